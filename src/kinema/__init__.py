@@ -1,0 +1,27 @@
+"""Kinema makes films from words.
+
+    import kinema
+    pipe = kinema.load("world")
+    film = pipe.generate("a red ball rolls to the left")
+    film.save("film.mp4")
+
+Importing the package is cheap: torch and everything above it load when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kinema.generate.pipeline import Film, Pipeline, load
+
+__version__ = "0.1.0"
+__all__ = ["Film", "Pipeline", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Film", "Pipeline", "load"):
+        from kinema.generate import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'kinema' has no attribute {name!r}")

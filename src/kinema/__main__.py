@@ -1,0 +1,5 @@
+"""`python -m kinema` is the command `kinema`."""
+
+from kinema.cli import main
+
+main()

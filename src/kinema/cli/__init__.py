@@ -1,0 +1,50 @@
+"""The command `kinema`: one subcommand per file of this package, each a tree of typed dataclasses.
+
+A command is a frozen dataclass whose fields are its options and whose `run()` does the work. Heavy
+imports belong inside `run`, so that `kinema --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Protocol
+
+import tyro
+from tyro.conf import subcommand
+
+from kinema.cli.bench import Bench
+from kinema.cli.world import World
+from kinema.errors import UserError
+
+
+class Command(Protocol):
+    """What every subcommand can do."""
+
+    def run(self) -> None:
+        """Do what the command line asked for."""
+
+
+Kinema = (
+    Annotated[World, subcommand("world", description="The simulated film set.")]
+    | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exits with 2 and one line when the person can put something right."""
+    command: Command = tyro.cli(
+        Kinema, prog="kinema", description="Films from words.", args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    try:
+        command.run()
+    except UserError as error:
+        print(f"kinema: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("kinema: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`kinema ... | head`): that is its right, and no error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,1 @@
+"""`kinema bench`: ratios against peers, measured in one run."""

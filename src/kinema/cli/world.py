@@ -1,0 +1,1 @@
+"""`kinema world`: film the set, look at it, audit it."""
