@@ -113,7 +113,8 @@ start = time.perf_counter()
 done = subprocess.run([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], capture_output=True, text=True)
 wall = time.perf_counter() - start
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([done.returncode, wall, used.ru_utime + used.ru_stime, used.ru_maxrss, done.stdout, done.stderr]))
+cpu = used.ru_utime + used.ru_stime
+print(json.dumps([done.returncode, wall, cpu, used.ru_maxrss, done.stdout, done.stderr]))
 """
 
 
