@@ -1,0 +1,1 @@
+"""Films to clips to latents: what training reads."""

@@ -1,0 +1,1 @@
+"""Training: configuration, the loop, the two tasks (autoencoder and transformer), the release recipe."""

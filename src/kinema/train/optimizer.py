@@ -1,0 +1,181 @@
+"""Optimisers: Muon for the matrices inside blocks, AdamW for everything else, one schedule for both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Quintic Newton-Schulz steps whose coefficients change from step to step (Amsel et al., "The Polar Express",
+# 2025): five bring singular values from [1e-3, 1] close to 1.
+NEWTON_SCHULZ = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Settings of the optimisers and of the schedule that scales both.
+
+    The learning rate rises linearly over `warmup` steps, stays, and falls linearly to `floor` of itself over
+    the last `decay` share of the run.
+    """
+
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 2e-3
+    """0 leaves every parameter to AdamW."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    decay: float = 0.4
+    floor: float = 0.02
+    clip: float = 1.0
+    """Largest norm of the whole gradient."""
+
+    def scale(self, step: int, steps: int) -> float:
+        """The factor on both learning rates at `step` of `steps`."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        left = (steps - step) / max(1.0, self.decay * steps)
+        return rise * max(self.floor, min(1.0, left))
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised (Jordan et al., 2024), in the parameter's own precision.
+
+    torch.optim.Muon casts to bfloat16, which is slow on processors without such units. The update is scaled
+    by 0.2·sqrt(max(rows, columns)), so that its root mean square equals AdamW's (Liu et al., 2025).
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter from its gradient; returns what `closure` returned, if one was given."""
+        value = None
+        if closure is not None:
+            with torch.enable_grad():
+                value = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                ahead = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
+                update = orthogonalised(ahead)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                size = 0.2 * math.sqrt(max(update.shape))
+                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+        return value
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix, to about 1%: singular vectors kept, singular values near 1."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() * 1.01 + 1e-7)
+    for a, b, c in NEWTON_SCHULZ:
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Optimizers:
+    """The optimisers of a run, stepped together."""
+
+    config: OptimizerConfig
+    members: tuple[torch.optim.Optimizer, ...]
+    rates: tuple[float, ...]
+    """The unscaled learning rate of each member."""
+    parameters: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module, config: OptimizerConfig, *, matrices: Iterable[Tensor] = ()) -> Optimizers:
+        """Optimisers for the trainable parameters of `module`; those in `matrices` go to Muon."""
+        wanted = {id(p) for p in matrices} if config.muon_learning_rate > 0 else set()
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        inner = [p for p in trainable if id(p) in wanted]
+        outer = [p for p in trainable if id(p) not in wanted]
+        members: list[torch.optim.Optimizer] = []
+        rates = []
+        if outer:
+            members.append(
+                torch.optim.AdamW(
+                    outer,
+                    lr=config.learning_rate,
+                    betas=config.betas,
+                    weight_decay=config.weight_decay,
+                    fused=True,
+                )
+            )
+            rates.append(config.learning_rate)
+        if inner:
+            members.append(Muon(inner, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+            rates.append(config.muon_learning_rate)
+        return cls(config=config, members=tuple(members), rates=tuple(rates), parameters=tuple(trainable))
+
+    def step(self, step: int, steps: int) -> float:
+        """Clip the gradients, update, clear the gradients; returns the gradient norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        scale = self.config.scale(step, steps)
+        for member, rate in zip(self.members, self.rates, strict=True):
+            for group in member.param_groups:
+                group["lr"] = rate * scale
+            member.step()
+            member.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The state of every member, by a stable name."""
+        for place, member in enumerate(self.members):
+            for index, values in member.state_dict()["state"].items():
+                for name, value in values.items():
+                    yield f"{place}.{index}.{name}", value
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave. Raises KeyError if the run's parameters have changed since."""
+        for place, member in enumerate(self.members):
+            whole = member.state_dict()
+            count = sum(len(group["params"]) for group in whole["param_groups"])
+            state: dict[int, dict[str, Tensor]] = {index: {} for index in range(count)}
+            for name, value in tensors.items():
+                owner, index, key = name.split(".", 2)
+                if int(owner) == place:
+                    state[int(index)][key] = value
+            whole["state"] = {index: values for index, values in state.items() if values}
+            member.load_state_dict(whole)
+
+
+class Ema:
+    """A running mean of a module's parameters, float32: ema += (1 − decay)·(parameter − ema).
+
+    Early on the decay is (1 + step) / (10 + step), so that the mean forgets the random start.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module's present parameters."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        now = module.state_dict()
+        floating = [name for name, value in self.tensors.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.tensors[n] for n in floating], [now[n] for n in floating], 1 - decay)
+        for name in self.tensors.keys() - set(floating):
+            self.tensors[name].copy_(now[name])

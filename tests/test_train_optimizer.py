@@ -1,0 +1,85 @@
+"""Optimisers against closed forms, and their state through a save."""
+
+import pytest
+import torch
+from torch import nn
+
+from kinema.train.optimizer import Ema, OptimizerConfig, Optimizers, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (16, 4), (4, 16), (32, 24)])
+def test_orthogonalised_keeps_singular_vectors_and_levels_singular_values(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    made = orthogonalised(matrix)
+    assert torch.linalg.svdvals(made).sub(1).abs().max() < 0.1
+    assert (made - u @ v).norm() / (u @ v).norm() < 0.08
+
+
+def test_schedule_rises_stays_and_falls():
+    config = OptimizerConfig(warmup=10, decay=0.5, floor=0.02)
+    scales = [config.scale(step, 100) for step in range(100)]
+    assert scales[0] == pytest.approx(0.1)
+    assert scales[9:50] == [1.0] * 41
+    assert scales[75] == pytest.approx(0.5)
+    assert min(scales[50:]) == pytest.approx(0.02)
+    assert scales[50:] == sorted(scales[50:], reverse=True)
+
+
+def a_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 2))
+
+
+def steps(network, optimizers, first, last):
+    for step in range(first, last):
+        x = torch.randn(16, 5, generator=torch.Generator().manual_seed(step))
+        (network(x) - x[:, :2].sin()).square().mean().backward()
+        optimizers.step(step, 60)
+
+
+def test_both_optimisers_learn_and_resume_bit_for_bit():
+    config = OptimizerConfig(learning_rate=3e-2, muon_learning_rate=3e-2, warmup=5)
+    whole = a_network()
+    optimizers = Optimizers.of(whole, config, matrices=[whole[0].weight])
+    assert len(optimizers.members) == 2
+    x = torch.randn(256, 5, generator=torch.Generator().manual_seed(99))
+    before = (whole(x) - x[:, :2].sin()).square().mean().item()
+    steps(whole, optimizers, 0, 60)
+    after = (whole(x) - x[:, :2].sin()).square().mean().item()
+    assert after < before / 4
+
+    half = a_network()
+    first = Optimizers.of(half, config, matrices=[half[0].weight])
+    steps(half, first, 0, 25)
+    held = {name: value.clone() for name, value in first.tensors()}
+    resumed = a_network()
+    resumed.load_state_dict(half.state_dict())
+    second = Optimizers.of(resumed, config, matrices=[resumed[0].weight])
+    second.load(held)
+    steps(resumed, second, 25, 60)
+    for name, value in whole.state_dict().items():
+        assert value.equal(resumed.state_dict()[name]), name
+
+
+def test_gradient_is_clipped_and_its_norm_reported():
+    network = a_network()
+    optimizers = Optimizers.of(network, OptimizerConfig(clip=0.5, warmup=1))
+    (1e4 * network(torch.ones(1, 5))).sum().backward()
+    expected = torch.cat([p.grad.flatten() for p in network.parameters()]).norm().item()
+    assert optimizers.step(0, 10) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ema_of_a_constant_is_the_constant_and_lags_a_ramp():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    ema = Ema(network, 0.9)
+    for step in range(50):
+        ema.update(network, step)
+    assert ema.tensors["weight"].item() == pytest.approx(1.0)
+    with torch.no_grad():
+        for step in range(50, 300):
+            network.weight.add_(1.0)
+            ema.update(network, step)
+    # An exponential mean of a unit ramp lags decay / (1 - decay) = 9 behind.
+    assert network.weight.item() - ema.tensors["weight"].item() == pytest.approx(9.0, abs=1e-3)
