@@ -1,0 +1,277 @@
+"""Tensors in and out of safetensors files: mapped into memory, complete, and nothing else.
+
+A part of a model is a folder with one safetensors file, or several and an index. Reading is strict: a
+tensor that is missing, left over or of another shape is named. Pickled files (.bin, .pt, .ckpt, .pth)
+can run code when they are opened, and are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kinema.errors import UserError
+from kinema.files import atomic_path, write_text
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """Where a tensor lies and what it is, from a file's header alone."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return torch.Size(self.shape).numel()
+
+
+def stored_tensors(folder: Path, *, part: str) -> dict[str, StoredTensor]:
+    """Every tensor of a part, by its name in the files; only headers are read.
+
+    Args:
+        folder: holds the part's safetensors files.
+        part: what the part is called in messages.
+
+    Raises:
+        UserError: there is no safetensors file, only pickles; or an index and its files disagree.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in _files(folder, part=part):
+        for name, (shape, dtype) in _header(file).items():
+            if name in found:
+                raise UserError(
+                    f"{file} repeats tensor {name!r} of {found[name].file.name}; remove one of the two"
+                )
+            found[name] = StoredTensor(file=file, name=name, shape=shape, dtype=dtype)
+    return found
+
+
+def fill(
+    module: nn.Module,
+    stored: Mapping[str, StoredTensor],
+    *,
+    part: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    islands: Iterable[str] = (),
+    rename: Callable[[str], str] | None = None,
+) -> None:
+    """Give a module built on the meta device its tensors.
+
+    Tensors that already have the wanted type stay mapped from the file: loading costs no copy, and pages
+    come in as they are used.
+
+    Args:
+        module: all its parameters and buffers of the state dict are replaced.
+        stored: what the files hold.
+        part: what the module is called in messages.
+        dtype: of the module's floating-point tensors.
+        device: where they go.
+        islands: tensors whose name contains one of these stay in float32.
+        rename: from the files' names to the module's.
+
+    Raises:
+        UserError: a tensor is missing, left over, or has another shape; it is named.
+    """
+    from safetensors import safe_open
+
+    wanted = module.state_dict()
+    named = {(rename(name) if rename else name): tensor for name, tensor in stored.items()}
+    _check_names(wanted, named, part=part)
+    by_file: dict[Path, list[str]] = {}
+    for name, tensor in named.items():
+        by_file.setdefault(tensor.file, []).append(name)
+    island_names = tuple(islands)
+    tensors: dict[str, Tensor] = {}
+    for file, names in by_file.items():
+        with safe_open(file, framework="pt") as opened:
+            for name in names:
+                value = opened.get_tensor(named[name].name)
+                if value.is_floating_point():
+                    kept = any(island in name for island in island_names)
+                    value = value.to(torch.float32 if kept else dtype)
+                tensors[name] = value.reshape(wanted[name].shape).to(device)
+    module.load_state_dict(tensors, strict=True, assign=True)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    left = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
+    if left:
+        raise RuntimeError(f"{part}: {left[0]} was never given a value")
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], folder: Path, *, stem: str = "model", shard_bytes: int = 5 * 10**9
+) -> None:
+    """Write tensors as `stem.safetensors`, or as shards with an index where one file would be too large.
+
+    Each file appears whole or not at all, and the index last. Files of an earlier, differently sharded
+    save in the same folder are removed.
+
+    Args:
+        tensors: by name.
+        folder: made if it does not exist.
+        stem: the files' name without its ending.
+        shard_bytes: the largest file, unless one tensor alone is larger.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, value in tensors.items():
+        size = value.numel() * value.element_size()
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = value.detach().cpu().contiguous()
+        filled += size
+    names = (
+        [f"{stem}.safetensors"]
+        if len(shards) == 1
+        else [f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    )
+    for name, shard in zip(names, shards, strict=True):
+        with atomic_path(folder / name) as beside:
+            save_file(shard, beside, metadata={"format": "pt"})
+    index = folder / f"{stem}.safetensors.index.json"
+    if len(shards) > 1:
+        total = sum(value.numel() * value.element_size() for value in tensors.values())
+        where = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        write_text(
+            index, json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n"
+        )
+    else:
+        index.unlink(missing_ok=True)
+    for old in folder.glob(f"{stem}*.safetensors"):
+        if old.name not in names and re.fullmatch(rf"{re.escape(stem)}(-\d+-of-\d+)?", old.stem):
+            old.unlink()
+
+
+def read_json(file: Path, *, part: str) -> dict[str, object]:
+    """The JSON object in a file.
+
+    Raises:
+        UserError: the file does not exist or is no JSON object.
+    """
+    if not file.is_file():
+        raise UserError(f"{part} has no {file.name} in {file.parent}; the folder is not complete")
+    try:
+        value = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not JSON ({error}); the folder is damaged, fetch it again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file} is not a JSON object; the folder is damaged, fetch it again")
+    return value
+
+
+def _files(folder: Path, *, part: str) -> list[Path]:
+    """The part's files: those of the one index, or the one file."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: the model has no {part}; fetch the whole folder")
+    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    # Published folders hold other precisions beside the plain one (model.fp16.safetensors).
+    plain = [index for index in indexes if index.name.count(".") == 3]
+    if plain:
+        index = plain[0]
+        places = read_json(index, part=part).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise UserError(f"{index} has no weight_map; the folder is damaged, fetch it again")
+        files = [folder / Path(name).name for name in sorted(set(places.values()))]
+        for file in files:
+            if not file.is_file():
+                raise UserError(f"{file} is missing: {index.name} names it; fetch the whole folder")
+        return files
+    singles = sorted(folder.glob("*.safetensors"))
+    chosen = [file for file in singles if file.name.count(".") == 1] or singles
+    if len(chosen) == 1:
+        return chosen
+    if len(chosen) > 1:
+        raise UserError(
+            f"{folder} has {len(chosen)} safetensors files and no index; keep one, or add "
+            f"{chosen[0].name.split('-00')[0]}.safetensors.index.json"
+        )
+    pickled = [file for file in sorted(folder.iterdir()) if file.suffix in PICKLES]
+    if pickled:
+        raise UserError(
+            f"{pickled[0]} is a pickle, which can run code when it is opened; only safetensors are read: "
+            f"convert it, or fetch the safetensors of this {part}"
+        )
+    raise UserError(f"{folder} holds no safetensors file for the {part}; fetch the whole folder")
+
+
+def _header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Names, shapes and types in a safetensors file, without touching the tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            found = {}
+            for name in opened.keys():  # noqa: SIM118 - not a mapping
+                piece = opened.get_slice(name)
+                kind = _DTYPES.get(piece.get_dtype())
+                if kind is None:
+                    raise UserError(
+                        f"{file}: tensor {name!r} is of type {piece.get_dtype()}, which is not read"
+                    )
+                found[name] = (tuple(piece.get_shape()), kind)
+            return found
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
+
+
+def _check_names(wanted: Mapping[str, Tensor], named: Mapping[str, StoredTensor], *, part: str) -> None:
+    missing = [name for name in wanted if name not in named]
+    extra = [name for name in named if name not in wanted]
+    if missing:
+        also = f" (and {extra[0]!r} is not one of its tensors)" if extra else ""
+        raise UserError(f"the {part} lacks tensor {_some(missing)}{also}; these weights are of another model")
+    if extra:
+        raise UserError(
+            f"the {part} has no place for tensor {_some(extra)}; these weights are of another model"
+        )
+    for name, tensor in named.items():
+        shape = tuple(wanted[name].shape)
+        # A 1x1 convolution may be stored as a linear layer and the other way round.
+        if tensor.shape != shape and _squeezed(tensor.shape) != _squeezed(shape):
+            raise UserError(
+                f"tensor {name!r} of the {part} is {_times(tensor.shape)} and must be {_times(shape)}; "
+                "its config.json belongs to other weights"
+            )
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(side for side in shape if side != 1)
+
+
+def _some(names: list[str]) -> str:
+    return repr(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in shape) or "a single number"
