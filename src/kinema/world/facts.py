@@ -183,3 +183,5 @@ class Caption:
 
     style: str
     text: str
+    claims: tuple[int, ...] = ()
+    """Which of the clip's claims the text states, as places in `ClipFacts.claims`."""
