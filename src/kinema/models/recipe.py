@@ -1,0 +1,52 @@
+"""How a model wants to be run: what its weights were trained for, apart from their shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Solver = Literal["unipc", "euler"]
+Pictures = Literal["none", "channels", "frames"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings that a film is made with unless the person asks for others.
+
+    Attributes:
+        steps: of the solver.
+        guidance: scale of classifier-free guidance, 1 is off; one for each expert, high noise first.
+        shift: of the noise schedule towards noise.
+        solver: `unipc` (arXiv 2302.04867, order 2) or `euler`.
+        whole_timesteps: the network was trained on, and is asked about, whole thousandths of time only.
+        boundary: with two experts, the second speaks where t is below this.
+        pictures: how a given picture enters. `none`: not at all. `channels`: beside the noise, as mask and
+            condition channels. `frames`: as clean latent frames, at time 0.
+        size: width and height.
+        frames: of a film.
+        fps: frames per second.
+        negative: what guidance steers away from.
+    """
+
+    steps: int = 50
+    guidance: tuple[float, ...] = (5.0,)
+    shift: float = 3.0
+    solver: Solver = "unipc"
+    whole_timesteps: bool = True
+    boundary: float | None = None
+    pictures: Pictures = "none"
+    size: tuple[int, int] = (832, 480)
+    frames: int = 81
+    fps: float = 16.0
+    negative: str = ""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.frames < 1 or self.fps <= 0 or self.shift <= 0:
+            raise ValueError(f"steps, frames, fps and shift are positive, not {self}")
+        if len(self.guidance) != (1 if self.boundary is None else 2):
+            raise ValueError(f"one guidance scale for each expert, not {len(self.guidance)}")
+
+    @property
+    def experts(self) -> int:
+        """How many transformers share the noise levels."""
+        return len(self.guidance)
