@@ -1,0 +1,280 @@
+"""Reading film containers (MP4, WebM, AVI, MOV, ...) with PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import SideData
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from kinema.errors import UserError
+from kinema.media import colour
+from kinema.media.encode import VISIBLE
+from kinema.media.footage import Ending, Frame, Limits
+from kinema.media.still import resized
+
+DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,ogg,flv,asf,ivf,obu,h264,hevc,av1,mjpeg,mxf,nut,dv,rm,"
+    "yuv4mpegpipe,swf,wtv,gxf,roq,vc1,bink,smk,flic"
+)
+"""What FFmpeg may take a file for. Left out on purpose: playlists and manifests (hls, dash, concat), which
+would read other files or addresses, and text art (tty), which would make a film of any text file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What a file says of itself before anything is decoded; None where it doesn't."""
+
+    width: int
+    height: int
+    """Upright, with square pixels, as frames will come."""
+    fps: float | None
+    frames: int | None
+    duration: float | None
+    codec: str
+    comment: str
+
+
+@contextlib.contextmanager
+def opened(path: Path, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its first video stream that is not a cover picture.
+
+    Raises:
+        UserError: not a film, no picture in it, or frames beyond the limits.
+    """
+    try:
+        container = av.open(
+            f"file:{path}",
+            "r",
+            options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError):
+        raise UserError(
+            f"{path} is not a film or picture that can be read, or it was cut off before its index; "
+            "give MP4, WebM, MOV, MKV, AVI, GIF, WebP, PNG or JPEG"
+        ) from None
+    with container:
+        covers = av.stream.Disposition.attached_pic
+        streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+        if not streams:
+            raise UserError(
+                f"{path} holds no moving picture, only sound or data; give a file with a film in it"
+            )
+        stream = streams[0]
+        check_pixels(path, stream.width, stream.height, limits)
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
+    """Refuse frames beyond the limit.
+
+    Raises:
+        UserError: width times height is more than `limits.pixels`.
+    """
+    if width * height > limits.pixels:
+        raise UserError(
+            f"{path} has frames of {width}x{height}, more than the {limits.pixels} pixels allowed; "
+            "scale it down first, or allow more"
+        )
+
+
+def declared(path: Path, limits: Limits) -> Declared:
+    """What the file says of itself. Decodes one frame, for its rotation.
+
+    Raises:
+        UserError: as `opened`.
+    """
+    with opened(path, limits) as (container, stream):
+        width, height = _visible(container) or _square(stream, stream.width, stream.height)
+        first = next(_decode(container, stream, _Tally()), None)
+        if first is not None and _turned(first):
+            width, height = height, width
+        rate = stream.average_rate or stream.guessed_rate
+        length = None
+        if stream.duration and stream.time_base:
+            length = float(stream.duration * stream.time_base)
+        elif container.duration:
+            length = container.duration / av.time_base
+        return Declared(
+            width=width,
+            height=height,
+            fps=float(rate) if rate else None,
+            frames=stream.frames or None,
+            duration=length,
+            codec=stream.codec_context.codec.canonical_name,
+            comment=_comment(container),
+        )
+
+
+def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generator[Frame, None, Ending]:
+    """Yield the frames in the order they are shown, one held back to know how long it lasts.
+
+    Raises:
+        UserError: as `opened`; or not one frame can be decoded.
+    """
+    tally = _Tally()
+    count = 0
+    with opened(path, limits) as (container, stream):
+        visible = _visible(container)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+        tick = stream.time_base or 1 / rate
+        origin: Fraction | None = None
+        native: tuple[int, int] | None = None
+        held: Frame | None = None
+        for decoded in _decode(container, stream, tally):
+            check_pixels(path, decoded.width, decoded.height, limits)
+            # Some streams change their size on the way; the film keeps the first.
+            native = native or _square(stream, decoded.width, decoded.height)
+            stamp = None if decoded.pts is None else decoded.pts * tick
+            origin = stamp if origin is None else origin
+            time = 0.0 if stamp is None or origin is None else float(stamp - origin)
+            if held is not None:
+                if time <= held.time:  # no time of its own, or out of order: it follows the one before
+                    time = held.time + held.duration
+                yield Frame(image=held.image, time=held.time, duration=time - held.time)
+                held = None
+                count += 1
+                if count == limits.frames:
+                    break
+            length = decoded.duration * tick if decoded.duration else 1 / rate
+            image = _upright(decoded, native, visible, size)
+            held = Frame(image=image, time=time, duration=float(length))
+        if held is not None:
+            yield held
+            count += 1
+        if not count:
+            raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
+        whole = count == limits.frames or _reaches_its_end(path, container, stream, tally)
+        return Ending(frames=count, complete=whole and not tally.damaged)
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What demuxing and decoding met on the way."""
+
+    damaged: bool = False
+    end: float = 0.0
+    """The latest moment any packet of any stream ends at, in seconds of the file's clock."""
+
+
+def _decode(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded; damaged packets are left out and noted."""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            tally.damaged, packet = True, None
+        if packet is None:
+            break
+        if packet.pts is not None and packet.time_base:
+            tally.end = max(tally.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != stream.index or packet.size == 0:
+            continue
+        if packet.is_corrupt:
+            tally.damaged = True
+            continue
+        try:
+            decoded = stream.decode(packet)
+        except av.FFmpegError:
+            tally.damaged = True
+            continue
+        yield from _sound(decoded, tally)
+    try:
+        rest = stream.decode(None)
+    except av.EOFError:
+        rest = []
+    except av.FFmpegError:
+        tally.damaged, rest = True, []
+    yield from _sound(rest, tally)
+
+
+def _sound(decoded: list[av.VideoFrame], tally: _Tally) -> Iterator[av.VideoFrame]:
+    for frame in decoded:
+        if frame.is_corrupt:
+            tally.damaged = True
+        else:
+            yield frame
+
+
+def _reaches_its_end(path: Path, container: InputContainer, stream: VideoStream, tally: _Tally) -> bool:
+    """Whether the file holds all that its index or its header promises."""
+    entries = stream.index_entries
+    if container.format.name.startswith("mov") and len(entries):
+        last = max(entry.pos + entry.size for entry in (entries[at] for at in range(len(entries))))
+        return last <= path.stat().st_size
+    if container.duration and container.start_time is not None:
+        rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+        promised = (container.start_time + container.duration) / av.time_base
+        return tally.end >= promised - 0.6 / float(rate)
+    return True
+
+
+def _visible(container: InputContainer) -> tuple[int, int] | None:
+    """(width, height) of the picture inside the coded one, where our writer padded it."""
+    found = re.fullmatch(rf"{VISIBLE}(\d+)x(\d+)", container.metadata.get("keywords", ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _comment(container: InputContainer) -> str:
+    for name in ("comment", "COMMENT"):
+        if name in container.metadata:
+            return container.metadata[name]
+    return ""
+
+
+def _square(stream: VideoStream, width: int, height: int) -> tuple[int, int]:
+    """(width, height) with square pixels: the width follows the sample aspect ratio."""
+    aspect = stream.sample_aspect_ratio
+    return (max(1, round(width * aspect)), height) if aspect else (width, height)
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """a, b, c, d of the display matrix: x' = a·x + c·y, y' = b·x + d·y, y downwards, up to scale."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(data, SideData):
+        return 1, 0, 0, 1
+    values = np.frombuffer(bytes(data), dtype=np.int32)
+    return int(values[0]), int(values[1]), int(values[3]), int(values[4])
+
+
+def _turned(frame: av.VideoFrame) -> bool:
+    a, b, _, _ = _matrix(frame)
+    return abs(b) > abs(a)
+
+
+def _upright(
+    frame: av.VideoFrame,
+    native: tuple[int, int],
+    visible: tuple[int, int] | None,
+    size: tuple[int, int] | None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame as it is meant to be seen: cropped, scaled, turned and mirrored in quarter turns."""
+    a, b, c, d = _matrix(frame)
+    turned = _turned(frame)
+    scaled = native
+    if size is not None and visible is None:
+        scaled = (size[1], size[0]) if turned else size
+    image = colour.decoded(frame, scaled)
+    if visible is not None and visible[0] <= image.shape[1] and visible[1] <= image.shape[0]:
+        image = image[: visible[1], : visible[0]]
+    if turned:
+        image = image.transpose(1, 0, 2)
+        down, right = b, c
+    else:
+        down, right = d, a
+    image = image[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+    if size is not None and image.shape[:2] != (size[1], size[0]):
+        image = resized(image, size)
+    return np.ascontiguousarray(image)

@@ -1,0 +1,122 @@
+"""Encoding MP4 and WebM with PyAV, one frame at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from kinema.media import colour
+from kinema.media.formats import Quality
+
+Write = Callable[[np.ndarray], None]
+"""Takes the next frame, uint8 `h w 3`."""
+
+THREADS = 4
+"""Fixed, not the machine's: x264 gives other bytes for another number of threads."""
+
+VISIBLE = "kinema visible size "
+"""Stands in an MP4's keywords, followed by WIDTHxHEIGHT, when the coded picture is larger."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """How a format is encoded."""
+
+    container: str
+    encoder: Literal["libx264", "libsvtav1", "libvpx-vp9"]
+    pixel_format: str
+    options: dict[str, str]
+
+
+def codec_of(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
+    """The encoder and its settings."""
+    if kind == "mp4":
+        crf = {"small": "28", "good": "18", "best": "12"}[quality]
+        return Codec(
+            container="mp4",
+            encoder="libx264",
+            pixel_format="yuv420p",
+            options={"crf": crf, "preset": "medium"},
+        )
+    if kind == "av1":
+        crf = {"small": "45", "good": "28", "best": "16"}[quality]
+        return Codec(
+            container="mp4", encoder="libsvtav1", pixel_format="yuv420p", options={"crf": crf, "preset": "8"}
+        )
+    options = {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+    if quality == "lossless":
+        return Codec(
+            container="webm", encoder="libvpx-vp9", pixel_format="gbrp", options=options | {"lossless": "1"}
+        )
+    crf = {"small": "42", "good": "28", "best": "16"}[quality]
+    return Codec(
+        container="webm", encoder="libvpx-vp9", pixel_format="yuv420p", options=options | {"crf": crf}
+    )
+
+
+@contextlib.contextmanager
+def encoder(
+    path: Path,
+    *,
+    kind: Literal["mp4", "av1", "webm"],
+    rate: Fraction,
+    size: tuple[int, int],
+    quality: Quality,
+    comment: str,
+) -> Iterator[Write]:
+    """Yield a function that takes the next frame; finish the file at the end of the block.
+
+    H.264 in 4:2:0 has even sides only. An odd picture is padded by repeating its last row or column, and
+    its true size is kept in the file's keywords, by which our reader crops it: it comes back in its own
+    size here, and any other player shows at most one repeated row and column. VP9 and AV1 store odd
+    sizes as they are.
+    """
+    width, height = size
+    codec = codec_of(kind, quality)
+    right, below = (width % 2, height % 2) if kind == "mp4" else (0, 0)
+    options = {"fflags": "+bitexact"}
+    if codec.container == "mp4":
+        options["movflags"] = "+faststart"
+    if kind == "av1":
+        # SVT-AV1 prints its settings to stderr, and this variable is the only switch it has.
+        os.environ.setdefault("SVT_LOG", "1")
+    container = av.open(f"file:{path}", "w", format=codec.container, options=options)
+    try:
+        if comment:
+            container.metadata["comment"] = comment
+        if right or below:
+            container.metadata["keywords"] = f"{VISIBLE}{width}x{height}"
+        stream = container.add_stream(codec.encoder, rate=rate, options=dict(codec.options))
+        stream.width, stream.height, stream.pix_fmt = width + right, height + below, codec.pixel_format
+        # A key frame every two seconds, so that a page can seek.
+        stream.codec_context.gop_size = max(1, round(2 * rate))
+        stream.codec_context.thread_count = THREADS
+        colour.tag(stream)
+        number = 0
+
+        def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
+            nonlocal number
+            if right or below:
+                image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")
+            frame = colour.encoded(image, codec.pixel_format)
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+            number += 1
+
+        yield write
+        container.mux(stream.encode())
+    except BaseException:
+        # The file is thrown away; what closing it says about its missing end does not matter.
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            container.close()
+        raise
+    container.close()

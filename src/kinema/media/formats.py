@@ -1,0 +1,53 @@
+"""Which file formats films are written in, and how a name chooses one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+from kinema.errors import UserError, nearest
+
+Format = Literal["mp4", "av1", "webm", "gif", "webp", "zip", "folder"]
+"""`mp4` is H.264 in MP4, `av1` AV1 in MP4, `webm` VP9 in WebM, `zip` PNG pictures in a zip, `folder` PNG
+pictures in a folder."""
+
+Quality = Literal["small", "good", "best", "lossless"]
+"""`lossless` gives back every pixel exactly; MP4 and GIF do not have it."""
+
+SUFFIXES: dict[str, Format] = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".webm": "webm",
+    ".gif": "gif",
+    ".webp": "webp",
+    ".zip": "zip",
+    "": "folder",
+}
+
+ALLOWED = ".mp4, .webm, .gif, .webp, .zip (PNG pictures) or no suffix (a folder of PNG pictures)"
+
+
+def format_of(path: str | os.PathLike[str], chosen: Format | None, quality: Quality) -> Format:
+    """The format to write `path` in: the chosen one, or else the one its suffix names.
+
+    Raises:
+        UserError: the suffix names no format, or the format has no such quality.
+    """
+    suffix = Path(path).suffix.lower()
+    if chosen is not None and chosen not in get_args(Format):
+        raise UserError(
+            f"{chosen!r} is not a film format{nearest(chosen, get_args(Format))}; "
+            f"choose {', '.join(get_args(Format))}"
+        )
+    if quality not in get_args(Quality):
+        raise UserError(
+            f"{quality!r} is not a quality{nearest(quality, get_args(Quality))}; "
+            f"choose {', '.join(get_args(Quality))}"
+        )
+    if chosen is None and suffix not in SUFFIXES:
+        raise UserError(f"{Path(path).name} names no film format; end it in {ALLOWED}")
+    found: Format = chosen if chosen is not None else SUFFIXES[suffix]
+    if quality == "lossless" and found in ("mp4", "av1", "gif"):
+        raise UserError(f"{found} has no lossless quality; write .webm, .webp or .zip, or choose 'best'")
+    return found

@@ -1,0 +1,68 @@
+"""Reading moving pictures that are no film containers: GIF, animated WebP, APNG and AVIF, through Pillow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from pathlib import Path
+from xml.sax.saxutils import unescape
+
+from PIL import Image
+
+from kinema.errors import UserError
+from kinema.media.footage import Ending, Frame, Limits
+from kinema.media.still import pixels, resized
+
+MOVING = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats whose pages are frames; those of a TIFF or of a phone's JPEG are not."""
+
+SLOW = 0.1
+"""Seconds that browsers show a GIF frame for that asks for none."""
+
+
+def comment_of(image: Image.Image) -> str:
+    """The text our writers store: a GIF comment, or the description in a WebP's XMP."""
+    plain = image.info.get("comment")
+    if isinstance(plain, bytes):
+        return plain.decode("utf-8", "replace")
+    packet = image.info.get("xmp")
+    if isinstance(packet, bytes):
+        found = re.search(
+            r'<rdf:li xml:lang="x-default">(.*?)</rdf:li>', packet.decode("utf-8", "replace"), re.DOTALL
+        )
+        return unescape(found[1]) if found else ""
+    return ""
+
+
+def frames(
+    path: Path, image: Image.Image, size: tuple[int, int] | None, limits: Limits
+) -> Generator[Frame, None, Ending]:
+    """Yield the frames of an opened picture; a still is one frame of one second.
+
+    Raises:
+        UserError: not one frame can be decoded.
+    """
+    count = getattr(image, "n_frames", 1) if image.format in MOVING else 1
+    time = 0.0
+    complete = True
+    number = 0
+    while number < min(count, limits.frames or count):
+        try:
+            image.seek(number)
+            shown = pixels(image)
+        except (OSError, EOFError, ValueError, SyntaxError):
+            complete = False
+            break
+        lasts = image.info.get("duration", 0) / 1000 or SLOW if count > 1 else 1.0
+        yield Frame(image=shown if size is None else resized(shown, size), time=time, duration=lasts)
+        time += lasts
+        number += 1
+    if not number:
+        raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
+    return Ending(frames=number, complete=complete)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) after the orientation in EXIF is applied."""
+    turned = image.getexif().get(0x0112, 1) >= 5
+    return (image.height, image.width) if turned else (image.width, image.height)

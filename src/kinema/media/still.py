@@ -1,0 +1,131 @@
+"""Still pictures: reading them with their orientation and colours, writing them, scaling them."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageCms, ImageOps
+
+from kinema.errors import UserError, nearest
+from kinema.files import write_bytes
+from kinema.media.colour import over_black
+from kinema.media.footage import Limits
+
+READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""Nothing that runs other programs (EPS) or that is a film to PyAV (MPEG, FLI)."""
+
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+@contextmanager
+def picture(path: Path, limits: Limits) -> Iterator[Image.Image | None]:
+    """The file opened by Pillow, or None if it is no kind of picture Pillow is asked to read.
+
+    Raises:
+        UserError: more pixels than allowed.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of its own, smaller, limit; ours is checked below.
+            warnings.simplefilter("ignore")
+            opened = Image.open(path, formats=READABLE)
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"{path} has more than the {limits.pixels} pixels allowed; scale it down first"
+        ) from None
+    except (OSError, ValueError, SyntaxError):
+        yield None
+        return
+    with opened:
+        if opened.width * opened.height > limits.pixels:
+            raise UserError(
+                f"{path} is {opened.width}x{opened.height}, more than the {limits.pixels} pixels allowed; "
+                "scale it down first, or allow more"
+            )
+        yield opened
+
+
+def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """What Pillow holds as upright RGB: orientation applied, sRGB, alpha composited over black."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        deep = np.asarray(image)
+        grey = (deep / (1 if image.mode == "F" else 257)).round().clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    profile = image.info.get("icc_profile")
+    if "A" in image.getbands() or "transparency" in image.info:
+        return over_black(np.asarray(_srgb(image.convert("RGBA"), profile, "RGBA")))
+    return np.asarray(_srgb(image, profile, "RGB")).copy()
+
+
+def _srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image:
+    """Convert from the picture's own colour profile; a profile that can't be used is passed over."""
+    if profile:
+        try:
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode=mode)
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert(mode)
+
+
+def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture at (width, height) `size`, filtered (Lanczos), the aspect not kept."""
+    if image.shape[:2] == size[::-1]:
+        return image
+    whole = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(whole.resize(size, Image.Resampling.LANCZOS)).copy()
+
+
+def save_picture(
+    path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"], *, quality: int = 90
+) -> None:
+    """Write one picture: `.png`, `.jpg`, `.jpeg` or `.webp`, by the suffix. `quality` is JPEG's and WebP's.
+
+    Raises:
+        UserError: another suffix, or the folder can't be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(
+            f"{Path(path).name} names no picture format{nearest(suffix, SUFFIXES)}; "
+            f"end it in {', '.join(SUFFIXES)}"
+        )
+    buffer = io.BytesIO()
+    # Full-resolution chroma, which only JPEG lets us ask for: thin coloured lines survive.
+    Image.fromarray(np.ascontiguousarray(image)).save(
+        buffer, SUFFIXES[suffix], quality=quality, subsampling=0
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Write one picture as PNG, whatever the suffix.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def thumbnail(
+    image: UInt8[np.ndarray, "h w 3"], longest: int = 256, kind: Literal["webp", "jpeg", "png"] = "webp"
+) -> bytes:
+    """The picture as a small file, its longest side at most `longest` pixels, the aspect kept."""
+    small = Image.fromarray(np.ascontiguousarray(image))
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, kind.upper(), quality=80)
+    return buffer.getvalue()

@@ -1,0 +1,141 @@
+"""Writing films of any length, frame by frame, beside the target and renamed when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from kinema.errors import UserError
+from kinema.files import atomic_path
+from kinema.media.animation import gif_encoder, webp_encoder
+from kinema.media.encode import Write, encoder
+from kinema.media.formats import Format, Quality, format_of
+from kinema.media.sequence import atomic_folder, folder_encoder, zip_encoder
+
+
+class Writer:
+    """What `writer` yields: takes frames one by one or in chunks."""
+
+    def __init__(self, write: Write, path: Path, size: tuple[int, int]) -> None:
+        self._write = write
+        self._path = path
+        self._size = size
+        self.frames = 0
+        """How many frames were written so far."""
+
+    def write(self, images: UInt8[np.ndarray, "*f h w 3"]) -> None:
+        """Append one frame `h w 3` or a chunk of them `f h w 3`, uint8.
+
+        Raises:
+            UserError: another size or type than the film's, or the disk is full.
+        """
+        width, height = self._size
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-3:] != (height, width, 3):
+            raise UserError(
+                f"{self._path.name} takes uint8 frames of {height} x {width} x 3, "
+                f"not {images.dtype} of {' x '.join(map(str, images.shape))}"
+            )
+        for image in images.reshape(-1, height, width, 3):
+            with _disk(self._path):
+                self._write(image)
+            self.frames += 1
+
+
+@contextlib.contextmanager
+def writer(
+    path: str | os.PathLike[str],
+    *,
+    fps: float | Fraction,
+    size: tuple[int, int],
+    quality: Quality = "good",
+    kind: Format | None = None,
+    comment: str = "",
+) -> Iterator[Writer]:
+    """Open a film for writing; it appears under its name when the block ends, or not at all.
+
+        with writer("film.mp4", fps=24, size=(832, 480), comment=request) as film:
+            for chunk in chunks:
+                film.write(chunk)
+
+    Memory does not grow with the length. The suffix chooses the format unless `kind` does.
+
+    Args:
+        path: `.mp4` (H.264), `.webm` (VP9), `.gif`, `.webp`, `.zip` (PNG pictures) or no suffix (a folder of
+            PNG pictures, new or empty). An existing file is replaced.
+        fps: Frames per second. GIF counts time in hundredths of a second and WebP and WebM in thousandths:
+            there each frame is shown at the nearest such moment, and errors do not add up.
+        size: (width, height) in pixels.
+        quality: See `kinema.media.formats.Quality`.
+        kind: Overrides the suffix; `"av1"` writes AV1 in MP4.
+        comment: Kept in the file and given back by `probe` and `read_film`.
+
+    Raises:
+        UserError: unknown format, impossible size or rate, no frame written, or the disk is full.
+    """
+    target = Path(path)
+    chosen = format_of(target, kind, quality)
+    width, height = size
+    rate = Fraction(fps).limit_denominator(100_000)
+    if not 0 < rate <= 1000:
+        raise UserError(f"{fps:g} frames per second can't be written; choose a rate above 0 and at most 1000")
+    if min(size) < 1 or max(size) > 16384:
+        raise UserError(f"a film of {width}x{height} can't be written; sides are 1 to 16384 pixels")
+    if chosen == "av1" and min(size) < 4:
+        raise UserError(f"AV1 needs sides of at least 4 pixels, not {width}x{height}; write .webm or .zip")
+    with contextlib.ExitStack() as stack:
+        beside = stack.enter_context(atomic_folder(target) if chosen == "folder" else atomic_path(target))
+        with _disk(target):
+            if chosen == "gif":
+                opened = gif_encoder(beside, rate=rate, size=size, comment=comment)
+            elif chosen == "webp":
+                opened = webp_encoder(beside, rate=rate, size=size, quality=quality, comment=comment)
+            elif chosen == "zip":
+                opened = zip_encoder(beside, rate=rate, comment=comment)
+            elif chosen == "folder":
+                opened = folder_encoder(beside, rate=rate, comment=comment)
+            else:
+                opened = encoder(beside, kind=chosen, rate=rate, size=size, quality=quality, comment=comment)
+            film = Writer(stack.enter_context(opened), target, size)
+        yield film
+        if not film.frames:
+            raise UserError(f"{target} was not written: the film has no frames")
+
+
+def write_film(
+    path: str | os.PathLike[str],
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    fps: float | Fraction,
+    *,
+    quality: Quality = "good",
+    kind: Format | None = None,
+    comment: str = "",
+) -> None:
+    """Write a whole film: an array `f h w 3`, or anything that yields frames `h w 3`, uint8.
+
+    Raises:
+        UserError: as `writer`.
+    """
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None:
+        raise UserError(f"{path} was not written: the film has no frames")
+    height, width = first.shape[:2]
+    with writer(path, fps=fps, size=(width, height), quality=quality, kind=kind, comment=comment) as film:
+        for frame in itertools.chain([first], rest):
+            film.write(frame)
+
+
+@contextlib.contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while writing into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't write {path}: {error.strerror or error}; nothing was kept") from error
