@@ -1,0 +1,224 @@
+"""Naming things: 'a small red rubber ball', then 'the ball', then 'it'."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from kinema.world.captions import lexicon
+from kinema.world.facts import ClipFacts, EntityFacts
+
+Ref = int | str
+"""An entity's index, or the word of a group."""
+
+Detail = Literal["core", "some", "full"]
+Register = Literal["core", "terse", "plain", "casual"]
+
+Item = TypeVar("Item")
+
+
+def pick(dice: random.Random, options: Sequence[Item]) -> Item:
+    """One of them, all equally likely."""
+    return options[dice.randrange(len(options))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Several things told as one."""
+
+    name: str
+    members: tuple[EntityFacts, ...]
+    number: int
+    claim: int | None
+    """The claim that says the number."""
+
+
+def groups_of(facts: ClipFacts) -> dict[str, Group]:
+    """The groups that claims speak of, with the claim that counts each."""
+    spoken = {claim.group for claim in facts.claims if claim.group}
+    groups = {}
+    for name in sorted(spoken):
+        members = tuple(entity for entity in facts.entities if entity.group == name)
+        counted = next(
+            (
+                (index, int(claim.value))
+                for index, claim in enumerate(facts.claims)
+                if claim.kind == "count" and claim.group == name and claim.value.isdecimal()
+            ),
+            (None, len(members)),
+        )
+        groups[name] = Group(name=name, members=members, number=counted[1], claim=counted[0])
+    return groups
+
+
+@dataclass(kw_only=True)
+class Names:
+    """How the things of one clip are called within one caption; lives as long as the caption is written."""
+
+    facts: ClipFacts
+    groups: Mapping[str, Group]
+    dice: random.Random
+    detail: Detail
+    register: Register
+    met: dict[Ref, str] = field(default_factory=dict)
+    """The noun by which each thing already mentioned was called."""
+    coloured: dict[int, str] = field(default_factory=dict)
+    """The colour word by which it was called."""
+    told: set[int] = field(default_factory=set)
+    """Claims stated on the way: the numbers in group names."""
+
+    def is_plural(self, ref: Ref) -> bool:
+        """Whether verbs and pronouns for it are plural."""
+        if isinstance(ref, int):
+            return False
+        return self.groups[ref].number > 1 and self.met.get(ref, "").startswith("*")
+
+    def mention(self, ref: Ref, *, bare: bool = False) -> str:
+        """Its name with article: indefinite the first time, definite and short afterwards."""
+        if ref in self.met:
+            short = self._short(ref)
+            return short if bare else f"the {short}"
+        if isinstance(ref, str):
+            return self._group(self.groups[ref], bare=bare)
+        entity = self.facts.entities[ref]
+        twin = any(
+            self._plain(self.facts.entities[other]) == self._plain(entity)
+            for other in self.met
+            if isinstance(other, int)
+        )
+        name = self._full(entity)
+        if bare:
+            return name
+        if twin:
+            return f"another {name}"
+        return lexicon.article(name)
+
+    def pronoun(self, ref: Ref, *, is_object: bool = False) -> str:
+        """'it', 'they' or 'them'."""
+        if self.is_plural(ref):
+            return "them" if is_object else "they"
+        return "it"
+
+    def things(self) -> list[EntityFacts]:
+        """The entities that have names of their own."""
+        return [entity for entity in self.facts.entities if entity.named and entity.group not in self.groups]
+
+    def _plain(self, entity: EntityFacts) -> tuple[str, str]:
+        return (entity.colour or entity.material, entity.shape)
+
+    def _noun(self, entity: EntityFacts) -> str:
+        words = lexicon.SHAPES[entity.shape]
+        if self.register == "core" or self.register == "terse":
+            return words[0]
+        if self.register == "casual":
+            return pick(self.dice, words[1:] or words) if self.dice.random() < 0.6 else words[0]
+        return words[0] if self.dice.random() < 0.75 else pick(self.dice, words)
+
+    def _colour(self, colour: str) -> str:
+        words = lexicon.COLOURS[colour]
+        if self.register == "casual" and self.dice.random() < 0.6:
+            return pick(self.dice, words[1:])
+        if self.register == "plain" and self.dice.random() < 0.12:
+            return pick(self.dice, words[1:])
+        return words[0]
+
+    def _full(self, entity: EntityFacts) -> str:
+        core = self.detail == "core"
+        rivals = [
+            other
+            for other in self.things()
+            if other.index != entity.index and self._plain(other) == self._plain(entity)
+        ]
+        words: list[str] = []
+        if (core and any(other.size != entity.size for other in rivals)) or (
+            not core
+            and entity.size != "medium"
+            and self.dice.random() < (0.85 if self.detail == "full" else 0.35)
+        ):
+            words.append(
+                lexicon.SIZES[entity.size][0] if core else pick(self.dice, lexicon.SIZES[entity.size])
+            )
+        weight = lexicon.WEIGHTS.get(self.facts.cause)
+        if weight and entity.role == "main":
+            words.append(weight[0] if core else pick(self.dice, weight))
+        material = lexicon.MATERIALS[entity.material]
+        tell_material = (
+            entity.colour is None
+            or (core and any(other.material != entity.material for other in rivals))
+            or (self.detail == "full" and self.dice.random() < 0.85)
+            or (self.detail == "some" and self.dice.random() < 0.3)
+        ) and entity.shape not in ("snowman", "pin")
+        before = self.detail == "full" and material.look and self.dice.random() < 0.35
+        if tell_material and entity.colour is not None and before:
+            words.append(pick(self.dice, material.look))
+            tell_material = False
+        tail = ""
+        if entity.colour is not None:
+            colour = self._colour(entity.colour)
+            self.coloured[entity.index] = colour
+            words.append(colour)
+            second = lexicon.COLOURS[entity.second_colour][0] if entity.second_colour else ""
+            if entity.pattern == "spotted" and second:
+                tail = " " + (lexicon.SPOTS[0] if core else pick(self.dice, lexicon.SPOTS)).format(
+                    colour=second
+                )
+            elif entity.pattern in lexicon.PATTERNS and second:
+                pattern = lexicon.PATTERNS[entity.pattern]
+                words += ["and", second, pattern[0] if core else pick(self.dice, pattern)]
+        if tell_material:
+            stuff = material.stuff
+            words.append(stuff[0] if core else pick(self.dice, stuff))
+        noun = self._noun(entity)
+        self.met[entity.index] = noun
+        return " ".join([*words, noun]) + tail
+
+    def _short(self, ref: Ref) -> str:
+        if isinstance(ref, str):
+            return self.met[ref].lstrip("*")
+        entity = self.facts.entities[ref]
+        noun = self.met[ref]
+        same = [other for other in self.things() if other.shape == entity.shape and other.index != ref]
+        if any(self._plain(other) == self._plain(entity) for other in same):
+            first = min(other.index for other in [*same, entity] if other.index in self.met)
+            return (
+                noun
+                if not any(o.index in self.met for o in same)
+                else (noun if first == ref else f"other {noun}")
+            )
+        if not same and (self.register in ("core", "terse", "casual") or self.dice.random() < 0.6):
+            return noun
+        return f"{self.coloured.get(ref) or lexicon.MATERIALS[entity.material].stuff[0]} {noun}"
+
+    def _group(self, group: Group, *, bare: bool) -> str:
+        if group.claim is not None:
+            self.told.add(group.claim)
+        shapes = {member.shape for member in group.members}
+        shape = next(iter(shapes)) if len(shapes) == 1 else None
+        colours = sorted({member.colour for member in group.members if member.colour}, key=str)
+        core = self.detail == "core"
+        words = [lexicon.number_word(group.number)]
+        many = lexicon.MANY_COLOURS[0] if core else pick(self.dice, lexicon.MANY_COLOURS)
+        plain = shape in ("pin", "block")
+        if not plain or (not core and self.dice.random() < 0.6):
+            if len(colours) == 1:
+                words.append(lexicon.COLOURS[colours[0]][0])
+            elif len(colours) == 2:
+                words.append(f"{colours[0]} and {colours[1]}")
+            elif colours and not core:
+                words.append(many)
+        noun = lexicon.SHAPES[shape][0] if shape else "object"
+        if self.register == "casual" and shape:
+            noun = pick(self.dice, lexicon.SHAPES[shape])
+        nouns = lexicon.plural(noun) if group.number != 1 else noun
+        heads = lexicon.HEADS.get(shape or "", ()) if group.name in ("tower", "dominoes", "domino") else ()
+        head = (heads[0] if core or self.register == "terse" else pick(self.dice, heads)) if heads else ""
+        if head:
+            self.met[group.name] = head.split()[0] if shape != "domino" else "*" + nouns
+            name = f"{head} {' '.join([*words, nouns])}"
+            if shape == "domino":
+                self.met[group.name] = "*" + nouns
+            return name if bare else lexicon.article(name)
+        self.met[group.name] = ("*" if group.number != 1 else "") + nouns
+        return " ".join([*words, nouns])

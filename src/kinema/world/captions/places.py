@@ -1,0 +1,91 @@
+"""Where a clip plays, in words: skies, floors, what stands in the background."""
+
+from __future__ import annotations
+
+from kinema.world.facts import Setting
+
+SKIES: dict[str, tuple[str, ...]] = {
+    "clear blue sky": ("under a clear blue sky", "on a sunny day", "in bright sunshine"),
+    "cloudy sky": ("under a partly cloudy sky", "on a cloudy day", "under drifting clouds"),
+    "overcast sky": ("under an overcast sky", "on a dull grey day"),
+    "sunset": ("at sunset", "in warm evening light", "as the sun goes down"),
+    "dawn": ("at dawn", "in the soft light of early morning", "at daybreak"),
+    "night": ("at night", "in the moonlight", "under the stars"),
+    "studio": ("in a bright studio", "against a plain studio backdrop"),
+    "dark studio": ("in a dark studio", "against a dark backdrop"),
+    "pastel studio": ("in a pastel-coloured studio", "in front of a soft pastel backdrop"),
+    "lab": ("in a plain studio",),
+    "apartment": ("in an apartment", "in a bright room"),
+    "bridge": ("under a bridge",),
+    "city": ("in a city street", "in a street"),
+    "esplanade": ("on an esplanade", "on a promenade"),
+    "forest": ("in a forest", "in the woods"),
+    "hall": ("in a large hall", "in a great hall"),
+    "lobby": ("in a hotel lobby", "in a lobby"),
+    "park": ("in a park", "out in the park"),
+    "sky": ("under an open sky", "out in the open"),
+    "sunrise": ("outdoors at sunrise", "at sunrise"),
+    "venice": ("at a waterfront in the evening", "beside the water in the evening"),
+    "warehouse": ("in a warehouse", "inside a warehouse"),
+    "workshop": ("in a workshop",),
+}
+
+PHOTOGRAPHED: dict[str, tuple[str, ...]] = {
+    "dawn": ("outdoors at dawn",),
+    "lab": ("in a laboratory",),
+    "night": ("in a city at night",),
+    "studio": ("in a photo studio",),
+    "sunset": ("outdoors at sunset", "outside in the evening sun"),
+}
+"""Names that a photographed sky shares with a painted one."""
+
+FLOORS: dict[str, tuple[str, ...]] = {
+    "wooden floor": ("on a wooden floor", "on wooden boards"),
+    "checkered floor": ("on a checkered floor", "on a floor of black and white squares"),
+    "grass": ("on grass", "on a lawn"),
+    "sand": ("on sand", "on sandy ground"),
+    "snow": ("on snow", "on snowy ground"),
+    "concrete floor": ("on a concrete floor", "on bare concrete"),
+    "tiled floor": ("on a tiled floor", "on pale tiles"),
+    "carpet": ("on a carpet", "on a red carpet"),
+    "marble floor": ("on a marble floor", "on polished marble"),
+    "asphalt": ("on asphalt", "on a tarmac surface"),
+    "plain floor": ("on a plain floor",),
+    "brick pavement": ("on a brick pavement", "on brick paving"),
+}
+
+DECORS: dict[str, tuple[str, ...]] = {
+    "trees": ("with trees in the background", "in front of some trees", "near a small wood"),
+    "houses": ("in front of small houses", "with houses in the background", "at the edge of a village"),
+    "hills": ("with green hills in the distance", "before rolling hills"),
+    "mountains": ("with mountains in the distance", "in front of distant mountains"),
+    "rocks": ("with rocks scattered behind", "in front of some boulders"),
+    "city": ("with city buildings in the background", "in front of tall buildings"),
+    "columns": ("in front of a row of marble columns", "with stone columns behind"),
+}
+
+WALLS: dict[str, tuple[str, ...]] = {
+    "brick": ("in front of a brick wall", "with a brick wall behind"),
+    "plain": ("in front of a plain backdrop wall",),
+    "striped": ("in front of a striped backdrop wall",),
+}
+
+
+def sky_phrases(setting: Setting) -> tuple[str, ...]:
+    """Ways to say the sky or the place; the first is the plain one."""
+    kind, colon, name = setting.sky.rpartition(":")
+    if colon and kind and name in PHOTOGRAPHED:
+        return PHOTOGRAPHED[name]
+    return SKIES.get(name, ())
+
+
+def floor_phrases(setting: Setting) -> tuple[str, ...]:
+    """Ways to say the ground."""
+    return FLOORS.get(setting.floor, ())
+
+
+def decor_phrases(setting: Setting) -> tuple[str, ...]:
+    """Ways to say what stands behind the scene; none where nothing does."""
+    if setting.decor == "wall":
+        return WALLS.get(setting.wall, ())
+    return DECORS.get(setting.decor, ())

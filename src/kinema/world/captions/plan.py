@@ -1,0 +1,157 @@
+"""From claims to beats: what is said together, what waits, what goes without saying."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kinema.world.captions.nouns import Group, Ref
+from kinema.world.facts import Claim, ClaimKind, ClipFacts
+
+HAS_MANNER = ("moves", "slides down", "spins", "swings", "circles")
+"""Kinds whose wording has room for a speed."""
+
+CONSEQUENCES = ("speed", "pushed", "stays", "bounces back")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """One thing to say: a claim, together with those that melt into it."""
+
+    kind: ClaimKind
+    subject: Ref | None
+    object: Ref | None = None
+    value: str = ""
+    claims: tuple[int, ...] = ()
+    speed: str = ""
+    speed_claim: int | None = None
+    number: int | None = None
+    """How many fell, of a group that has `of`."""
+    of: int = 0
+    order: tuple[int, ...] = ()
+    """Entities from left to right, where a claim of a row or a middle gathers the others."""
+    minor: bool = False
+    """A consequence, not the event itself: 'core' captions leave it out."""
+
+
+def _subject(claim: Claim) -> Ref | None:
+    return claim.subject if claim.subject is not None else claim.group
+
+
+def _object(claim: Claim) -> Ref | None:
+    if claim.object is not None:
+        return claim.object
+    return claim.group if claim.subject is not None else None
+
+
+def beats_of(facts: ClipFacts, groups: dict[str, Group]) -> list[Beat]:
+    """The beats of a clip in their order, without the camera's."""
+    row = _row(facts)
+    beats: list[Beat] = [row] if row else []
+    counts: list[tuple[int, Claim]] = []
+    for index, claim in enumerate(facts.claims):
+        subject, thing = _subject(claim), _object(claim)
+        if claim.kind == "camera" or (row and index in row.claims):
+            continue
+        if claim.kind == "count":
+            counts.append((index, claim))
+            continue
+        if claim.kind == "speed":
+            place = next(
+                (i for i, beat in enumerate(beats) if beat.subject == subject and beat.kind in HAS_MANNER),
+                None,
+            )
+            if place is not None:
+                beats[place] = replace(beats[place], speed=claim.value, speed_claim=index)
+                continue
+        beat = Beat(kind=claim.kind, subject=subject, object=thing, value=claim.value, claims=(index,))
+        if claim.kind == "pushed" and thing is None:
+            # The thing that moves stands as subject; it is told as the deed of what hit it.
+            hit = next((b for b in reversed(beats) if b.kind == "hits" and b.object == subject), None)
+            if hit is not None:
+                beat = replace(beat, subject=hit.subject, object=subject)
+        if claim.kind == "fallen" and claim.value.isdecimal():
+            group = claim.group or ""
+            beat = replace(
+                beat,
+                subject=group,
+                object=None,
+                number=int(claim.value),
+                of=groups[group].number if group in groups else 0,
+            )
+            if beats and beats[-1].kind == "chain stops":
+                beats[-1] = replace(
+                    beats[-1], number=beat.number, of=beat.of, claims=(*beats[-1].claims, index)
+                )
+                continue
+        if claim.kind == "chain stops" and beats and beats[-1].kind == "fallen":
+            beat = replace(beat, number=beats[-1].number, of=beats[-1].of, claims=(*beats[-1].claims, index))
+            beats.pop()
+        after_hit = any(earlier.kind == "hits" for earlier in beats)
+        minor = claim.kind in CONSEQUENCES or (claim.kind == "stops" and after_hit)
+        beats.append(replace(beat, minor=minor))
+    spoken = {beat.subject for beat in beats} | {beat.object for beat in beats}
+    for index, claim in counts:
+        if claim.group not in spoken:
+            beats.append(Beat(kind="count", subject=claim.group, value=claim.value, claims=(index,)))
+    return beats
+
+
+def _row(facts: ClipFacts) -> Beat | None:
+    """The claims of an arrangement of three or more things as one beat, if they fix their order."""
+    whole = next((i for i, claim in enumerate(facts.claims) if claim.kind in ("in a row", "middle")), None)
+    pairs = [
+        (i, claim.subject, claim.object)
+        for i, claim in enumerate(facts.claims)
+        if claim.kind == "left of" and claim.subject is not None and claim.object is not None
+    ]
+    if (
+        whole is None
+        or len(pairs) < 2
+        or any(first[2] != second[1] for first, second in itertools.pairwise(pairs))
+    ):
+        return None
+    order = (pairs[0][1], *(pair[2] for pair in pairs))
+    claims = (whole, *(i for i, _, _ in pairs))
+    return Beat(kind=facts.claims[whole].kind, subject=order[0], order=order, claims=claims)
+
+
+def manner(facts: ClipFacts, index: int) -> str:
+    """How a thing travels, measured from how it turns: 'roll', 'drive', 'slide', 'tumble' or 'move'."""
+    shape = facts.entities[index].shape
+    if shape == "ball":
+        return "roll"
+    if shape == "car":
+        return "drive"
+    rotation = facts.tracks.rotation[:, index]
+    turned = np.einsum("fij,fij->f", rotation[1:], rotation[:-1])
+    angle = float(np.arccos(np.clip((turned - 1) / 2, -1, 1)).sum())
+    lowest = float(facts.tracks.upright[:, index].min())
+    way = float(np.linalg.norm(np.diff(facts.tracks.position[:, index], axis=0), axis=1).sum())
+    if angle < 0.6 or angle < 0.35 * way:
+        return "slide"
+    if shape in ("egg", "ring", "cylinder", "capsule", "disc") and angle > 1.5:
+        return "roll"
+    if lowest < 0.3:
+        return "tumble" if angle > 2.5 else "move"
+    return "slide" if lowest > 0.9 else "move"
+
+
+def flung(facts: ClipFacts, index: int) -> bool:
+    """Whether a thing was ever faster than 1.6 metres a second."""
+    return bool(np.linalg.norm(facts.tracks.velocity[:, index], axis=1).max() > 1.6)
+
+
+def gap_stops_chain(facts: ClipFacts, group: Group) -> bool:
+    """Whether the row of dominoes has one gap much wider than the others, behind the last that fell."""
+    members = [member.index for member in group.members]
+    along = facts.tracks.position[0, members, 0]
+    order = np.argsort(along)
+    gaps = np.diff(along[order])
+    if len(gaps) < 2 or gaps.max() < 1.5 * float(np.median(gaps)):
+        return False
+    fell = facts.tracks.upright[-1, members][order] < 0.8
+    wide = int(gaps.argmax())
+    return bool(fell[wide] != fell[wide + 1])
