@@ -1,0 +1,241 @@
+"""From noise to data along the velocity, as a loop that yields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kinema.flow.reuse import Reuse, Reused, ReuseRun
+from kinema.flow.schedule import Schedule
+
+SolverName = Literal["euler", "heun", "unipc"]
+
+
+class Velocity(Protocol):
+    """A network, with its prompts and guidance, as a function of latents and time."""
+
+    def __call__(
+        self, latents: Float[Tensor, "b c f h w"], time: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b c f h w"]:
+        """noise − data, where `time` (float64, on the CPU) tells how noisy each latent frame is."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Latent frames that are given: they stay as they are while the others are made.
+
+    Attributes:
+        frames: which.
+        latents: theirs, at their noise level; what stands in the other frames is not read.
+        time: the noise level at which each is held, 0 where it is clean.
+    """
+
+    frames: Bool[Tensor, " f"]
+    latents: Float[Tensor, "b c f h w"]
+    time: Float[Tensor, " f"]
+
+    def put(self, latents: Float[Tensor, "b c f h w"]) -> Float[Tensor, "b c f h w"]:
+        """The latents with the given frames in their places."""
+        mask = self.frames.to(latents.device)[None, None, :, None, None]
+        return torch.where(mask, self.latents.to(latents), latents)
+
+    def times(self, time: float, batch: int) -> Float[Tensor, "b f"]:
+        """One time per latent frame, where the frames to be made are at `time`."""
+        frames = torch.where(self.frames.cpu(), self.time.double().cpu(), time)
+        return frames.expand(batch, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What is known after a step.
+
+    Attributes:
+        index: of the step, from 0.
+        of: how many steps there are.
+        time: the noise level now reached.
+        latents: at that level. Do not write into them: the solver goes on from them.
+        clean: the network's guess at the finished latents, for previews.
+        reused: whether a velocity was taken from an earlier step, and the error expected of that; None where
+            the network ran.
+    """
+
+    index: int
+    of: int
+    time: float
+    latents: Float[Tensor, "b c f h w"]
+    clean: Float[Tensor, "b c f h w"]
+    reused: Reused | None = None
+
+
+def solve(
+    velocity: Velocity,
+    latents: Float[Tensor, "b c f h w"],
+    schedule: Schedule,
+    *,
+    solver: SolverName = "unipc",
+    held: Held | None = None,
+    reuse: Reuse | None = None,
+) -> Iterator[Step]:
+    """Carry latents from the first noise level of the schedule to its last, one yield per step.
+
+    Args:
+        velocity: the network.
+        latents: at level `schedule.sigmas[0]` (pure noise where that is 1), float32; not written into.
+        schedule: the levels.
+        solver: `euler` (order 1), `heun` (order 2, two evaluations a step) or `unipc` (order 2, one).
+        held: latent frames that are given.
+        reuse: skip evaluations whose result can be guessed; loses quality, see `Reuse`.
+    """
+    run = _Run(velocity, schedule, held, None if reuse is None else reuse.start())
+    latents = latents if held is None else held.put(latents)
+    match solver:
+        case "euler":
+            return _euler(run, latents)
+        case "heun":
+            return _heun(run, latents)
+        case "unipc":
+            return _unipc(run, latents)
+
+
+class _Run:
+    """One solve under way: the network behind the given frames and the reuse of velocities."""
+
+    def __init__(
+        self, velocity: Velocity, schedule: Schedule, held: Held | None, guess: ReuseRun | None
+    ) -> None:
+        self.velocity, self.schedule, self.held, self.guess = velocity, schedule, held, guess
+
+    def __call__(self, latents: Tensor, index: int) -> tuple[Tensor, Reused | None]:
+        time = self.schedule.times[index]
+        batch, _, frames = latents.shape[:3]
+        if self.held is None:
+            times = torch.full((batch, frames), time, dtype=torch.float64)
+        else:
+            times = self.held.times(time, batch)
+        if self.guess is None:
+            return self.velocity(latents, times), None
+        return self.guess(lambda: self.velocity(latents, times), latents, index, self.schedule.steps)
+
+    def step(self, index: int, latents: Tensor, clean: Tensor, reused: Reused | None) -> Step:
+        if self.held is not None:
+            latents, clean = self.held.put(latents), self.held.put(clean)
+        return Step(
+            index=index,
+            of=self.schedule.steps,
+            time=self.schedule.sigmas[index + 1],
+            latents=latents,
+            clean=clean,
+            reused=reused,
+        )
+
+
+def _euler(run: _Run, x: Tensor) -> Iterator[Step]:
+    sigmas = run.schedule.sigmas
+    for index in range(run.schedule.steps):
+        velocity, reused = run(x, index)
+        clean = torch.add(x, velocity, alpha=-sigmas[index])
+        step = run.step(index, torch.add(x, velocity, alpha=sigmas[index + 1] - sigmas[index]), clean, reused)
+        x = step.latents
+        yield step
+
+
+def _heun(run: _Run, x: Tensor) -> Iterator[Step]:
+    sigmas, last = run.schedule.sigmas, run.schedule.steps - 1
+    for index in range(last + 1):
+        velocity, reused = run(x, index)
+        clean = torch.add(x, velocity, alpha=-sigmas[index])
+        size = sigmas[index + 1] - sigmas[index]
+        ahead = run.step(index, torch.add(x, velocity, alpha=size), clean, reused)
+        if index < last:
+            # The last step stays an Euler step: networks are not trained at exactly 0.
+            second, _ = run(ahead.latents, index + 1)
+            ahead = run.step(index, x + (0.5 * size) * (velocity + second), clean, reused)
+        x = ahead.latents
+        yield ahead
+
+
+def _log_snr(sigma: float) -> float:
+    return math.log(1 - sigma) - math.log(sigma) if sigma > 0 else math.inf
+
+
+def _unipc(run: _Run, x: Tensor) -> Iterator[Step]:
+    """UniPC (arXiv 2302.04867): order 2, B(h) = e^h − 1, on predictions of the data, lower order at the ends.
+
+    All coefficients are scalars in float64, so that a step is a few multiply-adds on the latents.
+    """
+    schedule = run.schedule
+    steps = schedule.steps
+    # At level 1 the data has no part and the logarithm of its share is infinite.
+    sigmas = tuple(min(sigma, 1 - 1e-6) for sigma in schedule.sigmas)
+    logs = [_log_snr(sigma) for sigma in sigmas]
+    before: Tensor | None = None  # the latents from which the last step was taken
+    cleans: list[Tensor] = []  # the last two predictions of the data, oldest first
+    order = 1
+    for index in range(steps):
+        velocity, reused = run(x, index)
+        clean = torch.add(x, velocity, alpha=-sigmas[index])
+        if before is not None:
+            x = _correct(before, cleans, clean, sigmas, logs, index, order)
+            if run.held is not None:
+                x = run.held.put(x)
+        cleans = [*cleans[-1:], clean]
+        order = min(2, steps - index, len(cleans))
+        before = x
+        x = _predict(x, cleans, sigmas, logs, index, order)
+        step = run.step(index, x, clean, reused)
+        x = step.latents
+        yield step
+
+
+def _predict(
+    x: Tensor, cleans: list[Tensor], sigmas: tuple[float, ...], logs: list[float], index: int, order: int
+) -> Tensor:
+    """From level `index` to the next."""
+    now, following = sigmas[index], sigmas[index + 1]
+    h = logs[index + 1] - logs[index]
+    grown = -math.expm1(-h) * (1 - following)
+    weights = [0.0, grown]
+    if order == 2:
+        slope = 0.5 * grown / ((logs[index - 1] - logs[index]) / h)
+        weights = [slope, grown - slope]
+    return _combine(following / now, x, weights[-order:], cleans[-order:])
+
+
+def _correct(
+    before: Tensor,
+    cleans: list[Tensor],
+    clean: Tensor,
+    sigmas: tuple[float, ...],
+    logs: list[float],
+    index: int,
+    order: int,
+) -> Tensor:
+    """The step to level `index` again, now that the prediction there is known."""
+    now, last = sigmas[index], sigmas[index - 1]
+    h = logs[index] - logs[index - 1]
+    grown = -math.expm1(-h) * (1 - now)
+    if order == 1:
+        return _combine(now / last, before, [0.5 * grown, 0.5 * grown], [cleans[-1], clean])
+    # Match the first two terms of the exponential integrator: a 2 x 2 system, solved by hand.
+    ratio = (logs[index - 2] - logs[index - 1]) / h
+    phi = math.expm1(-h) / -h - 1
+    first = phi / math.expm1(-h)
+    second = (phi / -h - 0.5) * 2 / math.expm1(-h)
+    far = (first - second) / (1 - ratio)
+    near = first - far
+    weights = [grown * far / ratio, grown * (1 - near) - grown * far / ratio, grown * near]
+    return _combine(now / last, before, weights, [*cleans[-2:], clean])
+
+
+def _combine(scale: float, x: Tensor, weights: list[float], terms: list[Tensor]) -> Tensor:
+    out = x * scale
+    for weight, term in zip(weights, terms, strict=True):
+        out.add_(term, alpha=weight)
+    return out

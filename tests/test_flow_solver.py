@@ -1,0 +1,157 @@
+"""Solvers against flows whose answer is known, and against diffusers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from diffusers import UniPCMultistepScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+from torchdiffeq import odeint
+
+from kinema.flow import Held, Schedule, SolverName, linear_schedule, noised, solve, wan_schedule
+
+MEAN, DEVIATION = 0.7, 0.4
+
+
+def gaussian(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+    """The exact velocity where the data is normally distributed."""
+    t = time.to(latents)[:, None, :, None, None]
+    variance = (1 - t) ** 2 * DEVIATION**2 + t**2
+    slope = (t - (1 - t) * DEVIATION**2) / variance
+    return -MEAN + slope * (latents - (1 - t) * MEAN)
+
+
+def solved(latents: torch.Tensor, end: float) -> torch.Tensor:
+    """Where the exact flow carries noise at level 1 until level `end`."""
+    return (1 - end) * MEAN + math.sqrt((1 - end) ** 2 * DEVIATION**2 + end**2) * latents
+
+
+def noise(frames: int = 2) -> torch.Tensor:
+    return torch.randn(1, 2, frames, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def even(steps: int, start: float, end: float) -> Schedule:
+    sigmas = tuple(start + (end - start) * index / steps for index in range(steps + 1))
+    return Schedule(sigmas=sigmas, times=sigmas[:-1])
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("unipc", 2)])
+def test_the_order_of_convergence_is_as_promised(solver: SolverName, order: int) -> None:
+    start, end = 0.9, 0.1
+    latents = solved(noise(), start)
+    exact = solved(noise(), end)
+    errors = []
+    for steps in (16, 32, 64):
+        *_, last = solve(gaussian, latents, even(steps, start, end), solver=solver)
+        errors.append((last.latents - exact).abs().max().item())
+    rates = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+    assert all(order - 0.25 < rate < order + 1.3 for rate in rates), (errors, rates)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+def test_the_answer_is_the_ordinary_integrators(solver: SolverName) -> None:
+    def field(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        wave = torch.sin(3 * x) * t
+        return wave + 0.5 * x
+
+    def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return field(time[:, None, :, None, None], latents)
+
+    exact = odeint(field, noise(), torch.tensor([0.95, 0.05], dtype=torch.float64), rtol=1e-10, atol=1e-10)[
+        -1
+    ]
+    *_, last = solve(velocity, noise(), even(400, 0.95, 0.05), solver=solver)
+    assert (last.latents - exact).abs().max() < (2e-2 if solver == "euler" else 2e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 12.0])
+def test_unipc_equals_diffusers(steps: int, shift: float) -> None:
+    theirs = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
+    theirs.set_timesteps(steps)
+    schedule = wan_schedule(steps, shift)
+    assert torch.equal(torch.tensor(schedule.sigmas), theirs.sigmas)
+    assert [round(time * 1000) for time in schedule.times] == theirs.timesteps.tolist()
+
+    def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return torch.sin(2 * latents) + time.to(latents)[:, None, :, None, None] * latents.flip(-1)
+
+    start = noise().float()
+    expected = start.clone()
+    theirs.set_begin_index(0)
+    for step, time in zip(solve(velocity, start, schedule), theirs.timesteps, strict=True):
+        out = velocity(expected, torch.full((1, 2), int(time) / 1000, dtype=torch.float64))
+        expected = theirs.step(out, time, expected, return_dict=False)[0]
+        assert (step.latents - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
+    assert torch.equal(start, noise().float())
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+def test_given_frames_stay_and_the_network_knows_their_time(solver: SolverName) -> None:
+    frames = torch.tensor([True, False, False, True])
+    clean = torch.randn(1, 2, 4, 4, 4)
+    level = torch.tensor([0.0, 0.0, 0.0, 0.2])
+    held = Held(frames=frames, latents=noised(clean, torch.randn_like(clean), level), time=level)
+    seen = []
+
+    def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        assert torch.equal(latents[:, :, frames], held.latents[:, :, frames])
+        seen.append(time[0])
+        return gaussian(latents, time)
+
+    steps = list(solve(velocity, noise(4).float(), linear_schedule(6), solver=solver, held=held))
+    for step in steps:
+        assert torch.equal(step.latents[:, :, frames], held.latents[:, :, frames])
+    times = torch.stack(seen)
+    assert times[:, 0].eq(0).all()
+    assert times[:, 3].eq(level[3].double()).all()
+    assert times[0, 1] == 1
+    *_, free = solve(gaussian, noise(4).float(), linear_schedule(6), solver=solver)
+    assert torch.equal(steps[-1].latents[:, :, 1:3], free.latents[:, :, 1:3])
+
+
+def test_steps_tell_where_they_are() -> None:
+    steps = list(solve(gaussian, noise(), linear_schedule(5, shift=3)))
+    assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+    assert {step.of for step in steps} == {5}
+    assert [step.time for step in steps] == list(linear_schedule(5, shift=3).sigmas[1:])
+    assert torch.allclose(steps[-1].clean, steps[-1].latents)
+    assert all(step.reused is None for step in steps)
+
+
+def test_nothing_runs_before_it_is_asked_for() -> None:
+    calls = []
+
+    def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return latents
+
+    run = solve(velocity, noise(), linear_schedule(5), solver="euler")
+    assert len(calls) == 0
+    next(run)
+    assert len(calls) == 1
+
+
+@given(steps=st.integers(1, 60), shift=st.floats(0.2, 20), level=st.floats(0, 1))
+def test_schedules_fall_from_one_to_zero(steps: int, shift: float, level: float) -> None:
+    for schedule in (linear_schedule(steps, shift), wan_schedule(steps, shift)):
+        assert schedule.steps == steps
+        assert schedule.sigmas[0] == pytest.approx(1, abs=2e-6)
+        assert schedule.sigmas[-1] == 0
+        part = schedule.below(level)
+        assert 1 <= part.steps <= steps
+        assert part.sigmas == schedule.sigmas[-len(part.sigmas) :]
+        assert part.steps == 1 or part.sigmas[0] <= level
+
+
+def test_a_schedule_that_rises_is_refused() -> None:
+    with pytest.raises(ValueError, match="fall"):
+        Schedule(sigmas=(0.5, 0.6, 0.0), times=(0.5, 0.6))
+    with pytest.raises(ValueError, match="at least 1"):
+        linear_schedule(0)
