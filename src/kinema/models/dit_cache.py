@@ -50,15 +50,15 @@ class DitCache:
         """With the frames of `new` behind, and the oldest beyond the window forgotten."""
         if self.blocks and tokens != self.tokens:
             raise ValueError(f"frames of {tokens} tokens can't follow frames of {self.tokens}")
-        joined = (
-            tuple(
+        joined = new
+        if self.blocks:
+            joined = tuple(
                 KeysValues(
-                    keys=torch.cat([old.keys, add.keys], 2), values=torch.cat([old.values, add.values], 2)
+                    keys=torch.cat([old.keys, add.keys], dim=2),
+                    values=torch.cat([old.values, add.values], dim=2),
                 )
                 for old, add in zip(self.blocks, new, strict=True)
             )
-            or new
-        )
         frames = joined[0].keys.shape[2] // tokens
         if self.window is not None and frames > self.sink + self.window:
             first, last = self.sink * tokens, (frames - self.window) * tokens

@@ -40,15 +40,17 @@ def rotation(
     """
     side = 2 * (head_width // 6)
 
-    def angles(count: int, channels: int, step: float) -> Tensor:
+    def angles(count: int, channels: int, over: int) -> Tensor:
+        # The middles of `count` tokens, in tokens of a side of `over`.
+        place = (torch.arange(count, dtype=torch.float64) + 0.5) * (over / count) - 0.5
         inverse = base ** -(torch.arange(0, channels, 2, dtype=torch.float64) / max(channels, 1))
-        return torch.outer(torch.arange(count, dtype=torch.float64) * step, inverse)
+        return torch.outer(place, inverse)
 
-    down, across = (1.0, 1.0) if grid is None else (grid[0] / rows, grid[1] / columns)
+    down, across = (rows, columns) if grid is None else grid
     shape = (frames, rows, columns, -1)
     turn = torch.cat(
         [
-            angles(frames, head_width - 2 * side, 1.0)[:, None, None].expand(shape),
+            angles(frames, head_width - 2 * side, frames)[:, None, None].expand(shape),
             angles(rows, side, down)[None, :, None].expand(shape),
             angles(columns, side, across)[None, None].expand(shape),
         ],

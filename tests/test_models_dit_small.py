@@ -1,0 +1,270 @@
+"""The transformer with text in its context: what no other code can be compared with must follow by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinema.models.dit import Dit
+from kinema.models.dit_cache import DitCache
+from kinema.models.dit_config import DitConfig, medium, small, tiny
+from kinema.models.dit_context import TextContext, batched, storyboard
+from kinema.models.text import TextStates
+
+
+def awake(config: DitConfig, seed: int = 0) -> Dit:
+    """A transformer whose closed layers are open: a fresh one predicts zero whatever it is given."""
+    torch.manual_seed(seed)
+    dit = Dit(config).eval()
+    with torch.no_grad():
+        for name, parameter in dit.named_parameters():
+            if parameter.ndim > 1 and parameter.abs().max() == 0:
+                parameter.normal_(std=0.05)
+            elif "scale_shift_table" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return dit
+
+
+CONFIGS = {"joint": tiny(text="joint"), "cross": tiny()}
+
+
+def words(config: DitConfig, *lengths: int, seed: int = 1) -> TextStates:
+    generator = torch.Generator().manual_seed(seed)
+    return TextStates.of([torch.randn(n, config.text_width, generator=generator) for n in lengths])
+
+
+def film(config: DitConfig, batch: int = 1, frames: int = 6, seed: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, config.in_channels, frames, 4, 6, generator=generator)
+
+
+def at(times: list[float], batch: int = 1) -> torch.Tensor:
+    return torch.tensor([times] * batch, dtype=torch.float64)
+
+
+def test_a_fresh_model_predicts_nothing() -> None:
+    config = tiny(text="joint")
+    dit = Dit(config)
+    out = dit(film(config), at([0.5] * 6), dit.context(words(config, 3)))
+    assert out.eq(0).all()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_block_causal_with_cache_equals_the_mask(name: str) -> None:
+    config = CONFIGS[name]
+    dit = awake(config)
+    latents, blocks = film(config, batch=2), (1, 2, 3)
+    times = torch.rand(2, 6, dtype=torch.float64)
+    with torch.no_grad():
+        context = dit.context(words(config, 3, 5))
+        whole = dit(latents, times, context, blocks=blocks)
+        cache, parts, start = DitCache(), [], 0
+        for frames in blocks:
+            part, now = latents[:, :, start : start + frames], times[:, start : start + frames]
+            parts.append(dit(part, now, context, cache=cache))
+            cache = dit.remember(part, now, context, cache)
+            start += frames
+    assert (torch.cat(parts, dim=2) - whole).abs().max() <= 1e-5
+    assert cache.seen == cache.frames == 6
+    with torch.no_grad():
+        assert (dit(latents, times, context) - whole).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_future_is_not_seen(name: str) -> None:
+    config = CONFIGS[name]
+    dit = awake(config)
+    latents = film(config)
+    changed = latents.clone()
+    changed[:, :, 3:] += 1
+    with torch.no_grad():
+        context = dit.context(words(config, 4))
+        a, b = (dit(x, at([0.6] * 6), context, blocks=(3, 3)) for x in (latents, changed))
+    assert torch.equal(a[:, :, :3], b[:, :, :3])
+    assert not torch.allclose(a[:, :, 3:], b[:, :, 3:])
+
+
+def test_a_window_forgets_all_but_the_sink() -> None:
+    config = CONFIGS["cross"]
+    dit = awake(config)
+    cache = DitCache(sink=1, window=2)
+    with torch.no_grad():
+        context = dit.context(words(config, 4))
+        for index in range(5):
+            cache = dit.remember(film(config, frames=1, seed=index), at([0.0]), context, cache)
+        assert (cache.frames, cache.seen) == (3, 5)
+        out = dit(film(config, frames=2), at([0.5] * 2), context, cache=cache)
+        by_hand = DitCache()
+        for index in (0, 3, 4):
+            # The first block of a cross-attention model keeps what does not depend on other frames.
+            by_hand = dit.remember(film(config, frames=1, seed=index), at([0.0]), context, by_hand)
+    first = cache.blocks[0].keys, by_hand.blocks[0].keys
+    assert torch.allclose(*first, atol=1e-6)
+    assert out.shape[2] == 2
+    with pytest.raises(ValueError, match="window"):
+        DitCache(window=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_guidance_in_one_batch_equals_two_passes(name: str) -> None:
+    config = CONFIGS[name]
+    dit = awake(config)
+    latents = film(config, batch=2)
+    times = torch.rand(2, 6, dtype=torch.float64)
+    with torch.no_grad():
+        contexts = [dit.context(words(config, 3, 5)), dit.context(words(config, 2, 2, seed=7))]
+        both = dit(latents, times, batched(contexts))
+        each = torch.cat([dit(latents, times, context) for context in contexts])
+        cache = dit.remember(latents, times, batched(contexts), DitCache())
+        streamed = dit(latents, times, batched(contexts), cache=cache)
+        alone = [
+            dit(latents, times, context, cache=dit.remember(latents, times, context, DitCache()))
+            for context in contexts
+        ]
+    assert (both - each).abs().max() <= 1e-5
+    assert (streamed - torch.cat(alone)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_words_behind_the_last_do_not_matter(name: str) -> None:
+    config = CONFIGS[name]
+    dit = awake(config)
+    states = words(config, 3, 9)
+    latents = film(config, batch=2)
+    with torch.no_grad():
+        together = dit(latents, at([0.5] * 6, 2), dit.context(states))
+        alone = dit(latents[:1], at([0.5] * 6), dit.context(TextStates.of([states.states[0, :3]])))
+    assert (together[:1] - alone).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_storyboard_gives_each_frame_its_prompt(name: str) -> None:
+    """Where frames can't see each other (blocks of one, seen from the first), each hears only its own."""
+    config = CONFIGS[name]
+    dit = awake(config)
+    latents = film(config, frames=3)
+    with torch.no_grad():
+        first, second = dit.context(words(config, 3)), dit.context(words(config, 5, seed=5))
+        told = storyboard([first, second], [0, 1, 1])
+        mixed = dit(latents, at([0.5] * 3), told, blocks=(1, 1, 1))
+        one = dit(latents, at([0.5] * 3), first, blocks=(1, 1, 1))
+        assert (mixed[:, :, :1] - one[:, :, :1]).abs().max() <= 1e-5
+        assert (mixed[:, :, 1:] - one[:, :, 1:]).abs().max() > 1e-3
+        same = storyboard([first, second], [1, 1, 1])
+        assert (dit(latents, at([0.5] * 3), same) - dit(latents, at([0.5] * 3), second)).abs().max() <= 1e-5
+        guided = dit(latents, at([0.5] * 3), batched([told, first]))
+        assert (guided[:1] - dit(latents, at([0.5] * 3), told)).abs().max() <= 1e-5
+        with pytest.raises(ValueError, match="speak to 3"):
+            dit(film(config, frames=2), at([0.5] * 2), told)
+
+
+def test_equal_times_cost_nothing_but_change_nothing() -> None:
+    config = CONFIGS["joint"]
+    dit = awake(config)
+    latents = film(config, batch=2)
+    with torch.no_grad():
+        context = dit.context(words(config, 3, 4))
+        short = dit(latents, at([0.5] * 6, 2), context)
+        almost = at([0.5] * 6, 2)
+        almost[0, 0] += 1e-12
+        assert (dit(latents, almost, context) - short).abs().max() <= 1e-5
+
+
+def test_inference_equals_training() -> None:
+    """The fused forms are of the parameters as they are now, also after a step of training."""
+    for config in CONFIGS.values():
+        dit = awake(config)
+        states, latents = words(config, 3), film(config)
+        optimizer = torch.optim.SGD(dit.parameters(), lr=0.1)
+        for _ in range(2):
+            trained = dit(latents, at([0.5] * 6), dit.context(states))
+            with torch.no_grad():
+                fast = dit(latents, at([0.5] * 6), dit.context(states))
+            assert (trained - fast).abs().max() <= 1e-5
+            trained.square().mean().backward()
+            optimizer.step()
+
+
+def test_every_parameter_learns() -> None:
+    for config in CONFIGS.values():
+        dit = awake(config)
+        out = dit(
+            film(config), at([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), dit.context(words(config, 3)), recompute=True
+        )
+        out.square().mean().backward()
+        still = [name for name, p in dit.named_parameters() if p.grad is None or not p.grad.any()]
+        # The text of the last block is read for its keys and values alone.
+        assert not still
+
+
+def test_the_picture_is_placed_by_fractions() -> None:
+    """Twice the tokens over the same picture: what is where stays, so an even picture looks alike."""
+    config = dataclasses.replace(CONFIGS["joint"], learned_frames=0)
+    dit = awake(config)
+    coarse = torch.ones(1, config.in_channels, 2, 4, 4)
+    fine = torch.ones(1, config.in_channels, 2, 8, 8)
+    with torch.no_grad():
+        context = dit.context(words(config, 3))
+        a, b = dit(coarse, at([0.5] * 2), context), dit(fine, at([0.5] * 2), context)
+    a, b = torch.nn.functional.avg_pool2d(a[0], 2), torch.nn.functional.avg_pool2d(b[0], 4)
+    assert torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.98
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    frames=st.integers(1, 5),
+    rows=st.integers(1, 4),
+    columns=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    prompts=st.integers(1, 3),
+)
+def test_any_shape_comes_back(frames: int, rows: int, columns: int, batch: int, prompts: int) -> None:
+    config = CONFIGS["joint"]
+    dit = awake(config)
+    latents = torch.randn(batch, config.in_channels, frames, 2 * rows, 2 * columns)
+    with torch.no_grad():
+        context = dit.context(words(config, *range(1, batch * prompts + 1)))
+        out = dit(latents, torch.rand(batch, frames), context)
+    assert out.shape == (batch * prompts, config.out_channels, *latents.shape[2:])
+    assert out.isfinite().all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    config = CONFIGS["joint"]
+    dit = awake(config)
+    context: TextContext = dit.context(words(config, 3))
+    with pytest.raises(ValueError, match="patches of 2"):
+        dit(torch.randn(1, config.in_channels, 2, 5, 4), at([0.5] * 2), context)
+    with pytest.raises(ValueError, match="prompts"):
+        dit(film(config, batch=2), at([0.5] * 6, 2), context)
+    with pytest.raises(ValueError, match="make up the 6"):
+        dit(film(config), at([0.5] * 6), context, blocks=(3, 2))
+    with pytest.raises(ValueError, match="takes no image"):
+        dit.context(words(config, 3), torch.zeros(1, 2, 3))
+    with pytest.raises(ValueError, match="heads"):
+        DitConfig(width=50, heads=4, layers=1, mlp_width=8)
+
+
+def test_presets_have_the_published_sizes() -> None:
+    from kinema.models import dit_config as presets
+
+    sizes = {
+        presets.wan21_t2v_1_3b: 1.42,
+        presets.wan21_t2v_14b: 14.29,
+        presets.wan22_t2v_a14b: 14.29,
+        presets.wan21_i2v_14b: 16.39,
+        presets.wan21_flf2v_14b: 16.39,
+        presets.wan22_i2v_a14b: 14.29,
+        presets.wan22_ti2v_5b: 5.00,
+    }
+    for preset, billions in sizes.items():
+        with torch.device("meta"):
+            dit = Dit(preset())
+        assert sum(p.numel() for p in dit.parameters()) / 1e9 == pytest.approx(billions, abs=0.01)
+    with torch.device("meta"):
+        assert sum(p.numel() for p in Dit(small()).parameters()) < 8e6
+        assert 35e6 < sum(p.numel() for p in Dit(medium()).parameters()) < 45e6
