@@ -31,7 +31,7 @@ CameraMove = Literal[
 ]  # fmt: skip
 Event = Literal[
     "roll", "collide", "drop", "ramp", "tower", "domino", "occlude", "orbit", "edge", "pendulum", "bowl",
-    "still", "spin", "seesaw", "container", "chain", "count", "wall pair", "mass pair",
+    "still", "spin", "seesaw", "container", "chain", "count", "wall pair", "mass pair", "camera",
 ]  # fmt: skip
 
 ClaimKind = Literal[
