@@ -1,0 +1,274 @@
+"""Choosing a scene: first what shall happen, then scenes until it does, then a camera that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from kinema.errors import UserError, nearest
+from kinema.world import lab, screen
+from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
+from kinema.world.entities import Entity, mirrored
+from kinema.world.events import EVENT_KINDS, LAB_EVENTS, LAB_WEIGHTS, WEIGHTS
+from kinema.world.events.judging import strangers_touch
+from kinema.world.facts import CameraMove, Claim, Event
+from kinema.world.physics import Trajectory, simulate
+from kinema.world.solids import Solid, solid_of
+from kinema.world.spec import ClipSpec
+from kinema.world.stage import EventKind, Proposal, Stage, Verdict
+
+TRIES = 40
+"""Simulations before a wish is given up; on average it takes fewer than two."""
+_PROPOSALS = 2000
+"""Proposals before a held-out combination is given up; they cost no simulation."""
+SMALLEST = 7.0 / 128
+"""Share of the picture that the smallest named thing must span, with a pixel to spare at 128."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """One scene that did what was wanted, before it is rendered."""
+
+    event: Event
+    outcome: str
+    entities: tuple[Entity, ...]
+    solids: tuple[Solid, ...]
+    seen: Trajectory
+    verdict: Verdict
+    shot: Shot
+    cameras: Float[np.ndarray, "f 13"]
+    event_frame: int
+    unseen: frozenset[int]
+    """Background things that are not worth naming from this camera."""
+    tries: int
+    """Simulations it took."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Take:
+    """One simulated variant of a proposal."""
+
+    proposal: Proposal
+    solids: tuple[Solid, ...]
+    seen: Trajectory
+    verdict: Verdict
+    shapes: screen.Outlines
+    event_frame: int
+
+
+def _chosen(spec: ClipSpec) -> tuple[EventKind, str]:
+    """The event and the outcome to aim for, from the seed or from the spec."""
+    rng = np.random.default_rng([spec.seed, 0])
+    names = LAB_EVENTS if spec.lab else tuple(EVENT_KINDS)
+    weights = np.array([(LAB_WEIGHTS if spec.lab else WEIGHTS)[name] for name in names])
+    drawn = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    event = spec.event or drawn
+    if event not in names:
+        set_name = "the lab" if spec.lab else "the film set"
+        raise UserError(
+            f"{event!r} is no event of {set_name}{nearest(event, names)}; choose one of: {', '.join(names)}"
+        )
+    kind = EVENT_KINDS[event]
+    options = lab.outcomes(kind) if spec.lab else kind.outcomes
+    outcome = spec.outcome or options[int(rng.integers(len(options)))]
+    if outcome not in options:
+        raise UserError(
+            f"{outcome!r} is no outcome of {event!r}{nearest(outcome, options)}; "
+            f"choose one of: {', '.join(options)}"
+        )
+    return kind, outcome
+
+
+def _proposed(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> Proposal:
+    """The first proposal of this attempt whose combination the split allows."""
+    for k in range(_PROPOSALS):
+        # One stream of random numbers for each proposal: the variants of a pair draw the same numbers.
+        rng = np.random.default_rng([spec.seed, 1, attempt, k])
+        proposal = kind.propose(Stage(rng, lab=spec.lab, frames=spec.frames, fps=spec.fps), wanted)
+        if spec.split == "all" or not spec.lab:
+            break
+        held = lab.held_out(lab.combination(kind.name, proposal))
+        if held == (spec.split == "test"):
+            break
+    else:
+        raise UserError(
+            f"no combination of {kind.name!r} with the outcome {wanted!r} is in the {spec.split} split; "
+            "leave the outcome or the event open"
+        )
+    if spec.swap == "colours":
+        return replace(proposal, entities=lab.colours_swapped(proposal.entities))
+    if spec.swap == "sides":
+        return replace(proposal, entities=tuple(mirrored(e) for e in proposal.entities))
+    return proposal
+
+
+def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take | None:
+    """Simulate one proposal; None unless the wanted outcome is what happened."""
+    proposal = _proposed(spec, kind, wanted, attempt)
+    solids = tuple(solid_of(entity) for entity in proposal.entities)
+    seen = simulate(proposal.entities, solids, frames=spec.frames, fps=spec.fps)
+    verdict = kind.judge(proposal, seen)
+    background = {k for k, e in enumerate(proposal.entities) if e.role == "background"}
+    if verdict is None or verdict.outcome != wanted or strangers_touch(seen, background):
+        return None
+    return _Take(
+        proposal=proposal,
+        solids=solids,
+        seen=seen,
+        verdict=verdict,
+        shapes=screen.outlines(solids, seen),
+        event_frame=min(spec.frames - 1, max(0, int(np.ceil(verdict.frame)))),
+    )
+
+
+def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
+    """Which outline points must be in view in which frames."""
+    frames = take.seen.frames
+    watched = np.zeros((frames, take.shapes.points.shape[1]), dtype=bool)
+    spans = {w.entity: w for w in take.verdict.watch}
+    for index, entity in enumerate(take.proposal.entities):
+        if entity.role == "background" or not (entity.named or entity.group):
+            continue
+        if index in spans:
+            when = np.zeros(frames, dtype=bool)
+            when[spans[index].first : spans[index].last + 1] = True
+        else:
+            where = take.seen.position[:, index]
+            near = (np.abs(where[:, 0]) < 2.7) & (where[:, 1] > -2.2) & (where[:, 1] < 3.2)
+            # Once it has gone far it need not be followed, not even if it should come back.
+            when = np.logical_and.accumulate(near & (where[:, 2] < 3.2))
+            when[take.event_frame] = True
+        watched[:, take.shapes.slices[index]] = when[:, None]
+    return watched
+
+
+def _shows(take: _Take, cameras: Float[np.ndarray, "f 13"], aspect: float) -> frozenset[int] | None:
+    """The background things that can't be named, if everything else is as the verdict says; else None."""
+    view = screen.sight(cameras, take.shapes, take.seen, aspect)
+    if not all(screen.claim_shows(c, view, take.seen, take.event_frame) for c in take.verdict.claims):
+        return None
+    if not _hiding_shows(take, cameras):
+        return None
+    unseen = set()
+    for index, entity in enumerate(take.proposal.entities):
+        if not entity.named:
+            continue
+        box = view.box[take.event_frame, index]
+        small = max((box[2] - box[0]) * aspect, box[3] - box[1]) < SMALLEST
+        if entity.role == "background":
+            whole = screen.in_view(view.box[:, index]).mean() > 0.6
+            if small or not whole or not screen.in_view(box):
+                unseen.add(index)
+        elif small:
+            return None
+    return frozenset(unseen)
+
+
+def _hiding_shows(take: _Take, cameras: Float[np.ndarray, "f 13"]) -> bool:
+    """Whether hiding claims hold for outline points; the id buffer is asked again after rendering."""
+    kinds: dict[str, Claim] = {c.kind: c for c in take.verdict.claims}
+    claim = kinds.get("hides") or kinds.get("in front")
+    if claim is None or claim.subject is None or claim.object is None:
+        return True
+    points = take.shapes.points[:, take.shapes.slices[claim.subject]]
+    share = screen.covered(cameras, points, take.proposal.entities[claim.object])
+    if share[0] > 0:
+        return False
+    if claim.kind == "in front":
+        return bool(share.max() == 0)
+    if (share == 1).sum() < 2:
+        return False
+    return bool((share[-2:] == 1).all()) if "stays hidden" in kinds else bool(share[-1] == 0)
+
+
+def _candidates(rng: np.random.Generator, moves: tuple[CameraMove, ...]) -> list[CameraMove]:
+    """Camera moves in the order in which they are tried, the static camera last of all."""
+    weights = np.array([3.0 if move == "static" else 1.0 for move in moves])
+    order = rng.choice(len(moves), size=min(4, len(moves)), replace=False, p=weights / weights.sum())
+    picked = [moves[int(k)] for k in order]
+    return [*picked[: picked.index("static")], "static"] if "static" in picked else [*picked, "static"]
+
+
+def _filmed(
+    spec: ClipSpec, takes: list[_Take], attempt: int
+) -> tuple[Shot, Float[np.ndarray, "f 13"], list[frozenset[int]]] | None:
+    """A shot from which every take shows what its verdict says; None where no move does."""
+    rng = np.random.default_rng([spec.seed, 2, attempt])
+    aspect = spec.width / spec.height
+    points = np.concatenate([take.shapes.points for take in takes], axis=1)
+    watched = np.concatenate([_watched(take) for take in takes], axis=1)
+    view = takes[0].proposal.view
+    if spec.lab:
+        moves: list[CameraMove] = [lab.camera_of(takes[0].verdict)]
+    else:
+        moves = _candidates(rng, view.moves)
+    for move in moves:
+        low, high = AMOUNTS[move]
+        if spec.lab:
+            shot = lab.shot(move)
+            cameras = path(shot, spec.frames)
+            left, bottom, right, top = extents(cameras, points, watched, aspect)
+            found = (shot, cameras) if max(-left, right, -bottom, top) < 1 else None
+        else:
+            shot = Shot(
+                move=move,
+                amount=float(rng.uniform(low, high)),
+                azimuth=-90 + float(rng.uniform(-view.azimuth, view.azimuth)),
+                elevation=float(rng.uniform(*view.elevation)),
+                fov=float(rng.uniform(36, 48)),
+            )
+            margin = float(rng.uniform(0.84, 0.94))
+            found = framed(shot, points, watched, aspect, Framing(margin=margin))
+        if found is None:
+            continue
+        unseen = [_shows(take, found[1], aspect) for take in takes]
+        if all(u is not None for u in unseen):
+            return (*found, [u for u in unseen if u is not None])
+    return None
+
+
+def drawn(spec: ClipSpec, first: int = 0) -> Drawn:
+    """The scene of a spec.
+
+    Args:
+        spec: what to draw.
+        first: the attempt to begin with; later ones follow where a rendering shows that this one fails.
+
+    Raises:
+        UserError: the event or outcome does not exist, or can't be had with these frames.
+    """
+    kind, wanted = _chosen(spec)
+    paired = kind.name in ("wall pair", "mass pair")
+    simulations = 0
+    for attempt in range(first, first + TRIES):
+        takes: list[_Take] = []
+        for cause in kind.outcomes if paired else (wanted,):
+            simulations += 1
+            take = _taken(spec, kind, cause, attempt)
+            if take is None:
+                break
+            takes.append(take)
+        else:
+            film = _filmed(spec, takes, attempt)
+            if film is not None:
+                which = kind.outcomes.index(wanted) if paired else 0
+                take = takes[which]
+                return Drawn(
+                    event=kind.name,
+                    outcome=wanted,
+                    entities=take.proposal.entities,
+                    solids=take.solids,
+                    seen=take.seen,
+                    verdict=take.verdict,
+                    shot=film[0],
+                    cameras=film[1],
+                    event_frame=take.event_frame,
+                    unseen=film[2][which],
+                    tries=simulations,
+                )
+    raise UserError(
+        f"{wanted!r} did not happen in {TRIES} scenes of {kind.name!r} within {spec.frames} frames at "
+        f"{spec.fps:g} a second; give it more frames or another outcome"
+    )

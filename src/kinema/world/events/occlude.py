@@ -1,0 +1,117 @@
+"""Something passes behind a screen, or in front of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kinema.world.entities import Entity
+from kinema.world.events import judging
+from kinema.world.facts import Claim, Event
+from kinema.world.physics import Trajectory
+from kinema.world.stage import Proposal, Stage, Verdict, View
+from kinema.world.vocabulary import EXTENT
+
+
+@dataclass(frozen=True)
+class Occlude:
+    """It comes out on the other side, stays hidden, comes back, or never was hidden.
+
+    Whether it is really out of sight is for the id buffer to say; `measure` has the last word.
+    """
+
+    name: Event = "occlude"
+    outcomes: tuple[str, ...] = ("re-emerges", "stays hidden", "comes back", "in front")
+
+    def propose(self, stage: Stage, wanted: str) -> Proposal:
+        """A screen wide enough to hide it whole; it stops behind it or meets a hidden stop to turn back."""
+        side = stage.side()
+        shape = "ball" if stage.lab or wanted != "re-emerges" or stage.chance(0.7) else "car"
+        behind = wanted != "in front"
+        width = stage.between(0.7, 0.85)
+        radius = 0.36
+        near = 0.55 if behind else -0.75
+        main = stage.put(
+            shape,
+            -side * stage.between(1.65, 1.85),
+            near,
+            sizes=("small", "medium"),
+            materials=("plastic", "rubber", "metal", "wood", "marble", "clay"),
+            facing=0.0 if side > 0 else np.pi,
+        )
+        look = stage.dressed("screen", ("plastic", "clay"))
+        height = 0.62 if stage.lab else stage.between(0.55, 0.7)
+        stage.add(
+            replace(
+                look,
+                size="large",
+                extent=EXTENT["large"],
+                dimensions=(width, 0.05, height),
+                position=(0.0, 0.0, height),
+                fixed=True,
+                role="partner",
+            )
+        )
+        start = abs(stage.entities[main].position[0])
+        if wanted == "stays hidden":
+            stop = stage.between(0.5, 0.75) * stage.seconds
+            speed: float = 2 * (start + stage.between(-0.15, 0.1)) / stop
+            stage.send(main, (side * speed, 0.0, 0.0), stop)
+        elif wanted == "comes back":
+            speed = (2 * start + 0.9) / (0.9 * stage.seconds)
+            stage.send(main, (side * speed * 1.15, 0.0, 0.0))
+            stage.change(main, replace(stage.entities[main], restitution=0.9))
+            stage.add(
+                Entity(
+                    shape="block",
+                    size="small",
+                    extent=0.2,
+                    dimensions=(0.06, 0.25, radius),
+                    material="clay",
+                    colour="gray",
+                    position=(side * (0.36 + 0.1), near, radius),
+                    fixed=True,
+                    restitution=0.9,
+                    role="prop",
+                    named=False,
+                )
+            )
+        else:
+            speed = (2 * start) / (stage.between(0.8, 0.95) * stage.seconds)
+            stage.send(main, (side * speed, 0.0, 0.0))
+        view = View(elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"), scenery=True)
+        return stage.proposal(relation=wanted, view=view)
+
+    def judge(self, proposal: Proposal, seen: Trajectory) -> Verdict | None:
+        """From where it ends, seen from the front."""
+        if seen.touch(0, 1) is not None:
+            return None
+        half = (proposal.entities[1].dimensions or (0.0, 0.0, 0.0))[0]
+        x = seen.position[:, 0, 0]
+        side = 1.0 if x[0] < 0 else -1.0
+        direction = judging.word(side)
+        behind = np.abs(x) < half * 0.5
+        frame = int(np.argmax(behind))
+        if not behind.any() or frame > seen.frames - 6:
+            return None
+        moves = (
+            Claim(kind="moves", subject=0, value=direction),
+            *judging.speed_claim(seen, 0, frame),
+        )
+        if seen.position[0, 0, 1] < 0:
+            if x[-1] * side < half + 0.3:
+                return None
+            claims = (*moves, Claim(kind="in front", subject=0, object=1))
+            return Verdict(outcome="in front", claims=claims, frame=frame)
+        hides = (*moves, Claim(kind="hides", subject=0, object=1))
+        if x[-1] * side > half + 0.35:
+            out = Claim(kind="re-emerges", subject=0, object=1, value=direction)
+            return Verdict(outcome="re-emerges", claims=(*hides, out), frame=frame)
+        if x[-1] * side < -half - 0.35:
+            out = Claim(kind="re-emerges", subject=0, object=1, value=judging.word(-side))
+            return Verdict(outcome="comes back", claims=(*hides, out), frame=frame)
+        if judging.final_speed(seen, 0) < judging.RESTING and abs(x[-1]) < half * 0.5:
+            stays = Claim(kind="stays hidden", subject=0, object=1)
+            return Verdict(outcome="stays hidden", claims=(*hides, stays), frame=frame)
+        return None

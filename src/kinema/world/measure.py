@@ -1,0 +1,119 @@
+"""From a drawn scene and its id buffer to the facts of the clip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from scipy import ndimage
+
+from kinema.world.draw import Drawn
+from kinema.world.facts import Claim, ClipFacts, Setting, Tracks
+from kinema.world.render.camera import project, projected_radius
+from kinema.world.spec import ClipSpec
+
+HIDDEN = 0
+"""Pixels of a thing that is out of sight."""
+SEEN_AGAIN = 0.5
+"""Share of its pixels in the first frame that a thing must show to count as seen again."""
+
+
+def counted(
+    identities: UInt8[np.ndarray, "f h w"], entities: int
+) -> tuple[Int[np.ndarray, "f n"], Float[np.ndarray, "f n 4"]]:
+    """Pixels and boxes of each entity in each frame."""
+    frames, height, width = identities.shape
+    pixels = np.zeros((frames, entities), dtype=np.int32)
+    box = np.full((frames, entities, 4), np.nan)
+    scale = np.array([width, height, width, height], dtype=float)
+    for frame, picture in enumerate(identities):
+        pixels[frame] = np.bincount(picture.ravel(), minlength=256)[1 : entities + 1]
+        for index, found in enumerate(ndimage.find_objects(picture, max_label=entities)):
+            if found is not None:
+                rows, columns = found
+                box[frame, index] = (columns.start, rows.start, columns.stop, rows.stop) / scale
+    return pixels, box
+
+
+def tracks_of(scene: Drawn, identities: UInt8[np.ndarray, "f h w"]) -> Tracks:
+    """Everything measured frame by frame."""
+    _, height, width = identities.shape
+    seen, cameras = scene.seen, scene.cameras[:, None]
+    pixels, box = counted(identities, len(scene.entities))
+    centre, depth = project(cameras, seen.position, width / height)
+    radii = np.array([solid.radius for solid in scene.solids])
+    return Tracks(
+        position=seen.position.astype(np.float32),
+        rotation=seen.rotation.astype(np.float32),
+        velocity=seen.velocity.astype(np.float32),
+        upright=seen.upright().astype(np.float32),
+        screen=centre.astype(np.float32),
+        depth=depth.astype(np.float32),
+        radius=projected_radius(cameras, seen.position, radii[None]).astype(np.float32),
+        pixels=pixels,
+        box=box.astype(np.float32),
+    )
+
+
+def visible_claim(claim: Claim, tracks: Tracks) -> bool:
+    """Whether what a claim says about sight is so in the id buffer. True for claims of other kinds."""
+    if claim.subject is None:
+        return True
+    pixels = tracks.pixels[:, claim.subject]
+    start = int(pixels[0])
+    match claim.kind:
+        case "hides":
+            return start > 0 and bool((pixels == HIDDEN).any())
+        case "re-emerges":
+            gone = np.flatnonzero(pixels == HIDDEN)
+            return (
+                len(gone) > 0 and bool(pixels[-1] >= SEEN_AGAIN * start) and int(gone[-1]) < len(pixels) - 1
+            )
+        case "stays hidden":
+            return bool((pixels[-2:] == HIDDEN).all())
+        case "in front":
+            return bool((pixels > 0.6 * np.median(pixels)).all())
+        case "leaves":
+            return bool(pixels[-1] == 0) and start > 0
+        case "moves":
+            return start > 0
+    return True
+
+
+def holds(scene: Drawn, tracks: Tracks) -> bool:
+    """Whether the id buffer bears the verdict out: claims of sight, and the main thing seen in its event."""
+    claims = scene.verdict.claims
+    seen = tracks.pixels[scene.event_frame, 0] > 0 or any(c.kind == "hides" for c in claims)
+    return bool(seen) and all(visible_claim(claim, tracks) for claim in claims)
+
+
+def facts_of(spec: ClipSpec, scene: Drawn, tracks: Tracks, setting: Setting) -> ClipFacts:
+    """The facts of a clip. The camera's claim comes last, unless the event is about the camera."""
+    claims = scene.verdict.claims
+    if not any(claim.kind == "camera" for claim in claims):
+        claims = (*claims, Claim(kind="camera", value=scene.shot.move))
+    entities = tuple(
+        replace(entity.facts(index), named=entity.named and index not in scene.unseen)
+        for index, entity in enumerate(scene.entities)
+    )
+    paired = scene.event in ("wall pair", "mass pair")
+    return ClipFacts(
+        seed=spec.seed,
+        lab=spec.lab,
+        event=scene.event,
+        outcome=scene.outcome,
+        fps=spec.fps,
+        height=spec.height,
+        width=spec.width,
+        entities=entities,
+        tracks=tracks,
+        contacts=scene.seen.contacts,
+        claims=claims,
+        event_frame=scene.event_frame,
+        camera=scene.shot.move,
+        cameras=scene.cameras,
+        setting=setting,
+        pair=f"{scene.event} {spec.seed}" if paired else "",
+        cause=scene.outcome if paired else "",
+    )

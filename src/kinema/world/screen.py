@@ -1,0 +1,116 @@
+"""What a scene looks like from a camera path, without rendering it: checks on claims before any pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from kinema.world.entities import Entity
+from kinema.world.facts import Claim
+from kinema.world.physics import Trajectory
+from kinema.world.render.camera import project
+from kinema.world.solids import Solid
+
+SHIFT = 0.05
+"""Share of the picture's width by which something must move, or stand apart, to be told as left or right."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outlines:
+    """Surface points of all entities in the world, frame by frame, laid end to end."""
+
+    points: Float[np.ndarray, "f p 3"]
+    slices: tuple[slice, ...]
+    """Where each entity's points lie."""
+
+
+def outlines(solids: tuple[Solid, ...], seen: Trajectory) -> Outlines:
+    """The outline points of every entity in every frame."""
+    points, slices, at = [], [], 0
+    for index, solid in enumerate(solids):
+        turned = np.einsum("fij,kj->fki", seen.rotation[:, index], solid.outline)
+        points.append(turned + seen.position[:, index, None])
+        slices.append(slice(at, at + len(solid.outline)))
+        at += len(solid.outline)
+    return Outlines(points=np.concatenate(points, axis=1), slices=tuple(slices))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sight:
+    """Where everything is seen. Screen coordinates are those of `facts`."""
+
+    centre: Float[np.ndarray, "f n 2"]
+    depth: Float[np.ndarray, "f n"]
+    box: Float[np.ndarray, "f n 4"]
+    """Left, top, right, bottom of the outline, not cut off at the frame."""
+
+
+def sight(cameras: Float[np.ndarray, "f 13"], shapes: Outlines, seen: Trajectory, aspect: float) -> Sight:
+    """Project a scene."""
+    centre, depth = project(cameras[:, None], seen.position, aspect)
+    spots, deep = project(cameras[:, None], shapes.points, aspect)
+    spots = np.where(deep[..., None] > 0.05, spots, np.nan)
+    boxes = []
+    for part in shapes.slices:
+        cloud = spots[:, part]
+        boxes.append(np.concatenate([cloud.min(axis=1), cloud.max(axis=1)], axis=1))
+    return Sight(centre=centre, depth=depth, box=np.stack(boxes, axis=1))
+
+
+def in_view(box: Float[np.ndarray, "*b 4"]) -> Bool[np.ndarray, "*b"]:
+    """Whether a box lies wholly inside the picture; NaN does not."""
+    return np.asarray((box[..., :2] >= 0).all(-1) & (box[..., 2:] <= 1).all(-1))
+
+
+def out_of_view(box: Float[np.ndarray, "*b 4"]) -> Bool[np.ndarray, "*b"]:
+    """Whether a box lies wholly outside the picture."""
+    return (box[..., 0] > 1) | (box[..., 2] < 0) | (box[..., 1] > 1) | (box[..., 3] < 0)
+
+
+def covered(
+    cameras: Float[np.ndarray, "f 13"],
+    points: Float[np.ndarray, "f k 3"],
+    screen: Entity,
+) -> Float[np.ndarray, " f"]:
+    """Share of the points that an upright box, unturned, hides from the camera in each frame."""
+    half, centre = np.array(screen.dimensions), np.array(screen.position)
+    start = cameras[:, None, 0:3] - centre
+    way = points - cameras[:, None, 0:3]
+    safe = np.where(np.abs(way) < 1e-9, 1e-9, way)
+    one, two = (-half - start) / safe, (half - start) / safe
+    enters = np.minimum(one, two).max(axis=-1)
+    leaves = np.maximum(one, two).min(axis=-1)
+    hit = (enters < leaves) & (enters > 0) & (enters < 1)
+    return hit.mean(axis=1)
+
+
+def _sideways(view: Sight, entity: int, first: int, last: int, value: str) -> bool:
+    """Whether an entity moves left or right on screen between two frames as the value says."""
+    shift = view.centre[last, entity, 0] - view.centre[first, entity, 0]
+    return bool(shift > SHIFT if value == "right" else shift < -SHIFT)
+
+
+def claim_shows(claim: Claim, view: Sight, seen: Trajectory, event_frame: int) -> bool:
+    """Whether a claim of direction or order holds on screen too. True for claims of other kinds."""
+    last = seen.frames - 1
+    match claim.kind:
+        case "moves" if claim.value in ("left", "right") and claim.subject is not None:
+            first, end = 0, min(last, max(event_frame, last // 4))
+            return _sideways(view, claim.subject, first, end, claim.value)
+        case "moves" if claim.value in ("away", "toward") and claim.subject is not None:
+            deeper = view.depth[last, claim.subject] - view.depth[0, claim.subject]
+            return bool(deeper > 0.5 if claim.value == "away" else deeper < -0.5)
+        case "pushed" | "slides down" if claim.value in ("left", "right") and claim.subject is not None:
+            first = min(last - 1, event_frame) if claim.kind == "pushed" else 0
+            return _sideways(view, claim.subject, first, last, claim.value)
+        case "left of" | "right of" if claim.subject is not None and claim.object is not None:
+            gap = view.centre[:, claim.object, 0] - view.centre[:, claim.subject, 0]
+            return bool((gap > SHIFT).all() if claim.kind == "left of" else (gap < -SHIFT).all())
+        case "re-emerges" if claim.subject is not None and claim.object is not None:
+            gap = view.centre[-1, claim.subject, 0] - view.centre[-1, claim.object, 0]
+            return bool(gap > 0 if claim.value == "right" else gap < 0)
+        case "leaves" if claim.subject is not None:
+            return bool(out_of_view(view.box[-1, claim.subject]))
+    return True
