@@ -20,12 +20,16 @@ class BenchMedia:
     """Length of the long film, in seconds."""
     side: int = 512
     """Width and height, in pixels."""
+    suffixes: tuple[str, ...] = (".mp4",)
+    """Formats to measure, by their suffixes: .mp4 .webm .gif .webp .zip"""
 
     def run(self) -> None:
         """Measure and print."""
-        from kinema.bench import media
+        from kinema.bench.measure import print_table
+        from kinema.bench.media import memory
 
-        print(media.memory(seconds=self.seconds, side=self.side).table())
+        found = memory(seconds=self.seconds, side=self.side, suffixes=self.suffixes)
+        print_table([one.row() for one in found], title="Memory beyond a film of 2 s", peer="")
 
 
 @dataclass(frozen=True, kw_only=True)

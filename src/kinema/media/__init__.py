@@ -7,6 +7,7 @@ with writer("film.webm", fps=24, size=(832, 480)) as out:
     out.write(chunk)                               # as long as you like
 """
 
+from kinema.media.compare import psnr, ssim
 from kinema.media.footage import Ending, Footage, Frame, Limits
 from kinema.media.formats import Format, Quality
 from kinema.media.probe import Probe, probe
@@ -29,12 +30,14 @@ __all__ = [
     "evenly",
     "frames",
     "probe",
+    "psnr",
     "read_film",
     "read_picture",
     "resized",
     "save_picture",
     "save_png",
     "sprites",
+    "ssim",
     "thumbnail",
     "write_film",
     "writer",

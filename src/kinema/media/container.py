@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
@@ -45,7 +46,7 @@ class Declared:
 
 
 @contextlib.contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, limits: Limits) -> Generator[tuple[InputContainer, VideoStream]]:
     """The file and its first video stream that is not a cover picture.
 
     Raises:
@@ -64,7 +65,7 @@ def opened(path: Path, limits: Limits) -> Iterator[tuple[InputContainer, VideoSt
             "give MP4, WebM, MOV, MKV, AVI, GIF, WebP, PNG or JPEG"
         ) from None
     with container:
-        covers = av.stream.Disposition.attached_pic
+        covers = Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not streams:
             raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -72,7 +72,7 @@ def encoder(
     size: tuple[int, int],
     quality: Quality,
     comment: str,
-) -> Iterator[Write]:
+) -> Generator[Write]:
     """Yield a function that takes the next frame; finish the file at the end of the block.
 
     H.264 in 4:2:0 has even sides only. An odd picture is padded by repeating its last row or column, and

@@ -12,12 +12,13 @@ from PIL import Image
 from kinema.errors import UserError
 from kinema.media.footage import Ending, Frame, Limits
 from kinema.media.still import pixels, resized
+from kinema.media.webp import is_whole
 
 MOVING = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose pages are frames; those of a TIFF or of a phone's JPEG are not."""
 
-SLOW = 0.1
-"""Seconds that browsers show a GIF frame for that asks for none."""
+SLOW = 100
+"""Milliseconds that browsers show a GIF frame for that asks for none."""
 
 
 def comment_of(image: Image.Image) -> str:
@@ -43,8 +44,8 @@ def frames(
         UserError: not one frame can be decoded.
     """
     count = getattr(image, "n_frames", 1) if image.format in MOVING else 1
-    time = 0.0
-    complete = True
+    time = 0  # in milliseconds, as files have it, so that sums are exact
+    complete = _is_whole(path, image)
     number = 0
     while number < min(count, limits.frames or count):
         try:
@@ -53,13 +54,27 @@ def frames(
         except (OSError, EOFError, ValueError, SyntaxError):
             complete = False
             break
-        lasts = image.info.get("duration", 0) / 1000 or SLOW if count > 1 else 1.0
-        yield Frame(image=shown if size is None else resized(shown, size), time=time, duration=lasts)
+        lasts = image.info.get("duration", 0) or SLOW if count > 1 else 1000
+        yield Frame(
+            image=shown if size is None else resized(shown, size), time=time / 1000, duration=lasts / 1000
+        )
         time += lasts
         number += 1
     if not number:
         raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
     return Ending(frames=number, complete=complete)
+
+
+def _is_whole(path: Path, image: Image.Image) -> bool:
+    """Whether a GIF or WebP has its end; Pillow itself says so of the others."""
+    if image.format == "GIF":
+        with path.open("rb") as file:
+            file.seek(-min(64, path.stat().st_size), 2)
+            return file.read().rstrip(b"\0").endswith(b"\x3b")
+    if image.format == "WEBP":
+        with path.open("rb") as file:
+            return is_whole(file.read(8), path.stat().st_size)
+    return True
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -127,7 +127,7 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
 
 
 @contextlib.contextmanager
-def _files(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
+def _files(path: Path) -> Generator[tuple[list[str], Callable[[str], bytes]]]:
     """The names in a folder or zip, and a function that reads one."""
     if path.is_dir():
         yield os.listdir(path), lambda name: (path / name).read_bytes()
@@ -143,7 +143,7 @@ def _files(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
 
 
 @contextlib.contextmanager
-def _pictures(put: Callable[[str, bytes], object], rate: Fraction, comment: str) -> Iterator[Write]:
+def _pictures(put: Callable[[str, bytes], object], rate: Fraction, comment: str) -> Generator[Write]:
     number = 0
 
     def write(image: np.ndarray) -> None:
@@ -157,14 +157,14 @@ def _pictures(put: Callable[[str, bytes], object], rate: Fraction, comment: str)
 
 
 @contextlib.contextmanager
-def folder_encoder(path: Path, *, rate: Fraction, comment: str) -> Iterator[Write]:
+def folder_encoder(path: Path, *, rate: Fraction, comment: str) -> Generator[Write]:
     """Pictures into the existing folder `path`."""
     with _pictures(lambda name, data: (path / name).write_bytes(data), rate, comment) as write:
         yield write
 
 
 @contextlib.contextmanager
-def zip_encoder(path: Path, *, rate: Fraction, comment: str) -> Iterator[Write]:
+def zip_encoder(path: Path, *, rate: Fraction, comment: str) -> Generator[Write]:
     """Pictures into a zip, stored: PNG does not compress twice. The same film gives the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
 
@@ -176,7 +176,7 @@ def zip_encoder(path: Path, *, rate: Fraction, comment: str) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Generator[Path]:
     """Yield a new folder beside `target`; on success rename it to `target`, otherwise remove it.
 
     Raises:

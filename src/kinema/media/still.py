@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from kinema.errors import UserError, nearest
 from kinema.files import write_bytes
 from kinema.media.colour import over_black
 from kinema.media.footage import Limits
+from kinema.media.webp import is_whole, mended
 
 READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """Nothing that runs other programs (EPS) or that is a film to PyAV (MPEG, FLI)."""
@@ -26,7 +27,7 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 @contextmanager
-def picture(path: Path, limits: Limits) -> Iterator[Image.Image | None]:
+def picture(path: Path, limits: Limits) -> Generator[Image.Image | None]:
     """The file opened by Pillow, or None if it is no kind of picture Pillow is asked to read.
 
     Raises:
@@ -34,9 +35,9 @@ def picture(path: Path, limits: Limits) -> Iterator[Image.Image | None]:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of its own, smaller, limit; ours is checked below.
+            # Pillow warns of its own limit; ours is checked below.
             warnings.simplefilter("ignore")
-            opened = Image.open(path, formats=READABLE)
+            opened = Image.open(_mended(path), formats=READABLE)
     except Image.DecompressionBombError:
         raise UserError(
             f"{path} has more than the {limits.pixels} pixels allowed; scale it down first"
@@ -51,6 +52,15 @@ def picture(path: Path, limits: Limits) -> Iterator[Image.Image | None]:
                 "scale it down first, or allow more"
             )
         yield opened
+
+
+def _mended(path: Path) -> Path | io.BytesIO:
+    """The file itself, or what is left of a WebP that was cut off: Pillow refuses it as it is."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP" or is_whole(head, path.stat().st_size):
+            return path
+        return io.BytesIO(mended(head + file.read()))
 
 
 def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

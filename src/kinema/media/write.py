@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.files import atomic_path
-from kinema.media.animation import gif_encoder, webp_encoder
 from kinema.media.encode import Write, encoder
 from kinema.media.formats import Format, Quality, format_of
+from kinema.media.gif import gif_encoder
 from kinema.media.sequence import atomic_folder, folder_encoder, zip_encoder
+from kinema.media.webp import webp_encoder
 
 
 class Writer:
@@ -57,7 +59,7 @@ def writer(
     quality: Quality = "good",
     kind: Format | None = None,
     comment: str = "",
-) -> Iterator[Writer]:
+) -> Generator[Writer]:
     """Open a film for writing; it appears under its name when the block ends, or not at all.
 
         with writer("film.mp4", fps=24, size=(832, 480), comment=request) as film:
@@ -85,12 +87,12 @@ def writer(
     rate = Fraction(fps).limit_denominator(100_000)
     if not 0 < rate <= 1000:
         raise UserError(f"{fps:g} frames per second can't be written; choose a rate above 0 and at most 1000")
-    if min(size) < 1 or max(size) > 16384:
-        raise UserError(f"a film of {width}x{height} can't be written; sides are 1 to 16384 pixels")
+    if min(size) < 1 or max(size) > 16383:
+        raise UserError(f"a film of {width}x{height} can't be written; sides are 1 to 16383 pixels")
     if chosen == "av1" and min(size) < 4:
         raise UserError(f"AV1 needs sides of at least 4 pixels, not {width}x{height}; write .webm or .zip")
-    with contextlib.ExitStack() as stack:
-        beside = stack.enter_context(atomic_folder(target) if chosen == "folder" else atomic_path(target))
+    beside_target = atomic_folder(target) if chosen == "folder" else atomic_path(target)
+    with beside_target as beside, contextlib.ExitStack() as stack:
         with _disk(target):
             if chosen == "gif":
                 opened = gif_encoder(beside, rate=rate, size=size, comment=comment)
@@ -106,6 +108,8 @@ def writer(
         yield film
         if not film.frames:
             raise UserError(f"{target} was not written: the film has no frames")
+        with _disk(target):
+            stack.close()
 
 
 def write_film(
@@ -126,6 +130,8 @@ def write_film(
     first = next(rest, None)
     if first is None:
         raise UserError(f"{path} was not written: the film has no frames")
+    if first.ndim != 3:
+        raise UserError(f"{path} was not written: frames are height x width x 3, not of {first.ndim} axes")
     height, width = first.shape[:2]
     with writer(path, fps=fps, size=(width, height), quality=quality, kind=kind, comment=comment) as film:
         for frame in itertools.chain([first], rest):
@@ -133,9 +139,9 @@ def write_film(
 
 
 @contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Turn what the operating system says while writing into one line."""
+def _disk(path: Path) -> Generator[None]:
+    """Turn what the operating system or an encoder says while writing into one line."""
     try:
         yield
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise UserError(f"can't write {path}: {error.strerror or error}; nothing was kept") from error

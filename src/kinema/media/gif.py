@@ -1,0 +1,138 @@
+"""Writing GIF, one frame at a time.
+
+Pillow gathers a whole animation before it writes it and drops repeated frames. Here every frame is cut to
+the rectangle that changed, brought to 256 colours and appended: constant memory, and as many frames come
+back as went in. Format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from kinema.errors import UserError
+from kinema.media.changes import KEY, changed, ticks
+from kinema.media.encode import Write
+
+SAMPLE = 96
+"""Palettes are chosen on a sample of at most this many rows and columns; more is slower and no better."""
+
+
+@contextlib.contextmanager
+def gif_encoder(path: Path, *, rate: Fraction, size: tuple[int, int], comment: str) -> Generator[Write]:
+    """Yield a function that takes the next frame. The film loops.
+
+    A frame of at most 256 colours is kept exactly. Others share a palette, dithered, until it no longer
+    fits, because a palette of its own for every frame flickers.
+
+    Raises:
+        UserError: more than 50 frames per second, which no browser shows.
+    """
+    if rate > 50:
+        raise UserError(f"GIF shows at most 50 frames per second, not {float(rate):g}; write .mp4 or .webp")
+    with path.open("wb") as file:
+        file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0, 0, 0))
+        file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
+        if comment:
+            file.write(b"\x21\xfe" + _sub_blocks(comment.encode()))
+        before: np.ndarray | None = None
+        shared: tuple[Image.Image, float] | None = None
+        number = 0
+
+        def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
+            nonlocal before, shared, number
+            left, top, right, bottom = changed(before if number % KEY else None, image)
+            part = np.ascontiguousarray(image[top:bottom, left:right])
+            indexed = exact(part)
+            if indexed is None:
+                indexed, shared = _dithered(part, image, shared)
+            control = 1 << 2  # leave the frame there for the next
+            file.write(struct.pack("<BBBBHBB", 0x21, 0xF9, 4, control, ticks(number, rate, 100), 0, 0))
+            file.write(_picture(*indexed, left, top))
+            before, number = image.copy(), number + 1
+
+        yield write
+        file.write(b"\x3b")
+
+
+def exact(
+    image: UInt8[np.ndarray, "h w 3"],
+) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "k 3"]] | None:
+    """The picture as indices into its own colours, or None if it has more than 256."""
+    if Image.fromarray(image).getcolors(256) is None:
+        return None
+    wide = image.astype(np.uint32)
+    packed = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    colours, indices = np.unique(packed, return_inverse=True)
+    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8)
+    return indices.reshape(packed.shape).astype(np.uint8), palette
+
+
+def _dithered(
+    part: UInt8[np.ndarray, "h w 3"],
+    whole: UInt8[np.ndarray, "H W 3"],
+    shared: tuple[Image.Image, float] | None,
+) -> tuple[tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "k 3"]], tuple[Image.Image, float]]:
+    """Indices and palette of `part`, and the palette to try first on the next frame with its error here.
+
+    The error is the mean square over the sample, before dithering. A palette is kept until its error is a
+    half (and a little) more than when it was made.
+    """
+    rows = np.linspace(0, whole.shape[0] - 1, min(SAMPLE, whole.shape[0])).astype(int)
+    columns = np.linspace(0, whole.shape[1] - 1, min(SAMPLE, whole.shape[1])).astype(int)
+    sample = Image.fromarray(np.ascontiguousarray(whole[np.ix_(rows, columns)]))
+    if shared is None or _error(sample, shared[0]) > 1.5 * shared[1] + 4:
+        palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT)
+        shared = palette, _error(sample, palette)
+    picture = Image.fromarray(part).quantize(palette=shared[0], dither=Image.Dither.FLOYDSTEINBERG)
+    colours = np.array(shared[0].getpalette(), dtype=np.uint8).reshape(-1, 3)
+    return (np.asarray(picture), colours), shared
+
+
+def _error(sample: Image.Image, palette: Image.Image) -> float:
+    matched = sample.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
+    return float(np.square(np.asarray(matched, np.float32) - np.asarray(sample, np.float32)).mean())
+
+
+def _picture(
+    indices: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "k 3"], left: int, top: int
+) -> bytes:
+    """An image descriptor, its own palette, and the pixels."""
+    height, width = indices.shape
+    bits = max(1, (len(palette) - 1).bit_length())
+    table = np.zeros((2**bits, 3), np.uint8)
+    table[: len(palette)] = palette
+    own_palette = 0x80
+    head = struct.pack("<BHHHHB", 0x2C, left, top, width, height, own_palette | bits - 1)
+    return head + table.tobytes() + _compressed(indices)
+
+
+def _compressed(indices: UInt8[np.ndarray, "h w"]) -> bytes:
+    """The pixels in GIF's LZW, taken from a still GIF that Pillow writes."""
+    buffer = io.BytesIO()
+    Image.fromarray(indices, "P").save(buffer, "GIF", optimize=False, interlace=False)
+    data = buffer.getvalue()
+    at = 13 + _table_bytes(data[10])
+    while data[at] == 0x21:  # an extension: a label, then sub-blocks
+        at += 2
+        while data[at]:
+            at += 1 + data[at]
+        at += 1
+    return data[at + 10 + _table_bytes(data[at + 9]) : -1]
+
+
+def _table_bytes(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _sub_blocks(data: bytes) -> bytes:
+    pieces = [data[start : start + 255] for start in range(0, len(data), 255)]
+    return b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
