@@ -117,10 +117,10 @@ def test_given_frames_stay_and_the_network_knows_their_time(solver: SolverName) 
 
 
 def test_steps_tell_where_they_are() -> None:
-    steps = list(solve(gaussian, noise(), linear_schedule(5, shift=3)))
+    steps = list(solve(gaussian, noise(), linear_schedule(5, shift=3.0)))
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
     assert {step.of for step in steps} == {5}
-    assert [step.time for step in steps] == list(linear_schedule(5, shift=3).sigmas[1:])
+    assert [step.time for step in steps] == list(linear_schedule(5, shift=3.0).sigmas[1:])
     assert torch.allclose(steps[-1].clean, steps[-1].latents)
     assert all(step.reused is None for step in steps)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from kinema.flow.solver import Velocity
 
 
+@runtime_checkable
 class Prompted(Protocol):
     """A network that can run with the prompt alone, or with and without it in one batch."""
 

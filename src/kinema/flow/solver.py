@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from kinema.flow.schedule import Schedule
 SolverName = Literal["euler", "heun", "unipc"]
 
 
+@runtime_checkable
 class Velocity(Protocol):
     """A network, with its prompts and guidance, as a function of latents and time."""
 

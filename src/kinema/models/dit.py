@@ -7,7 +7,7 @@ made, given frames at time 0, a chunk behind finished frames are all the same ca
 from __future__ import annotations
 
 import math
-from typing import Self, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -147,7 +147,7 @@ class Dit(nn.Module):
         """Where the parameters are."""
         return self.patch_embedding.weight.device
 
-    def cast(self, dtype: torch.dtype) -> Self:
+    def cast(self, dtype: torch.dtype) -> Dit:
         """Cast the parameters in place, except those that stay in float32 (`FLOAT32_ISLANDS`)."""
         for name, parameter in self.named_parameters():
             kept = any(island in name for island in FLOAT32_ISLANDS)
@@ -212,10 +212,11 @@ class Dit(nn.Module):
         rows = embedder.rows(time if pooled is None else time + pooled)
         x = embedder.text(standard)
         layout = Layout(rotation=None, bias=None if bias is None else bias[:, None])
-        kept = []
+        kept: list[KeysValues] = []
         for block in self._blocks():
             x, keys_values = block(x, rows, layout, keep=True)
-            kept.append(keys_values)
+            if keys_values is not None:
+                kept.append(keys_values)
         return TextContext(text=tuple(kept), bias=bias, pooled=pooled)
 
     def forward(
@@ -313,7 +314,7 @@ class Dit(nn.Module):
             text_bias=None if front else bias,
             spans=block_causal(causal, tokens, front) if causal else (),
         )
-        kept = []
+        kept: list[KeysValues] = []
         for index, block in enumerate(self._blocks()):
             arguments = (
                 x,
@@ -332,7 +333,8 @@ class Dit(nn.Module):
                 x, keys_values = block(*arguments, branches=several, keep=keep)
             if several > 1 and len(modulation) > 1:
                 modulation, embedded = modulation.repeat(several, 1, 1, 1), embedded.repeat(several, 1, 1)
-            kept.append(keys_values)
+            if keys_values is not None:
+                kept.append(keys_values)
         shift, scale = (self.scale_shift_table + embedded[:, :, None].float()).unbind(2)
         out = linear(modulated_norm(x, shift, scale, config.eps), self.proj_out)
         velocity = rearrange(

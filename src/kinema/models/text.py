@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +38,7 @@ class TextStates:
         return TextStates(states=self.states.to(device=device, dtype=dtype), lengths=self.lengths)
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Whatever turns prompts into states."""
 

