@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Loss:
     logs: Mapping[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained."""
 

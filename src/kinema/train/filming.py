@@ -1,0 +1,166 @@
+"""Filming the set for training: a store of clips that grows on all cores and survives being killed.
+
+A shard is a safetensors file of some dozens of clips with their captions in its header, written atomically;
+which clips it holds follows from its number alone. Whoever finds a shard missing films it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import UInt8
+
+from kinema.files import atomic_path
+from kinema.train import chance
+from kinema.world.facts import Event
+from kinema.world.spec import ClipSpec
+
+LAB_EVENTS: tuple[tuple[Event, float], ...] = (
+    ("roll", 0.25),
+    ("still", 0.27),
+    ("collide", 0.25),
+    ("drop", 0.13),
+    ("occlude", 0.10),
+)
+"""Lab events and their shares. Two things in one clip, and which is which, take the most learning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filming:
+    """Which clips a store holds."""
+
+    count: int
+    height: int = 64
+    width: int = 64
+    frames: int = 17
+    fps: float = 8.0
+    lab: bool = True
+    events: tuple[tuple[Event, float], ...] = LAB_EVENTS
+    """Events and their shares; empty draws them as the film set does."""
+    split: Literal["train", "test", "all"] = "train"
+    seed: int = 0
+    shard: int = 64
+    """Clips in a shard."""
+
+    def spec(self, index: int) -> ClipSpec:
+        """The clip at `index`, whatever was filmed before."""
+        event = None
+        if self.events:
+            place = chance.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
+            for event, share in self.events:  # noqa: B007  the event at which the loop stops is the one drawn
+                place -= share
+                if place < 0:
+                    break
+        return ClipSpec(
+            seed=chance.key(self.seed, "clip", self.split, index) % 2**32,
+            lab=self.lab,
+            event=event,
+            height=self.height,
+            width=self.width,
+            frames=self.frames,
+            fps=self.fps,
+            split=self.split if self.lab else "all",
+        )
+
+    @property
+    def shards(self) -> int:
+        """How many files the store has when it is whole."""
+        return -(-self.count // self.shard)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredFilms:
+    """The clips of a store, mapped from its shards; `kinema.train.films.Films`."""
+
+    pixels: tuple[UInt8[np.ndarray, "n f h w 3"], ...]
+    texts: tuple[tuple[str, ...], ...]
+    starts: tuple[int, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+        """The frames of clip `index`."""
+        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.pixels[shard][index - self.starts[shard]]
+
+    def captions(self, index: int) -> Sequence[str]:
+        """Every caption of clip `index`, the plain one first."""
+        return self.texts[index]
+
+
+def film(config: Filming, folder: Path, *, workers: int | None = None) -> Iterator[int]:
+    """Film what is missing of a store; yields how many clips it holds, after every shard.
+
+    Args:
+        config: what to film.
+        folder: where the shards go.
+        workers: processes; None takes every core. With 0 this process films alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    present = [n for n in range(config.shards) if shard_path(folder, n).is_file()]
+    missing = [n for n in range(config.shards) if n not in set(present)]
+    done = sum(_shard_count(config, n) for n in present)
+    yield done
+    jobs = [(config, folder, n) for n in missing]
+    if not jobs:
+        return
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers == 0:
+        for job in jobs:
+            done += _film_shard(job)
+            yield done
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
+        for count in pool.imap_unordered(_film_shard, jobs):
+            done += count
+            yield done
+
+
+def stored(config: Filming, folder: Path) -> StoredFilms:
+    """The clips filmed so far, shard by shard in order, up to the first that is missing."""
+    pixels, texts, starts = [], [], []
+    for number in range(config.shards):
+        path = shard_path(folder, number)
+        if not path.is_file():
+            break
+        starts.append(len(texts))
+        with safetensors.safe_open(path, framework="numpy") as file:
+            texts += [tuple(clip) for clip in json.loads(file.metadata()["captions"])]
+            pixels.append(file.get_tensor("frames"))
+    return StoredFilms(pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts))
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """The file of shard `number`."""
+    return folder / f"films-{number:05d}.safetensors"
+
+
+def _shard_count(config: Filming, number: int) -> int:
+    return min(config.shard, config.count - number * config.shard)
+
+
+def _film_shard(job: tuple[Filming, Path, int]) -> int:
+    config, folder, number = job
+    from kinema.world.captions import captions
+    from kinema.world.clip import make_clip
+
+    frames, texts = [], []
+    for place in range(_shard_count(config, number)):
+        clip = make_clip(config.spec(number * config.shard + place))
+        frames.append(clip.frames)
+        texts.append([caption.text for caption in captions(clip.facts)])
+    with atomic_path(shard_path(folder, number)) as beside:
+        safetensors.numpy.save_file(
+            {"frames": np.stack(frames)}, beside, metadata={"captions": json.dumps(texts)}
+        )
+    return len(frames)

@@ -1,0 +1,10 @@
+"""Shapes are checked in every test: jaxtyping's annotations, by beartype, at each call.
+
+The film set's compiled kernels are left out: numba has to see plain functions.
+"""
+
+from jaxtyping import install_import_hook
+
+CHECKED = ["shapes", "models", "flow", "media", "generate", "data", "train", "evaluate", "checkpoint"]
+
+install_import_hook([f"kinema.{name}" for name in CHECKED], "beartype.beartype")
