@@ -1,0 +1,1 @@
+"""The picture of the film set: an analytic ray tracer. Start at `tracer.render`."""

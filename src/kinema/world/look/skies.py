@@ -1,0 +1,319 @@
+"""Skies: nine painted by rule, eighteen photographed, and the even light of the lab."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from kinema.errors import UserError, nearest
+from kinema.world.look import pictures
+from kinema.world.look.noise import directions, smoothstep
+
+Place = Literal["studio", "outdoor", "indoor"]
+ROWS, COLUMNS = 256, 512
+VARIANTS = 4
+"""Painted skies of each name; a seed picks one and turns it about."""
+
+OPEN_GROUND = ("grass", "sand", "snow", "concrete floor", "asphalt", "plain floor", "brick pavement")
+STUDIO_GROUND = (
+    "wooden floor", "checkered floor", "concrete floor", "tiled floor", "carpet", "marble floor",
+    "plain floor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sky:
+    """What a sky is called, where one stands under it, and what one stands on."""
+
+    place: Place
+    floors: tuple[str, ...]
+    picture: str = ""
+    """Name of the photograph; empty for a painted sky."""
+    dark: bool = False
+    """Windows and lamps are lit."""
+
+
+SKIES: MappingProxyType[str, Sky] = MappingProxyType(
+    {
+        "clear blue sky": Sky(place="outdoor", floors=OPEN_GROUND),
+        "cloudy sky": Sky(place="outdoor", floors=OPEN_GROUND),
+        "overcast sky": Sky(place="outdoor", floors=OPEN_GROUND),
+        "sunset": Sky(place="outdoor", floors=OPEN_GROUND),
+        "dawn": Sky(place="outdoor", floors=OPEN_GROUND),
+        "night": Sky(place="outdoor", floors=OPEN_GROUND, dark=True),
+        "studio": Sky(place="studio", floors=STUDIO_GROUND),
+        "dark studio": Sky(place="studio", floors=STUDIO_GROUND, dark=True),
+        "pastel studio": Sky(place="studio", floors=STUDIO_GROUND),
+        "apartment": Sky(
+            place="indoor", floors=("wooden floor", "carpet", "marble floor"), picture="apartment"
+        ),
+        "bridge": Sky(place="outdoor", floors=("asphalt", "concrete floor"), picture="bridge"),
+        "city street": Sky(place="outdoor", floors=("asphalt", "brick pavement"), picture="city"),
+        "dawn field": Sky(place="outdoor", floors=("grass", "asphalt", "sand"), picture="dawn"),
+        "esplanade": Sky(place="outdoor", floors=("brick pavement", "concrete floor"), picture="esplanade"),
+        "forest": Sky(place="outdoor", floors=("grass", "sand"), picture="forest"),
+        "hall": Sky(
+            place="indoor", floors=("wooden floor", "checkered floor", "marble floor"), picture="hall"
+        ),
+        "laboratory": Sky(place="indoor", floors=("tiled floor", "concrete floor"), picture="lab"),
+        "lobby": Sky(place="indoor", floors=("marble floor", "carpet"), picture="lobby"),
+        "city at night": Sky(
+            place="outdoor", floors=("asphalt", "concrete floor"), picture="night", dark=True
+        ),
+        "park": Sky(place="outdoor", floors=("grass",), picture="park"),
+        "open sky": Sky(place="outdoor", floors=("grass", "sand", "snow"), picture="sky"),
+        "photo studio": Sky(place="studio", floors=("plain floor",), picture="studio"),
+        "sunrise": Sky(place="outdoor", floors=("sand", "grass"), picture="sunrise"),
+        "rooftop sunset": Sky(place="outdoor", floors=("sand", "concrete floor"), picture="sunset"),
+        "waterfront": Sky(place="outdoor", floors=("brick pavement",), picture="venice"),
+        "warehouse": Sky(place="indoor", floors=("concrete floor",), picture="warehouse"),
+        "workshop": Sky(place="indoor", floors=("concrete floor", "wooden floor"), picture="workshop"),
+    }
+)
+LAB_SKY = "lab light"
+"""Even white light from everywhere and a soft lamp; not among SKIES."""
+LAB = Sky(place="studio", floors=("lab floor",))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SkyLook:
+    """A sky ready for the tracer."""
+
+    sky: Sky
+    radiance: Float32[np.ndarray, "h w 3"]
+    glossy: Float32[np.ndarray, "h2 w2 3"]
+    """As mirrored by a half-rough surface."""
+    rough: Float32[np.ndarray, "h3 w3 3"]
+    irradiance: Float32[np.ndarray, "9 3"]
+    sun: Float[np.ndarray, "3"]
+    """Direction to the sun before the sky is turned."""
+    sun_colour: Float[np.ndarray, "3"]
+    spread: float
+    """Tangent of the sun's angular radius."""
+    exposure: float = 1.0
+    yaw: float = 0.0
+    """Radians that the sky is turned by, about z."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    zenith: tuple[float, float, float]
+    horizon: tuple[float, float, float]
+    sun: tuple[float, float, float]
+    elevation: tuple[float, float]
+    strength: float
+    clouds: float = 0.0
+    spread: float = 0.03
+    exposure: float = 1.0
+
+
+_RECIPES = {
+    "clear blue sky": _Recipe(
+        zenith=(0.10, 0.27, 0.72), horizon=(0.55, 0.72, 0.92), sun=(1, 0.95, 0.87),
+        elevation=(32, 58), strength=2.2,
+    ),
+    "cloudy sky": _Recipe(
+        zenith=(0.15, 0.33, 0.70), horizon=(0.62, 0.75, 0.89), sun=(1, 0.96, 0.90),
+        elevation=(32, 58), strength=1.8, clouds=0.75,
+    ),
+    "overcast sky": _Recipe(
+        zenith=(0.60, 0.63, 0.68), horizon=(0.76, 0.78, 0.80), sun=(1, 1, 1),
+        elevation=(50, 70), strength=0.6,
+        clouds=0.3, spread=0.30,
+    ),
+    "sunset": _Recipe(
+        zenith=(0.20, 0.19, 0.42), horizon=(1.0, 0.47, 0.20), sun=(1, 0.66, 0.40),
+        elevation=(13, 22), strength=2.1,
+        clouds=0.5, spread=0.045,
+    ),
+    "dawn": _Recipe(
+        zenith=(0.32, 0.38, 0.64), horizon=(1.0, 0.68, 0.58), sun=(1, 0.80, 0.68),
+        elevation=(15, 24), strength=1.7,
+        clouds=0.35, spread=0.045,
+    ),
+    "night": _Recipe(
+        zenith=(0.012, 0.018, 0.048), horizon=(0.05, 0.065, 0.12), sun=(0.78, 0.85, 1.0),
+        elevation=(35, 58), strength=0.62, exposure=1.35,
+    ),
+    "studio": _Recipe(
+        zenith=(0.75, 0.75, 0.77), horizon=(0.60, 0.60, 0.62), sun=(1, 0.98, 0.95),
+        elevation=(45, 65), strength=1.2,
+        spread=0.12,
+    ),
+    "dark studio": _Recipe(
+        zenith=(0.05, 0.05, 0.055), horizon=(0.08, 0.08, 0.09), sun=(1, 0.97, 0.93),
+        elevation=(45, 65), strength=1.7,
+        spread=0.10,
+    ),
+    "pastel studio": _Recipe(
+        zenith=(0.85, 0.70, 0.75), horizon=(0.64, 0.71, 0.84), sun=(1, 0.98, 0.96),
+        elevation=(45, 65), strength=1.2,
+        spread=0.12,
+    ),
+}  # fmt: skip
+_PICTURE_EXPOSURE = {"night": 0.75}
+
+
+def sky(name: str) -> Sky:
+    """The sky called `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name == LAB_SKY:
+        return LAB
+    if name not in SKIES:
+        raise UserError(f"there is no sky {name!r}{nearest(name, SKIES)}; skies are {', '.join(SKIES)}")
+    return SKIES[name]
+
+
+def sky_look(name: str, seed: int) -> SkyLook:
+    """The sky called `name`; the seed picks one of its variants and how it is turned.
+
+    Raises:
+        UserError: there is no such sky.
+    """
+    kind = sky(name)
+    if name == LAB_SKY:
+        return _lab()
+    base = _photographed(kind) if kind.picture else _painted(name, seed % VARIANTS)
+    yaw = float(np.random.default_rng(seed).uniform(0, 2 * math.pi))
+    return SkyLook(
+        sky=kind,
+        radiance=base.radiance,
+        glossy=base.glossy,
+        rough=base.rough,
+        irradiance=base.irradiance,
+        sun=base.sun,
+        sun_colour=base.sun_colour,
+        spread=base.spread,
+        exposure=base.exposure,
+        yaw=yaw,
+    )
+
+
+def _finished(
+    kind: Sky, radiance: np.ndarray, sun: np.ndarray, colour: np.ndarray, spread: float, exposure: float
+) -> SkyLook:
+    small = _shrunk(radiance, 32, 64)
+    return SkyLook(
+        sky=kind,
+        radiance=np.ascontiguousarray(radiance, np.float32),
+        glossy=_blurred(small, 32, 64, 60.0),
+        rough=_blurred(small, 16, 32, 9.0),
+        irradiance=_irradiance(small),
+        sun=sun,
+        sun_colour=colour,
+        spread=spread,
+        exposure=exposure,
+    )
+
+
+def _shrunk(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    h, w = image.shape[:2]
+    return image.reshape(rows, h // rows, columns, w // columns, 3).mean((1, 3))
+
+
+def _blurred(small: np.ndarray, rows: int, columns: int, sharpness: float) -> Float32[np.ndarray, "h w 3"]:
+    """Convolved with a lobe exp(sharpness·(cosine − 1)) over the sphere."""
+    source = directions(*small.shape[:2]).reshape(-1, 3)
+    target = directions(rows, columns).reshape(-1, 3)
+    weight = np.exp(sharpness * (target @ source.T - 1)) * np.sqrt(1 - source[:, 2] ** 2)
+    weight /= weight.sum(1, keepdims=True)
+    return (weight @ np.minimum(small, 8).reshape(-1, 3)).reshape(rows, columns, 3).astype(np.float32)
+
+
+def _irradiance(small: np.ndarray) -> Float32[np.ndarray, "9 3"]:
+    """Diffuse light over pi in spherical harmonics (Ramamoorthi and Hanrahan 2001)."""
+    rows, columns = small.shape[:2]
+    x, y, z = directions(rows, columns).reshape(-1, 3).T
+    solid_angle = np.repeat(np.sin((np.arange(rows) + 0.5) / rows * np.pi), columns)
+    solid_angle = solid_angle * (np.pi / rows) * (2 * np.pi / columns)
+    scale = np.array([0.282095] + [0.488603] * 3 + [1.092548] * 2 + [0.315392, 1.092548, 0.546274])
+    cosine_lobe = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5)
+    basis = np.stack([np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
+    basis = basis * scale[:, None]
+    coefficients = (basis * solid_angle) @ np.minimum(small, 8).reshape(-1, 3)
+    return (coefficients * (cosine_lobe * scale / np.pi)[:, None]).astype(np.float32)
+
+
+@functools.cache
+def _lab() -> SkyLook:
+    # Even light: the walls, the ceiling and the faded floor are one gray.
+    radiance = np.full((ROWS, COLUMNS, 3), 0.62, np.float32)
+    sun = np.array([-0.35, -0.45, 0.82])
+    return _finished(LAB, radiance, sun / np.linalg.norm(sun), np.full(3, 0.45), 0.12, 1.0)
+
+
+@functools.cache
+def _photographed(kind: Sky) -> SkyLook:
+    radiance, light = pictures.load(kind.picture)
+    exposure = _PICTURE_EXPOSURE.get(kind.picture, 1.0)
+    return _finished(
+        kind, radiance, light[:3].astype(float), light[3:6].astype(float), math.tan(float(light[6])), exposure
+    )
+
+
+@functools.cache
+def _painted(name: str, variant: int) -> SkyLook:
+    # Remembered: 36 of 1.6 MB at most, and painting one takes longer than rendering a small clip.
+    recipe = _RECIPES[name]
+    rng = np.random.default_rng([11, variant])
+    outward = directions(ROWS, COLUMNS)
+    height = outward[..., 2]
+    elevation = math.radians(rng.uniform(*recipe.elevation))
+    sun = np.array([math.cos(elevation), 0.0, math.sin(elevation)])
+    towards = outward @ sun
+    zenith, horizon, sun_tint = map(np.asarray, (recipe.zenith, recipe.horizon, recipe.sun))
+    studio = SKIES[name].place == "studio"
+    share = np.clip(height, 0, 1) ** 0.5 if studio else 1 - np.exp(-5.5 * np.clip(height, 0, 1))
+    image = horizon * (1 - share[..., None]) + zenith * share[..., None]
+    if studio:
+        for _ in range(3):
+            azimuth = rng.uniform(0, 2 * math.pi)
+            box = outward @ np.array([math.cos(azimuth) * 0.75, math.sin(azimuth) * 0.75, 0.66])
+            image += smoothstep(0.86, 0.96, box)[..., None] * (1.0 if name == "dark studio" else 1.5)
+    else:
+        if recipe.clouds:
+            cover = _clouds(outward, rng)
+            cover = smoothstep(0.62 - recipe.clouds * 0.22, 0.80 - recipe.clouds * 0.12, cover)
+            cover = (cover * smoothstep(0.0, 0.10, height))[..., None]
+            white = np.array([0.95, 0.95, 0.96]) if name == "cloudy sky" else horizon * 1.05 + 0.05
+            image = image * (1 - cover) + white * cover
+        if name == "night":
+            stars = (rng.random((ROWS, COLUMNS)) > 0.996) * rng.random((ROWS, COLUMNS))
+            image += (stars * smoothstep(0.03, 0.2, height))[..., None] * 0.8
+            image += np.array([0.9, 0.93, 1.0]) * smoothstep(0.9984, 0.9990, towards)[..., None] * 1.2
+        else:
+            toward = np.clip(towards, 0, 1)
+            glow = toward**8 * 0.14 + toward**64 * 0.4 + smoothstep(0.9985, 0.9993, towards) * 5
+            image += sun_tint * glow[..., None] * (0.25 if name == "overcast sky" else 1.0)
+    # Below the horizon lies what lights things from below; the picture itself shows the floor there.
+    ground = horizon * 0.55
+    below = smoothstep(0.0, -0.12, height)[..., None] if not studio else (height < 0)[..., None] * 1.0
+    image = image * (1 - below) + ground * below
+    return _finished(SKIES[name], image, sun, sun_tint * recipe.strength, recipe.spread, recipe.exposure)
+
+
+def _clouds(outward: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise on a flat layer overhead, 0..1."""
+    total = np.zeros(outward.shape[:2])
+    flat = np.clip(outward[..., 2], 0.03, 1) + 0.22
+    u, v = outward[..., 0] / flat * 2.1, outward[..., 1] / flat * 2.1
+    for octave in range(5):
+        grid = rng.random((64, 64))
+        a, b = (u * 2**octave) % 64, (v * 2**octave) % 64
+        i, j = a.astype(int), b.astype(int)
+        a, b = a - i, b - j
+        a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
+        i, j, i1, j1 = i % 64, j % 64, (i + 1) % 64, (j + 1) % 64
+        row = grid[i, j] * (1 - a) + grid[i1, j] * a
+        next_row = grid[i, j1] * (1 - a) + grid[i1, j1] * a
+        total += 0.5 ** (octave + 1) * (row * (1 - b) + next_row * b)
+    return total

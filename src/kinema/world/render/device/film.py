@@ -1,0 +1,203 @@
+"""From rays to pixels.
+
+Each pixel is first seen through its middle. Where the way of that ray differs from a neighbour's, or its
+colour differs much, the pixel is seen again through several fixed points. The pattern of points is the
+same for every pixel and frame, shadows and textures are smooth by construction, and so nothing flickers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kinema.world.render.device.path import radiance
+from kinema.world.render.layout import BOUND, CENTRE, EXPOSURE, IDENTITY
+
+TILE = 8
+"""Side of the tiles that share a list of candidate solids, pixels."""
+
+
+def tile_ray(stage, frame, height, width, px, py):
+    """Unit direction through a point of the picture, pixels from the top left."""
+    cameras = stage.cameras
+    tangent = cameras[frame, 12]
+    scale = tangent / np.float32(height)
+    u = (2.0 * px - np.float32(width)) * scale
+    v = (np.float32(height) - 2.0 * py) * scale
+    dx = cameras[frame, 9] + u * cameras[frame, 3] + v * cameras[frame, 6]
+    dy = cameras[frame, 10] + u * cameras[frame, 4] + v * cameras[frame, 7]
+    dz = cameras[frame, 11] + u * cameras[frame, 5] + v * cameras[frame, 8]
+    q = 1.0 / math.sqrt(dx * dx + dy * dy + dz * dz)
+    return dx * q, dy * q, dz * q
+
+
+def touches(x, y, z, bound, ax, ay, az, cosine, sine):
+    """Whether a ball at (x, y, z) from the tip reaches into a cone about axis a."""
+    square = x * x + y * y + z * z
+    along = x * ax + y * ay + z * az
+    apart = math.sqrt(max(0.0, square - along * along))
+    return square <= bound * bound or apart * cosine - along * sine <= bound
+
+
+def gather(stage, frame, height, width, tile, tiles_across, rows, counts):
+    """List the solids that a tile's camera rays may meet, and those their mirror images in the floor may.
+
+    `rows` holds 2n places for each tile: the first n for camera rays, the rest for mirrored ones; `counts`
+    says how many of each are taken.
+    """
+    cameras = stage.cameras
+    solids = stage.counts[0]
+    tx = np.float32((tile % tiles_across) * TILE)
+    ty = np.float32((tile // tiles_across) * TILE)
+    side = np.float32(TILE)
+    half = 0.5 * side
+    ax, ay, az = tile_ray(stage, frame, height, width, tx + half, ty + half)
+    cosine = 1.0
+    for corner in range(4):
+        bx, by, bz = tile_ray(
+            stage,
+            frame,
+            height,
+            width,
+            tx + (side if corner & 1 else 0.0),
+            ty + (side if corner & 2 else 0.0),
+        )
+        cosine = min(cosine, ax * bx + ay * by + az * bz)
+    # Room for rounding in single precision.
+    cosine = min(1.0, cosine) - 2e-5
+    sine = math.sqrt(1.0 - cosine * cosine)
+    start = 2 * solids * tile
+    direct = 0
+    mirrored = 0
+    for row in range(frame * solids, (frame + 1) * solids):
+        x = stage.solids[row, CENTRE] - cameras[frame, 0]
+        y = stage.solids[row, CENTRE + 1] - cameras[frame, 1]
+        z = stage.solids[row, CENTRE + 2]
+        bound = stage.solids[row, BOUND] * 1.0001 + 1e-4
+        if touches(x, y, z - cameras[frame, 2], bound, ax, ay, az, cosine, sine):
+            rows[start + direct] = row
+            direct += 1
+        if touches(x, y, -z - cameras[frame, 2], bound, ax, ay, az, cosine, sine):
+            rows[start + solids + mirrored] = row
+            mirrored += 1
+    counts[2 * tile] = direct
+    counts[2 * tile + 1] = mirrored
+
+
+def display(tone, light):
+    """Display value 0..1 of a radiance, by table."""
+    place = math.sqrt(max(0.0, light)) * 255.75
+    i = int(place)
+    if i >= 1022:
+        return tone[1023]
+    return tone[i] + (tone[i + 1] - tone[i]) * (place - np.float32(i))
+
+
+def look(stage, frame, height, width, px, py, tile, rows, counts):
+    """Display red, green, blue through a point of the picture; what is met first, how far, the ray's mark."""
+    cameras = stage.cameras
+    solids = stage.counts[0]
+    dx, dy, dz = tile_ray(stage, frame, height, width, px, py)
+    start = 2 * solids * tile
+    r, g, b, seen, distance, mark = radiance(
+        stage,
+        frame,
+        rows,
+        start,
+        counts[2 * tile],
+        start + solids,
+        counts[2 * tile + 1],
+        cameras[frame, 0],
+        cameras[frame, 1],
+        cameras[frame, 2],
+        dx,
+        dy,
+        dz,
+        2.0 * cameras[frame, 12] / np.float32(height),
+    )
+    exposure = stage.light[EXPOSURE]
+    return (
+        display(stage.tone, r * exposure),
+        display(stage.tone, g * exposure),
+        display(stage.tone, b * exposure),
+        seen,
+        distance,
+        mark,
+    )
+
+
+def first_look(
+    stage, frame, height, width, x, y, tiles_across, rows, counts, colour, marks, identities, depth
+):
+    """See pixel (x, y) through its middle."""
+    tile = (y // TILE) * tiles_across + x // TILE
+    r, g, b, seen, distance, mark = look(
+        stage, frame, height, width, np.float32(x) + 0.5, np.float32(y) + 0.5, tile, rows, counts
+    )
+    colour[y, x, 0] = r
+    colour[y, x, 1] = g
+    colour[y, x, 2] = b
+    # The lowest bit says whether the floor or the sky is seen: their pictures are smooth already.
+    marks[y, x] = 2 * mark + (1 if seen < 0 else 0)
+    identities[y, x] = stage.labels[seen, IDENTITY] if seen >= 0 else 0
+    depth[y, x] = distance
+
+
+def uneven(colour, marks, height, width, x, y, contrast):
+    """Whether a pixel must be seen through more than its middle."""
+    for k in range(9):
+        j = y + k // 3 - 1
+        i = x + k % 3 - 1
+        if j < 0 or i < 0 or j >= height or i >= width:
+            continue
+        if marks[j, i] != marks[y, x]:
+            return True
+        limit = contrast * 5.0 if marks[y, x] & 1 else contrast
+        for c in range(3):
+            if abs(colour[j, i, c] - colour[y, x, c]) > limit:
+                return True
+    return False
+
+
+def grain(x, y, c):
+    """A fixed number in -0.5..0.5 for each pixel and channel, to round without bands."""
+    n = (x * 73856093 + y * 19349663 + c * 83492791) & 0xFFFFFFFF
+    n = ((n ^ (n >> 15)) * 739985213) & 0xFFFFFFFF
+    return np.float32((n ^ (n >> 16)) & 0xFFFF) / 65536.0 - 0.5
+
+
+def second_look(
+    stage, frame, height, width, x, y, tiles_across, rows, counts, colour, marks, points, contrast, frames
+):
+    """Write pixel (x, y), seen again through all `points` (in 0..1 from its corner) where that is needed."""
+    r = colour[y, x, 0]
+    g = colour[y, x, 1]
+    b = colour[y, x, 2]
+    if points.shape[0] > 1 and uneven(colour, marks, height, width, x, y, contrast):
+        tile = (y // TILE) * tiles_across + x // TILE
+        r = 0.0
+        g = 0.0
+        b = 0.0
+        for k in range(points.shape[0]):
+            r1, g1, b1, _seen, _distance, _mark = look(
+                stage,
+                frame,
+                height,
+                width,
+                np.float32(x) + points[k, 0],
+                np.float32(y) + points[k, 1],
+                tile,
+                rows,
+                counts,
+            )
+            r += r1
+            g += g1
+            b += b1
+        share = 1.0 / np.float32(points.shape[0])
+        r *= share
+        g *= share
+        b *= share
+    frames[y, x, 0] = int(min(255.0, max(0.0, r * 255.0 + 0.5 + 0.9 * grain(x, y, 0))))
+    frames[y, x, 1] = int(min(255.0, max(0.0, g * 255.0 + 0.5 + 0.9 * grain(x, y, 1))))
+    frames[y, x, 2] = int(min(255.0, max(0.0, b * 255.0 + 0.5 + 0.9 * grain(x, y, 2))))

@@ -1,0 +1,141 @@
+"""The tracer on a GPU: the functions of `device/` compiled by numba-cuda, a thread for each tile or pixel."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kinema.errors import UserError
+from kinema.world.render.device.film import TILE
+from kinema.world.render.layout import Stage
+from kinema.world.render.specialise import specialise
+
+THREADS = 64
+BATCH = 128
+"""Frames in flight: bounds the memory of a long film."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The three passes over a batch of frames."""
+
+    gather: Any
+    first_look: Any
+    second_look: Any
+
+
+def _cuda() -> Any:
+    try:
+        return importlib.import_module("numba.cuda")
+    except ImportError:
+        raise UserError("device 'cuda' needs numba-cuda; install kinema[cuda], or use device 'cpu'") from None
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """The compiled kernels.
+
+    Raises:
+        UserError: numba-cuda is not installed.
+    """
+    cuda = _cuda()
+    device = specialise(cuda.jit(device=True, fastmath=True))
+    gather: Any = device["gather"]
+    first_look: Any = device["first_look"]
+    second_look: Any = device["second_look"]
+
+    @cuda.jit(fastmath=True)
+    def gather_tiles(stage, start, height, width, across, tiles, rows, counts):
+        tile = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if tile < tiles:
+            gather(stage, start + slot, height, width, tile, across, rows[slot], counts[slot])
+
+    @cuda.jit(fastmath=True)
+    def first_looks(stage, start, height, width, across, rows, counts, colour, marks, identities, depth):
+        pixel = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if pixel < height * width:
+            first_look(
+                stage, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
+                counts[slot], colour[slot], marks[slot], identities[slot], depth[slot],
+            )  # fmt: skip
+
+    @cuda.jit(fastmath=True)
+    def second_looks(
+        stage, start, height, width, across, rows, counts, colour, marks, points, contrast, frames
+    ):
+        pixel = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if pixel < height * width:
+            second_look(
+                stage, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
+                counts[slot], colour[slot], marks[slot], points, contrast, frames[slot],
+            )  # fmt: skip
+
+    return Kernels(gather=gather_tiles, first_look=first_looks, second_look=second_looks)
+
+
+def render_stage(
+    stage: Stage, height: int, width: int, points: np.ndarray, contrast: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render all frames; the arguments and results are those of `cpu.render_stage`.
+
+    Raises:
+        UserError: numba-cuda or a GPU is missing.
+    """
+    made = kernels()
+    cuda = _cuda()
+    if not cuda.is_available():
+        raise UserError(
+            "device 'cuda' needs an NVIDIA GPU and its driver, and none answers; use device 'cpu'"
+        )
+    count = stage.cameras.shape[0]
+    across = -(-width // TILE)
+    tiles = -(-height // TILE) * across
+    # A kernel takes no array without entries.
+    there = Stage(
+        *(cuda.to_device(np.zeros((1, *a.shape[1:]), a.dtype) if a.size == 0 else a) for a in stage)
+    )
+    spots = cuda.to_device(points)
+    frames = np.empty((count, height, width, 3), np.uint8)
+    identities = np.empty((count, height, width), np.uint8)
+    depth = np.empty((count, height, width), np.float32)
+    for start in range(0, count, BATCH):
+        batch = min(BATCH, count - start)
+        rows = cuda.device_array((batch, max(1, 2 * int(stage.counts[0]) * tiles)), np.int32)
+        counts = cuda.device_array((batch, 2 * tiles), np.int32)
+        colour = cuda.device_array((batch, height, width, 3), np.float32)
+        marks = cuda.device_array((batch, height, width), np.int32)
+        seen = cuda.device_array((batch, height, width), np.uint8)
+        far = cuda.device_array((batch, height, width), np.float32)
+        film = cuda.device_array((batch, height, width, 3), np.uint8)
+        by_tile = (-(-tiles // THREADS), batch), THREADS
+        by_pixel = (-(-height * width // THREADS), batch), THREADS
+        made.gather[by_tile](there, start, height, width, across, tiles, rows, counts)
+        made.first_look[by_pixel](there, start, height, width, across, rows, counts, colour, marks, seen, far)
+        made.second_look[by_pixel](
+            there,
+            start,
+            height,
+            width,
+            across,
+            rows,
+            counts,
+            colour,
+            marks,
+            spots,
+            np.float32(contrast),
+            film,
+        )
+        stop = start + batch
+        frames[start:stop], identities[start:stop], depth[start:stop] = (
+            film.copy_to_host(),
+            seen.copy_to_host(),
+            far.copy_to_host(),
+        )
+    return frames, identities, depth
