@@ -59,15 +59,23 @@ def decoded(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndar
     if frame.colorspace == UNSPECIFIED:
         large = frame.width >= 1280 or frame.height > 576
         matrix = Colorspace.ITU709 if large else Colorspace.ITU601
-    pixels = frame.reformat(
-        width=width,
-        height=height,
-        format="rgba" if alpha else "rgb24",
-        src_colorspace=None if frame.format.is_rgb else matrix,
-        dst_color_range=ColorRange.JPEG,
-        interpolation=SCALING,
-        threads=1,
-    ).to_ndarray()
+
+    def converted(matrix: Colorspace | None) -> np.ndarray:
+        return frame.reformat(
+            width=width,
+            height=height,
+            format="rgba" if alpha else "rgb24",
+            src_colorspace=matrix,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=SCALING,
+            threads=1,
+        ).to_ndarray()
+
+    try:
+        pixels = converted(None if frame.format.is_rgb else matrix)
+    except (av.FFmpegError, OSError):
+        # A matrix that swscale has no conversion for: shown as BT.709 rather than not at all.
+        pixels = converted(Colorspace.ITU709)
     return over_black(pixels) if alpha else pixels
 
 

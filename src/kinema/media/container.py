@@ -21,7 +21,7 @@ from kinema.errors import UserError
 from kinema.media import colour
 from kinema.media.encode import VISIBLE
 from kinema.media.footage import Ending, Frame, Limits
-from kinema.media.still import resized
+from kinema.media.still import check_pixels, resized
 
 DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,ogg,flv,asf,ivf,obu,h264,hevc,av1,mjpeg,mxf,nut,dv,rm,"
@@ -72,22 +72,12 @@ def opened(path: Path, limits: Limits) -> Generator[tuple[InputContainer, VideoS
                 f"{path} holds no moving picture, only sound or data; give a file with a film in it"
             )
         stream = streams[0]
+        # PyAV gives a stream whose codec it does not know no context, whatever its types say.
+        if getattr(stream, "codec_context", None) is None:
+            raise UserError(f"{path} has a film in a codec that can't be decoded; convert it to MP4 or WebM")
         check_pixels(path, stream.width, stream.height, limits)
         stream.thread_type = "AUTO"
         yield container, stream
-
-
-def check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
-    """Refuse frames beyond the limit.
-
-    Raises:
-        UserError: width times height is more than `limits.pixels`.
-    """
-    if width * height > limits.pixels:
-        raise UserError(
-            f"{path} has frames of {width}x{height}, more than the {limits.pixels} pixels allowed; "
-            "scale it down first, or allow more"
-        )
 
 
 def declared(path: Path, limits: Limits) -> Declared:
@@ -149,7 +139,11 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
                 if count == limits.frames:
                     break
             length = decoded.duration * tick if decoded.duration else 1 / rate
-            image = _upright(decoded, native, visible, size)
+            try:
+                image = _upright(decoded, native, visible, size)
+            except (av.FFmpegError, OSError, ValueError):
+                tally.damaged = True
+                continue
             held = Frame(image=image, time=time, duration=float(length))
         if held is not None:
             yield held
@@ -175,7 +169,8 @@ def _decode(container: InputContainer, stream: VideoStream, tally: _Tally) -> It
     while True:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:
+        except (av.FFmpegError, LookupError):
+            # LookupError is what PyAV makes of a packet of a stream that the header did not announce.
             tally.damaged, packet = True, None
         if packet is None:
             break
@@ -217,7 +212,9 @@ def _reaches_its_end(path: Path, container: InputContainer, stream: VideoStream,
         return last <= path.stat().st_size
     if container.duration and container.start_time is not None:
         rate = stream.average_rate or stream.guessed_rate or Fraction(24)
-        promised = (container.start_time + container.duration) / av.time_base
+        # FLV counts its duration from zero, everything else from the first frame.
+        start = 0 if container.format.name == "flv" else container.start_time
+        promised = (start + container.duration) / av.time_base
         return tally.end >= promised - 0.6 / float(rate)
     return True
 

@@ -59,3 +59,7 @@ class Limits:
     """Read at most this many frames and stop there, without an error."""
     memory: int = 8 << 30
     """Most bytes that `read_film` gathers; more is a `UserError`. Streaming does not need it."""
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1 or self.memory < 1 or (self.frames is not None and self.frames < 1):
+            raise ValueError("limits are at least 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,6 +12,9 @@ from kinema.errors import UserError, nearest
 Format = Literal["mp4", "av1", "webm", "gif", "webp", "zip", "folder"]
 """`mp4` is H.264 in MP4, `av1` AV1 in MP4, `webm` VP9 in WebM, `zip` PNG pictures in a zip, `folder` PNG
 pictures in a folder."""
+
+Rate = int | float | Fraction
+"""Frames per second. 24000/1001 is best given as a Fraction; 23.976 is taken for what it says."""
 
 Quality = Literal["small", "good", "best", "lossless"]
 """`lossless` gives back every pixel exactly; MP4 and GIF do not have it."""

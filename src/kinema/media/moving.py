@@ -11,7 +11,7 @@ from PIL import Image
 
 from kinema.errors import UserError
 from kinema.media.footage import Ending, Frame, Limits
-from kinema.media.still import pixels, resized
+from kinema.media.still import DAMAGE, check_pixels, pixels, resized
 from kinema.media.webp import is_whole
 
 MOVING = ("GIF", "WEBP", "PNG", "AVIF")
@@ -41,28 +41,39 @@ def frames(
     """Yield the frames of an opened picture; a still is one frame of one second.
 
     Raises:
-        UserError: not one frame can be decoded.
+        UserError: not one frame can be decoded, or one is larger than the limit.
     """
-    count = getattr(image, "n_frames", 1) if image.format in MOVING else 1
+    count = count_of(image)
+    first: tuple[int, int] | None = None
     time = 0  # in milliseconds, as files have it, so that sums are exact
     complete = _is_whole(path, image)
     number = 0
     while number < min(count, limits.frames or count):
         try:
             image.seek(number)
+            check_pixels(path, image.width, image.height, limits)
             shown = pixels(image)
-        except (OSError, EOFError, ValueError, SyntaxError):
+        except DAMAGE:
             complete = False
             break
-        lasts = image.info.get("duration", 0) or SLOW if count > 1 else 1000
-        yield Frame(
-            image=shown if size is None else resized(shown, size), time=time / 1000, duration=lasts / 1000
-        )
+        first = first or (shown.shape[1], shown.shape[0])
+        lasts = image.info.get("duration") or (SLOW if count > 1 else 1000)
+        yield Frame(image=resized(shown, size or first), time=time / 1000, duration=lasts / 1000)
         time += lasts
         number += 1
     if not number:
         raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
     return Ending(frames=number, complete=complete)
+
+
+def count_of(image: Image.Image) -> int:
+    """How many frames an opened picture has, as far as they can be found."""
+    if image.format not in MOVING:
+        return 1
+    try:
+        return max(1, getattr(image, "n_frames", 1))
+    except DAMAGE:
+        return 1
 
 
 def _is_whole(path: Path, image: Image.Image) -> bool:
@@ -79,5 +90,8 @@ def _is_whole(path: Path, image: Image.Image) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) after the orientation in EXIF is applied."""
-    turned = image.getexif().get(0x0112, 1) >= 5
+    try:
+        turned = image.getexif().get(0x0112, 1) >= 5
+    except DAMAGE:
+        turned = False
     return (image.height, image.width) if turned else (image.width, image.height)

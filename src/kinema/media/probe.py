@@ -74,7 +74,7 @@ def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Prob
         )
     with picture(source, limits) as image:
         if image is not None:
-            count = getattr(image, "n_frames", 1) if image.format in moving.MOVING else 1
+            count = moving.count_of(image)
             width, height = moving.upright_size(image)
             return Probe(
                 width=width,

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +25,7 @@ from PIL import Image
 from kinema.errors import UserError
 from kinema.media.encode import Write
 from kinema.media.footage import Ending, Frame, Limits
-from kinema.media.still import pixels, resized
+from kinema.media.still import DAMAGE, check_pixels, open_image, pixels, resized
 
 INDEX = "film.json"
 LARGEST = 1 << 29
@@ -57,8 +58,8 @@ def is_sequence(path: Path) -> bool:
         return any(name.lower().endswith(".png") for name in os.listdir(path))
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as file:
-        return any(name.lower().endswith(".png") for name in file.namelist())
+    with _files(path) as (names, _):
+        return any(name.lower().endswith(".png") for name in names)
 
 
 def index(path: Path) -> Index:
@@ -80,14 +81,14 @@ def index(path: Path) -> Index:
             comment = str(told.get("comment", ""))
             if rate <= 0:
                 raise ValueError(rate)
-        except (ValueError, AttributeError, ZeroDivisionError):
+        except (OSError, ValueError, AttributeError, ZeroDivisionError):
             raise UserError(
                 f"{path}: {INDEX} is damaged; remove it to read the pictures at 24 per second"
             ) from None
         try:
-            with Image.open(io.BytesIO(read(pictures[0])), formats=["PNG"]) as first:
+            with open_image(io.BytesIO(read(pictures[0])), ("PNG",)) as first:
                 width, height = first.size
-        except (OSError, ValueError, SyntaxError, zipfile.BadZipFile):
+        except DAMAGE:
             raise UserError(
                 f"{path}: {pictures[0]} can't be decoded; the film is cut off or damaged"
             ) from None
@@ -107,14 +108,10 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
     with _files(path) as (_, read):
         for name in told.names[:wanted]:
             try:
-                with Image.open(io.BytesIO(read(name)), formats=["PNG"]) as image:
-                    if image.width * image.height > limits.pixels:
-                        raise UserError(
-                            f"{path}: {name} is {image.width}x{image.height}, more than the {limits.pixels} "
-                            "pixels allowed; scale it down first, or allow more"
-                        )
+                with open_image(io.BytesIO(read(name)), ("PNG",)) as image:
+                    check_pixels(path / name, image.width, image.height, limits)
                     shown = pixels(image)
-            except (OSError, ValueError, SyntaxError, zipfile.BadZipFile):
+            except DAMAGE:
                 break
             if shown.shape[:2] != native[::-1] or size is not None:
                 shown = resized(shown, size or native)
@@ -132,12 +129,20 @@ def _files(path: Path) -> Generator[tuple[list[str], Callable[[str], bytes]]]:
     if path.is_dir():
         yield os.listdir(path), lambda name: (path / name).read_bytes()
         return
-    with zipfile.ZipFile(path) as file:
+    try:
+        file = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise UserError(f"{path} is a damaged zip; make or download it again") from None
+    with file:
 
         def read(name: str) -> bytes:
             if file.getinfo(name).file_size > LARGEST:
                 raise UserError(f"{path}: {name} unpacks to more than {LARGEST >> 20} MB; that is no picture")
-            return file.read(name)
+            try:
+                return file.read(name)
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                # Pictures inside are as damaged as pictures in a folder can be: one kind of error for both.
+                raise OSError(f"{name}: {error}") from None
 
         yield file.namelist(), read
 

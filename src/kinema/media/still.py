@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,33 @@ from kinema.media.webp import is_whole, mended
 READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """Nothing that runs other programs (EPS) or that is a film to PyAV (MPEG, FLI)."""
 
+DAMAGE = (
+    OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, AttributeError, ArithmeticError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow's parsers raise on damaged pictures."""
+
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
+    """Refuse frames beyond the limit.
+
+    Raises:
+        UserError: width times height is more than `limits.pixels`.
+    """
+    if width * height > limits.pixels:
+        raise UserError(
+            f"{path} has frames of {width}x{height}, more than the {limits.pixels} pixels allowed; "
+            "scale it down first, or allow more"
+        )
+
+
+def open_image(source: Path | io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
+    """`Image.open` without Pillow's warning of large pictures: `check_pixels` has our own limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source, formats=formats)
 
 
 @contextmanager
@@ -34,23 +62,14 @@ def picture(path: Path, limits: Limits) -> Generator[Image.Image | None]:
         UserError: more pixels than allowed.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of its own limit; ours is checked below.
-            warnings.simplefilter("ignore")
-            opened = Image.open(_mended(path), formats=READABLE)
+        opened = open_image(_mended(path), READABLE)
     except Image.DecompressionBombError:
-        raise UserError(
-            f"{path} has more than the {limits.pixels} pixels allowed; scale it down first"
-        ) from None
-    except (OSError, ValueError, SyntaxError):
+        raise UserError(f"{path} has more than {limits.pixels} pixels; scale it down first") from None
+    except DAMAGE:
         yield None
         return
     with opened:
-        if opened.width * opened.height > limits.pixels:
-            raise UserError(
-                f"{path} is {opened.width}x{opened.height}, more than the {limits.pixels} pixels allowed; "
-                "scale it down first, or allow more"
-            )
+        check_pixels(path, opened.width, opened.height, limits)
         yield opened
 
 

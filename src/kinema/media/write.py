@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from kinema.errors import UserError
 from kinema.files import atomic_path
 from kinema.media.encode import Write, encoder
-from kinema.media.formats import Format, Quality, format_of
+from kinema.media.formats import Format, Quality, Rate, format_of
 from kinema.media.gif import gif_encoder
 from kinema.media.sequence import atomic_folder, folder_encoder, zip_encoder
 from kinema.media.webp import webp_encoder
@@ -54,7 +54,7 @@ class Writer:
 def writer(
     path: str | os.PathLike[str],
     *,
-    fps: float | Fraction,
+    fps: Rate,
     size: tuple[int, int],
     quality: Quality = "good",
     kind: Format | None = None,
@@ -84,9 +84,9 @@ def writer(
     target = Path(path)
     chosen = format_of(target, kind, quality)
     width, height = size
+    if not 0 < fps <= 1000:
+        raise UserError(f"{fps} frames per second can't be written; choose a rate above 0 and at most 1000")
     rate = Fraction(fps).limit_denominator(100_000)
-    if not 0 < rate <= 1000:
-        raise UserError(f"{fps:g} frames per second can't be written; choose a rate above 0 and at most 1000")
     if min(size) < 1 or max(size) > 16383:
         raise UserError(f"a film of {width}x{height} can't be written; sides are 1 to 16383 pixels")
     if chosen == "av1" and min(size) < 4:
@@ -115,7 +115,7 @@ def writer(
 def write_film(
     path: str | os.PathLike[str],
     frames: Iterable[UInt8[np.ndarray, "h w 3"]],
-    fps: float | Fraction,
+    fps: Rate,
     *,
     quality: Quality = "good",
     kind: Format | None = None,
