@@ -48,7 +48,7 @@ def from_values(kind: type[T], values: object, *, what: str) -> T:
     for name in values:
         if name not in fields:
             raise UserError(f"{what} has no setting {name!r}{nearest(str(name), fields)}")
-    given = {name: _value(types_of[name], value, f"{what}: {name}") for name, value in values.items()}
+    given = {name: typed(types_of[name], value, f"{what}: {name}") for name, value in values.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in given:
@@ -59,13 +59,17 @@ def from_values(kind: type[T], values: object, *, what: str) -> T:
         raise UserError(f"{what}: {error}") from None
 
 
-def _value(kind: Any, value: object, what: str) -> object:
-    """`value` as a field of type `kind`."""
+def typed(kind: Any, value: object, what: str) -> object:
+    """`value`, read from JSON, as a field of type `kind`.
+
+    Raises:
+        UserError: it is of another type; the line begins with `what`.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
-        return _value(next(one for one in inner if one is not type(None)), value, what)
+        return typed(next(one for one in inner if one is not type(None)), value, what)
     if origin is Literal:
         if value not in inner:
             allowed = ", ".join(repr(one) for one in inner)
@@ -77,10 +81,10 @@ def _value(kind: Any, value: object, what: str) -> object:
         if not isinstance(value, list):
             raise UserError(f"{what} is {value!r} and must be a list")
         if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(_value(inner[0], item, what) for item in value)
+            return tuple(typed(inner[0], item, what) for item in value)
         if len(value) != len(inner):
             raise UserError(f"{what} has {len(value)} entries and must have {len(inner)}")
-        return tuple(_value(one, item, what) for one, item in zip(inner, value, strict=True))
+        return tuple(typed(one, item, what) for one, item in zip(inner, value, strict=True))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return from_values(kind, value, what=what)
     # JSON has one kind of number: 3 is a float where a float is meant. True is no number.
