@@ -122,7 +122,10 @@ class _Run:
             times = self.held.times(time, batch)
         if self.guess is None:
             return self.velocity(latents, times), None
-        return self.guess(lambda: self.velocity(latents, times), latents, index, self.schedule.steps)
+        schedule = self.schedule
+        return self.guess(
+            lambda: self.velocity(latents, times), latents, schedule.sigmas[index], index, schedule.steps
+        )
 
     def step(self, index: int, latents: Tensor, clean: Tensor, reused: Reused | None) -> Step:
         if self.held is not None:
