@@ -53,8 +53,10 @@ class Films:
     """Frames in each clip."""
     lab: bool = False
     """Film in the lab: plain objects, neutral floor, known cameras."""
-    split: Literal["train", "held out"] = "train"
-    """In the lab: the combinations of colour, shape and event for training, or those held out of it."""
+    split: Literal["train", "test", "all"] = "all"
+    """Lab only: combinations that training sees, those held out of it, or both."""
+    event: str = ""
+    """Only this event; empty draws."""
     format: Literal["mp4", "raw"] = "mp4"
     """One MP4 a clip, or uint8 shards (safetensors)."""
     workers: int = 0
@@ -75,6 +77,7 @@ class Films:
                 frames=self.frames,
                 lab=self.lab,
                 split=self.split,
+                event=self.event,
                 format=self.format,
                 shard=self.shard,
             ),

@@ -63,13 +63,13 @@ PUSH_DIRECTIONS = {
         core="to the left",
         terse="left",
         plain=("to the left", "left"),
-        casual=("over to the left", "off to the left"),
+        casual=("off to the left", "away to the left"),
     ),
     "right": Words(
         core="to the right",
         terse="right",
         plain=("to the right", "right"),
-        casual=("over to the right", "off to the right"),
+        casual=("off to the right", "away to the right"),
     ),
     "away": Words(core="away", terse="away", plain=("away",), casual=("away",)),
     "aside": Words(core="aside", terse="aside", plain=("aside", "to one side"), casual=("out of the way",)),
@@ -241,7 +241,7 @@ CAMERAS: dict[CameraMove, CameraWords] = {
     ),
     "crane down": CameraWords(
         core="[sink] down",
-        plain=("[sink] down", "[move] down", "[crane] down", "[lower]"),
+        plain=("[sink] down", "[move] down", "[crane] down"),
         casual=("[float] downward", "[come] down"),
         label=("crane down",),
     ),
@@ -288,3 +288,5 @@ THREES = (
     "{left} [stand] on the left, {middle} in the middle and {right} on the right",
 )
 BETWEEN = "{middle} [stand] between {left} on the left and {right} on the right"
+THERE = ("{things} [stand] {ground}", "{things} [rest] {ground}", "{things} [be] {ground}")
+"""Things of which nothing else is claimed."""

@@ -159,7 +159,8 @@ class Names:
             colour = self._colour(entity.colour)
             self.coloured[entity.index] = colour
             words.append(colour)
-            second = lexicon.COLOURS[entity.second_colour][0] if entity.second_colour else ""
+            other = entity.second_colour if entity.second_colour != entity.colour else None
+            second = lexicon.COLOURS[other][0] if other is not None else ""
             if entity.pattern == "spotted" and second:
                 tail = " " + (lexicon.SPOTS[0] if core else pick(self.dice, lexicon.SPOTS)).format(
                     colour=second
@@ -220,5 +221,5 @@ class Names:
             if shape == "domino":
                 self.met[group.name] = "*" + nouns
             return name if bare else lexicon.article(name)
-        self.met[group.name] = ("*" if group.number != 1 else "") + nouns
+        self.met[group.name] = ("*" if group.number != 1 else "") + nouns.removeprefix("bowling ")
         return " ".join([*words, nouns])

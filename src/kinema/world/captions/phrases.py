@@ -51,7 +51,7 @@ def says(texts: str) -> tuple[Phrase, ...]:
 WORDINGS: dict[ClaimKind, Wording] = {
     "moves": Wording(
         core=say("[{verb}] {adv} {dir}"),
-        plain=says("[{verb}] {adv} {dir} / {adv} [{verb}] {dir} / [{verb}] {dir} {adv}"),
+        plain=says("[{verb}] {adv} {dir} / {early} [{verb}] {dir} / [{verb}] {dir} {adv}"),
         casual=says(
             "[{verb}] {adv} {dir} / [go] {verbing} {dir} {adv} / [come] {verbing} by {adv}, heading {dir}"
         ),
@@ -290,3 +290,5 @@ TOWER_FALLS = says("[collapse] / [fall] down / [come] down / [topple]")
 CHAIN_STOPS = says("but: the chain stops after {n} / but: only {n} of them fall")
 CHAIN_STOPS_EARLY = says("but: the chain stops early / but: the chain stops before the end")
 NO_BOUNCE = says("[land] without bouncing / but: [!bounce] / [hit] the ground without bouncing")
+STOPS_ON = says("[stop] on {o} / [come] to a stop on {o} / [end] up still on {o}")
+"""'stops' and 'rests on' in one."""

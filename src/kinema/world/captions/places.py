@@ -14,30 +14,26 @@ SKIES: dict[str, tuple[str, ...]] = {
     "studio": ("in a bright studio", "against a plain studio backdrop"),
     "dark studio": ("in a dark studio", "against a dark backdrop"),
     "pastel studio": ("in a pastel-coloured studio", "in front of a soft pastel backdrop"),
-    "lab": ("in a plain studio",),
+    "lab light": ("in even light", "in plain, even light"),
     "apartment": ("in an apartment", "in a bright room"),
     "bridge": ("under a bridge",),
-    "city": ("in a city street", "in a street"),
+    "city at night": ("in a city at night",),
+    "city street": ("in a city street", "in a street"),
+    "dawn field": ("in a field at dawn", "out in the fields at daybreak"),
     "esplanade": ("on an esplanade", "on a promenade"),
     "forest": ("in a forest", "in the woods"),
     "hall": ("in a large hall", "in a great hall"),
+    "laboratory": ("in a laboratory",),
     "lobby": ("in a hotel lobby", "in a lobby"),
+    "open sky": ("under an open sky", "out in the open"),
     "park": ("in a park", "out in the park"),
-    "sky": ("under an open sky", "out in the open"),
+    "photo studio": ("in a photo studio", "in a photographer's studio"),
+    "rooftop sunset": ("on a rooftop at sunset", "on a roof in the evening sun"),
     "sunrise": ("outdoors at sunrise", "at sunrise"),
-    "venice": ("at a waterfront in the evening", "beside the water in the evening"),
     "warehouse": ("in a warehouse", "inside a warehouse"),
+    "waterfront": ("at a waterfront in the evening", "beside the water in the evening"),
     "workshop": ("in a workshop",),
 }
-
-PHOTOGRAPHED: dict[str, tuple[str, ...]] = {
-    "dawn": ("outdoors at dawn",),
-    "lab": ("in a laboratory",),
-    "night": ("in a city at night",),
-    "studio": ("in a photo studio",),
-    "sunset": ("outdoors at sunset", "outside in the evening sun"),
-}
-"""Names that a photographed sky shares with a painted one."""
 
 FLOORS: dict[str, tuple[str, ...]] = {
     "wooden floor": ("on a wooden floor", "on wooden boards"),
@@ -50,6 +46,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "carpet": ("on a carpet", "on a red carpet"),
     "marble floor": ("on a marble floor", "on polished marble"),
     "asphalt": ("on asphalt", "on a tarmac surface"),
+    "lab floor": ("on a plain gray floor", "on a bare gray floor"),
     "plain floor": ("on a plain floor",),
     "brick pavement": ("on a brick pavement", "on brick paving"),
 }
@@ -73,10 +70,7 @@ WALLS: dict[str, tuple[str, ...]] = {
 
 def sky_phrases(setting: Setting) -> tuple[str, ...]:
     """Ways to say the sky or the place; the first is the plain one."""
-    kind, colon, name = setting.sky.rpartition(":")
-    if colon and kind and name in PHOTOGRAPHED:
-        return PHOTOGRAPHED[name]
-    return SKIES.get(name, ())
+    return SKIES.get(setting.sky, ())
 
 
 def floor_phrases(setting: Setting) -> tuple[str, ...]:

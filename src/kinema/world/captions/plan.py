@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ CONSEQUENCES = ("speed", "pushed", "stays", "bounces back")
 class Beat:
     """One thing to say: a claim, together with those that melt into it."""
 
-    kind: ClaimKind
+    kind: ClaimKind | Literal["exists"]
     subject: Ref | None
     object: Ref | None = None
     value: str = ""
@@ -30,8 +31,8 @@ class Beat:
     number: int | None = None
     """How many fell, of a group that has `of`."""
     of: int = 0
-    order: tuple[int, ...] = ()
-    """Entities from left to right, where a claim of a row or a middle gathers the others."""
+    order: tuple[Ref, ...] = ()
+    """From left to right, where a claim of a row or a middle gathers the others."""
     minor: bool = False
     """A consequence, not the event itself: 'core' captions leave it out."""
 
@@ -46,13 +47,22 @@ def _object(claim: Claim) -> Ref | None:
     return claim.group if claim.subject is not None else None
 
 
+def _whole(facts: ClipFacts, groups: dict[str, Group], ref: Ref | None) -> Ref | None:
+    """The group in place of one of its members: a ball hits 'the tower', not its third block."""
+    if isinstance(ref, int):
+        entity = facts.entities[ref]
+        if entity.group in groups:
+            return entity.group
+    return ref
+
+
 def beats_of(facts: ClipFacts, groups: dict[str, Group]) -> list[Beat]:
     """The beats of a clip in their order, without the camera's."""
     row = _row(facts)
     beats: list[Beat] = [row] if row else []
     counts: list[tuple[int, Claim]] = []
     for index, claim in enumerate(facts.claims):
-        subject, thing = _subject(claim), _object(claim)
+        subject, thing = _whole(facts, groups, _subject(claim)), _whole(facts, groups, _object(claim))
         if claim.kind == "camera" or (row and index in row.claims):
             continue
         if claim.kind == "count":
@@ -89,13 +99,27 @@ def beats_of(facts: ClipFacts, groups: dict[str, Group]) -> list[Beat]:
         if claim.kind == "chain stops" and beats and beats[-1].kind == "fallen":
             beat = replace(beat, number=beats[-1].number, of=beats[-1].of, claims=(*beats[-1].claims, index))
             beats.pop()
+        if beat.kind == "rests on" and beats and beats[-1].kind == "stops" and beats[-1].subject == subject:
+            beats[-1] = replace(beats[-1], object=thing, claims=(*beats[-1].claims, index), minor=False)
+            continue
         after_hit = any(earlier.kind == "hits" for earlier in beats)
         minor = claim.kind in CONSEQUENCES or (claim.kind == "stops" and after_hit)
         beats.append(replace(beat, minor=minor))
     spoken = {beat.subject for beat in beats} | {beat.object for beat in beats}
     for index, claim in counts:
-        if claim.group not in spoken:
+        if claim.group not in spoken and claim.group is not None:
             beats.append(Beat(kind="count", subject=claim.group, value=claim.value, claims=(index,)))
+    told = [beat for beat in beats if beat.kind == "count"]
+    if len(told) > 1:
+        # 'Three red cubes and two blue balls stand on the ground.'
+        order = tuple(beat.subject for beat in told if beat.subject is not None)
+        claims = tuple(claim for beat in told for claim in beat.claims)
+        beats = [beat for beat in beats if beat.kind != "count"]
+        beats.append(Beat(kind="exists", subject=order[0], order=order, claims=claims))
+    if not beats:
+        shown = [e.index for e in facts.entities if e.named and e.role in ("main", "partner")]
+        shown.sort(key=lambda index: float(facts.tracks.screen[0, index, 0]))
+        beats.append(Beat(kind="exists", subject=shown[0] if shown else None, order=tuple(shown)))
     return beats
 
 
@@ -119,17 +143,18 @@ def _row(facts: ClipFacts) -> Beat | None:
 
 
 def manner(facts: ClipFacts, index: int) -> str:
-    """How a thing travels, measured from how it turns: 'roll', 'drive', 'slide', 'tumble' or 'move'."""
+    """How a thing travels up to the event, by how it turns: 'roll', 'drive', 'slide', 'tumble' or 'move'."""
     shape = facts.entities[index].shape
     if shape == "ball":
         return "roll"
     if shape == "car":
         return "drive"
-    rotation = facts.tracks.rotation[:, index]
+    end = max(4, facts.event_frame + 1)
+    rotation = facts.tracks.rotation[:end, index]
     turned = np.einsum("fij,fij->f", rotation[1:], rotation[:-1])
     angle = float(np.arccos(np.clip((turned - 1) / 2, -1, 1)).sum())
-    lowest = float(facts.tracks.upright[:, index].min())
-    way = float(np.linalg.norm(np.diff(facts.tracks.position[:, index], axis=0), axis=1).sum())
+    lowest = float(facts.tracks.upright[:end, index].min())
+    way = float(np.linalg.norm(np.diff(facts.tracks.position[:end, index], axis=0), axis=1).sum())
     if angle < 0.6 or angle < 0.35 * way:
         return "slide"
     if shape in ("egg", "ring", "cylinder", "capsule", "disc") and angle > 1.5:

@@ -38,6 +38,8 @@ class Teller(Speaker):
     _beats: int = 0
     _struck: Ref | None = None
     _struck_by: Ref | None = None
+    _hit: bool = False
+    """Whether the last meeting was a hit: 'but the tower stands' says that one might think otherwise."""
 
     def tell(self, beats: Sequence[Beat]) -> Told:
         """All beats, in order."""
@@ -108,13 +110,8 @@ class Teller(Speaker):
                 plural = not re.match(r"(just|only|none|every|the)\b", noun)
             clause = self._clause(text, beat, plural=plural, form="finite")
             self._flush()
-            tie = (
-                ", "
-                if self._terse
-                else ", but "
-                if join == "but" or (beat.kind == "fallen" and beat.number == 0)
-                else ", and "
-            )
+            against = join == "but" or (beat.kind == "fallen" and beat.number == 0)
+            tie = ", " if self._terse else ", but " if against and self._hit else ", and "
             self._tail += f"{tie}{noun} {clause}"
             self._nearest = None
             if self._terse:
@@ -125,6 +122,7 @@ class Teller(Speaker):
         self._beats += 1
         if beat.kind in ("hits", "misses", "short of"):
             self._struck, self._struck_by = beat.object, beat.subject
+            self._hit = beat.kind == "hits"
 
     def _may_knock_over(self, subject: Ref | None) -> bool:
         """Whether tipping over can be told as the deed of what has just hit the thing."""
@@ -177,17 +175,20 @@ class Teller(Speaker):
         return inflect(filled, plural=plural, form=form, short=short)
 
     def _arrange(self, beat: Beat) -> None:
-        """Three or more things side by side, named from left to right."""
-        order = beat.order if self._terse or self.names.register == "core" or self.dice.random() < 0.7 else ()
-        row = beat.kind == "in a row"
-        words = manners.ROWS if row else manners.THREES
+        """Things that just stand there, or side by side, named from left to right."""
+        plain = self._terse or self.names.register == "core"
+        order = beat.order if plain or self.dice.random() < 0.7 else ()
+        row = beat.kind != "middle"
+        words = {"in a row": manners.ROWS, "middle": manners.THREES}.get(beat.kind, manners.THERE)
         bare = self._terse
-        if order or len(beat.order) != 3:
+        if order or row:
             things = [self.names.mention(ref, bare=bare) for ref in beat.order]
             forms = words if self.names.register not in ("core", "terse") else words[:1]
             text = pick(self.dice, forms)
             if row:
-                said = text.format(things=", ".join(things) if bare else series(things))
+                said = text.format(
+                    things=", ".join(things) if bare else series(things), ground=manners.GROUND[0]
+                )
             else:
                 said = text.format(left=things[0], middle=things[1], right=things[2])
             claims = beat.claims
@@ -199,7 +200,9 @@ class Teller(Speaker):
             said = said.replace(" is on", " on")
         self.told.update(claims)
         gerund = self.form == "gerund" and not self.sentences
-        self.sentences.append(tidy(inflect(said, plural=row, form="gerund" if gerund else "finite")))
+        self.sentences.append(
+            tidy(inflect(said, plural=row and len(beat.order) > 1, form="gerund" if gerund else "finite"))
+        )
 
     def _open(self, beat: Beat) -> None:
         """A sentence is needed; if there is none, the group begins one by standing there."""

@@ -51,7 +51,9 @@ class Speaker:
             and self.dice.random() < 0.6
         ):
             return pick(self.dice, phrases.THROWN_AWAY)
-        words = phrases.WORDINGS[beat.kind]
+        if beat.kind == "stops" and beat.object is not None:
+            return phrases.STOPS_ON[0] if register in ("core", "terse") else pick(self.dice, phrases.STOPS_ON)
+        words = phrases.WORDINGS[beat.kind if beat.kind != "exists" else "count"]
         if register == "terse":
             return words.terse or words.core
         if register == "core":
@@ -105,6 +107,10 @@ class Speaker:
         fields: dict[str, str] = {}
         if "{verb" in text or "{adv}" in text:
             verb, adverb = self._verb(beat)
+            if "{early}" in text:
+                # 'slowly rolls', but not 'fast rolls'.
+                text = text if adverb.endswith("ly") else "[{verb}] {adv} {dir}"
+                fields["early"] = adverb
             fields["verb"], fields["verbing"] = verb, lexicon.present_participle(verb)
             fields["adv"] = adverb
         if "{adv}" in text and beat.kind == "speed":

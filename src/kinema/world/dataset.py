@@ -1,0 +1,210 @@
+"""The film set as torch datasets: rendered on the fly, or read from a folder of films."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import UInt8
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kinema.errors import UserError
+from kinema.media import read_film
+from kinema.shapes import VideoShape
+from kinema.world.captions import captions
+from kinema.world.clip import make_clip
+from kinema.world.facts import Caption, ClipFacts, Event
+from kinema.world.films import Split, pictures
+from kinema.world.record import TRACKS, captions_of, facts_of
+from kinema.world.spec import ClipSpec
+
+ATTEMPTS = 8
+"""Seeds tried for one place of a dataset; hardly any needs a second."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One clip with one of its captions."""
+
+    frames: UInt8[Tensor, "f h w c"]
+    caption: str
+    facts: ClipFacts
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Several clips of one shape."""
+
+    frames: UInt8[Tensor, "b f h w c"]
+    captions: tuple[str, ...]
+    facts: tuple[ClipFacts, ...]
+    indices: tuple[int, ...]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """What a DataLoader makes of a list of samples: `DataLoader(dataset, collate_fn=collate)`."""
+    return Batch(
+        frames=torch.stack([sample.frames for sample in samples]),
+        captions=tuple(sample.caption for sample in samples),
+        facts=tuple(sample.facts for sample in samples),
+        indices=tuple(sample.index for sample in samples),
+    )
+
+
+def drawn(*words: object) -> int:
+    """48 bits of a hash of the words, the same on any machine."""
+    digest = hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big")
+
+
+def chosen(told: Sequence[Caption], *, seed: int, epoch: int, index: int, styles: Sequence[str] = ()) -> str:
+    """One caption of a clip, by a hash of seed, epoch and index; of the given styles, where it has them."""
+    fitting = [caption for caption in told if caption.style in styles] or list(told)
+    return fitting[drawn("caption", seed, epoch, index) % len(fitting)].text
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmSetDataset(Dataset[Sample]):
+    """Clips rendered when they are asked for: a pure function of seed and index, captions of the epoch too.
+
+    The same on any number of DataLoader workers. A new epoch, `dataset.at_epoch(1)`, has the same clips
+    under other captions; `fresh` gives it other clips as well.
+    """
+
+    length: int
+    shape: VideoShape = field(default_factory=lambda: VideoShape(frames=33, height=128, width=128))
+    seed: int = 0
+    epoch: int = 0
+    lab: bool = False
+    split: Split = "all"
+    events: tuple[Event, ...] = ()
+    """Only these, in equal shares; empty leaves the choice to the set."""
+    styles: tuple[str, ...] = ()
+    """Only captions of these styles; empty takes all."""
+    fps: float = 12.0
+    fresh: bool = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    def at_epoch(self, epoch: int) -> FilmSetDataset:
+        """The same dataset in another epoch."""
+        return replace(self, epoch=epoch)
+
+    def spec(self, index: int, attempt: int = 0) -> ClipSpec:
+        """What the clip at a place is made from."""
+        words = ["film set", self.seed, index, attempt] + ([self.epoch] if self.fresh else [])
+        seed = drawn(*words)
+        return ClipSpec(
+            seed=seed,
+            lab=self.lab,
+            event=self.events[seed % len(self.events)] if self.events else None,
+            height=self.shape.height,
+            width=self.shape.width,
+            frames=self.shape.frames,
+            fps=self.fps,
+            split=self.split if self.lab else "all",
+        )
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(f"the dataset has {self.length} clips; there is no clip {index}")
+        for attempt in range(ATTEMPTS):
+            try:
+                clip = make_clip(self.spec(index, attempt))
+            except UserError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                continue
+            caption = chosen(
+                captions(clip.facts), seed=self.seed, epoch=self.epoch, index=index, styles=self.styles
+            )
+            return Sample(
+                frames=torch.from_numpy(np.ascontiguousarray(pictures(clip))),
+                caption=caption,
+                facts=clip.facts,
+                index=index,
+            )
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the manifest says of one clip."""
+
+    index: int
+    file: str
+    place: int
+    tracks: str
+    captions: str
+    facts: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardDataset(Dataset[Sample]):
+    """Clips that `kinema world films` wrote, MP4 or raw; those that failed are left out."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    seed: int = 0
+    epoch: int = 0
+    styles: tuple[str, ...] = ()
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, seed: int = 0, epoch: int = 0, styles: tuple[str, ...] = ()
+    ) -> ShardDataset:
+        """The films of a folder.
+
+        Raises:
+            UserError: the folder holds no finished films.
+        """
+        manifest = Path(folder) / "manifest.parquet"
+        if not manifest.exists():
+            raise UserError(
+                f"{folder} has no manifest.parquet; make or finish it with `kinema world films --out {folder}`"
+            )
+        columns = ["index", "file", "place", "tracks", "captions", "facts", "status"]
+        rows = pq.read_table(manifest, columns=columns).to_pylist()
+        entries = tuple(
+            Entry(**{name: row[name] for name in columns if name != "status"})
+            for row in rows
+            if row["status"] == "ok"
+        )
+        return cls(folder=Path(folder), entries=entries, seed=seed, epoch=epoch, styles=styles)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def at_epoch(self, epoch: int) -> ShardDataset:
+        """The same clips under the captions of another epoch."""
+        return replace(self, epoch=epoch)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self.entries):
+            raise IndexError(f"the dataset has {len(self.entries)} clips; there is no clip {index}")
+        entry = self.entries[index]
+        file = self.folder / entry.file
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as shard:
+                frames = shard.get_slice("frames")[entry.place]
+        else:
+            frames = torch.from_numpy(np.ascontiguousarray(read_film(file).frames))
+        with safe_open(self.folder / entry.tracks, framework="np") as measured:
+            arrays = {name: measured.get_tensor(f"{entry.index:07d}/{name}") for name in (*TRACKS, "cameras")}
+        caption = chosen(
+            captions_of(entry.captions),
+            seed=self.seed,
+            epoch=self.epoch,
+            index=entry.index,
+            styles=self.styles,
+        )
+        return Sample(frames=frames, caption=caption, facts=facts_of(entry.facts, arrays), index=entry.index)
