@@ -145,11 +145,16 @@ def framed(
         around = math.radians(shot.azimuth)
         sideways = (left + right) / 2 * half * aspect
         up = (bottom + top) / 2 * half
+        lifted = up * math.sin(math.radians(shot.elevation))
         x, y, z = shot.target
         distance = min(high, max(low, shot.distance * min(2.0, max(0.5, size))))
         shot = replace(
             shot,
-            target=(x - math.sin(around) * sideways, y + math.cos(around) * sideways, max(0.15, z + up)),
+            target=(
+                x - math.sin(around) * sideways - math.cos(around) * lifted,
+                y + math.cos(around) * sideways - math.sin(around) * lifted,
+                max(-0.4, z + up * math.cos(math.radians(shot.elevation))),
+            ),
             distance=distance,
         )
     cameras = path(shot, frames)

@@ -23,6 +23,8 @@ TRIES = 40
 """Simulations before a wish is given up; on average it takes fewer than two."""
 _PROPOSALS = 2000
 """Proposals before a held-out combination is given up; they cost no simulation."""
+_NEAR = 2.0
+"""Metres from the middle of the scene within which things are kept in view."""
 SMALLEST = 7.0 / 128
 """Share of the picture that the smallest named thing must span, with a pixel to spare at 128."""
 
@@ -42,6 +44,8 @@ class Drawn:
     event_frame: int
     unseen: frozenset[int]
     """Background things that are not worth naming from this camera."""
+    attempt: int
+    """Which attempt it was."""
     tries: int
     """Simulations it took."""
 
@@ -128,6 +132,8 @@ def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
     frames = take.seen.frames
     watched = np.zeros((frames, take.shapes.points.shape[1]), dtype=bool)
     spans = {w.entity: w for w in take.verdict.watch}
+    start = np.array([e.position for e in take.proposal.entities if e.role != "background"])
+    middle = (start.min(axis=0) + start.max(axis=0)) / 2
     for index, entity in enumerate(take.proposal.entities):
         if entity.role == "background" or not (entity.named or entity.group):
             continue
@@ -135,10 +141,10 @@ def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
             when = np.zeros(frames, dtype=bool)
             when[spans[index].first : spans[index].last + 1] = True
         else:
-            where = take.seen.position[:, index]
-            near = (np.abs(where[:, 0]) < 2.7) & (where[:, 1] > -2.2) & (where[:, 1] < 3.2)
+            way = take.seen.position[:, index] - middle
+            near = (np.abs(way[:, 0]) < _NEAR) & (np.abs(way[:, 1]) < _NEAR + 0.4) & (way[:, 2] < 3.0)
             # Once it has gone far it need not be followed, not even if it should come back.
-            when = np.logical_and.accumulate(near & (where[:, 2] < 3.2))
+            when = np.logical_and.accumulate(near)
             when[take.event_frame] = True
         watched[:, take.shapes.slices[index]] = when[:, None]
     return watched
@@ -266,6 +272,7 @@ def drawn(spec: ClipSpec, first: int = 0) -> Drawn:
                     cameras=film[1],
                     event_frame=take.event_frame,
                     unseen=film[2][which],
+                    attempt=attempt,
                     tries=simulations,
                 )
     raise UserError(

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from kinema.world.draw import Drawn
 from kinema.world.entities import matrix
 from kinema.world.facts import Setting
-from kinema.world.look.floors import LAB_FLOOR
+from kinema.world.look.lab import LAB_SETTING
 from kinema.world.look.material import MaterialTable, material
-from kinema.world.look.skies import LAB_SKY, SKIES
+from kinema.world.look.skies import SKIES
 from kinema.world.render.scene import Placed, Primitive, Scene
 from kinema.world.solids import Part
 from kinema.world.spec import ClipSpec
@@ -26,7 +26,7 @@ _PHOTOGRAPHS = 0.4
 def setting_of(spec: ClipSpec) -> Setting:
     """Where a clip plays, from its seed alone: both clips of a pair play in the same place."""
     if spec.lab:
-        return Setting(sky=LAB_SKY, floor=LAB_FLOOR, decor="plain")
+        return LAB_SETTING
     rng = np.random.default_rng([spec.seed, 3])
     names = _PHOTOGRAPHED if rng.random() < _PHOTOGRAPHS else _PAINTED
     sky = names[int(rng.integers(len(names)))]

@@ -265,8 +265,6 @@ def _gathered(
         position[:, index], rotation[:, index] = places[:, body], turns[:, body].reshape(frames, 3, 3)
     times = np.arange(frames) / fps
     for index, entity in enumerate(entities):
-        numbers = [model.body(f"b{index}w{k}").id for k in range(len(solids[index].wheels))]
-        wheels.append(np.concatenate([places[:, numbers], turns[:, numbers]], axis=2))
         if isinstance(entity.moved, Circling | Spinning):
             position[:, index], rotation[:, index] = moved_by_hand(entity, times)
         elif isinstance(entity.moved, Follows):
@@ -275,6 +273,14 @@ def _gathered(
             rotation[:, index] = rotation[:, leader] @ matrix(entity.moved.rotation)
         if entity.moved is not None and frames > 1:
             speeds[:, index] = np.gradient(position[:, index], axis=0) * fps
+        if index in body_of:
+            numbers = [model.body(f"b{index}w{k}").id for k in range(len(solids[index].wheels))]
+            wheels.append(np.concatenate([places[:, numbers], turns[:, numbers]], axis=2))
+        else:
+            carried = np.array([wheel.position for wheel in solids[index].wheels]).reshape(-1, 3)
+            hubs = position[:, index, None] + np.einsum("fij,wj->fwi", rotation[:, index], carried)
+            facing = np.repeat(rotation[:, index].reshape(frames, 1, 9), len(carried), axis=1)
+            wheels.append(np.concatenate([hubs, facing], axis=2))
     return Trajectory(
         fps=fps,
         position=position,

@@ -11,13 +11,13 @@ import numpy as np
 
 from kinema.world.entities import UNTURNED, Entity, Quaternion, Vector, after, matrix, rolled, turn
 from kinema.world.facts import CameraMove, Claim, Colour, Event, Material, Pattern, Role, Shape, Size
+from kinema.world.look.lab import LAB_COLOURS
 from kinema.world.physics import GRAVITY, Trajectory
 from kinema.world.solids import solid_of, standing
 from kinema.world.vocabulary import (
     CAMERA_MOVES,
     COLOURS,
     EXTENT,
-    LAB_COLOURS,
     LAB_MATERIALS,
     LAB_SHAPES,
     MATERIALS,

@@ -8,9 +8,6 @@ from typing import get_args
 from kinema.world.facts import CameraMove, Colour, Event, Material, Pattern, Shape, Size
 
 COLOURS: tuple[Colour, ...] = get_args(Colour)
-LAB_COLOURS: tuple[Colour, ...] = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-"""Eight hues that a classical colour threshold tells apart."""
-
 SHAPES: tuple[Shape, ...] = (
     "ball", "egg", "cube", "cylinder", "cone", "capsule", "ring", "disc", "pyramid", "prism", "gem",
     "octahedron", "hexagonal block",

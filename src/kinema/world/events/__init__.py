@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from kinema.world.events.bowl import Bowl
+from kinema.world.events.by_hand import Orbit, Spin
 from kinema.world.events.collide import Collide
+from kinema.world.events.domino import Domino
 from kinema.world.events.drop import Drop
+from kinema.world.events.edge import Edge
 from kinema.world.events.occlude import Occlude
+from kinema.world.events.pendulum import Pendulum
+from kinema.world.events.ramp import Ramp
 from kinema.world.events.roll import Roll
 from kinema.world.events.still import Still
+from kinema.world.events.tower import Tower
 from kinema.world.facts import Event
 from kinema.world.stage import EventKind
 
@@ -14,8 +21,16 @@ _KINDS: tuple[tuple[EventKind, float], ...] = (
     (Roll(), 2.0),
     (Collide(), 3.0),
     (Drop(), 2.0),
+    (Ramp(), 1.5),
+    (Tower(), 1.5),
+    (Domino(), 1.0),
     (Occlude(), 1.5),
+    (Orbit(), 0.8),
+    (Edge(), 1.0),
+    (Pendulum(), 1.0),
+    (Bowl(), 1.0),
     (Still(), 1.5),
+    (Spin(), 0.8),
 )
 
 EVENT_KINDS: dict[Event, EventKind] = {kind.name: kind for kind, _ in _KINDS}

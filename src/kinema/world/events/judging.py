@@ -109,3 +109,20 @@ def aftermath(seen: Trajectory, entity: int, direction: np.ndarray, hit: float) 
 def strangers_touch(seen: Trajectory, background: set[int]) -> bool:
     """Whether something behind the scene takes part in it."""
     return any(c.a in background or c.b in background for c in seen.contacts)
+
+
+SUNK = 0.1
+"""Metres: a block that lies lower than at first by this much has fallen."""
+
+
+def fallen(seen: Trajectory, members: list[int]) -> int | None:
+    """How many of a group lie at the end, on their sides or lower than at first; None where one leans."""
+    count = 0
+    upright = seen.upright()[-1]
+    for member in members:
+        lower = float(seen.position[0, member, 2] - seen.position[-1, member, 2])
+        if upright[member] < FALLEN or lower > SUNK:
+            count += 1
+        elif upright[member] < STANDING or lower > SUNK / 3:
+            return None
+    return count
