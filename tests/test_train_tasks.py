@@ -1,0 +1,196 @@
+"""The two tasks: what they draw, what they learn, and that nothing depends on how a step is split."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.models.dit_config import small
+from kinema.models.vae_config import VaeConfig
+from kinema.train import chance
+from kinema.train.dit import DitTask, DitTraining, LatentFilms, TimeConfig, drawn_times
+from kinema.train.films import HeldFilms
+from kinema.train.latents import encode_captions, encode_films, latent_films
+from kinema.train.loop import LoopConfig, train
+from kinema.train.optimizer import OptimizerConfig
+from kinema.train.vae import VaeTask, VaeTraining, cropped, latent_statistics
+
+CPU = torch.device("cpu")
+
+
+def moving_squares(count=6, side=32, frames=5):
+    """Coloured squares that move over grey, captioned by the way they go."""
+    pixels = np.full((count, frames, side, side, 3), 128, np.uint8)
+    texts = []
+    for clip in range(count):
+        step = 2 if clip % 2 else -2
+        for frame in range(frames):
+            x = side // 2 - 4 + step * frame
+            pixels[clip, frame, 10:18, x : x + 8] = (220, 30, 30) if clip % 3 else (20, 60, 220)
+        texts.append((f"moves {'right' if step > 0 else 'left'}", "a square"))
+    return HeldFilms(pixels=pixels, texts=tuple(texts))
+
+
+def vae_training(**changes):
+    return dataclasses.replace(VaeTraining(batch=4, crop=16, model=VaeConfig.tiny(folded=True)), **changes)
+
+
+def test_the_autoencoder_learns(tmp_path):
+    films = moving_squares()
+    config = vae_training(loop=LoopConfig(steps=60, validate_every=60, save_every=60, ema=0.9))
+    task = VaeTask(config, films, films, CPU)
+    before = task.validate()
+    scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
+    assert scores["ema/psnr"] > before["psnr"] + 3
+    assert task.better({"objects_psnr": 2.0}, {"objects_psnr": 1.0})
+    assert not task.better({"objects_psnr": 1.0}, {"objects_psnr": 1.0})
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_step_in_parts_is_the_step(step):
+    films = moving_squares()
+    task = VaeTask(vae_training(), films, films, CPU)
+    whole = task.loss(step, 0, 1).value.item()
+    parts = [task.loss(step, part, 2).value.item() for part in range(2)]
+    # L1 and the others are means over equal shares, so the parts add up to the whole.
+    assert sum(parts) == pytest.approx(whole, rel=1e-5)
+
+
+@given(
+    side=st.sampled_from([16, 24]),
+    near=st.floats(0, 1),
+    seed=st.integers(0, 10**6),
+)
+def test_crops_lie_inside_and_follow_things(side, near, seed):
+    frames = moving_squares().frames(1)
+    crop = cropped(frames, side, near, np.random.default_rng(seed))
+    assert crop.shape == (5, side, side, 3)
+    positions = [
+        (y, x)
+        for y in range(33 - side)
+        for x in range(33 - side)
+        if np.array_equal(frames[:, y : y + side, x : x + side], crop)
+    ]
+    assert positions
+
+
+def test_crops_near_things_show_them():
+    frames = moving_squares().frames(1)
+    seen = [cropped(frames, 16, 1.0, np.random.default_rng(seed)).std() > 20 for seed in range(60)]
+    assert np.mean(seen) > 0.9
+
+
+def test_latent_statistics_normalise():
+    films = moving_squares()
+    vae = VaeTask(vae_training(), films, films, CPU).vae.eval()
+    mean, std = latent_statistics(vae, films, CPU)
+    normalised = vae.with_normalisation(mean, std)
+    latents = torch.cat([batch for _, batch in encode_films(normalised, films, CPU, batch=4)])
+    assert latents.shape[0] == len(films)
+    assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-4
+    assert (latents.std((0, 2, 3, 4)) - 1).abs().max() < 1e-3
+
+
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 9))
+def test_drawn_times_are_noise_levels(seed, frames):
+    config = TimeConfig(forcing=0.4, given=0.4)
+    times = drawn_times(config, frames, chance.generator(seed))
+    assert times.shape == (frames,)
+    assert ((times >= 0) & (times < 1)).all()
+    # Given frames stand at the beginning, and at least one frame is scored.
+    zeros = (times == 0).tolist()
+    assert zeros == sorted(zeros, reverse=True)
+    assert not all(zeros)
+
+
+def test_drawn_times_follow_their_shares():
+    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1)
+    drawn = torch.stack([drawn_times(config, 5, chance.generator(1, i)) for i in range(4000)])
+    given_share = (drawn[:, 0] == 0).float().mean().item()
+    forced = ((drawn[:, 0] > 0) & (drawn.max(1).values != drawn.min(1).values)).float().mean().item()
+    assert given_share == pytest.approx(0.1, abs=0.015)
+    assert forced == pytest.approx(0.2, abs=0.02)
+    plain = drawn[(drawn.max(1).values == drawn.min(1).values)][:, 0]
+    logits = torch.logit(plain)
+    # A mixture of N(1.2, 1) and N(0, 1) with shares 0.7 and 0.3.
+    assert logits.mean().item() == pytest.approx(0.84, abs=0.06)
+    assert logits.var().item() == pytest.approx(1 + 0.21 * 1.2**2, abs=0.1)
+
+
+class Letters:
+    """A text encoder whose states are one-hot letters."""
+
+    width = 8
+
+    def encode(self, prompts):
+        from kinema.models.text import TextStates
+
+        return TextStates.of(
+            [torch.eye(8)[torch.tensor([ord(letter) % 8 for letter in f"^{prompt}"])] for prompt in prompts]
+        )
+
+
+def test_captions_are_encoded_once_each_and_found_again():
+    films = moving_squares()
+    texts, states = encode_captions(Letters(), films, batch=2)
+    assert texts[-1] == ""
+    assert len(states[-1]) == 1
+    assert sorted(texts[:-1]) == ["a square", "moves left", "moves right"]
+    data = latent_films(films, torch.zeros(6, 4, 2, 4, 4), texts, states)
+    for index in range(6):
+        assert [texts[row] for row in data.captions[index]] == list(films.captions(index))
+    for text, state in zip(texts, states, strict=True):
+        assert state.float().equal(Letters().encode([text]).states[0])
+
+
+def two_ways(count=32):
+    """Latents whose sign is what the caption says."""
+    signs = torch.tensor([1.0 if i % 2 else -1.0 for i in range(count)])
+    noise = torch.randn(count, 4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    return LatentFilms(
+        latents=signs.view(-1, 1, 1, 1, 1) + 0.3 * noise,
+        captions=tuple((i % 2,) for i in range(count)),
+        states=(torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10]),
+    )
+
+
+def test_the_transformer_learns_to_heed_the_words(tmp_path):
+    films = two_ways()
+    config = DitTraining(
+        batch=16,
+        model=small(width=64, layers=1, channels=4, grid=(2, 2)),
+        loop=LoopConfig(
+            steps=60,
+            validate_every=60,
+            save_every=60,
+            ema=0.9,
+            optimizer=OptimizerConfig(learning_rate=3e-3, muon_learning_rate=1e-2, warmup=5),
+        ),
+    )
+    task = DitTask(config, films, films.part(0, 18), CPU)  # wrong captions come from half-way round
+    before = task.validate()
+    assert before["right_over_wrong"] == pytest.approx(1.0, abs=1e-3)
+    # A fresh model predicts zero: its loss is the power of noise − x₀.
+    power = 1 + films.latents[:18].square().mean().item()
+    assert before["loss_right"] == pytest.approx(power, rel=0.05)
+    scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
+    assert scores["ema/right_over_wrong"] < 0.75
+    assert scores["ema/loss_right"] < before["loss_right"]
+    assert math.isfinite(scores["ema/loss_empty"])
+
+
+def test_given_frames_are_not_scored():
+    films = two_ways()
+    config = DitTraining(batch=8, causal=0.0, model=small(width=64, layers=1, channels=4, grid=(2, 2)))
+    task = DitTask(dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0)), films, films, CPU)
+    first = task.loss(0, 0, 1).value.item()
+    # The first latent frame is given in every sample: breaking the velocity's target there changes nothing
+    # but what the model reads, and a fresh model reads nothing.
+    other = dataclasses.replace(films, latents=films.latents.clone())
+    other.latents[:, :, 0] += 100.0
+    changed = DitTask(task.config, other, other, CPU).loss(0, 0, 1).value.item()
+    assert changed == pytest.approx(first, rel=1e-5)
