@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Solver = Literal["unipc", "euler"]
+Solver = Literal["euler", "heun", "unipc"]
 Pictures = Literal["none", "channels", "frames"]
 
 
@@ -17,8 +17,8 @@ class Recipe:
         steps: of the solver.
         guidance: scale of classifier-free guidance, 1 is off; one for each expert, high noise first.
         shift: of the noise schedule towards noise.
-        solver: `unipc` (arXiv 2302.04867, order 2) or `euler`.
-        whole_timesteps: the network was trained on, and is asked about, whole thousandths of time only.
+        solver: see `kinema.flow.solve`.
+        schedule: `wan` has whole thousandths of time, as its networks were trained; `linear` has even steps.
         boundary: with two experts, the second speaks where t is below this.
         pictures: how a given picture enters. `none`: not at all. `channels`: beside the noise, as mask and
             condition channels. `frames`: as clean latent frames, at time 0.
@@ -32,7 +32,7 @@ class Recipe:
     guidance: tuple[float, ...] = (5.0,)
     shift: float = 3.0
     solver: Solver = "unipc"
-    whole_timesteps: bool = True
+    schedule: Literal["wan", "linear"] = "wan"
     boundary: float | None = None
     pictures: Pictures = "none"
     size: tuple[int, int] = (832, 480)

@@ -81,6 +81,7 @@ def fill(
     device: torch.device,
     islands: Iterable[str] = (),
     rename: Callable[[str], str] | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> None:
     """Give a module built on the meta device its tensors.
 
@@ -95,13 +96,15 @@ def fill(
         device: where they go.
         islands: tensors whose name contains one of these stay in float32.
         rename: from the files' names to the module's.
+        tied: names of the module that stand for the tensor of another name, and are in no file.
 
     Raises:
         UserError: a tensor is missing, left over, or has another shape; it is named.
     """
     from safetensors import safe_open
 
-    wanted = module.state_dict()
+    tied = tied or {}
+    wanted = {name: value for name, value in module.state_dict().items() if name not in tied}
     named = {(rename(name) if rename else name): tensor for name, tensor in stored.items()}
     _check_names(wanted, named, part=part)
     by_file: dict[Path, list[str]] = {}
@@ -117,6 +120,8 @@ def fill(
                     kept = any(island in name for island in island_names)
                     value = value.to(torch.float32 if kept else dtype)
                 tensors[name] = value.reshape(wanted[name].shape).to(device)
+    for name, other in tied.items():
+        tensors[name] = tensors[other]
     module.load_state_dict(tensors, strict=True, assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
