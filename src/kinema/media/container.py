@@ -31,6 +31,10 @@ DEMUXERS = (
 would read other files or addresses, and text art (tty), which would make a film of any text file."""
 
 
+Matrix = tuple[int, int, int, int]
+"""a, b, c, d of a display matrix: x' = a·x + c·y, y' = b·x + d·y, y downwards, up to scale."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Declared:
     """What a file says of itself before anything is decoded; None where it doesn't."""
@@ -87,9 +91,9 @@ def declared(path: Path, limits: Limits) -> Declared:
         UserError: as `opened`.
     """
     with opened(path, limits) as (container, stream):
-        width, height = _visible(container) or _square(stream, stream.width, stream.height)
+        width, height = _visible(container, stream) or _square(stream, stream.width, stream.height)
         first = next(_decode(container, stream, _Tally()), None)
-        if first is not None and _turned(first):
+        if first is not None and _turned(_matrix(first)):
             width, height = height, width
         rate = stream.average_rate or stream.guessed_rate
         length = None
@@ -117,16 +121,21 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
     tally = _Tally()
     count = 0
     with opened(path, limits) as (container, stream):
-        visible = _visible(container)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+        visible = _visible(container, stream)
+        rate = _rate(stream)
         tick = stream.time_base or 1 / rate
         origin: Fraction | None = None
         native: tuple[int, int] | None = None
+        matrix: Matrix | None = None
         held: Frame | None = None
         for decoded in _decode(container, stream, tally):
             check_pixels(path, decoded.width, decoded.height, limits)
             # Some streams change their size on the way; the film keeps the first.
-            native = native or _square(stream, decoded.width, decoded.height)
+            if native is None:
+                native = _square(stream, decoded.width, decoded.height)
+                check_pixels(path, *native, limits)
+            # Once only: a frame whose side data was looked at is freed late, by the cycle collector.
+            matrix = matrix or _matrix(decoded)
             stamp = None if decoded.pts is None else decoded.pts * tick
             origin = stamp if origin is None else origin
             time = 0.0 if stamp is None or origin is None else float(stamp - origin)
@@ -140,7 +149,7 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
                     break
             length = decoded.duration * tick if decoded.duration else 1 / rate
             try:
-                image = _upright(decoded, native, visible, size)
+                image = _upright(decoded, matrix, native, visible, size)
             except (av.FFmpegError, OSError, ValueError):
                 tally.damaged = True
                 continue
@@ -165,6 +174,7 @@ class _Tally:
 
 def _decode(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[av.VideoFrame]:
     """Every frame that can be decoded; damaged packets are left out and noted."""
+    usual = 1 / _rate(stream)
     packets = container.demux()
     while True:
         try:
@@ -175,7 +185,8 @@ def _decode(container: InputContainer, stream: VideoStream, tally: _Tally) -> It
         if packet is None:
             break
         if packet.pts is not None and packet.time_base:
-            tally.end = max(tally.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            lasts = packet.duration * packet.time_base if packet.duration else usual
+            tally.end = max(tally.end, float(packet.pts * packet.time_base + lasts))
         if packet.stream_index != stream.index or packet.size == 0:
             continue
         if packet.is_corrupt:
@@ -211,18 +222,26 @@ def _reaches_its_end(path: Path, container: InputContainer, stream: VideoStream,
         last = max(entry.pos + entry.size for entry in (entries[at] for at in range(len(entries))))
         return last <= path.stat().st_size
     if container.duration and container.start_time is not None:
-        rate = stream.average_rate or stream.guessed_rate or Fraction(24)
         # FLV counts its duration from zero, everything else from the first frame.
         start = 0 if container.format.name == "flv" else container.start_time
         promised = (start + container.duration) / av.time_base
-        return tally.end >= promised - 0.6 / float(rate)
+        return tally.end >= promised - 0.6 / float(_rate(stream))
     return True
 
 
-def _visible(container: InputContainer) -> tuple[int, int] | None:
-    """(width, height) of the picture inside the coded one, where our writer padded it."""
+def _visible(container: InputContainer, stream: VideoStream) -> tuple[int, int] | None:
+    """(width, height) of the picture inside the coded one, where our writer padded it to even sides."""
     found = re.fullmatch(rf"{VISIBLE}(\d+)x(\d+)", container.metadata.get("keywords", ""))
-    return (int(found[1]), int(found[2])) if found else None
+    if not found:
+        return None
+    width, height = int(found[1]), int(found[2])
+    padded = (width + width % 2, height + height % 2)
+    # Another program may have kept the keyword and changed the picture.
+    return (width, height) if padded == (stream.width, stream.height) else None
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or Fraction(24)
 
 
 def _comment(container: InputContainer) -> str:
@@ -238,8 +257,7 @@ def _square(stream: VideoStream, width: int, height: int) -> tuple[int, int]:
     return (max(1, round(width * aspect)), height) if aspect else (width, height)
 
 
-def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """a, b, c, d of the display matrix: x' = a·x + c·y, y' = b·x + d·y, y downwards, up to scale."""
+def _matrix(frame: av.VideoFrame) -> Matrix:
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
         return 1, 0, 0, 1
@@ -247,25 +265,25 @@ def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return int(values[0]), int(values[1]), int(values[3]), int(values[4])
 
 
-def _turned(frame: av.VideoFrame) -> bool:
-    a, b, _, _ = _matrix(frame)
-    return abs(b) > abs(a)
+def _turned(matrix: Matrix) -> bool:
+    return abs(matrix[1]) > abs(matrix[0])
 
 
 def _upright(
     frame: av.VideoFrame,
+    matrix: Matrix,
     native: tuple[int, int],
     visible: tuple[int, int] | None,
     size: tuple[int, int] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The frame as it is meant to be seen: cropped, scaled, turned and mirrored in quarter turns."""
-    a, b, c, d = _matrix(frame)
-    turned = _turned(frame)
+    a, b, c, d = matrix
+    turned = _turned(matrix)
     scaled = native
     if size is not None and visible is None:
         scaled = (size[1], size[0]) if turned else size
     image = colour.decoded(frame, scaled)
-    if visible is not None and visible[0] <= image.shape[1] and visible[1] <= image.shape[0]:
+    if visible is not None:
         image = image[: visible[1], : visible[0]]
     if turned:
         image = image.transpose(1, 0, 2)

@@ -90,7 +90,7 @@ def index(path: Path) -> Index:
                 width, height = first.size
         except DAMAGE:
             raise UserError(
-                f"{path}: {pictures[0]} can't be decoded; the film is cut off or damaged"
+                f"{path}: {pictures[0]!r} can't be decoded; the film is cut off or damaged"
             ) from None
     return Index(names=pictures, rate=rate, frames=count, comment=comment, width=width, height=height)
 
@@ -109,7 +109,7 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
         for name in told.names[:wanted]:
             try:
                 with open_image(io.BytesIO(read(name)), ("PNG",)) as image:
-                    check_pixels(path / name, image.width, image.height, limits)
+                    check_pixels(path, image.width, image.height, limits)
                     shown = pixels(image)
             except DAMAGE:
                 break
@@ -137,7 +137,7 @@ def _files(path: Path) -> Generator[tuple[list[str], Callable[[str], bytes]]]:
 
         def read(name: str) -> bytes:
             if file.getinfo(name).file_size > LARGEST:
-                raise UserError(f"{path}: {name} unpacks to more than {LARGEST >> 20} MB; that is no picture")
+                raise UserError(f"{path}: {name!r} unpacks to more than {LARGEST >> 20} MB; that is no picture")
             try:
                 return file.read(name)
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
