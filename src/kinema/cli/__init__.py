@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from kinema.cli.bench import Bench
+from kinema.cli.train import Train
 from kinema.cli.world import World
 from kinema.errors import UserError
 
@@ -27,6 +28,7 @@ class Command(Protocol):
 
 Kinema = (
     Annotated[World, subcommand("world", description="The simulated film set.")]
+    | Annotated[Train, subcommand("train", description="Train models of our own.")]
     | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
 )
 
@@ -34,7 +36,11 @@ Kinema = (
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exits with 2 and one line when the person can put something right."""
     command: Command = tyro.cli(
-        Kinema, prog="kinema", description="Films from words.", args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+        Kinema,
+        prog="kinema",
+        description="Films from words.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     try:
         command.run()

@@ -76,11 +76,13 @@ def lab(*, budget: float, films: int = 6000) -> ReleaseConfig:
 
 def whole(*, budget: float, films: int = 20000) -> ReleaseConfig:
     """For one large GPU: the whole set at 128 x 128, 33 frames at 12 a second."""
-    size = {"height": 128, "width": 128, "frames": 33, "fps": 12.0, "lab": False, "events": ()}
+    filming = Filming(
+        count=films, height=128, width=128, frames=33, fps=12.0, lab=False, events=(), split="all"
+    )
     return ReleaseConfig(
         budget=budget,
-        filming=Filming(count=films, split="all", **size),
-        held_out=Filming(count=256, split="all", seed=1, **size),
+        filming=filming,
+        held_out=dataclasses.replace(filming, count=256, seed=1),
         vae=VaeTraining(batch=32, crop=64),
         dit=DitTraining(batch=256, model=small(width=512, layers=12, grid=(8, 8))),
         vae_share=0.25,
@@ -89,11 +91,11 @@ def whole(*, budget: float, films: int = 20000) -> ReleaseConfig:
 
 def tiny(*, budget: float) -> ReleaseConfig:
     """The whole recipe in seconds, for the tests: it learns nothing worth having."""
-    size = {"height": 32, "width": 32, "frames": 5, "shard": 4}
+    few = Filming(count=8, height=32, width=32, frames=9, shard=4, events=(("still", 0.7), ("roll", 0.3)))
     return ReleaseConfig(
         budget=budget,
-        filming=Filming(count=8, **size),
-        held_out=Filming(count=4, split="test", seed=1, **size),
+        filming=few,
+        held_out=dataclasses.replace(few, count=4, split="test", seed=1),
         vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),
         dit=DitTraining(batch=4, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
     )
@@ -238,4 +240,4 @@ def _latent_data(
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     with atomic_path(path) as beside:
-        safetensors.torch.save_file(tensors, beside)
+        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
