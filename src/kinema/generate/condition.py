@@ -2,7 +2,7 @@
 
 Text to film, picture to film, first and last frame, continuing, connecting and editing are one thing
 here: a `Condition` says which latent frames are given, at which noise level each is held, and which
-prompt speaks when. `Held` is the same on the latent grid, as the sampler reads it.
+prompt speaks when. `Given` is the frames' part of it on the latent grid.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema import flow
 from kinema.errors import UserError
 from kinema.shapes import LatentShape, Stride, VideoShape
 
@@ -36,8 +37,8 @@ class Picture:
     Attributes:
         image: already of the film's size.
         frame: where it stands, from 0; negative counts from the end, -1 is the last.
-        level: the noise level at which it is held while the rest is made: at 0 it is exact; above, the
-            sampler takes it over from that level down, and it may change.
+        level: the noise level at which it is held while the rest is made; 0 shows it as it is, a little
+            noise lets the rest depend on it less. The finished film has it clean.
         original: the picture before it was fitted to the film, for encoders that look at it themselves.
     """
 
@@ -131,11 +132,11 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Held:
-    """Given latent frames as the sampler sees them.
+class Given:
+    """Given latent frames on the grid of a film.
 
     Attributes:
-        latents: zero where nothing is given.
+        latents: clean, zero where nothing is given.
         level: the noise level at which each latent frame is held; 1 where it is free.
     """
 
@@ -143,54 +144,26 @@ class Held:
     level: Float[Tensor, " f"]
 
     @classmethod
-    def free(cls, channels: int, shape: LatentShape) -> Held:
-        """Nothing is given."""
+    def nothing(cls, channels: int, shape: LatentShape) -> Given:
+        """All frames are free."""
         return cls(
             latents=torch.zeros(1, channels, shape.frames, shape.height, shape.width),
-            level=torch.ones(shape.frames, dtype=torch.float64),
+            level=torch.ones(shape.frames),
         )
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is given."""
-        return bool((self.level == 1).all())
+    def held(self, noise: Float[Tensor, "1 c f h w"]) -> flow.Held | None:
+        """What the solver holds, or None where all frames are free."""
+        frames = self.level < 1
+        if not frames.any():
+            return None
+        return flow.Held(
+            frames=frames, latents=flow.noised(self.latents.to(noise), noise, self.level), time=self.level
+        )
 
-    def holds(self, t: float) -> Tensor:
-        """Which latent frames are held at diffusion time `t`, shaped to multiply latents."""
-        return (self.level < t).view(1, 1, -1, 1, 1)
-
-    def times(self, t: float) -> Float[Tensor, "1 f"]:
-        """The time of each latent frame when the free ones are at `t`."""
-        return self.level.clamp(max=t)[None]
-
-    def shown(
-        self, x: Float[Tensor, "1 c f h w"], noise: Float[Tensor, "1 c f h w"], t: float
-    ) -> Float[Tensor, "1 c f h w"]:
-        """The latents as the network is shown them at `t`: held frames at their own level."""
-        if self.empty:
-            return x
-        level = self.level.to(x).view(1, 1, -1, 1, 1)
-        given = self.latents.to(x)
-        return torch.where(self.holds(t).to(x.device), given + level * (noise - given), x)
-
-    def steered(
-        self, velocity: Float[Tensor, "1 c f h w"], noise: Float[Tensor, "1 c f h w"], t: float
-    ) -> Float[Tensor, "1 c f h w"]:
-        """The velocity that the solver follows: held frames go straight to what is given.
-
-        So the solver's state of a held frame is what is given at noise level t, at every t; it is right when
-        the frame is let go, and at t = 0 the frame is what was given.
-        """
-        if self.empty:
-            return velocity
-        return torch.where(self.holds(t).to(velocity.device), noise - self.latents.to(velocity), velocity)
-
-    def settled(self, x: Float[Tensor, "1 c f h w"]) -> Float[Tensor, "1 c f h w"]:
-        """The finished latents, with exact frames exactly as given rather than to the last rounding."""
-        if self.empty:
-            return x
-        exact = (self.level == 0).view(1, 1, -1, 1, 1).to(x.device)
-        return torch.where(exact, self.latents.to(x), x)
+    def settled(self, latents: Float[Tensor, "1 c f h w"]) -> Float[Tensor, "1 c f h w"]:
+        """The finished latents, with the given frames clean in their places."""
+        frames = (self.level < 1).to(latents.device)[None, None, :, None, None]
+        return torch.where(frames, self.latents.to(latents), latents)
 
 
 def hold(
@@ -199,7 +172,7 @@ def hold(
     stride: Stride,
     channels: int,
     encode: Callable[[Float[Tensor, "1 3 f h w"]], Float[Tensor, "1 c f2 h2 w2"]],
-) -> Held:
+) -> Given:
     """Given frames on the latent grid.
 
     The first film frame is a latent frame of its own. A later picture stands for the whole group of film
@@ -215,7 +188,7 @@ def hold(
     Raises:
         UserError: two things are given for one latent frame, or latents don't fit the film.
     """
-    free = Held.free(channels, shape)
+    free = Given.nothing(channels, shape)
     latents, level = free.latents.clone(), free.level.clone()
 
     def place(frame: int, values: Float[Tensor, "1 c f h w"], held: float) -> None:
@@ -245,7 +218,7 @@ def hold(
             place(frame, encode(still)[:, :, 1:], picture.level)
         else:
             place(0, encode(pixels), picture.level)
-    return Held(latents=latents, level=level)
+    return Given(latents=latents, level=level)
 
 
 def channels_of(

@@ -1,0 +1,66 @@
+"""In which type a model runs here, and whether all its parts stay in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from kinema.errors import UserError
+from kinema.generate.machine import free_memory
+from kinema.models.source import ModelFolder
+
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+Memory = Literal["auto", "high", "low"]
+
+PARTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
+_SHARE = 0.7
+"""Of the free memory that weights may take; the rest is for what is computed with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How the parts are held: their type, the transformers' 8 bits, and whether they stay."""
+
+    dtype: torch.dtype
+    int8: bool
+    keep: bool
+
+
+def weight_bytes(model: ModelFolder, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
+    """Bytes of each part's weights in memory, by its folder's name."""
+    sizes = {}
+    for part in PARTS:
+        numbers = sum(tensor.size for tensor in model.stored(part).values())
+        if numbers:
+            each = 4 if part == "vae" else 1 if int8 and part.startswith("transformer") else dtype.itemsize
+            sizes[part] = numbers * each
+    return sizes
+
+
+def choose(model: ModelFolder, device: torch.device, *, dtype: Dtype, memory: Memory) -> Choice:
+    """Decide what was left to us.
+
+    Raises:
+        UserError: a name is unknown, or int8 was asked for on a GPU.
+    """
+    if dtype not in ("auto", "float32", "bfloat16", "int8"):
+        raise UserError(f"{dtype!r} is no type to run in; auto, float32, bfloat16 and int8 are")
+    if memory not in ("auto", "high", "low"):
+        raise UserError(f"memory is auto, high or low, not {memory!r}")
+    int8 = dtype == "int8"
+    if int8 and device.type != "cpu":
+        raise UserError(f"int8 weights run on the CPU only, not on {device}; use bfloat16 there")
+    room = _SHARE * free_memory(device)
+    if dtype in ("float32", "bfloat16"):
+        kind = torch.float32 if dtype == "float32" else torch.bfloat16
+    elif device.type == "cuda":
+        kind = torch.bfloat16
+    else:
+        largest = max(weight_bytes(model, torch.float32, int8=int8).values())
+        kind = torch.float32 if largest <= room else torch.bfloat16
+    keep = memory == "high" or (
+        memory == "auto" and sum(weight_bytes(model, kind, int8=int8).values()) <= room
+    )
+    return Choice(dtype=kind, int8=int8, keep=keep)
