@@ -137,7 +137,9 @@ def _files(path: Path) -> Generator[tuple[list[str], Callable[[str], bytes]]]:
 
         def read(name: str) -> bytes:
             if file.getinfo(name).file_size > LARGEST:
-                raise UserError(f"{path}: {name!r} unpacks to more than {LARGEST >> 20} MB; that is no picture")
+                raise UserError(
+                    f"{path}: {name!r} unpacks to more than {LARGEST >> 20} MB; that is no picture"
+                )
             try:
                 return file.read(name)
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

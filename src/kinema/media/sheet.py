@@ -28,7 +28,7 @@ def evenly(frames: int, wanted: int) -> list[int]:
 
 
 def contact_sheet(
-    rows: Sequence[tuple[str, UInt8[np.ndarray, "f h w 3"]]],
+    rows: Sequence[tuple[str, UInt8[np.ndarray, "_ _ _ 3"]]],
     *,
     columns: int = 8,
     height: int = 128,
@@ -37,7 +37,7 @@ def contact_sheet(
     """One row of evenly spread frames for each film, its caption above it, wrapped to the row.
 
     Args:
-        rows: (caption, frames) of each film; an empty caption takes no room.
+        rows: (caption, frames `f h w 3`) of each film; sizes may differ, an empty caption takes no room.
         columns: Frames shown of each film, at most.
         height: Of each frame on the sheet, in pixels; the aspect is kept.
         text: Size of the captions, in pixels.
@@ -47,7 +47,7 @@ def contact_sheet(
     font = ImageFont.load_default(text)
     strips = [_strip(frames, columns, height) for _, frames in rows]
     width = max(strip.shape[1] for strip in strips) + 2 * GAP
-    blocks = [_wrapped(caption, font, width - 2 * GAP) for caption, _ in rows]
+    blocks = [wrapped(caption, font, width - 2 * GAP) for caption, _ in rows]
     line = math.ceil(text * 1.35)
     total = GAP + sum(
         len(block) * line + strip.shape[0] + 2 * GAP for block, strip in zip(blocks, strips, strict=True)
@@ -99,7 +99,7 @@ def _strip(frames: UInt8[np.ndarray, "f h w 3"], columns: int, height: int) -> U
     return np.concatenate(cells, axis=1)
 
 
-def _wrapped(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def wrapped(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """The caption in lines no wider than `width` pixels; a word that is wider on its own is broken."""
     lines: list[str] = []
     for paragraph in caption.split("\n") if caption else []:

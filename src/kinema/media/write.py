@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.files import atomic_path
@@ -32,8 +31,8 @@ class Writer:
         self.frames = 0
         """How many frames were written so far."""
 
-    def write(self, images: UInt8[np.ndarray, "*f h w 3"]) -> None:
-        """Append one frame `h w 3` or a chunk of them `f h w 3`, uint8.
+    def write(self, images: np.ndarray) -> None:
+        """Append one frame `h w 3` or a chunk of them `f h w 3`, uint8. Checked here, not by its type.
 
         Raises:
             UserError: another size or type than the film's, or the disk is full.
@@ -92,29 +91,36 @@ def writer(
     if chosen == "av1" and min(size) < 4:
         raise UserError(f"AV1 needs sides of at least 4 pixels, not {width}x{height}; write .webm or .zip")
     beside_target = atomic_folder(target) if chosen == "folder" else atomic_path(target)
-    with beside_target as beside, contextlib.ExitStack() as stack:
+    with beside_target as beside:
+        if chosen == "gif":
+            opened = gif_encoder(beside, rate=rate, size=size, comment=comment)
+        elif chosen == "webp":
+            opened = webp_encoder(beside, rate=rate, size=size, quality=quality, comment=comment)
+        elif chosen == "zip":
+            opened = zip_encoder(beside, rate=rate, comment=comment)
+        elif chosen == "folder":
+            opened = folder_encoder(beside, rate=rate, comment=comment)
+        else:
+            opened = encoder(beside, kind=chosen, rate=rate, size=size, quality=quality, comment=comment)
         with _disk(target):
-            if chosen == "gif":
-                opened = gif_encoder(beside, rate=rate, size=size, comment=comment)
-            elif chosen == "webp":
-                opened = webp_encoder(beside, rate=rate, size=size, quality=quality, comment=comment)
-            elif chosen == "zip":
-                opened = zip_encoder(beside, rate=rate, comment=comment)
-            elif chosen == "folder":
-                opened = folder_encoder(beside, rate=rate, comment=comment)
-            else:
-                opened = encoder(beside, kind=chosen, rate=rate, size=size, quality=quality, comment=comment)
-            film = Writer(stack.enter_context(opened), target, size)
-        yield film
-        if not film.frames:
-            raise UserError(f"{target} was not written: the film has no frames")
+            write = opened.__enter__()
+        try:
+            film = Writer(write, target, size)
+            yield film
+            if not film.frames:
+                raise UserError(f"{target} was not written: the film has no frames")
+        except BaseException as failure:
+            # What closing the unfinished file complains of would only hide the failure.
+            with contextlib.suppress(OSError, av.FFmpegError):
+                opened.__exit__(type(failure), failure, failure.__traceback__)
+            raise
         with _disk(target):
-            stack.close()
+            opened.__exit__(None, None, None)
 
 
 def write_film(
     path: str | os.PathLike[str],
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    frames: Iterable[np.ndarray],
     fps: Rate,
     *,
     quality: Quality = "good",
