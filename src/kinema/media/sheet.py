@@ -14,6 +14,8 @@ from kinema.media.still import resized
 
 GAP = 4
 """Pixels between pictures."""
+FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
+"""Tried in turn for captions beyond ASCII."""
 PAPER = (24, 24, 27)
 INK = (228, 228, 231)
 
@@ -44,7 +46,7 @@ def contact_sheet(
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
-    font = ImageFont.load_default(text)
+    font = _font(text, "".join(caption for caption, _ in rows))
     strips = [_strip(frames, columns, height) for _, frames in rows]
     width = max(strip.shape[1] for strip in strips) + 2 * GAP
     blocks = [wrapped(caption, font, width - 2 * GAP) for caption, _ in rows]
@@ -97,6 +99,16 @@ def _strip(frames: UInt8[np.ndarray, "f h w 3"], columns: int, height: int) -> U
             cells.append(np.full((height, GAP, 3), PAPER, np.uint8))
         cells.append(resized(frames[number], (width, height)))
     return np.concatenate(cells, axis=1)
+
+
+def _font(size: int, words: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, the same everywhere but ASCII only; for other letters one of the system's."""
+    for name in () if words.isascii() else FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
 
 
 def wrapped(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
