@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kinema.flow import (
     Guidance,
     Reuse,
+    SolverName,
     guided,
     linear_schedule,
     noised,
@@ -136,6 +137,14 @@ def test_reuse_saves_evaluations_and_tells_what_it_expects() -> None:
     assert errors[0] == 0
     assert counts[0] == 40 > counts[1] > counts[2]
     assert errors[1] < errors[2] < 0.02
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_every_solver_can_reuse(solver: SolverName) -> None:
+    steps = list(solve(curved, film(0), linear_schedule(40), solver=solver, reuse=Reuse(threshold=0.05)))
+    *_, exact = solve(curved, film(0), linear_schedule(40), solver=solver)
+    assert any(step.reused for step in steps)
+    assert (steps[-1].latents - exact.latents).abs().mean() < 0.02
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -113,14 +113,14 @@ class _Run:
     ) -> None:
         self.velocity, self.schedule, self.held, self.guess = velocity, schedule, held, guess
 
-    def __call__(self, latents: Tensor, index: int) -> tuple[Tensor, Reused | None]:
+    def __call__(self, latents: Tensor, index: int, *, exact: bool = False) -> tuple[Tensor, Reused | None]:
         time = self.schedule.times[index]
         batch, _, frames = latents.shape[:3]
         if self.held is None:
             times = torch.full((batch, frames), time, dtype=torch.float64)
         else:
             times = self.held.times(time, batch)
-        if self.guess is None:
+        if self.guess is None or exact:
             return self.velocity(latents, times), None
         schedule = self.schedule
         return self.guess(
@@ -159,7 +159,7 @@ def _heun(run: _Run, x: Tensor) -> Iterator[Step]:
         ahead = run.step(index, torch.add(x, velocity, alpha=size), clean, reused)
         if index < last:
             # The last step stays an Euler step: networks are not trained at exactly 0.
-            second, _ = run(ahead.latents, index + 1)
+            second, _ = run(ahead.latents, index + 1, exact=True)
             ahead = run.step(index, x + (0.5 * size) * (velocity + second), clean, reused)
         x = ahead.latents
         yield ahead

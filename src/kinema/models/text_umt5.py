@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.models.text import TextStates, clean
@@ -56,11 +58,15 @@ class Umt5:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """States of the cleaned prompts, their end mark among them; what exceeds 512 tokens is cut off."""
-        device = self.model.device
         rows = []
         for prompt in prompts:
             # One at a time: prompts of unequal length would have to be padded against each other.
             ids = self.tokenizer(clean(prompt), truncation=True, max_length=self.tokens).input_ids
-            out = self.model(input_ids=torch.tensor([ids], device=device))
-            rows.append(out.last_hidden_state[0])
+            rows.append(umt5_states(self.model, ids))
         return TextStates.of(rows)
+
+
+@torch.no_grad()
+def umt5_states(model: UMT5EncoderModel, ids: Sequence[int]) -> Float[Tensor, "l d"]:
+    """States of the tokens of one prompt, and of nothing else."""
+    return model(input_ids=torch.tensor([ids], device=model.device)).last_hidden_state[0]
