@@ -11,7 +11,7 @@ from kinema.errors import UserError, nearest
 from kinema.world import lab, screen
 from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
 from kinema.world.entities import Entity, mirrored
-from kinema.world.events import EVENT_KINDS, LAB_EVENTS, LAB_WEIGHTS, WEIGHTS
+from kinema.world.events import EVENT_KINDS, LAB_WEIGHTS, WEIGHTS
 from kinema.world.events.judging import strangers_touch
 from kinema.world.facts import CameraMove, Claim, Event
 from kinema.world.physics import Trajectory, simulate
@@ -65,8 +65,8 @@ class _Take:
 def _chosen(spec: ClipSpec) -> tuple[EventKind, str]:
     """The event and the outcome to aim for, from the seed or from the spec."""
     rng = np.random.default_rng([spec.seed, 0])
-    names = LAB_EVENTS if spec.lab else tuple(EVENT_KINDS)
-    weights = np.array([(LAB_WEIGHTS if spec.lab else WEIGHTS)[name] for name in names])
+    table = LAB_WEIGHTS if spec.lab else WEIGHTS
+    names, weights = tuple(table), np.array(tuple(table.values()))
     drawn = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     event = spec.event or drawn
     if event not in names:
@@ -127,7 +127,7 @@ def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take 
     )
 
 
-def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
+def _watched(take: _Take, lab_clip: bool) -> Float[np.ndarray, "f p"]:
     """Which outline points must be in view in which frames."""
     frames = take.seen.frames
     watched = np.zeros((frames, take.shapes.points.shape[1]), dtype=bool)
@@ -142,7 +142,11 @@ def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
             when[spans[index].first : spans[index].last + 1] = True
         else:
             way = take.seen.position[:, index] - middle
-            near = (np.abs(way[:, 0]) < _NEAR) & (np.abs(way[:, 1]) < _NEAR + 0.4) & (way[:, 2] < 3.0)
+            near = (
+                (np.abs(way[:, 0]) < (1.5 if lab_clip else _NEAR))
+                & (np.abs(way[:, 1]) < _NEAR + 0.4)
+                & (way[:, 2] < 3.0)
+            )
             # Once it has gone far it need not be followed, not even if it should come back.
             when = np.logical_and.accumulate(near)
             when[take.event_frame] = True
@@ -153,7 +157,8 @@ def _watched(take: _Take) -> Float[np.ndarray, "f p"]:
 def _shows(take: _Take, cameras: Float[np.ndarray, "f 13"], aspect: float) -> frozenset[int] | None:
     """The background things that can't be named, if everything else is as the verdict says; else None."""
     view = screen.sight(cameras, take.shapes, take.seen, aspect)
-    if not all(screen.claim_shows(c, view, take.seen, take.event_frame) for c in take.verdict.claims):
+    entities, seen, claims = take.proposal.entities, take.seen, take.verdict.claims
+    if not all(screen.claim_shows(c, view, entities, seen, take.event_frame) for c in claims):
         return None
     if not _hiding_shows(take, cameras):
         return None
@@ -204,7 +209,7 @@ def _filmed(
     rng = np.random.default_rng([spec.seed, 2, attempt])
     aspect = spec.width / spec.height
     points = np.concatenate([take.shapes.points for take in takes], axis=1)
-    watched = np.concatenate([_watched(take) for take in takes], axis=1)
+    watched = np.concatenate([_watched(take, spec.lab) for take in takes], axis=1)
     view = takes[0].proposal.view
     if spec.lab:
         moves: list[CameraMove] = [lab.camera_of(takes[0].verdict)]

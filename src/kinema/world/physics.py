@@ -138,8 +138,9 @@ def scene_xml(entities: tuple[Entity, ...], solids: tuple[Solid, ...], step: flo
             ]
     return (
         f'<mujoco><option timestep="{step!r}" gravity="0 0 {-GRAVITY}" integrator="implicitfast" '
-        'cone="elliptic" impratio="3"/><compiler angle="radian" balanceinertia="true" boundmass="0.0001" '
-        'boundinertia="0.0000001"/><size memory="16M"/>'
+        # With the usual tolerance the solver stops while heavy things still creep down slopes.
+        'cone="elliptic" impratio="3" tolerance="1e-12"/><size memory="16M"/><compiler angle="radian" '
+        'balanceinertia="true" boundmass="0.0001" boundinertia="0.0000001"/>'
         f"<asset>{''.join(assets)}</asset><worldbody>"
         # The rougher of two surfaces sets a contact's friction, so a slippery floor leaves it to the things.
         '<geom name="floor" type="plane" size="60 60 1" friction="0.02 0.005 0"/>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -92,10 +93,26 @@ def _sideways(view: Sight, entity: int, first: int, last: int, value: str) -> bo
     return bool(shift > SHIFT if value == "right" else shift < -SHIFT)
 
 
-def claim_shows(claim: Claim, view: Sight, seen: Trajectory, event_frame: int) -> bool:
-    """Whether a claim of direction or order holds on screen too. True for claims of other kinds."""
+def _apart(view: Sight, members: list[int]) -> bool:
+    """Whether a gap is seen between any two neighbours in the first, middle and last frames."""
+    for frame in (0, len(view.box) // 2, len(view.box) - 1):
+        boxes = sorted(view.box[frame, members].tolist())
+        if any(before[2] > after[0] for before, after in pairwise(boxes)):
+            return False
+    return True
+
+
+def claim_shows(
+    claim: Claim, view: Sight, entities: tuple[Entity, ...], seen: Trajectory, event_frame: int
+) -> bool:
+    """Whether a claim of direction, order or number holds on screen too. True for other kinds."""
     last = seen.frames - 1
     match claim.kind:
+        case "count":
+            return _apart(view, [k for k, entity in enumerate(entities) if entity.group == claim.group])
+        case "topple" if claim.subject is not None and claim.object is not None:
+            gap = view.centre[0, claim.object, 0] - view.centre[0, claim.subject, 0]
+            return bool(gap > 2 * SHIFT if claim.value == "left" else gap < -2 * SHIFT)
         case "moves" if claim.value in ("left", "right") and claim.subject is not None:
             first, end = 0, min(last, max(event_frame, last // 4))
             return _sideways(view, claim.subject, first, end, claim.value)

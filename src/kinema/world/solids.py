@@ -112,7 +112,9 @@ def _polyhedra() -> dict[str, Float[np.ndarray, "v 3"]]:
 
 POLYHEDRA = _polyhedra()
 PLANES = {name: planes_of(vertices) for name, vertices in POLYHEDRA.items()}
-_CONE_HALF_HEIGHT = 0.9
+_CONE_HALF_HEIGHT, _CONE_RADIUS = 0.95, 0.8
+_CYLINDER = 0.62
+"""Radius of a cylinder over its half height: slim enough to be knocked over."""
 _CONE = np.array(
     [(math.cos(k * math.pi / 12), math.sin(k * math.pi / 12), -_CONE_HALF_HEIGHT) for k in range(24)]
     + [(0.0, 0.0, _CONE_HALF_HEIGHT)]
@@ -423,11 +425,11 @@ def solid_of(entity: Entity) -> Solid:
             geom = Geom(type="ellipsoid", size=radii)
             return Solid(geoms=(geom,), parts=(part,), outline=outline, rest=s * 1.1)
         case "cylinder":
-            return _upright_round(s * 0.8, s * 0.8, s, look)
+            return _upright_round(s * _CYLINDER, s * _CYLINDER, s, look)
         case "disc":
             return _upright_round(s, s, s * 0.25, look)
         case "cone":
-            return _upright_round(s, 0.0, s * _CONE_HALF_HEIGHT, look)
+            return _upright_round(s * _CONE_RADIUS, 0.0, s * _CONE_HALF_HEIGHT, look)
         case "capsule":
             part = Part(kind=Kind.CAPSULE, size=(s * 0.5, s * 0.6, 0.0), surface=look, occlusion=s * 0.65)
             geom = Geom(type="capsule", size=(s * 0.5, s * 0.6))
@@ -470,7 +472,7 @@ def standing(entity: Entity, lying: bool = False) -> tuple[float, Quaternion]:
         case "ring" | "disc" if lying:
             return s, ON_RIM
         case "cylinder" if lying:
-            return s * 0.8, ON_RIM
+            return s * _CYLINDER, ON_RIM
         case "gem":
             # On a face, not on an edge: the lowest face normal is turned to point straight down.
             return _gem_rest(s)

@@ -221,6 +221,10 @@ class Stage:
         length = math.sqrt(w * w + x * x + y * y + z * z)
         return (w / length, x / length, y / length, z / length) if length else UNTURNED
 
+    def facing(self, most: float) -> Quaternion:
+        """A turn about the vertical by at most `most` radians."""
+        return turn((0.0, 0.0, 1.0), self.between(-most, most))
+
     def change(self, index: int, thing: Entity) -> None:
         """Put another thing in the place of one on the stage."""
         self.entities[index] = thing

@@ -51,7 +51,7 @@ _PRIORS = {
     ),
     "tips over": _Prior(
         sizes=("large",), materials=(*_HEAVY, "rubber"), targets=_TALL, target_sizes=("small", "medium"),
-        target_materials=_LIGHT, target_density=300.0, target_friction=1.0,
+        target_materials=_LIGHT, target_density=300.0, target_friction=0.9,
     ),
 }  # fmt: skip
 
@@ -67,11 +67,12 @@ class Collide:
         """Light rollers and heavy targets for 'stays', heavy and fast ones for the rest."""
         prior = _PRIORS[wanted]
         side = stage.side()
-        y = stage.between(-0.3, 0.3)
-        target, start = side * stage.between(0.2, 0.7), -side * stage.between(1.3, 1.7)
+        y = stage.between(0.0, 0.4) if stage.lab else stage.between(-0.3, 0.3)
+        close = 0.78 if stage.lab else 1.0
+        target, start = side * close * stage.between(0.2, 0.7), -side * close * stage.between(1.3, 1.7)
         beside = stage.between(-0.06, 0.06)
         if wanted == "misses":
-            beside = stage.pick((-1, 1)) * stage.between(1.0, 1.25)
+            beside = stage.pick((-1, 1)) * stage.between(1.0, 1.1 if stage.lab else 1.25)
         ball = stage.put(
             stage.pick(stage.shapes(prior.rollers)),
             start,
@@ -99,7 +100,7 @@ class Collide:
         if wanted == "short of":
             gap = abs(target - start) - stage.reach(ball) - stage.reach(other)
             stop = stage.between(0.5, 0.75) * stage.seconds
-            speed = 2 * max(0.7, gap * stage.between(0.55, 0.9)) / stop
+            speed = 2 * max(0.4 if stage.lab else 0.7, gap * stage.between(0.55, 0.9)) / stop
         elif wanted == "tips over":
             speed = max(speed, stage.between(3.0, 4.4))
         elif wanted == "pushed":

@@ -24,7 +24,7 @@ class Drop:
 
     def propose(self, stage: Stage, wanted: str) -> Proposal:
         """Rubber bounces, clay does not; a flat thing lands well on a flat thing."""
-        height = stage.between(1.1, 1.9)
+        height = stage.between(0.75, 1.1) if stage.lab else stage.between(1.1, 1.9)
         x = stage.between(-0.3, 0.3)
         target = wanted in ("lands on", "falls beside")
         materials: tuple[Material, ...] = ("plastic", "rubber", "metal", "glass", "wood", "marble", "clay")
@@ -56,7 +56,10 @@ class Drop:
             ),
         )
         if target:
-            beside = stage.side() * stage.between(0.33, 0.5) if wanted == "falls beside" else 0.0
+            beside = 0.0
+            if wanted == "falls beside":
+                # Past the edge it strikes, with its middle: lab things are larger than the small ones here.
+                beside = stage.side() * (stage.between(0.46, 0.6) if stage.lab else stage.between(0.33, 0.5))
             under = stage.put(
                 stage.pick(stage.shapes(_FLAT if wanted == "lands on" else (*_FLAT, "ball", "pyramid"))),
                 x + beside + stage.between(-0.06, 0.06),
@@ -67,7 +70,11 @@ class Drop:
             )
             height_under = stage.top(under)
             lifted = stage.entities[main]
-            place = (lifted.position[0], lifted.position[1], lifted.position[2] + height_under * 0.6)
+            place = (
+                lifted.position[0],
+                lifted.position[1],
+                lifted.position[2] + height_under * (0.5 if stage.lab else 0.6),
+            )
             stage.change(main, replace(lifted, position=place))
             if stage.lab:
                 stage.change(under, replace(stage.entities[under], restitution=0.03))

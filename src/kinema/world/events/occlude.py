@@ -29,12 +29,12 @@ class Occlude:
         side = stage.side()
         shape = "ball" if stage.lab or wanted != "re-emerges" or stage.chance(0.7) else "car"
         behind = wanted != "in front"
-        width = stage.between(0.7, 0.85)
+        width = stage.between(0.68, 0.76) if stage.lab else stage.between(0.7, 0.85)
         radius = 0.36
-        near = 0.55 if behind else -0.75
+        near = 0.55 if behind else -0.55
         main = stage.put(
             shape,
-            -side * stage.between(1.65, 1.85),
+            -side * self._beside(stage, behind),
             near,
             sizes=("small", "medium"),
             materials=("plastic", "rubber", "metal", "wood", "marble", "clay"),
@@ -78,10 +78,17 @@ class Occlude:
                 )
             )
         else:
-            speed = (2 * start) / (stage.between(0.8, 0.95) * stage.seconds)
+            end = self._beside(stage, behind) + (0.0 if stage.lab else stage.between(0.0, 0.3))
+            speed = (start + end) / stage.seconds
             stage.send(main, (side * speed, 0.0, 0.0))
         view = View(elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"), scenery=True)
         return stage.proposal(relation=wanted, view=view)
+
+    def _beside(self, stage: Stage, behind: bool) -> float:
+        """How far from the middle it is clear of the screen; the lab's fixed camera leaves little room."""
+        if not stage.lab:
+            return stage.between(1.65, 1.85)
+        return stage.between(1.4, 1.55) if behind else stage.between(1.1, 1.2)
 
     def judge(self, proposal: Proposal, seen: Trajectory) -> Verdict | None:
         """From where it ends, seen from the front."""

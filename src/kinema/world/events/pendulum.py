@@ -30,7 +30,7 @@ _PRIORS = {
         density=2500.0, angle=(40.0, 60.0), targets=("cube", "ball", "pyramid", "prism", "disc")
     ),
     "tips over": _Prior(
-        density=2500.0, angle=(35.0, 55.0), targets=("cone", "cylinder", "snowman"),
+        density=2500.0, angle=(35.0, 55.0), targets=("cylinder", "cylinder", "snowman"),
         materials=("plastic", "rubber", "wood"),
     ),
     "stays": _Prior(
@@ -82,9 +82,11 @@ class Pendulum:
                 role="partner",
             )
             thing = stage.entities[target]
-            reach = stage.reach(target) if thing.shape != "cube" else thing.extent * 1.3
+            reach = thing.extent * (
+                1.3 if thing.shape == "cube" else 0.65 if thing.shape == "cylinder" else 1.0
+            )
             where = hook[0] + side * (radius + reach + stage.between(0.02, 0.12))
-            friction = 0.85 if wanted == "tips over" else thing.friction
+            friction = 0.8 if wanted == "tips over" else thing.friction
             stage.change(target, replace(thing, position=(where, 0.0, thing.position[2]), friction=friction))
         gray = Entity(shape="rod", material="metal", colour="gray", role="prop", named=False)
         stage.add(

@@ -30,7 +30,7 @@ class Ramp:
     def propose(self, stage: Stage, wanted: str) -> Proposal:
         """Rough things rest, smooth and round ones go."""
         side = stage.side()
-        rise = stage.between(0.3, 0.5)
+        rise = stage.between(0.34, 0.5)
         shapes = _SLIDING if wanted == "rests on" else _SLIDING + _ROLLING * 2
         main = stage.put(stage.pick(shapes), 0.0, 0.0, size="small", facing=0.0)
         heading = turn((0.0, 0.0, 1.0), 0.0 if side > 0 else math.pi)
@@ -39,7 +39,7 @@ class Ramp:
         slope = math.atan(rise)
         self._on_slope(stage, main, place, slope, side)
         thing = stage.entities[main]
-        sliding = 0.9 if wanted == "rests on" else stage.between(0.04, 0.14)
+        sliding = 0.9 if wanted == "rests on" else stage.between(0.1, 0.2)
         friction = sliding if thing.shape in _SLIDING else thing.friction
         stage.change(main, replace(thing, friction=friction))
         stage.add(

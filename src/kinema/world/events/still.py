@@ -25,7 +25,7 @@ class Still:
     def propose(self, stage: Stage, wanted: str) -> Proposal:
         """Side by side; told from either side where there are two."""
         number = {"pair": 2, "three": 3, "row": 4}[wanted]
-        width = {"pair": stage.between(0.65, 0.95), "three": 1.3, "row": 1.75}[wanted]
+        width = {"pair": stage.between(0.76, 1.0), "three": 1.3, "row": 1.75}[wanted]
         places = [float(x) for x in np.linspace(-width, width, number)]
         told_from_left = stage.chance(0.5)
         if number == 2 and not told_from_left:
