@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -148,10 +149,10 @@ class Audit:
     """Wrong statements to print for each kind."""
 
     def run(self) -> None:
-        """Audit and print the tables."""
+        """Audit and print the tables. Exits with 1 where something does not hold."""
         from kinema.world import audit
 
-        audit.run_audit(
+        holds = audit.run_audit(
             audit.AuditRequest(
                 count=self.count,
                 draws=self.draws,
@@ -163,6 +164,8 @@ class Audit:
             ),
             workers=self.workers,
         )
+        if not holds:
+            sys.exit(1)
 
 
 @dataclass(frozen=True, kw_only=True)

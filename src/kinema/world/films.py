@@ -149,7 +149,7 @@ def clip_seed(seed: int, index: int) -> int:
 def clip_id(frames: UInt8[np.ndarray, "f h w c"]) -> str:
     """A name for the content: 128 bits of a hash of the shape and the pixels."""
     digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
-    digest.update(memoryview(np.ascontiguousarray(frames)))
+    digest.update(frames.tobytes())
     return digest.hexdigest()
 
 

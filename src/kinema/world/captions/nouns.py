@@ -202,7 +202,8 @@ class Names:
         words = [lexicon.number_word(group.number)]
         many = lexicon.MANY_COLOURS[0] if core else pick(self.dice, lexicon.MANY_COLOURS)
         plain = shape in ("pin", "block")
-        if not plain or (not core and self.dice.random() < 0.6):
+        natural = any(member.colour is None for member in group.members)
+        if not natural and (not plain or (not core and self.dice.random() < 0.6)):
             if len(colours) == 1:
                 words.append(lexicon.COLOURS[colours[0]][0])
             elif len(colours) == 2:

@@ -292,3 +292,7 @@ CHAIN_STOPS_EARLY = says("but: the chain stops early / but: the chain stops befo
 NO_BOUNCE = says("[land] without bouncing / but: [!bounce] / [hit] the ground without bouncing")
 STOPS_ON = says("[stop] on {o} / [come] to a stop on {o} / [end] up still on {o}")
 """'stops' and 'rests on' in one."""
+FALLS_ONTO = says("[fall] onto {o} / [drop] onto {o} / [come] down on {o}")
+"""'hits', at the end of a fall."""
+KEEPS_MOVING = say("[keep] {verbing} {dir} {adv}")
+"""'moves', where one might have expected a wall."""

@@ -14,7 +14,7 @@ SKIES: dict[str, tuple[str, ...]] = {
     "studio": ("in a bright studio", "against a plain studio backdrop"),
     "dark studio": ("in a dark studio", "against a dark backdrop"),
     "pastel studio": ("in a pastel-coloured studio", "in front of a soft pastel backdrop"),
-    "lab light": ("in even light", "in plain, even light"),
+    "lab light": ("in even light", "in soft even light"),
     "apartment": ("in an apartment", "in a bright room"),
     "bridge": ("under a bridge",),
     "city at night": ("in a city at night",),

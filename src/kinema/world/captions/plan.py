@@ -14,6 +14,7 @@ from kinema.world.facts import Claim, ClaimKind, ClipFacts
 HAS_MANNER = ("moves", "slides down", "spins", "swings", "circles")
 """Kinds whose wording has room for a speed."""
 
+_ENDS_OF_FALLS = ("falls in", "hits")
 CONSEQUENCES = ("speed", "pushed", "stays", "bounces back")
 
 
@@ -33,6 +34,10 @@ class Beat:
     of: int = 0
     order: tuple[Ref, ...] = ()
     """From left to right, where a claim of a row or a middle gathers the others."""
+    falls: bool = False
+    """The fall that ends in it is part of what is said."""
+    then: bool = False
+    """It follows from the one before, as the second hit of a chain from the first."""
     minor: bool = False
     """A consequence, not the event itself: 'core' captions leave it out."""
 
@@ -102,9 +107,19 @@ def beats_of(facts: ClipFacts, groups: dict[str, Group]) -> list[Beat]:
         if beat.kind == "rests on" and beats and beats[-1].kind == "stops" and beats[-1].subject == subject:
             beats[-1] = replace(beats[-1], object=thing, claims=(*beats[-1].claims, index), minor=False)
             continue
+        if (
+            beats
+            and beats[-1].kind == "falls"
+            and beats[-1].subject == subject
+            and claim.kind in _ENDS_OF_FALLS
+        ):
+            # 'Falls down and falls into a box' says it twice.
+            beats[-1] = replace(beat, claims=(*beats[-1].claims, index), falls=True)
+            continue
         after_hit = any(earlier.kind == "hits" for earlier in beats)
         minor = claim.kind in CONSEQUENCES or (claim.kind == "stops" and after_hit)
         beats.append(replace(beat, minor=minor))
+    beats = _chained(beats)
     spoken = {beat.subject for beat in beats} | {beat.object for beat in beats}
     for index, claim in counts:
         if claim.group not in spoken and claim.group is not None:
@@ -116,11 +131,27 @@ def beats_of(facts: ClipFacts, groups: dict[str, Group]) -> list[Beat]:
         claims = tuple(claim for beat in told for claim in beat.claims)
         beats = [beat for beat in beats if beat.kind != "count"]
         beats.append(Beat(kind="exists", subject=order[0], order=order, claims=claims))
+    if len(beats) == 1 and beats[0].kind == "stays" and beats[0].subject in groups:
+        beats = [replace(beats[0], kind="count", claims=(*beats[0].claims, *(index for index, _ in counts)))]
     if not beats:
         shown = [e.index for e in facts.entities if e.named and e.role in ("main", "partner")]
         shown.sort(key=lambda index: float(facts.tracks.screen[0, index, 0]))
         beats.append(Beat(kind="exists", subject=shown[0] if shown else None, order=tuple(shown)))
     return beats
+
+
+def _chained(beats: list[Beat]) -> list[Beat]:
+    """'a hits b, pushing it left; b hits c' becomes 'a hits b, which then hits c'."""
+    kept: list[Beat] = []
+    for beat in beats:
+        before = kept[-1] if kept else None
+        if beat.kind == "hits" and before and before.kind == "pushed" and before.object == beat.subject:
+            kept[-1] = replace(beat, then=True)
+        elif beat.kind == "hits" and before and before.kind == "hits" and before.object == beat.subject:
+            kept.append(replace(beat, then=True))
+        else:
+            kept.append(beat)
+    return kept
 
 
 def _row(facts: ClipFacts) -> Beat | None:
@@ -140,6 +171,12 @@ def _row(facts: ClipFacts) -> Beat | None:
     order = (pairs[0][1], *(pair[2] for pair in pairs))
     claims = (whole, *(i for i, _, _ in pairs))
     return Beat(kind=facts.claims[whole].kind, subject=order[0], order=order, claims=claims)
+
+
+def group_manner(facts: ClipFacts, group: Group) -> str:
+    """How the members of a group travel, if they all do alike."""
+    manners = {manner(facts, member.index) for member in group.members}
+    return manners.pop() if len(manners) == 1 else "move"
 
 
 def manner(facts: ClipFacts, index: int) -> str:

@@ -36,6 +36,10 @@ class Teller(Speaker):
     _subject: Ref | None = None
     _plural: bool = False
     _beats: int = 0
+    _strayed: bool = False
+    """Whether the sentence has gone over to another subject."""
+    _which: Ref | None = None
+    """What a relative clause at the end of the sentence is about."""
     _struck: Ref | None = None
     _struck_by: Ref | None = None
     _hit: bool = False
@@ -84,9 +88,12 @@ class Teller(Speaker):
             join = "ing"
             beat = Beat(kind="tips over", subject=self._subject, object=subject, claims=beat.claims)
             subject = self._subject
-        text = phrase.text
+        text = f"then {phrase.text}" if beat.then and join != "ing" else phrase.text
         self.told.update(beat.claims)
-        if self._head and not own_sentence and subject == self._subject:
+        deed = join == "ing" or beat.kind == "pushed"
+        if self._head and self._which is not None and subject == self._which and deed:
+            self._tail += f", {self._clause(text, beat, plural=False, form='gerund')}"
+        elif self._head and not own_sentence and subject == self._subject and not self._must_restart():
             self._same_subject(text, join, beat)
         elif (
             self._head
@@ -99,7 +106,8 @@ class Teller(Speaker):
             clause = self._clause(text, beat, plural=False, form="finite")
             self._flush()
             self._tail += f", which {clause}"
-            self._nearest = None
+            self._which = subject
+            self._strayed = True
         elif self._head and not own_sentence and (self._terse or self.longest > 2):
             before = subject
             noun = names.mention(before, bare=self._terse) if before is not None else "it"
@@ -113,6 +121,7 @@ class Teller(Speaker):
             against = join == "but" or (beat.kind == "fallen" and beat.number == 0)
             tie = ", " if self._terse else ", but " if against and self._hit else ", and "
             self._tail += f"{tie}{noun} {clause}"
+            self._strayed = True
             self._nearest = None
             if self._terse:
                 self._subject = before
@@ -123,6 +132,10 @@ class Teller(Speaker):
         if beat.kind in ("hits", "misses", "short of"):
             self._struck, self._struck_by = beat.object, beat.subject
             self._hit = beat.kind == "hits"
+
+    def _must_restart(self) -> bool:
+        """After a clause about something else a bare 'and stops' would be said of the wrong thing."""
+        return self._strayed and not self._terse and self.longest < 9
 
     def _may_knock_over(self, subject: Ref | None) -> bool:
         """Whether tipping over can be told as the deed of what has just hit the thing."""
@@ -169,7 +182,7 @@ class Teller(Speaker):
         pronoun = "they " if plural else "it "
         filled = OWN_PRONOUN.sub(pronoun, filled)
         if beat.object is not None:
-            self._nearest = beat.object
+            self._nearest = beat.object if text.endswith("{o}") else None
             self._salient = beat.object
         short = self.names.register == "casual"
         return inflect(filled, plural=plural, form=form, short=short)
@@ -241,6 +254,10 @@ class Teller(Speaker):
             join = "and" if join in ("until", "then", "ing") else join
             if text.startswith("it "):
                 text = text.partition(" ")[2]
+        elif self._strayed and self._subject is not None:
+            noun = self.names.mention(self._subject)
+            self._tail += f", and {noun} {self._clause(text, beat, plural=self._plural)}"
+            return
         if join == "ing":
             clause = self._clause(text, beat, plural=self._plural, form="gerund")
             self._flush()
@@ -261,13 +278,7 @@ class Teller(Speaker):
             self._tail += f", then {clause}" if self.dice.random() < 0.5 else f" and then {clause}"
         elif self._tail:
             clause = self._clause(text, beat, plural=self._plural, form=form)
-            tie = ", " if self._terse else ", and "
-            # After ', which tips over' a bare 'and stops' would be said of the wrong thing.
-            if not self._terse and ", which " in self._tail and self._subject is not None:
-                clause = (
-                    f"{self.names.mention(self._subject)} {self._clause(text, beat, plural=self._plural)}"
-                )
-            self._tail += f"{tie}{clause}"
+            self._tail += f", {clause}" if self._terse else f", and {clause}"
         else:
             self._parts.append(self._clause(text, beat, plural=self._plural, form=form))
 
@@ -288,4 +299,4 @@ class Teller(Speaker):
         )
         self.sentences.append(text)
         self._head, self._parts, self._tail = "", [], ""
-        self._beats = 0
+        self._which, self._salient, self._strayed, self._beats = None, None, False, 0

@@ -9,7 +9,7 @@ from kinema.world.captions import lexicon, manners, phrases
 from kinema.world.captions.grammar import tidy
 from kinema.world.captions.nouns import Names, Ref, pick
 from kinema.world.captions.phrases import Phrase
-from kinema.world.captions.plan import Beat, flung, manner
+from kinema.world.captions.plan import Beat, flung, group_manner, manner
 
 
 @dataclass(kw_only=True)
@@ -51,6 +51,14 @@ class Speaker:
             and self.dice.random() < 0.6
         ):
             return pick(self.dice, phrases.THROWN_AWAY)
+        if beat.kind == "moves" and self.names.facts.cause == "no wall":
+            return phrases.KEEPS_MOVING
+        if beat.kind == "hits" and beat.falls:
+            return (
+                phrases.FALLS_ONTO[0]
+                if register in ("core", "terse")
+                else pick(self.dice, phrases.FALLS_ONTO)
+            )
         if beat.kind == "stops" and beat.object is not None:
             return phrases.STOPS_ON[0] if register in ("core", "terse") else pick(self.dice, phrases.STOPS_ON)
         words = phrases.WORDINGS[beat.kind if beat.kind != "exists" else "count"]
@@ -76,7 +84,12 @@ class Speaker:
             adverb = self._words(manners.SPEEDS[beat.speed])
             if beat.speed_claim is not None:
                 self.told.add(beat.speed_claim)
-        how = manner(self.names.facts, beat.subject) if isinstance(beat.subject, int) else "move"
+        if isinstance(beat.subject, int):
+            how = manner(self.names.facts, beat.subject)
+        elif beat.subject is not None:
+            how = group_manner(self.names.facts, self.names.groups[beat.subject])
+        else:
+            how = "move"
         verbs = manners.MANNERS[how]
         register = self.names.register
         if register in ("core", "terse"):
