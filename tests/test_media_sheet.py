@@ -13,6 +13,7 @@ from kinema.media.sheet import GAP, INK, PAPER, wrapped
 from tests.media_films import noisy
 
 
+@settings(deadline=None)
 @given(frames=st.integers(1, 200), wanted=st.integers(1, 60))
 def test_frames_are_spread_from_first_to_last(frames, wanted):
     chosen = evenly(frames, wanted)
