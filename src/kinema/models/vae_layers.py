@@ -62,6 +62,7 @@ class CausalConv(nn.Conv3d):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3)
+        self.weight = nn.Parameter(self.weight.detach().to(memory_format=torch.channels_last_3d))
 
     def run(
         self, x: Float[Tensor, "b f h w c"], tape: Tape, norm: RmsNorm | None = None
@@ -104,7 +105,7 @@ class ResidualBlock(nn.Module):
             y = self.conv2.run(self.dropout(F.silu(self.norm2(y))), tape)
         else:
             y = self.conv2.run(y, tape, self.norm2)
-        return y + self.conv_shortcut(x)
+        return y.add_(self.conv_shortcut(x))
 
 
 class FrameAttention(nn.Module):
@@ -122,7 +123,7 @@ class FrameAttention(nn.Module):
         # One head axis of 1, so that every backend of the fused attention takes the call.
         q, k, v = qkv.flatten(2, 3).flatten(0, 1)[:, None].chunk(3, dim=-1)
         y = F.scaled_dot_product_attention(q, k, v).view(x.shape)
-        return x + F.linear(y, self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(y, self.proj.weight.flatten(1), self.proj.bias).add_(x)
 
 
 class MiddleBlock(nn.Module):
@@ -216,15 +217,22 @@ def average_down(
     return folded.reshape(*folded.shape[:4], outputs, -1).mean(-1)
 
 
-def duplicate_up(
-    x: Float[Tensor, "b f h w c"], outputs: int, *, temporal: int, start: bool
-) -> Float[Tensor, "b f2 2*h 2*w o"]:
-    """Repeat channels, then unfold them into time and space: the inverse shape of `average_down`.
+def add_duplicate_up(
+    y: Float[Tensor, "b f2 h2 w2 o"], x: Float[Tensor, "b f h w c"], *, temporal: int, start: bool
+) -> Float[Tensor, "b f2 h2 w2 o"]:
+    """y plus x repeated over channels and unfolded into time and space: `average_down` the other way.
 
-    At the start of a film the first frame stays one frame.
+    At the start of a film the first frame stays one frame. Each of the 4 (or 8) pixels that a pixel of x
+    unfolds to takes its own slice of the channels, so the sum is made slice by slice, in place.
     """
-    b, f, h, w, c = x.shape
-    repeats = outputs * temporal * 4 // c
-    wide = x.repeat_interleave(repeats, dim=-1).view(b, f, h, w, outputs, temporal, 2, 2)
-    y = wide.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, f * temporal, 2 * h, 2 * w, outputs)
-    return y[:, temporal - 1 :] if start else y
+    outputs, cells = y.shape[-1], temporal * 4
+    # Channel k of the repeated x is channel k // repeats of x, and o * cells + cell is output o of a cell.
+    repeats = outputs * cells // x.shape[-1]
+    lead = temporal - 1 if start else 0
+    for cell in range(cells):
+        frame, row, column = cell // 4, cell // 2 % 2, cell % 2
+        source = x[..., (torch.arange(outputs, device=x.device) * cells + cell) // repeats]
+        first = (frame - lead) % temporal
+        seen = source if frame >= lead else source[:, 1:]
+        y[:, first::temporal, row::2, column::2] += seen
+    return y

@@ -21,8 +21,8 @@ from kinema.models.vae_layers import (
     RmsNorm,
     Tape,
     Upsample,
+    add_duplicate_up,
     average_down,
-    duplicate_up,
 )
 
 
@@ -87,9 +87,7 @@ class ResidualUpBlock(nn.Module):
             y = block(y, tape)
         if self.upsampler is None:
             return y
-        return self.upsampler(y, tape) + duplicate_up(
-            x, self.outputs, temporal=self.temporal, start=tape.start
-        )
+        return add_duplicate_up(self.upsampler(y, tape), x, temporal=self.temporal, start=tape.start)
 
 
 def _resnets(inputs: int, outputs: int, count: int, config: VaeConfig) -> nn.ModuleList:
