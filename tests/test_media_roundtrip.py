@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -108,6 +109,11 @@ def test_whole_frames_return_and_small_changes_stay_small(name, tmp_path):
     one = tmp_path / f"one{name}"
     write_film(one, film[:1], 25, quality="lossless" if name == "a.webp" else "good")
     assert path.stat().st_size < 20 * one.stat().st_size
+    whole = {
+        "a.gif": b"\x2c" + struct.pack("<4H", 0, 0, 64, 64),
+        "a.webp": b"\0\0\0" * 2 + b"\x3f\0\0" * 2 + b"\x28\0\0",
+    }[name]
+    assert path.read_bytes().count(whole) == 3  # frames 0, 48 and 96
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"])
