@@ -12,8 +12,8 @@ from kinema.world.render import cpu
 from kinema.world.render.pack import pack
 from kinema.world.render.scene import Rendering, Scene
 
-CONTRAST = 0.05
-"""Difference between neighbouring pixels, of 1, from which they are seen through more than their middle."""
+CONTRAST = 0.08
+"""How far (of 1) a pixel may lie from the line through its neighbours before it is seen again."""
 
 
 def sample_points(samples: int) -> Float32[np.ndarray, "{samples} 2"]:

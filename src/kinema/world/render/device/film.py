@@ -144,20 +144,34 @@ def first_look(
     depth[y, x] = distance
 
 
-def uneven(colour, marks, height, width, x, y, contrast):
-    """Whether a pixel must be seen through more than its middle."""
-    for k in range(9):
-        j = y + k // 3 - 1
-        i = x + k % 3 - 1
-        if j < 0 or i < 0 or j >= height or i >= width:
-            continue
-        if marks[j, i] != marks[y, x]:
+def differs(colour, marks, j, i, y, x):
+    """Whether a neighbour is seen along another way and in another colour."""
+    if marks[j, i] == marks[y, x]:
+        return False
+    apart = abs(colour[j, i, 0] - colour[y, x, 0]) + abs(colour[j, i, 1] - colour[y, x, 1])
+    return apart + abs(colour[j, i, 2] - colour[y, x, 2]) > 0.02
+
+
+def bends(colour, j, i, l, k, y, x, limit):
+    """Whether the colour of a pixel lies far from the mean of two opposite neighbours'."""
+    for c in range(3):
+        if abs(colour[j, i, c] + colour[l, k, c] - 2.0 * colour[y, x, c]) > limit:
             return True
-        limit = contrast * 5.0 if marks[y, x] & 1 else contrast
-        for c in range(3):
-            if abs(colour[j, i, c] - colour[y, x, c]) > limit:
-                return True
     return False
+
+
+def uneven(colour, marks, height, width, x, y, contrast):
+    """Whether a pixel must be seen through more than its middle: an edge runs there, not mere shading."""
+    left = max(0, x - 1)
+    right = min(width - 1, x + 1)
+    above = max(0, y - 1)
+    below = min(height - 1, y + 1)
+    if differs(colour, marks, y, left, y, x) or differs(colour, marks, y, right, y, x):
+        return True
+    if differs(colour, marks, above, x, y, x) or differs(colour, marks, below, x, y, x):
+        return True
+    limit = 4.0 * contrast if marks[y, x] & 1 else contrast
+    return bends(colour, y, left, y, right, y, x, limit) or bends(colour, above, x, below, x, y, x, limit)
 
 
 def grain(x, y, c):

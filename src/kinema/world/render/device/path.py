@@ -40,6 +40,10 @@ from kinema.world.render.layout import (
 BOUNCES = 5
 FAR = 400.0
 """The floor ends here, metres; it has long faded into the sky."""
+FAINT = 0.08
+"""Edges seen in a mirror weaker than this need no smoothing."""
+SOFT = 0.14
+"""Sine of the angle over which a surface turns from sun to shade."""
 WINDOWS = 7
 SCENERY = 255
 
@@ -153,9 +157,13 @@ def radiance(stage, frame, rows, begin, count, mirror_begin, mirror_count, ox, o
         if bounce == 0:
             seen = hit
             seen_at = t
-        mark = (mark * 31 + (hit - first if hit >= 0 else hit) + 3) & 0xFFFFFF
+        if max(wr, max(wg, wb)) > FAINT:
+            mark = (mark * 31 + (hit - first if hit >= 0 else hit) + 3) & 0xFFFFFF
         if hit == SKY:
-            r, g, b = sky_light(stage, dx, dy, dz, roughness)
+            if bounce == 0:
+                r, g, b = horizon(stage, ox, oy, dx, dy, dz, False)
+            else:
+                r, g, b = sky_light(stage, dx, dy, dz, roughness)
             if bounce > 0:
                 r = min(r, 5.0)
                 g = min(g, 5.0)
@@ -291,6 +299,9 @@ def radiance(stage, frame, rows, begin, count, mirror_begin, mirror_count, ox, o
                 light[SUN_COLOUR + 2] * thrown + 0.6 * ib
             )
         sun = nx * light[SUN] + ny * light[SUN + 1] + nz * light[SUN + 2]
+        # The shade begins softly, as under a sun with a wide halo.
+        if sun < SOFT:
+            sun = (sun + SOFT) * (sun + SOFT) / (4.0 * SOFT) if sun > -SOFT else 0.0
         direct = 0.0
         if sun > 0.0 and fade < 1.0:
             direct = sun * sunlight(
