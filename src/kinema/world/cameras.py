@@ -29,18 +29,18 @@ class Shot:
 
 AMOUNTS: dict[CameraMove, tuple[float, float]] = {
     "static": (0.0, 0.0),
-    "pan left": (14.0, 22.0),  # degrees
-    "pan right": (14.0, 22.0),
-    "tilt up": (11.0, 16.0),
-    "tilt down": (11.0, 16.0),
-    "zoom in": (1.5, 1.9),  # ratio of sizes on screen
-    "zoom out": (1.5, 1.9),
-    "dolly in": (1.45, 1.8),  # ratio of distances
-    "dolly out": (1.45, 1.8),
+    "pan left": (9.0, 13.0),  # degrees
+    "pan right": (9.0, 13.0),
+    "tilt up": (7.0, 11.0),
+    "tilt down": (7.0, 11.0),
+    "zoom in": (1.4, 1.7),  # ratio of sizes on screen
+    "zoom out": (1.4, 1.7),
+    "dolly in": (1.4, 1.65),  # ratio of distances
+    "dolly out": (1.4, 1.65),
     "orbit left": (32.0, 55.0),  # degrees
     "orbit right": (32.0, 55.0),
-    "truck left": (0.22, 0.34),  # share of the distance
-    "truck right": (0.22, 0.34),
+    "truck left": (0.17, 0.26),  # share of the distance
+    "truck right": (0.17, 0.26),
     "crane up": (16.0, 24.0),  # degrees of elevation
     "crane down": (16.0, 24.0),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from kinema.errors import UserError, nearest
 from kinema.world import lab, screen
@@ -23,8 +23,14 @@ TRIES = 40
 """Simulations before a wish is given up; on average it takes fewer than two."""
 _PROPOSALS = 2000
 """Proposals before a held-out combination is given up; they cost no simulation."""
-_NEAR = 2.0
+_NEAR = 1.8
 """Metres from the middle of the scene within which things are kept in view."""
+_AFTER = 1.0
+"""Seconds after the event for which what moves on is followed."""
+_TOLD_AT_THE_END = {
+    "stops", "short of", "lands on", "falls beside", "falls in", "bounces", "bounces back", "rests on",
+    "stays", "stands", "tips over", "misses", "spins", "circles", "swings", "thrown",
+}  # fmt: skip
 SMALLEST = 7.0 / 128
 """Share of the picture that the smallest named thing must span, with a pixel to spare at 128."""
 
@@ -142,28 +148,31 @@ def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take 
     )
 
 
-def _watched(take: _Take, lab_clip: bool) -> Float[np.ndarray, "f p"]:
-    """Which outline points must be in view in which frames."""
+def _watched(take: _Take, fps: float, lab_clip: bool) -> Bool[np.ndarray, "f p"]:
+    """Which outline points must be in view in which frames.
+
+    Everything that takes part, from the first frame until shortly after the event; to the end where the
+    end is what is told; and never farther out than a few metres, or the rest would become too small.
+    """
     frames = take.seen.frames
     watched = np.zeros((frames, take.shapes.points.shape[1]), dtype=bool)
     spans = {w.entity: w for w in take.verdict.watch}
+    ends = {claim.subject for claim in take.verdict.claims if claim.kind in _TOLD_AT_THE_END}
     start = np.array([e.position for e in take.proposal.entities if e.role != "background"])
     middle = (start.min(axis=0) + start.max(axis=0)) / 2
     for index, entity in enumerate(take.proposal.entities):
         if entity.role == "background" or not (entity.named or entity.group):
             continue
+        when = np.zeros(frames, dtype=bool)
         if index in spans:
-            when = np.zeros(frames, dtype=bool)
             when[spans[index].first : spans[index].last + 1] = True
         else:
             way = take.seen.position[:, index] - middle
-            near = (
-                (np.abs(way[:, 0]) < (1.5 if lab_clip else _NEAR))
-                & (np.abs(way[:, 1]) < _NEAR + 0.4)
-                & (way[:, 2] < 3.0)
-            )
+            wide = 1.5 if lab_clip else _NEAR
+            near = (np.abs(way[:, 0]) < wide) & (np.abs(way[:, 1]) < _NEAR + 0.4) & (way[:, 2] < 3.0)
+            last = frames if index in ends or entity.group else take.event_frame + round(_AFTER * fps)
             # Once it has gone far it need not be followed, not even if it should come back.
-            when = np.logical_and.accumulate(near)
+            when[:last] = np.logical_and.accumulate(near)[:last]
             when[take.event_frame] = True
         watched[:, take.shapes.slices[index]] = when[:, None]
     return watched
@@ -211,7 +220,7 @@ def _hiding_shows(take: _Take, cameras: Float[np.ndarray, "f 13"]) -> bool:
 
 def _candidates(rng: np.random.Generator, moves: tuple[CameraMove, ...]) -> list[CameraMove]:
     """Camera moves in the order in which they are tried, the static camera last of all."""
-    weights = np.array([3.0 if move == "static" else 1.0 for move in moves])
+    weights = np.array([5.0 if move == "static" else 1.0 for move in moves])
     order = rng.choice(len(moves), size=min(4, len(moves)), replace=False, p=weights / weights.sum())
     picked = [moves[int(k)] for k in order]
     return [*picked[: picked.index("static")], "static"] if "static" in picked else [*picked, "static"]
@@ -224,7 +233,7 @@ def _filmed(
     rng = np.random.default_rng([spec.seed, 2, attempt])
     aspect = spec.width / spec.height
     points = np.concatenate([take.shapes.points for take in takes], axis=1)
-    watched = np.concatenate([_watched(take, spec.lab) for take in takes], axis=1)
+    watched = np.concatenate([_watched(take, spec.fps, spec.lab) for take in takes], axis=1)
     view = takes[0].proposal.view
     if spec.lab:
         moves: list[CameraMove] = [lab.camera_of(takes[0].verdict)]

@@ -31,7 +31,7 @@ class Chain:
         """A smooth second thing goes far, a rough one stops."""
         side = stage.side()
         reached = wanted != "short of"
-        start = -side * stage.between(1.6, 1.9)
+        start = -side * stage.between(1.3, 1.5)
         ball = stage.put(
             "ball",
             start,
@@ -68,7 +68,7 @@ class Chain:
                 friction=1.1 if wanted == "tips over" else 0.4,
             ),
         )
-        speed = stage.between(2.4, 3.6) if reached else stage.between(1.5, 2.2)
+        speed = stage.between(2.0, 2.9) if reached else stage.between(1.5, 2.2)
         middle = stage.entities[second]
         friction = stage.between(0.12, 0.25)
         if not reached:

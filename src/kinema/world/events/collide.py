@@ -69,7 +69,7 @@ class Collide:
         side = stage.side()
         y = stage.between(0.0, 0.4) if stage.lab else stage.between(-0.3, 0.3)
         close = 0.78 if stage.lab else 1.0
-        target, start = side * close * stage.between(0.2, 0.7), -side * close * stage.between(1.3, 1.7)
+        target, start = side * close * stage.between(0.2, 0.7), -side * close * stage.between(1.2, 1.5)
         beside = stage.between(-0.06, 0.06)
         if wanted == "misses":
             beside = stage.pick((-1, 1)) * stage.between(1.0, 1.1 if stage.lab else 1.25)
@@ -102,9 +102,9 @@ class Collide:
             stop = stage.between(0.5, 0.75) * stage.seconds
             speed = 2 * max(0.4 if stage.lab else 0.7, gap * stage.between(0.55, 0.9)) / stop
         elif wanted == "tips over":
-            speed = max(speed, stage.between(3.0, 4.4))
+            speed = max(speed, stage.between(2.6, 3.8))
         elif wanted == "pushed":
-            speed = max(speed, stage.between(1.8, 3.4))
+            speed = max(speed, stage.between(1.6, 2.8))
         elif wanted == "stays":
             speed = min(speed, stage.between(0.9, 1.4))
         stage.send(ball, (side * speed, 0.0, 0.0), stop)

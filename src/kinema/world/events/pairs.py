@@ -86,7 +86,7 @@ class MassPair:
     def propose(self, stage: Stage, wanted: str) -> Proposal:
         """The ball's stuff differs, and with it its mass; its bounce and its speed do not."""
         side = stage.side()
-        start = -side * stage.between(1.3, 1.6)
+        start = -side * stage.between(1.1, 1.3)
         main = stage.put("ball", start, 0.0, sizes=("small", "medium"), materials=("rubber",))
         thing = stage.entities[main]
         stuffs: dict[str, tuple[Material, float]] = {"light": ("plastic", 25.0), "heavy": ("metal", 5000.0)}
@@ -113,7 +113,7 @@ class MassPair:
             role="partner",
         )
         stage.change(other, replace(stage.entities[other], density=700.0, friction=0.6))
-        speed = stage.between(1.7, 2.5)
+        speed = stage.between(1.4, 2.0)
         stage.send(main, (side * speed, 0.0, 0.0))
         return stage.proposal()
 
