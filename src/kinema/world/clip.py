@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from kinema.errors import UserError
 from kinema.world.draw import Drawn, drawn
 from kinema.world.dress import scene_of, setting_of
-from kinema.world.facts import ClipFacts, Tracks
-from kinema.world.measure import PAIRED, facts_of, holds, tracks_of
+from kinema.world.facts import PAIRED, ClipFacts, Setting, Tracks
+from kinema.world.measure import facts_of, holds, tracks_of
 from kinema.world.render.scene import Rendering
 from kinema.world.render.tracer import render as trace
 from kinema.world.spec import ClipSpec
@@ -36,11 +36,11 @@ class Clip:
 
 def _filmed(
     spec: ClipSpec, *, samples: int, depth: bool, threads: int
-) -> tuple[Drawn, Rendering, UInt8[np.ndarray, "f h w"], Tracks]:
-    setting = setting_of(spec)
+) -> tuple[Drawn, Setting, Rendering, UInt8[np.ndarray, "f h w"], Tracks]:
     first = 0
     for _ in range(_SCENES):
         scene = drawn(spec, first)
+        setting = setting_of(spec, scene)
         film = trace(
             scene_of(spec, scene, setting),
             spec.height,
@@ -55,7 +55,7 @@ def _filmed(
         tracks = tracks_of(scene, film.identities)
         # The clips of a pair must not be redrawn one without the other; they claim nothing of sight.
         if scene.event in PAIRED or holds(scene, tracks):
-            return scene, film, film.identities, tracks
+            return scene, setting, film, film.identities, tracks
         first = scene.attempt + 1
     raise UserError(
         f"nothing that seed {spec.seed} draws can be seen well at {spec.width}x{spec.height}; "
@@ -78,11 +78,11 @@ def make_clip(
     Raises:
         UserError: the event or the outcome does not exist or can't be had with these frames.
     """
-    scene, film, identities, tracks = _filmed(
+    scene, setting, film, identities, tracks = _filmed(
         spec, samples=_SAMPLES if render else 1, depth=depth, threads=threads
     )
     return Clip(
-        facts=facts_of(spec, scene, tracks, setting_of(spec)),
+        facts=facts_of(spec, scene, tracks, setting),
         frames=film.frames if render else None,
         identities=identities if objects else None,
         depth=film.depth,

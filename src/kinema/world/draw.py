@@ -13,7 +13,7 @@ from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
 from kinema.world.entities import Entity, mirrored
 from kinema.world.events import EVENT_KINDS, LAB_WEIGHTS, WEIGHTS
 from kinema.world.events.judging import strangers_touch
-from kinema.world.facts import CameraMove, Claim, Event
+from kinema.world.facts import PAIRED, CameraMove, Claim, Event
 from kinema.world.physics import Trajectory, simulate
 from kinema.world.solids import Solid, solid_of
 from kinema.world.spec import ClipSpec
@@ -275,7 +275,7 @@ def drawn(spec: ClipSpec, first: int = 0) -> Drawn:
         UserError: the event or outcome does not exist, or can't be had with these frames.
     """
     kind, wanted = _chosen(spec)
-    paired = kind.name in ("wall pair", "mass pair")
+    paired = kind.name in PAIRED
     simulations = 0
     for attempt in range(first, first + TRIES):
         takes: list[_Take] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from jaxtyping import Float
 
 from kinema.world.draw import Drawn
 from kinema.world.entities import matrix
-from kinema.world.facts import Setting
+from kinema.world.facts import PAIRED, Setting
+from kinema.world.look.decor import DECORS, WALLS, decor
 from kinema.world.look.lab import LAB_SETTING
 from kinema.world.look.material import MaterialTable, material
 from kinema.world.look.skies import SKIES
@@ -21,17 +23,35 @@ _PAINTED = tuple(name for name, sky in SKIES.items() if not sky.picture)
 _PHOTOGRAPHED = tuple(name for name, sky in SKIES.items() if sky.picture)
 _PHOTOGRAPHS = 0.4
 """Share of clips under a photographed sky."""
+_NEAREST = {
+    "plain": math.inf, "trees": 3.0, "houses": 3.4, "hills": math.inf, "mountains": math.inf, "rocks": 2.0,
+    "city": 3.4, "wall": 2.0, "columns": 2.4,
+}  # fmt: skip
+"""How far back a scene may reach, metres, before it meets the scenery."""
 
 
-def setting_of(spec: ClipSpec) -> Setting:
-    """Where a clip plays, from its seed alone: both clips of a pair play in the same place."""
+def _room_behind(scene: Drawn) -> float:
+    """How far back anything of the scene reaches, metres."""
+    if scene.event in PAIRED:
+        return 0.0  # the same for both clips of a pair, whatever happens in them; nothing goes far back
+    reach = [solid.radius for solid in scene.solids]
+    return float((scene.seen.position[:, :, 1].max(axis=0) + reach).max())
+
+
+def setting_of(spec: ClipSpec, scene: Drawn) -> Setting:
+    """Where a clip plays: from its seed, among the places that leave the scene room."""
     if spec.lab:
         return LAB_SETTING
     rng = np.random.default_rng([spec.seed, 3])
     names = _PHOTOGRAPHED if rng.random() < _PHOTOGRAPHS else _PAINTED
-    sky = names[int(rng.integers(len(names)))]
-    floors = SKIES[sky].floors
-    return Setting(sky=sky, floor=floors[int(rng.integers(len(floors)))], decor="plain")
+    name = names[int(rng.integers(len(names)))]
+    sky = SKIES[name]
+    floor = sky.floors[int(rng.integers(len(sky.floors)))]
+    room = _room_behind(scene)
+    kinds = [kind for kind, places in DECORS.items() if sky.place in places and room < _NEAREST[kind]]
+    decor_kind = "plain" if sky.picture else kinds[int(rng.integers(len(kinds)))]
+    wall = WALLS[int(rng.integers(len(WALLS)))]
+    return Setting(sky=name, floor=floor, decor=decor_kind, wall=wall if decor_kind == "wall" else "")
 
 
 def _primitive(part: Part, table: MaterialTable) -> Primitive:
@@ -80,6 +100,9 @@ def scene_of(spec: ClipSpec, scene: Drawn, setting: Setting) -> Scene:
     sky_seed, floor_seed = (0, 0) if spec.lab else (int(rng.integers(1 << 20)), int(rng.integers(1 << 20)))
     table = MaterialTable()
     placed = placed_of(scene, table)
+    if setting.decor != "plain":
+        dark = SKIES[setting.sky].dark
+        placed += decor(setting.decor, rng, table, night=dark, wall=setting.wall)
     return Scene(
         placed=placed,
         materials=table.array(),

@@ -34,6 +34,9 @@ Event = Literal[
     "still", "spin", "seesaw", "container", "chain", "count", "wall pair", "mass pair", "camera",
 ]  # fmt: skip
 
+PAIRED: tuple[Event, ...] = ("wall pair", "mass pair")
+"""Events of which each clip has a twin that differs in one cause."""
+
 ClaimKind = Literal[
     "moves",  # subject travels; value: left | right | away | toward | down
     "speed",  # subject's speed when it moves; value: slowly | quickly

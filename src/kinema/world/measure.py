@@ -9,12 +9,10 @@ from jaxtyping import Float, Int, UInt8
 from scipy import ndimage
 
 from kinema.world.draw import Drawn
-from kinema.world.facts import Claim, ClipFacts, Event, Setting, Tracks
+from kinema.world.facts import PAIRED, Claim, ClipFacts, Setting, Tracks
 from kinema.world.render.camera import project, projected_radius
 from kinema.world.spec import ClipSpec
 
-PAIRED: tuple[Event, ...] = ("wall pair", "mass pair")
-"""Events of which each clip has a twin that differs in one cause."""
 HIDDEN = 0
 """Pixels of a thing that is out of sight."""
 SEEN_AGAIN = 0.5

@@ -31,7 +31,7 @@ class Chain:
         """A smooth second thing goes far, a rough one stops."""
         side = stage.side()
         reached = wanted != "short of"
-        start = -side * stage.between(1.3, 1.5)
+        start = -side * stage.between(1.5, 1.7)
         ball = stage.put(
             "ball",
             start,
@@ -39,7 +39,7 @@ class Chain:
             sizes=("medium", "large") if reached else ("small", "medium"),
             materials=("metal", "marble", "clay", "rubber"),
         )
-        first = -side * stage.between(0.25, 0.4)
+        first = -side * stage.between(0.05, 0.2)
         second = stage.put(
             stage.pick(_SECOND if reached else _BLOCKS),
             first,
