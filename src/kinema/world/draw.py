@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float
 
 from kinema.errors import UserError, nearest
 from kinema.world import lab, screen
+from kinema.world.bodies import Solid
 from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
 from kinema.world.entities import Entity, mirrored
 from kinema.world.events import EVENT_KINDS, LAB_WEIGHTS, WEIGHTS
 from kinema.world.events.judging import strangers_touch
 from kinema.world.facts import PAIRED, CameraMove, Claim, Event
 from kinema.world.physics import Trajectory, simulate
-from kinema.world.solids import Solid, solid_of
+from kinema.world.solids import solid_of
 from kinema.world.spec import ClipSpec
 from kinema.world.stage import EventKind, Proposal, Stage, Verdict
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from kinema.world.bodies import Part
 from kinema.world.draw import Drawn
 from kinema.world.entities import matrix
 from kinema.world.facts import PAIRED, Setting
@@ -16,7 +17,6 @@ from kinema.world.look.lab import LAB_SETTING
 from kinema.world.look.material import MaterialTable, material
 from kinema.world.look.skies import SKIES
 from kinema.world.render.scene import Placed, Primitive, Scene
-from kinema.world.solids import Part
 from kinema.world.spec import ClipSpec
 
 _PAINTED = tuple(name for name, sky in SKIES.items() if not sky.picture)
@@ -41,7 +41,8 @@ def _room_behind(scene: Drawn) -> float:
 def setting_of(spec: ClipSpec, scene: Drawn) -> Setting:
     """Where a clip plays: from its seed, among the places that leave the scene room."""
     if spec.lab:
-        return LAB_SETTING
+        # A move of the camera shows on a floor with something on it to be seen moving.
+        return replace(LAB_SETTING, floor="concrete floor") if scene.event == "camera" else LAB_SETTING
     rng = np.random.default_rng([spec.seed, 3])
     names = _PHOTOGRAPHED if rng.random() < _PHOTOGRAPHS else _PAINTED
     name = names[int(rng.integers(len(names)))]

@@ -12,9 +12,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from kinema.world.bodies import Geom, Solid
 from kinema.world.entities import Circling, Entity, Follows, Hinge, Spinning, after, matrix, turn
 from kinema.world.facts import Contact
-from kinema.world.solids import Geom, Solid
 from kinema.world.vocabulary import STUFF
 
 GRAVITY = 9.81

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float
 
+from kinema.world.bodies import Solid
 from kinema.world.entities import Entity
 from kinema.world.facts import Claim
 from kinema.world.physics import Trajectory
 from kinema.world.render.camera import project
-from kinema.world.solids import Solid
 
 SHIFT = 0.05
 """Share of the picture's width by which something must move, or stand apart, to be told as left or right."""

@@ -68,8 +68,7 @@ class Collide:
         prior = _PRIORS[wanted]
         side = stage.side()
         y = stage.between(0.0, 0.4) if stage.lab else stage.between(-0.3, 0.3)
-        close = 0.78 if stage.lab else 1.0
-        target, start = side * close * stage.between(0.2, 0.7), -side * close * stage.between(1.2, 1.5)
+        target, start = side * stage.between(0.2, 0.5), -side * stage.between(1.3, 1.5)
         beside = stage.between(-0.06, 0.06)
         if wanted == "misses":
             beside = stage.pick((-1, 1)) * stage.between(1.0, 1.1 if stage.lab else 1.25)
