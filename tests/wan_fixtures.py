@@ -223,3 +223,14 @@ def load_peer(name: str, folder: Path, *, image: bool | None = None):
     made = kind.from_pretrained(folder)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+class Saved:
+    """Folders of variants, each saved once, when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __getitem__(self, name: str) -> Path:
+        folder = self.root / name
+        return folder if folder.is_dir() else save_variant(name, folder)

@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from kinema.cli.bench import Bench
+from kinema.cli.generate import Generate, PlanFilm
 from kinema.cli.train import Train
 from kinema.cli.world import World
 from kinema.errors import UserError
@@ -27,7 +28,9 @@ class Command(Protocol):
 
 
 Kinema = (
-    Annotated[World, subcommand("world", description="The simulated film set.")]
+    Annotated[Generate, subcommand("generate", description="Make a film from words.")]
+    | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
+    | Annotated[World, subcommand("world", description="The simulated film set.")]
     | Annotated[Train, subcommand("train", description="Train models of our own.")]
     | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
 )

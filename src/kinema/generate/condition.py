@@ -261,5 +261,5 @@ def channels_of(
 
 def pixels_of(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
     """A picture in [-1, 1]."""
-    scaled = torch.from_numpy(np.ascontiguousarray(image)).float().div_(255).mul_(2).sub_(1)
+    scaled = torch.tensor(image).float().div_(255).mul_(2).sub_(1)
     return scaled.permute(2, 0, 1)[None]

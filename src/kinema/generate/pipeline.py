@@ -21,9 +21,11 @@ from kinema.generate.film import Film, to_uint8
 from kinema.generate.machine import device_of
 from kinema.generate.network import Experts, Spoken
 from kinema.generate.part import Part
+from kinema.generate.plan import Plan, check, plan
 from kinema.generate.preview import Preview
 from kinema.generate.request import Image, Request, decide
-from kinema.generate.residency import Dtype, Memory, choose
+from kinema.generate.residency import Choice, Dtype, Memory, choose, dtype_of, memory_of, weight_bytes
+from kinema.generate.speed import measure
 from kinema.models.dit import Dit
 from kinema.models.source import ModelFolder, open_model
 from kinema.models.text import TextEncoder
@@ -201,6 +203,45 @@ class Pipeline:
             model=self.model.name,
         )
 
+    def plan(self, request: Request) -> Plan:
+        """What the film costs here, in time and memory; measures this machine for about a second."""
+        return plan(
+            self.model,
+            request.film,
+            device=self.device,
+            choice=Choice(dtype=self.dtype, int8=self.int8, keep=self._keep),
+            steps=request.steps,
+            guided=any(scale != 1 for scale in request.guidance),
+            pictures=len(request.condition.pictures),
+            speed=measure(self.model.dit, self.model.vae, device=self.device, dtype=self.dtype),
+            resident=self._resident(),
+        )
+
+    def afford(self, request: Request) -> Plan:
+        """The same, refused if it has no room.
+
+        Raises:
+            UserError: the film needs more memory than there is; the message says what fits.
+        """
+        wanted = self.plan(request)
+        check(
+            self.model,
+            wanted,
+            device=self.device,
+            choice=Choice(dtype=self.dtype, int8=self.int8, keep=self._keep),
+            guided=any(scale != 1 for scale in request.guidance),
+            pictures=len(request.condition.pictures),
+            fps=request.fps,
+        )
+        return wanted
+
+    def _resident(self) -> int:
+        """Bytes of weights in memory now."""
+        weights = weight_bytes(self.model, self.dtype, int8=self.int8)
+        names = ["text_encoder", "vae", "transformer", "transformer_2"]
+        parts = [self._text, self._vae, *self._dits]
+        return sum(weights[name] for name, part in zip(names, parts, strict=False) if part.resident)
+
     def save(self, folder: str | os.PathLike[str], *, shard_bytes: int | None = None) -> None:
         """Write the model in the layout it came in; diffusers loads a Wan folder that was saved here.
 
@@ -340,8 +381,8 @@ class Pipeline:
 def load(
     model: str | os.PathLike[str],
     device: str = "auto",
-    dtype: Dtype = "auto",
-    memory: Memory = "auto",
+    dtype: Dtype | str = "auto",
+    memory: Memory | str = "auto",
 ) -> Pipeline:
     """A pipeline of a model.
 
@@ -359,7 +400,7 @@ def load(
     """
     opened = open_model(os.fspath(model))
     chosen = device_of(device)
-    choice = choose(opened, chosen, dtype=dtype, memory=memory)
+    choice = choose(opened, chosen, dtype=dtype_of(dtype), memory=memory_of(memory))
     return Pipeline(opened, device=chosen, dtype=choice.dtype, int8=choice.int8, keep=choice.keep)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -28,6 +28,30 @@ class Choice:
     keep: bool
 
 
+def dtype_of(name: str) -> Dtype:
+    """A type by its name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    for known in get_args(Dtype):
+        if name == known:
+            return known
+    raise UserError(f"{name!r} is no type to run in; {', '.join(get_args(Dtype))} are")
+
+
+def memory_of(name: str) -> Memory:
+    """A way with memory by its name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    for known in get_args(Memory):
+        if name == known:
+            return known
+    raise UserError(f"memory can't be {name!r}; {', '.join(get_args(Memory))} are possible")
+
+
 def weight_bytes(model: ModelFolder, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
     """Bytes of each part's weights in memory, by its folder's name."""
     sizes = {}
@@ -43,12 +67,8 @@ def choose(model: ModelFolder, device: torch.device, *, dtype: Dtype, memory: Me
     """Decide what was left to us.
 
     Raises:
-        UserError: a name is unknown, or int8 was asked for on a GPU.
+        UserError: int8 was asked for on a GPU.
     """
-    if dtype not in ("auto", "float32", "bfloat16", "int8"):
-        raise UserError(f"{dtype!r} is no type to run in; auto, float32, bfloat16 and int8 are")
-    if memory not in ("auto", "high", "low"):
-        raise UserError(f"memory is auto, high or low, not {memory!r}")
     int8 = dtype == "int8"
     if int8 and device.type != "cpu":
         raise UserError(f"int8 weights run on the CPU only, not on {device}; use bfloat16 there")

@@ -17,50 +17,44 @@ _ZERO = 128
 """Stands for 0 in unsigned activations, for which oneDNN has fast products on every processor."""
 
 
-class Int8Linear(nn.Module):
-    """A linear layer whose weight has 8 bits."""
+class Int8Linear(nn.Linear):
+    """A linear layer whose weight has 8 bits, laid out for the product that multiplies it."""
 
-    packed: Tensor
     scale: Tensor
     zero: Tensor
-    bias: Tensor | None
 
     def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
         weight = layer.weight.detach().float()
         # A row of zeros has no scale; any does.
         scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 127
         eight = (weight / scale[:, None]).round_().to(torch.int8)
         self.direct = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
         packed = torch.ops.onednn.qlinear_prepack(eight, None) if self.direct else eight.t()
-        self.register_buffer("packed", packed, persistent=False)
+        self.register_buffer("weight", packed, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("zero", torch.zeros(len(scale), dtype=torch.int64), persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().float()
         self.register_buffer("bias", bias, persistent=False)
 
-    @property
-    def weight(self) -> Tensor:
-        """The packed weight: not one to multiply with, but its type tells that this is no plain layer."""
-        return self.packed
-
-    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:
-        """The product, in the type of `x`."""
-        rows = x.flatten(0, -2).float()
+    def forward(self, input: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:  # noqa: A002 - torch's name
+        """The product, in the type of `input`."""
+        rows = input.flatten(0, -2).float()
         size = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12).div_(127)
         if self.direct:
             unsigned = (rows / size).round_().add_(_ZERO).to(torch.uint8)
             y = torch.ops.onednn.qlinear_pointwise(
-                unsigned, 1.0, _ZERO, self.packed, self.scale, self.zero,
+                unsigned, 1.0, _ZERO, self.weight, self.scale, self.zero,
                 None, 1.0, 0, torch.float32, "none", [], "",
             )  # fmt: skip
         else:
             signed = (rows / size).round_().to(torch.int8)
-            y = torch._int_mm(signed, self.packed).float().mul_(self.scale)
+            y = torch._int_mm(signed, self.weight).float().mul_(self.scale)
         y = y.mul_(size)
         if self.bias is not None:
             y.add_(self.bias)
-        return y.view(*x.shape[:-1], -1).to(x.dtype)
+        return y.view(*input.shape[:-1], -1).to(input.dtype)
 
 
 def quantise(dit: Dit) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -23,6 +23,7 @@ SHIPPED = ("world",)
 _PATTERNS = ["model_index.json", INDEX, "*/*.json", "*/*.safetensors", "*/spiece.model"]
 
 
+@runtime_checkable
 class ModelFolder(Protocol):
     """A model on disk, of whatever layout: what it is, and its parts on demand."""
 
