@@ -203,6 +203,12 @@ class Pipeline:
             model=self.model.name,
         )
 
+    def ready(self) -> None:
+        """Load transformers and autoencoder now rather than with the first film, where they are kept."""
+        if self._keep:
+            for part in (*self._dits, self._vae):
+                part.get()
+
     def plan(self, request: Request) -> Plan:
         """What the film costs here, in time and memory; measures this machine for about a second."""
         return plan(
