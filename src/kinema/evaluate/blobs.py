@@ -1,0 +1,240 @@
+"""From pixels to blobs: one coloured region of one frame, with its soft centroid and area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int8, Int32, UInt8
+from scipy import ndimage
+
+from kinema.evaluate import palette
+
+_AROUND = np.ones((3, 3), dtype=bool)
+_LEAST_INSIDE = 0.0003
+"""Share of the picture that a blob's interior must cover: 5 pixels at 128, 2 at 64. Thinner regions are
+the mixed hues where two things touch, not things."""
+_FRINGE, _THIN = 0.12, 0.4
+"""A blob smaller than this share of a blob that it touches, and with less than this share of its pixels
+inside, is the seam between two things."""
+_RIM = 3
+"""Pixels round a blob in which its soft edge lies."""
+_LOOK = 8
+"""Pixels within which the gap between two blobs is measured."""
+_NEAR = 2.5
+"""Pixels at 128 between two blobs up to which they count as touching on screen."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blob:
+    """A coloured region of one frame. Lengths in pixels, x to the right, y down, from the middle of the
+    top left pixel."""
+
+    frame: int
+    colour: int
+    """Place in `palette.COLOURS`."""
+    hue: float
+    """Mean hue in degrees, weighted by chroma."""
+    x: float
+    y: float
+    """Soft centroid."""
+    area: float
+    """Soft area: pixels that are half covered count half."""
+    chroma: float
+    """Mean chroma of the interior, 0 to 1."""
+    mean: tuple[float, float, float]
+    """Mean sRGB of the interior, 0 to 1."""
+    box: tuple[int, int, int, int]
+    """Left, top, right, bottom of the hard mask, the last two exclusive."""
+    border: bool
+    """Whether it reaches the edge of the picture."""
+    neighbours: frozenset[int]
+    """Blobs of the same frame within `_NEAR`, by their place in the frame's list."""
+    gap: float
+    """Pixels to the nearest other blob of the frame; infinity when alone."""
+    alpha: Float32[np.ndarray, "bh bw"]
+    """Soft mask, 0 to 1, over the box widened by the rim; cut off at the picture's edge."""
+    value: UInt8[np.ndarray, "bh bw"]
+    """Largest of the three channels, over the same box."""
+    corner: tuple[int, int]
+    """Column and row at which `alpha` and `value` begin."""
+    height: int
+    """Of the picture, in pixels."""
+
+    @property
+    def radius(self) -> float:
+        """Radius of the disc of the same area, pixels."""
+        return float(np.sqrt(self.area / np.pi))
+
+
+def _distance(first: tuple[slice, slice], second: tuple[slice, slice]) -> float:
+    """Pixels between two bounding boxes, 0 when they overlap."""
+    gaps = [max(0, a.start - b.stop, b.start - a.stop) for a, b in zip(first, second, strict=True)]
+    return float(np.hypot(*gaps))
+
+
+def _gap(labels: Int32[np.ndarray, "h w"], one: int, other: int, place: tuple[slice, slice]) -> float:
+    """Pixels between two regions, looked for within `_LOOK` pixels of the first; 0 when they touch."""
+    rows = slice(max(0, place[0].start - _LOOK), place[0].stop + _LOOK)
+    columns = slice(max(0, place[1].start - _LOOK), place[1].stop + _LOOK)
+    crop = labels[rows, columns]
+    others = crop == other
+    if not others.any():
+        return np.inf
+    distance = ndimage.distance_transform_edt(crop != one)
+    return max(0.0, float(np.asarray(distance)[others].min()) - 1)
+
+
+def soft_mask(chroma: Float32[np.ndarray, "bh bw"], inside: np.ndarray) -> Float32[np.ndarray, "bh bw"]:
+    """How much of each pixel an object covers, from its chroma against that of the interior next to it.
+
+    A pixel on the edge mixes the object with the neutral floor, so its chroma falls in proportion. The
+    comparison is with the nearest interior chroma, because one side of an object may be darker than another.
+    """
+    reference = np.where(inside, chroma, 0)
+    grown = ndimage.maximum_filter(reference, size=5, mode="constant")
+    grown = np.where(grown > 0, grown, reference.max(initial=palette.COLOURED))
+    return np.clip(chroma / grown, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Picture:
+    """One frame, taken apart."""
+
+    frame: int
+    pixels: UInt8[np.ndarray, "h w 3"]
+    labels: Int32[np.ndarray, "h w"]
+    interior: np.ndarray
+    alpha: Float32[np.ndarray, "h w"]
+    beta: Float32[np.ndarray, "h w"]
+    chroma: Float32[np.ndarray, "h w"]
+
+
+def blobs_of(frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Blob]]:
+    """Every blob of every frame, largest first within a frame."""
+    alpha, beta = palette.opponents(frames)
+    classes = palette.classified(alpha, beta)
+    chroma = np.sqrt(alpha * alpha + beta * beta)
+    return [
+        _frame_blobs(
+            frame,
+            *_labelled(classes[frame]),
+            pixels=frames[frame],
+            alpha=alpha[frame],
+            beta=beta[frame],
+            chroma=chroma[frame],
+        )
+        for frame in range(len(frames))
+    ]
+
+
+def _labelled(classes: Int8[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"], list[int]]:
+    """Regions of one colour, numbered from 1, and the colour of each number."""
+    labels = np.zeros(classes.shape, dtype=np.int32)
+    colours = [palette.NOTHING]
+    present = np.bincount(classes.ravel() + 1, minlength=len(palette.COLOURS) + 1)[1:]
+    for colour in np.flatnonzero(present):
+        part, count = ndimage.label(classes == colour, structure=_AROUND)
+        labels += np.where(part > 0, part + (len(colours) - 1), 0).astype(np.int32)
+        colours += [int(colour)] * int(count)
+    return labels, colours
+
+
+def _interior(labels: Int32[np.ndarray, "h w"]) -> np.ndarray:
+    """Pixels whose four neighbours have the same label; beyond the picture's edge everything has."""
+    padded = np.pad(labels, 1, mode="edge")
+    return (
+        (labels > 0)
+        & (padded[:-2, 1:-1] == labels)
+        & (padded[2:, 1:-1] == labels)
+        & (padded[1:-1, :-2] == labels)
+        & (padded[1:-1, 2:] == labels)
+    )
+
+
+def _frame_blobs(
+    frame: int,
+    labels: Int32[np.ndarray, "h w"],
+    colours: list[int],
+    *,
+    pixels: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    beta: Float32[np.ndarray, "h w"],
+    chroma: Float32[np.ndarray, "h w"],
+) -> list[Blob]:
+    height, width = labels.shape
+    interior = _interior(labels)
+    inner = np.bincount(labels[interior], minlength=len(colours))
+    areas = np.bincount(labels.ravel(), minlength=len(colours))
+    inner[0] = 0
+    least = max(2.0, _LEAST_INSIDE * height * width)
+    numbers = sorted(np.flatnonzero(inner >= least).tolist(), key=lambda n: -areas[n])
+    places = ndimage.find_objects(labels)
+    near = _NEAR * height / 128
+    gaps = {}
+    for k, one in enumerate(numbers):
+        for other in numbers[k + 1 :]:
+            close = _distance(places[one - 1], places[other - 1]) < _LOOK
+            gap = _gap(labels, other, one, places[other - 1]) if close else np.inf
+            gaps[one, other] = gaps[other, one] = gap
+    kept = [
+        n
+        for k, n in enumerate(numbers)
+        if inner[n] >= _THIN * areas[n]
+        or not any(gaps[n, m] <= near and areas[n] < _FRINGE * areas[m] for m in numbers[:k])
+    ]
+    picture = _Picture(
+        frame=frame, pixels=pixels, labels=labels, interior=interior, alpha=alpha, beta=beta, chroma=chroma
+    )
+    found = []
+    for n in kept:
+        distances = [gaps[n, m] for m in kept if m != n]
+        touched = frozenset(k for k, m in enumerate(kept) if m != n and gaps[n, m] <= near)
+        found.append(_blob(picture, n, colours[n], places[n - 1], min(distances, default=np.inf), touched))
+    return found
+
+
+def _blob(
+    picture: _Picture,
+    number: int,
+    colour: int,
+    place: tuple[slice, slice],
+    gap: float,
+    neighbours: frozenset[int],
+) -> Blob:
+    height, width = picture.labels.shape
+    rows, columns = place
+    top, left = max(0, rows.start - _RIM), max(0, columns.start - _RIM)
+    crop = (slice(top, min(height, rows.stop + _RIM)), slice(left, min(width, columns.stop + _RIM)))
+    labels, chroma = picture.labels[crop], picture.chroma[crop]
+    mine = labels == number
+    inside = mine & picture.interior[crop]
+    if neighbours or ((labels > 0) & ~mine).any():
+        # The rim belongs to whichever region is nearer.
+        _, (i, j) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+        reach = ndimage.binary_dilation(mine, iterations=_RIM) & (labels[i, j] == number)
+    else:
+        reach = ndimage.binary_dilation(mine, iterations=_RIM)
+    mask = soft_mask(chroma, inside) * reach
+    total = float(mask.sum())
+    down, across = mask.sum(axis=1), mask.sum(axis=0)
+    a, b = float(picture.alpha[crop][inside].sum()), float(picture.beta[crop][inside].sum())
+    mean = picture.pixels[crop][inside].mean(axis=0) / 255
+    return Blob(
+        frame=picture.frame,
+        colour=colour,
+        hue=float(np.degrees(np.arctan2(b, a)) % 360),
+        x=left + float(across @ np.arange(len(across))) / total,
+        y=top + float(down @ np.arange(len(down))) / total,
+        area=total,
+        chroma=float(chroma[inside].mean()),
+        mean=(float(mean[0]), float(mean[1]), float(mean[2])),
+        box=(columns.start, rows.start, columns.stop, rows.stop),
+        border=rows.start == 0 or columns.start == 0 or rows.stop == height or columns.stop == width,
+        neighbours=neighbours,
+        gap=gap,
+        alpha=mask,
+        value=picture.pixels[crop].max(axis=2),
+        corner=(left, top),
+        height=height,
+    )

@@ -1,0 +1,142 @@
+"""Measure 6: what is hit moves, what is missed does not, and nothing moves before it is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.evaluate import limits, room
+from kinema.evaluate.scene import Scene, on_floor
+from kinema.evaluate.tracks import Parsed, Track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """What became of one thing that was sent at another. Frames; None where it did not happen."""
+
+    contact: int | None
+    """The first frame in which they touch on screen."""
+    responds: int | None
+    """The first frame in which the struck thing has moved."""
+    deflected: bool
+    """Whether the striking thing lost or turned its velocity at the contact."""
+    early: bool
+    """The struck thing moved before it was touched."""
+    missed: bool
+    """They were to touch, and did not."""
+    passed: bool
+    """One went through the other."""
+    disturbed: bool
+    """They were not to touch, and the second thing moved all the same."""
+    energy: float
+    """Kinetic energy after the contact over that before, for equal masses: above 1 it came from nowhere."""
+
+    def right(self) -> bool:
+        """Nothing of all that went wrong."""
+        return not (self.early or self.missed or self.passed or self.disturbed)
+
+
+def meeting(scene: Scene) -> Meeting | None:
+    """Judge a prompt in which one thing is sent at another; None for other prompts."""
+    if scene.meaning.story != "meets":
+        return None
+    one, two = scene.main(0), scene.main(1)
+    wanted = scene.meaning.ending in ("hits", "tips over")
+    if one is None or two is None:
+        return Meeting(
+            contact=None, responds=None, deflected=False, early=False, missed=wanted, passed=False,
+            disturbed=False, energy=0.0,
+        )  # fmt: skip
+    contact = _contact(scene.film, one, two)
+    responds = _moves(scene.film, two)
+    deflected = contact is not None and _deflected(scene.film, one, contact)
+    touched = contact is not None and (responds is not None or deflected)
+    early = responds is not None and (contact is None or responds < contact)
+    return Meeting(
+        contact=contact,
+        responds=responds,
+        deflected=deflected,
+        early=early,
+        missed=wanted and not touched,
+        passed=wanted and contact is not None and not deflected and responds is None,
+        disturbed=not wanted and responds is not None,
+        energy=_energy(scene.film, one, two, contact),
+    )
+
+
+def _contact(film: Parsed, one: Track, two: Track) -> int | None:
+    """The first frame in which the gap between their outlines is closed, up to blur."""
+    allowed = limits.CONTACT * min(one.radius, two.radius) + film.scale
+    for frame in np.flatnonzero(one.seen & two.seen):
+        a, b = one.blobs[frame], two.blobs[frame]
+        if (
+            a is not None
+            and b is not None
+            and min(a.gap, b.gap) <= allowed
+            and _near(a.x - b.x, a.y - b.y, one, two)
+        ):
+            return int(frame)
+    hidden = np.flatnonzero(one.seen & ~two.seen)
+    return int(hidden[0]) if len(hidden) and hidden[0] > 0 and one.touching[hidden[0] - 1] else None
+
+
+def _near(x: float, y: float, one: Track, two: Track) -> bool:
+    return float(np.hypot(x, y)) < 2.0 * (one.radius + two.radius)
+
+
+def _moves(film: Parsed, track: Track) -> int | None:
+    """The first frame from which a thing is away from its place for good; None if it stays."""
+    frames = np.flatnonzero(track.seen)
+    if len(frames) < limits.LEAST_FRAMES:
+        return None
+    place = np.median(track.centre[frames[:3]], axis=0)
+    away = np.linalg.norm(track.centre[frames] - place, axis=1) / track.radius
+    # Next to another thing the outline is cut, and the centroid shifts without any motion.
+    partly = np.array([_partly(track, int(f)) for f in frames])
+    free = away > limits.RESPONDS
+    free &= ~partly | (away > 2.5 * limits.RESPONDS)
+    lasting = free[:-1] & free[1:]
+    if not lasting.any():
+        return int(frames[-1]) if free[-1] and not partly[-1] else None
+    return int(frames[int(np.argmax(lasting))])
+
+
+def _partly(track: Track, frame: int) -> bool:
+    blob = track.blobs[frame]
+    return blob is not None and bool(blob.neighbours) and blob.area < 0.93 * np.pi * track.radius**2
+
+
+def _deflected(film: Parsed, track: Track, contact: int) -> bool:
+    """Whether its velocity on the floor changes within a third of a second of the contact."""
+    place = on_floor(film, track)
+    span = max(2, round(film.fps / 4))
+    frames = np.flatnonzero(track.seen)
+    before = frames[(frames <= contact) & (frames >= contact - span)]
+    if len(before) < 2:
+        before = frames[(frames <= contact + 1)][-3:]
+    after = frames[(frames >= contact + 1) & (frames <= contact + 1 + span)]
+    if len(before) < 2 or len(after) < 2:
+        return False
+    first = (place[before[-1]] - place[before[0]]) / (before[-1] - before[0])
+    second = (place[after[-1]] - place[after[0]]) / (after[-1] - after[0])
+    return bool(np.linalg.norm(second - first) > limits.DEFLECTS * np.linalg.norm(first))
+
+
+def _energy(film: Parsed, one: Track, two: Track, contact: int | None) -> float:
+    if contact is None or contact < 2 or contact > film.frames - 4:
+        return 0.0
+    before = [_speed(film, t, max(0, contact - 3), contact) for t in (one, two)]
+    after = [_speed(film, t, contact + 1, contact + 4) for t in (one, two)]
+    total = sum(v * v for v in before)
+    return sum(v * v for v in after) / total if total > (0.02 * room.EXTENT) ** 2 else 0.0
+
+
+def _speed(film: Parsed, track: Track, first: int, last: int) -> float:
+    """Metres per frame on the floor between two frames."""
+    frames = np.flatnonzero(track.seen)
+    frames = frames[(frames >= first) & (frames <= last)]
+    if len(frames) < 2:
+        return 0.0
+    place = on_floor(film, track)
+    return float(np.linalg.norm(place[frames[-1]] - place[frames[0]]) / (frames[-1] - frames[0]))

@@ -1,0 +1,38 @@
+"""Every threshold of the judge, in one place. Chosen on simulator clips of the training split, then frozen.
+
+Lengths are in radii of the thing concerned unless they say otherwise, so they hold at any size of film.
+"""
+
+from __future__ import annotations
+
+FRAMES_RIGHT = 0.9
+"""Share of judged frames in which a statement must hold."""
+LEAST_FRAMES = 3
+"""Frames that a statement needs to be judged at all."""
+WINDOW = 3
+"""Frames to either side whose evidence for a shape is added up."""
+
+TRAVEL = 1.0
+"""A thing that is to move must travel this far, so that a frozen film never wins."""
+ANGLE = 45.0
+"""Degrees between the way asked for and the way gone."""
+
+STAYS = 0.3
+"""What is to stay may stray this far."""
+RESPONDS = 0.2
+"""What is hit moves at least this far, ..."""
+DEFLECTS = 0.3
+"""... or what hits it loses or turns at least this share of its velocity."""
+CONTACT = 0.1
+"""Gap at which two things touch; a pixel of blur is allowed for besides."""
+EARLY = 0.25
+"""How far a thing may move before it is touched."""
+
+RESIZE = 1.35
+"""Ratio of corrected areas between neighbouring spans of a film that no motion explains."""
+RECOLOUR = 11.0
+"""Degrees of hue by which a thing may change: half the distance of the nearest two hues."""
+SHRINKS = 0.8
+"""Share of its size to which a thing falls before it is hidden; one that vanishes whole is not hidden."""
+NEARBY = 1.3
+"""How near the place where a thing appears or disappears must be to what hides it, beyond touching."""
