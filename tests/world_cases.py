@@ -8,7 +8,7 @@ import numpy as np
 
 from kinema.world.facts import Claim, ClipFacts, Contact, EntityFacts, Setting, Tracks
 
-FRAMES = 9
+FRAMES = 25
 
 
 def entity(index: int, shape: str, colour: str | None, **more) -> EntityFacts:
@@ -22,7 +22,17 @@ def camera() -> np.ndarray:
     return np.tile(row, (FRAMES, 1))
 
 
-def tracks(paths: np.ndarray, upright: np.ndarray | None = None) -> Tracks:
+def turned(paths: np.ndarray, balls: tuple[int, ...]) -> np.ndarray:
+    """Rotations of things of which some roll along x without slipping."""
+    rotation = np.tile(np.eye(3), (*paths.shape[:2], 1, 1))
+    for ball in balls:
+        angle = (paths[:, ball, 0] - paths[0, ball, 0]) / 0.36
+        rotation[:, ball, 0, 0] = rotation[:, ball, 2, 2] = np.cos(angle)
+        rotation[:, ball, 0, 2], rotation[:, ball, 2, 0] = np.sin(angle), -np.sin(angle)
+    return rotation
+
+
+def tracks(paths: np.ndarray, upright: np.ndarray | None = None, balls: tuple[int, ...] = ()) -> Tracks:
     """From positions `f n 3`, seen by `camera()`."""
     frames, things, _ = paths.shape
     depth = paths[..., 1] + 5
@@ -34,7 +44,7 @@ def tracks(paths: np.ndarray, upright: np.ndarray | None = None) -> Tracks:
     )
     return Tracks(
         position=paths,
-        rotation=np.tile(np.eye(3), (frames, things, 1, 1)),
+        rotation=turned(paths, balls),
         velocity=np.gradient(paths, axis=0) * 12 if frames > 1 else np.zeros_like(paths),
         upright=np.ones((frames, things)) if upright is None else upright,
         screen=screen,
@@ -46,8 +56,8 @@ def tracks(paths: np.ndarray, upright: np.ndarray | None = None) -> Tracks:
 
 
 def straight(*ends: tuple[tuple[float, float, float], tuple[float, float, float]]) -> np.ndarray:
-    """Each thing goes evenly from its first to its second point."""
-    s = np.linspace(0, 1, FRAMES)[:, None, None]
+    """Each thing goes evenly from its first to its second point, and rests there for a while."""
+    s = np.minimum(1, np.linspace(0, 1.3, FRAMES))[:, None, None]
     first = np.array([a for a, _ in ends], dtype=float)
     last = np.array([b for _, b in ends], dtype=float)
     return first + s * (last - first)
@@ -74,10 +84,10 @@ def clip(
         height=128,
         width=128,
         entities=entities,
-        tracks=tracks(paths, upright),
+        tracks=tracks(paths, upright, tuple(e.index for e in entities if e.shape == "ball")),
         contacts=contacts,
         claims=(*claims, Claim(kind="camera", value=move)),
-        event_frame=4,
+        event_frame=12,
         camera=move,  # pyrefly: ignore
         cameras=camera(),
         setting=Setting(sky="clear blue sky", floor="grass", decor="trees"),
@@ -95,7 +105,7 @@ def rolling(**more) -> ClipFacts:
             Claim(kind="speed", subject=0, value="slowly"),
             Claim(kind="stops", subject=0),
         ),
-        straight(((1, 0, 0.36), (-1, 0, 0.36))),
+        straight(((0.6, 0, 0.36), (-0.6, 0, 0.36))),
         **more,
     )
 
@@ -103,7 +113,7 @@ def rolling(**more) -> ClipFacts:
 def colliding(**more) -> ClipFacts:
     """An orange ball rolls to the right and hits a cyan cube, which is pushed to the right."""
     paths = straight(((-1.5, 0, 0.36), (0.0, 0, 0.36)), ((0.6, 0, 0.36), (0.6, 0, 0.36)))
-    paths[5:, 1, 0] += np.linspace(0.1, 0.5, FRAMES - 5)
+    paths[19:, 1, 0] += np.linspace(0.1, 0.5, FRAMES - 19)
     return clip(
         "collide",
         (entity(0, "ball", "orange"), entity(1, "cube", "cyan")),
@@ -114,7 +124,7 @@ def colliding(**more) -> ClipFacts:
             Claim(kind="stops", subject=0),
         ),
         paths,
-        contacts=(Contact(a=0, b=1, first=5.0, last=5.5),),
+        contacts=(Contact(a=0, b=1, first=19.0, last=19.5),),
         **more,
     )
 
@@ -125,7 +135,7 @@ def missing(**more) -> ClipFacts:
         "collide",
         (entity(0, "car", "green"), entity(1, "cone", "blue")),
         (Claim(kind="moves", subject=0, value="right"), Claim(kind="misses", subject=0, object=1)),
-        straight(((-1.5, 0, 0.36), (1.5, 0, 0.36)), ((0.2, 1.2, 0.36), (0.2, 1.2, 0.36))),
+        straight(((-1.5, 0, 0.36), (1.4, 0, 0.36)), ((0.2, 1.2, 0.36), (0.2, 1.2, 0.36))),
         **more,
     )
 
@@ -180,7 +190,7 @@ def tower(fallen: int = 4, **more) -> ClipFacts:
             end,
         ),
         paths,
-        contacts=(Contact(a=0, b=1, first=4.0, last=4.2),),
+        contacts=(Contact(a=0, b=1, first=18.0, last=18.2),),
         **more,
     )
 

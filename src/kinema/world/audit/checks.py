@@ -211,8 +211,10 @@ def _seesaw(see: Evidence, said: Statement) -> Verdict:
     plank = see.one(said.object)
     along = see.tracks.rotation[:, plank, :, 0]
     slope = along[:, 2] * np.sign(np.einsum("fi,fi->f", along, see.facts.cameras[:, 3:6]))
-    change = float(slope[-1] - slope[0])
-    return change < -0.05 if said.value == "right" else change > 0.05
+    # What falls onto it may slide off, and the plank tip back: what counts is the first big change.
+    change = slope - slope[0]
+    first = float(change[int(np.argmax(np.abs(change) > 0.1))])
+    return first < -0.1 if said.value == "right" else first > 0.1
 
 
 def _thrown(see: Evidence, said: Statement) -> Verdict:
@@ -343,4 +345,5 @@ def check(facts: ClipFacts, said: Statement) -> Verdict:
     if each and isinstance(said.subject, str):
         see = Evidence(facts)
         return all(CHECKS[said.kind](see, replace(said, subject=k)) for k in see.members(said.subject))
-    return CHECKS[said.kind](Evidence(facts), said)
+    verdict = CHECKS[said.kind](Evidence(facts), said)
+    return None if verdict is None else bool(verdict)

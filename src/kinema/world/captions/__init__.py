@@ -162,7 +162,7 @@ def _with_camera(
     facts: ClipFacts, style: Style, sentences: list[str], dice: random.Random
 ) -> tuple[list[str], bool]:
     still = facts.camera == "static"
-    if style.camera == "never" or (style.camera == "moving" and still):
+    if style.camera == "never" or (style.camera == "moving" and still and facts.event != "camera"):
         return sentences, False
     words = manners.CAMERAS[facts.camera]
     core = style.register == "core"

@@ -159,7 +159,7 @@ class CameraWords:
 
 CAMERAS: dict[CameraMove, CameraWords] = {
     "static": CameraWords(
-        core="[!move]",
+        core="[stay] still",
         plain=("[stay] still", "[be] still", "[!move]"),
         casual=("[stay] put", "[hold] still"),
         label=("static shot", "fixed camera"),
@@ -288,5 +288,5 @@ THREES = (
     "{left} [stand] on the left, {middle} in the middle and {right} on the right",
 )
 BETWEEN = "{middle} [stand] between {left} on the left and {right} on the right"
-THERE = ("{things} [stand] {ground}", "{things} [rest] {ground}", "{things} [be] {ground}")
+THERE = ("{things} [be] {ground}", "{things} [rest] {ground}", "{things} [sit] {ground}")
 """Things of which nothing else is claimed."""

@@ -109,7 +109,7 @@ WORDINGS: dict[ClaimKind, Wording] = {
             "ing: [push] {it} {dir} / ing: [set] {it} moving {dir} / [shove] {it} {dir} / "
             "ing: [drive] {it} {dir}"
         ),
-        casual=says("ing: [knock] {it} {dir} / ing: [send] {it} {dir} / [send] {it} off {dir}"),
+        casual=says("ing: [knock] {it} {dir} / ing: [send] {it} {dir}"),
     ),
     "stays": Wording(
         core=say("[!move]"),
@@ -240,7 +240,7 @@ WORDINGS: dict[ClaimKind, Wording] = {
         casual=says("[be] all in a row / [be] lined up in a row"),
     ),
     "count": Wording(
-        core=say("[stand] {ground}"),
+        core=say("[be] {ground}"),
         plain=says("[stand] {ground} / [be] {ground} / [rest] {ground}"),
         casual=says("[sit] {ground} / [be] right there {ground}"),
     ),

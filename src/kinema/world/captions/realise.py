@@ -121,7 +121,7 @@ class Teller(Speaker):
             against = join == "but" or (beat.kind == "fallen" and beat.number == 0)
             tie = ", " if self._terse else ", but " if against and self._hit else ", and "
             self._tail += f"{tie}{noun} {clause}"
-            self._strayed = True
+            self._strayed, self._which = True, before
             self._nearest = None
             if self._terse:
                 self._subject = before
