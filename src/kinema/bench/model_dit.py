@@ -33,12 +33,12 @@ def rows(*, rounds: int = 7) -> list[Row]:
 def guidance_step(*, frames: int, at_most: float, rounds: int) -> Row:
     """One step under guidance at width 384, 12 layers, 16 x 16 tokens in each latent frame.
 
-    Both sides start from encoded prompts. Theirs runs twice, as its pipeline does; ours once for both
-    prompts, with the keys and values of the text made before.
+    Head and text widths are Wan's, 128 and 4096. Both sides start from encoded prompts. Theirs runs twice,
+    as its pipeline does; ours once for both prompts, with the keys and values of the text made before.
     """
     from diffusers import WanTransformer3DModel
 
-    config = DitConfig(width=384, heads=6, layers=12, mlp_width=1536, text_width=512)
+    config = DitConfig(width=384, heads=3, layers=12, mlp_width=1536)
     generator = torch.Generator().manual_seed(0)
     theirs: Any = WanTransformer3DModel(
         num_attention_heads=config.heads,

@@ -74,13 +74,12 @@ class SelfAttention(nn.Module):
         query, key = linear(x, self.to_q), linear(x, self.to_k)
         value = linear(x, self.to_v).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         new = None
-        if self.across and layout.rotation is not None and past is None and not keep:
-            queries = normed_rotate(
-                query, self.norm_q.weight, self.eps, self.heads, layout.rotation
-            ).transpose(1, 2)
-            keys = normed_rotate(key, self.norm_k.weight, self.eps, self.heads, layout.rotation).transpose(
-                1, 2
-            )
+        turn = layout.rotation
+        if self.across and turn is not None and past is None and not keep:
+            queries = normed_rotate(query, self.norm_q.weight, self.eps, self.heads, turn)
+            keys = normed_rotate(key, self.norm_k.weight, self.eps, self.heads, turn)
+            # Every block of queries reads all values: head by head they are read faster.
+            value = value.contiguous()
         else:
             normed = self._norm(key, self.norm_k)
             if keep:
@@ -88,11 +87,11 @@ class SelfAttention(nn.Module):
             if past is not None:
                 normed = torch.cat([past.keys.transpose(1, 2), normed], dim=1)
                 value = torch.cat([past.values, value], dim=2)
-            turned = self._norm(query, self.norm_q)
-            if layout.rotation is not None:
-                normed = rotate(normed, layout.rotation)
-                turned = rotate(turned, layout.rotation.last(x.shape[1]))
-            queries, keys = turned.transpose(1, 2), normed.transpose(1, 2)
+            asked = self._norm(query, self.norm_q)
+            if turn is not None:
+                normed = rotate(normed, turn)
+                asked = rotate(asked, turn.last(x.shape[1]))
+            queries, keys = asked.transpose(1, 2), normed.transpose(1, 2)
         if text is not None:
             keys, value = torch.cat([text.keys, keys], dim=2), torch.cat([text.values, value], dim=2)
         out = attend(queries, keys, value, bias=layout.bias, spans=layout.spans)

@@ -73,15 +73,22 @@ def rotate(x: Float[Tensor, "b n heads k"], by: Rotation) -> Float[Tensor, "b n 
 
 def normed_rotate(
     x: Float[Tensor, "b n d"], weight: Float[Tensor, " d"], eps: float, heads: int, by: Rotation
-) -> Float[Tensor, "b n heads k"]:
+) -> Float[Tensor, "b heads n k"]:
     """Root-mean-square norm over all d channels, split into heads, rotate.
 
-    In float32 the norm's one factor per token is folded into the rotation, which saves a pass over `x`.
+    In float32 the norm's one factor per token is folded into the rotation, which saves a pass over `x`, and
+    without autograd the result is written head by head, as the attention reads it.
     """
-    if x.dtype is torch.float32 and not torch.compiler.is_compiling():
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        factor = torch.rsqrt(size.square() / x.shape[-1] + eps)
-        pairs = torch.view_as_complex((x * weight).unflatten(-1, (heads, -1, 2)))
-        return torch.view_as_real(pairs * (by.cis[:, None] * factor[..., None])).flatten(-2)
-    normed = torch.nn.functional.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
-    return rotate(normed.unflatten(-1, (heads, -1)), by)
+    if x.dtype is not torch.float32 or torch.compiler.is_compiling():
+        normed = torch.nn.functional.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
+        return rotate(normed.unflatten(-1, (heads, -1)), by).transpose(1, 2)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    factor = torch.rsqrt(size.square() / x.shape[-1] + eps)
+    pairs = torch.view_as_complex((x * weight).unflatten(-1, (heads, -1, 2)))
+    turn = by.cis[:, None] * factor[..., None]
+    if torch.is_grad_enabled():
+        return torch.view_as_real(pairs * turn).flatten(-2).transpose(1, 2)
+    batch, tokens, width = x.shape
+    out = x.new_empty(batch, heads, tokens, width // heads // 2, 2)
+    torch.mul(pairs, turn, out=torch.view_as_complex(out).transpose(1, 2))
+    return out.flatten(-2)
