@@ -31,6 +31,7 @@ _AFTER = 1.0
 _TOLD_AT_THE_END = {
     "stops", "short of", "lands on", "falls beside", "falls in", "bounces", "bounces back", "rests on",
     "stays", "stands", "tips over", "misses", "spins", "circles", "swings", "thrown",
+    "re-emerges", "in front", "stays hidden",
 }  # fmt: skip
 SMALLEST = 7.0 / 128
 """Share of the picture that the smallest named thing must span, with a pixel to spare at 128."""
@@ -169,7 +170,7 @@ def _watched(take: _Take, fps: float, lab_clip: bool) -> Bool[np.ndarray, "f p"]
             when[spans[index].first : spans[index].last + 1] = True
         else:
             way = take.seen.position[:, index] - middle
-            wide = 1.5 if lab_clip else _NEAR
+            wide = (1.5 if lab_clip else _NEAR) * (1.7 if index in ends else 1.0)
             near = (np.abs(way[:, 0]) < wide) & (np.abs(way[:, 1]) < _NEAR + 0.4) & (way[:, 2] < 3.0)
             last = frames if index in ends or entity.group else take.event_frame + round(_AFTER * fps)
             # Once it has gone far it need not be followed, not even if it should come back.
