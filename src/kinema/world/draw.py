@@ -30,7 +30,7 @@ _AFTER = 1.0
 """Seconds after the event for which what moves on is followed."""
 _TOLD_AT_THE_END = {
     "stops", "short of", "lands on", "falls beside", "falls in", "bounces", "bounces back", "rests on",
-    "stays", "stands", "tips over", "misses", "spins", "circles", "swings", "thrown",
+    "stays", "stands", "tips over", "spins", "circles", "swings", "thrown",
     "re-emerges", "in front", "stays hidden",
 }  # fmt: skip
 SMALLEST = 7.0 / 128
@@ -124,11 +124,20 @@ def _proposed(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> Pro
             f"no combination of {kind.name!r} with the outcome {wanted!r} is in the {spec.split} split; "
             "leave the outcome or the event open"
         )
-    if spec.swap == "colours":
-        return replace(proposal, entities=lab.colours_swapped(proposal.entities))
-    if spec.swap == "sides":
-        return replace(proposal, entities=tuple(mirrored(e) for e in proposal.entities))
     return proposal
+
+
+def _swapped(spec: ClipSpec, proposal: Proposal, seen: Trajectory) -> tuple[Proposal, Trajectory]:
+    """The minimal pair of a simulated scene.
+
+    Colours weigh nothing and the laws of motion know no left and right, so what was simulated holds for
+    the pair too, and the two clips can't drift apart.
+    """
+    if spec.swap == "colours":
+        return replace(proposal, entities=lab.colours_swapped(proposal.entities)), seen
+    if spec.swap == "sides":
+        return replace(proposal, entities=tuple(mirrored(e) for e in proposal.entities)), seen.mirrored()
+    return proposal, seen
 
 
 def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take | None:
@@ -140,6 +149,9 @@ def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take 
     background = {k for k, e in enumerate(proposal.entities) if e.role == "background"}
     if verdict is None or verdict.outcome != wanted or strangers_touch(seen, background):
         return None
+    if spec.swap:
+        proposal, seen = _swapped(spec, proposal, seen)
+        verdict = kind.judge(proposal, seen) or verdict
     return _Take(
         proposal=proposal,
         solids=solids,

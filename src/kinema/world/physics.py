@@ -6,7 +6,7 @@ A simulation starts from a fresh model and data every time, so its result depend
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -54,6 +54,16 @@ class Trajectory:
     def landing(self, entity: int) -> Contact | None:
         """The contact of an entity with the floor."""
         return next((c for c in self.landings if c.b == entity), None)
+
+    def mirrored(self) -> Trajectory:
+        """The trajectory of the mirror image, left and right exchanged. For scenes without wheels."""
+        flip = np.array([-1.0, 1.0, 1.0])
+        return replace(
+            self,
+            position=self.position * flip,
+            rotation=self.rotation * (flip[:, None] * flip),
+            velocity=self.velocity * flip,
+        )
 
     def upright(self) -> Float[np.ndarray, "f n"]:
         """Cosine between the direction that was up in an entity's first frame and the world's up."""

@@ -63,7 +63,7 @@ class Roll:
             stop = stage.between(0.45, 0.8) * stage.seconds
             speed = 2 * length / stop
         elif wanted == "leaves":
-            stop, speed = None, stage.between(3.7, 5.2) / stage.seconds
+            stop, speed = None, stage.between(3.7, 7.5) / stage.seconds
         else:
             stop, speed = None, length / (stage.seconds * stage.between(0.85, 1.1))
         stage.send(thing, (x * speed, y * speed, 0.0), stop)
