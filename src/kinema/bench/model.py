@@ -152,13 +152,13 @@ def loading(folder: Path, *, rounds: int) -> list[Row]:
 def _save(folder: Path, *, width: int, layers: int, text_layers: int, dtype: torch.dtype) -> Path:
     """A random-weight 2.1 text-to-video pipeline with the real autoencoder, saved by diffusers."""
     import diffusers as untyped
-    from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
+    from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
     diffusers: Any = untyped  # Its annotations name one scheduler and its folders another.
     words = sorted(set((_PROMPT + _NEGATIVE).split()))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(f"▁{word}", -3.0) for word in words]
-    tokenizer = T5TokenizerFast(vocab=pieces, extra_ids=0, additional_special_tokens=[])
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
     torch.manual_seed(0)
     encoder: Any = UMT5EncoderModel(
         UMT5Config(
