@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from kinema.evaluate import limits
-from kinema.evaluate.permanence import gaps
+from kinema.evaluate.permanence import explained, gaps
 from kinema.evaluate.scene import Scene, shapes_seen
+from kinema.evaluate.tracks import Track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +33,24 @@ class Binding:
         return self.parsed and share >= limits.FRAMES_RIGHT
 
 
-def judged_frames(scene: Scene) -> Bool[np.ndarray, " f"]:
-    """Frames in which nothing is cut off by the picture, hidden, or about to be.
-
-    A thing that is out of sight for a while is hidden; whether it had a right to be is measured elsewhere.
-    """
+def hidden_frames(scene: Scene, track: Track) -> Bool[np.ndarray, " f"]:
+    """Frames in which a thing is out of sight behind another one, and rightly so."""
     film = scene.film
-    good = np.ones(film.frames, dtype=bool)
-    for track in film.tracks:
+    hidden = np.zeros(film.frames, dtype=bool)
+    for start, stop in gaps(track):
+        if explained(film, track, start, 1) and explained(film, track, stop, -1):
+            hidden[start + 1 : stop] = True
+    stays = scene.meaning.ending == "stays hidden" and track is scene.main()
+    if stays and track.last < film.frames - 1 and explained(film, track, track.last, 1):
+        hidden[track.last + 1 :] = True
+    return hidden
+
+
+def judged_frames(scene: Scene) -> Bool[np.ndarray, " f"]:
+    """Frames in which nothing is cut off by the picture or has left it."""
+    good = np.ones(scene.film.frames, dtype=bool)
+    for track in scene.film.tracks:
         good &= ~track.border
-        for start, stop in gaps(track):
-            good[start + 1 : stop] = False
-    # What leaves for good behind a thing or over the edge is not missed afterwards.
-    if scene.meaning.ending == "stays hidden":
-        main = scene.main()
-        if main is not None:
-            good[main.last + 1 :] = False
-    for track in film.tracks:
-        blobs = track.blobs
-        small = np.array([b is not None and b.area < 0.85 * np.pi * track.radius**2 for b in blobs])
-        good &= ~(small & track.touching)
         if track.border[track.last]:
             good[track.last + 1 :] = False
         if track.border[track.first]:
@@ -60,14 +59,21 @@ def judged_frames(scene: Scene) -> Bool[np.ndarray, " f"]:
 
 
 def binding(scene: Scene) -> Binding:
-    """Compare the multisets of every judged frame with the prompt's."""
+    """Compare the multisets of every judged frame with the prompt's.
+
+    What is rightly hidden counts as what it was seen to be before.
+    """
     good = np.flatnonzero(judged_frames(scene))
     film, meaning = scene.film, scene.meaning
-    named = [(track, track.colours, shapes_seen(track)) for track in film.tracks]
+    named = []
+    for track in film.tracks:
+        hidden = hidden_frames(scene, track)
+        colours = [track.colour if h else c for c, h in zip(track.colours, hidden, strict=True)]
+        named.append((track.seen | hidden, colours, shapes_seen(track)))
     wanted = sorted((t.colour, t.shape) for t in meaning.things for _ in range(t.count))
     colour = shape = pairs = 0
     for frame in good:
-        seen = [(colours[frame], kinds[frame]) for track, colours, kinds in named if track.seen[frame]]
+        seen = [(colours[frame], kinds[frame]) for there, colours, kinds in named if there[frame]]
         colour += sorted(str(c) for c, _ in seen) == list(meaning.colours)
         shape += sorted(str(s) for _, s in seen) == list(meaning.shapes)
         pairs += sorted((str(c), str(s)) for c, s in seen) == wanted

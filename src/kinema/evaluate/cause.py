@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from kinema.evaluate import limits, room
 from kinema.evaluate.scene import Scene, on_floor
@@ -49,7 +50,7 @@ def meeting(scene: Scene) -> Meeting | None:
             disturbed=False, energy=0.0,
         )  # fmt: skip
     contact = _contact(scene.film, one, two)
-    responds = _moves(scene.film, two)
+    responds = _moves(two)
     deflected = contact is not None and _deflected(scene.film, one, contact)
     touched = contact is not None and (responds is not None or deflected)
     early = responds is not None and (contact is None or responds < contact)
@@ -68,24 +69,20 @@ def meeting(scene: Scene) -> Meeting | None:
 def _contact(film: Parsed, one: Track, two: Track) -> int | None:
     """The first frame in which the gap between their outlines is closed, up to blur."""
     allowed = limits.CONTACT * min(one.radius, two.radius) + film.scale
+    # Between two frames a fast thing touches and leaves again: what it covers in one frame counts.
+    steps = np.linalg.norm(np.diff(one.centre, axis=0, prepend=one.centre[:1]), axis=1)
+    reach = allowed + np.nan_to_num(ndimage.maximum_filter1d(np.nan_to_num(steps), 3))
     for frame in np.flatnonzero(one.seen & two.seen):
         a, b = one.blobs[frame], two.blobs[frame]
-        if (
-            a is not None
-            and b is not None
-            and min(a.gap, b.gap) <= allowed
-            and _near(a.x - b.x, a.y - b.y, one, two)
-        ):
+        if a is None or b is None or min(a.gap, b.gap) > reach[frame]:
+            continue
+        if np.hypot(a.x - b.x, a.y - b.y) < 2 * (one.radius + two.radius):
             return int(frame)
     hidden = np.flatnonzero(one.seen & ~two.seen)
     return int(hidden[0]) if len(hidden) and hidden[0] > 0 and one.touching[hidden[0] - 1] else None
 
 
-def _near(x: float, y: float, one: Track, two: Track) -> bool:
-    return float(np.hypot(x, y)) < 2.0 * (one.radius + two.radius)
-
-
-def _moves(film: Parsed, track: Track) -> int | None:
+def _moves(track: Track) -> int | None:
     """The first frame from which a thing is away from its place for good; None if it stays."""
     frames = np.flatnonzero(track.seen)
     if len(frames) < limits.LEAST_FRAMES:

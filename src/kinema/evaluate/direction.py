@@ -34,9 +34,9 @@ class Heading:
 
 
 def until(scene: Scene, track: Track) -> int:
-    """The last frame of its own way: up to the first thing it meets or goes behind, or the end."""
+    """The last frame of its own way: up to the first thing that it meets, or the end."""
     last = track.last
-    if scene.meaning.story in ("meets", "hides"):
+    if scene.meaning.story == "meets":
         met = np.flatnonzero(track.touching)
         if len(met):
             last = min(last, max(int(met[0]), track.first + 2))

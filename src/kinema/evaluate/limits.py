@@ -36,3 +36,22 @@ SHRINKS = 0.8
 """Share of its size to which a thing falls before it is hidden; one that vanishes whole is not hidden."""
 NEARBY = 1.3
 """How near the place where a thing appears or disappears must be to what hides it, beyond touching."""
+
+CAMERA_STILL = 0.6
+"""Pixels at 128 by which things may stray on screen while the camera counts as still."""
+
+UNEVEN = 0.12
+"""Radii by which a roll may stray from a steady slowing down."""
+GRAVITY = (5.0, 16.0)
+"""Metres per second squared between which a fall is one: the fit has a handful of frames."""
+BOUNCE_HIGH = (0.27, 1.0)
+BOUNCE_LITTLE = (0.05, 0.30)
+BOUNCE_NONE = (-0.05, 0.08)
+"""Height of the first bounce over the height fallen, for the three words there are for it."""
+
+SAME_COLOUR = 12.0
+"""CIE 1976 difference up to which a colour is the same: shading varies by 6 along a roll."""
+SAME_SIZE = 1.5
+"""Ratio of areas up to which a size is the same; coming nearer by a quarter makes 1.6."""
+LEAST_FALL = 3
+"""Steps of free fall from which gravity is fitted."""

@@ -63,6 +63,7 @@ _THING = re.compile(
     rf"\b({'|'.join(_COUNTS)}) (?:(?:small|large|plastic|rubber) )*({'|'.join(COLOURS)}) "
     rf"(?:(?:plastic|rubber) )?({'|'.join(sorted(_NOUNS, key=len, reverse=True))})\b"
 )
+_DEPTH = re.compile("(away from|toward) the camera")
 _DIRECTIONS: tuple[tuple[str, Direction], ...] = (
     ("away from the camera", "away"),
     ("toward the camera", "toward"),
@@ -103,12 +104,8 @@ def read(prompt: str) -> Meaning:
     text, _, filming = text.partition(" as the camera ")
     if not filming:
         text, _, filming = text.partition(" while the camera ")
-    if not filming:
-        text, _, filming = (
-            text.partition("the camera ")
-            if "away from" not in text and "toward" not in text
-            else (text, "", "")
-        )
+    if not filming and not _DEPTH.search(text):
+        text, _, filming = text.partition("the camera ")
     things = tuple(
         Thing(colour=colour, shape=_NOUNS[noun], count=_COUNTS[count])  # pyrefly: ignore
         for count, colour, noun in _THING.findall(text)
@@ -125,7 +122,7 @@ def read(prompt: str) -> Meaning:
         return Meaning(things=things, story="camera", camera=camera, side=side)  # pyrefly: ignore
     if " falls down" in text:
         return Meaning(things=things, story="falls", direction="down", ending=ending)
-    if re.search(r"\b(stands?|are|rests?)\b", text):
+    if re.search(r"\b(stands?|is|are|rests?)\b", text):
         return Meaning(things=things, story="stands", side=side)  # pyrefly: ignore
     first = [(text.find(words), way) for words, way in _DIRECTIONS if words in text]
     direction = min(first)[1] if first else None

@@ -29,6 +29,8 @@ COLOURED = 0.11
 """Chroma above which a pixel belongs to an object. The floor has 0.004, with colour bleeding 0.04; the
 darkest lab colour, green in shade, 0.2."""
 NOTHING = -1
+_HALF = 0.45
+"""Share of the strongest chroma nearby below which a pixel is more floor than object."""
 
 
 def _table() -> Int8[np.ndarray, "360"]:
@@ -76,4 +78,8 @@ def classified(
     hue = np.degrees(np.arctan2(smooth[1][found], smooth[0][found])) % 360
     labels = np.full(alpha.shape, NOTHING, dtype=np.int8)
     labels[found] = _NEAREST[np.minimum(hue.astype(np.int32), 359)]
+    # Half the chroma next to it is where an object ends; so narrow gaps between two things stay open.
+    strength = smooth[0] ** 2 + smooth[1] ** 2
+    around = ndimage.maximum_filter(strength, size=(1, 5, 5), mode="nearest")
+    labels[strength < _HALF**2 * around] = NOTHING
     return labels

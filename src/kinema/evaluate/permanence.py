@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from kinema.evaluate import limits, palette
 from kinema.evaluate.scene import Scene
@@ -31,17 +33,16 @@ def permanence(film: Parsed) -> Permanence:
     """Look for things that pop up, vanish, change colour or change size."""
     births, deaths, recoloured, resized = [], [], [], []
     for k, track in enumerate(film.tracks):
-        others = [t for t in film.tracks if t is not track]
-        if track.first > 0 and not _explained(film, track, others, track.first, -1):
+        if track.first > 0 and not explained(film, track, track.first, -1):
             births.append((track.first, k))
-        if track.last < film.frames - 1 and not _explained(film, track, others, track.last, 1):
+        if track.last < film.frames - 1 and not explained(film, track, track.last, 1):
             deaths.append((track.last + 1, k))
         for start, stop in gaps(track):
-            if not _explained(film, track, others, start, 1):
+            if not explained(film, track, start, 1):
                 deaths.append((start + 1, k))
-                if not _explained(film, track, others, stop, -1):
+                if not explained(film, track, stop, -1):
                     births.append((stop, k))
-            elif not _explained(film, track, others, stop, -1):
+            elif not explained(film, track, stop, -1):
                 births.append((stop, k))
         recoloured += [(frame, k) for frame in _recoloured(track)]
         resized += [(frame, k) for frame in _resized(track)]
@@ -58,10 +59,10 @@ def permanence(film: Parsed) -> Permanence:
 def gaps(track: Track) -> list[tuple[int, int]]:
     """Last frame before and first frame after every stretch in which a track is out of sight."""
     frames = np.flatnonzero(track.seen)
-    return [(int(a), int(b)) for a, b in zip(frames, frames[1:], strict=False) if b - a > 1]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(frames) if b - a > 1]
 
 
-def _explained(film: Parsed, track: Track, others: list[Track], frame: int, ahead: int) -> bool:
+def explained(film: Parsed, track: Track, frame: int, ahead: int) -> bool:
     """Whether a thing may be out of sight in the frame after (`ahead` 1) or before (-1) `frame`."""
     if track.border[frame]:
         return True
@@ -76,7 +77,9 @@ def _explained(film: Parsed, track: Track, others: list[Track], frame: int, ahea
         return True
     # A thing goes behind another bit by bit, unless it is so fast that one frame is enough.
     whole = blob.area > limits.SHRINKS * np.pi * size**2
-    for other in others:
+    for other in film.tracks:
+        if other is track:
+            continue
         cover = other.blobs[frame + ahead] if 0 <= frame + ahead < film.frames else None
         cover = cover or other.blobs[frame]
         if cover is None or cover.area < 0.5 * np.pi * size**2:
@@ -123,13 +126,13 @@ def _mean_hue(hue: np.ndarray) -> float:
 
 
 def _resized(track: Track) -> list[int]:
-    """Frames at which the area jumps: by more within two frames than coming nearer or turning explains."""
+    """Frames at which the area jumps away from its trend, which coming nearer or turning makes."""
     frames = np.flatnonzero(track.clear)
     if len(frames) < limits.LEAST_FRAMES:
         return []
-    area = track.area[frames]
-    ratio = np.exp(np.abs(np.log(area[2:] / area[:-2])))
-    jump = np.flatnonzero((ratio > limits.RESIZE) & (np.diff(frames)[1:] == 1) & (np.diff(frames)[:-1] == 1))
+    steps = np.diff(np.log(track.area[frames])) / np.diff(frames)
+    trend = ndimage.median_filter(steps, size=5, mode="nearest")
+    jump = np.flatnonzero(np.abs(steps - trend) > np.log(limits.RESIZE))
     return [int(frames[jump[0] + 1])] if len(jump) else []
 
 

@@ -97,8 +97,8 @@ def _table() -> _Table:
         )
 
 
-def evidence(blob: Blob) -> Float[np.ndarray, "shapes"]:
-    """Log probability of each of `SHAPES` for one blob, floored at 1 in 1,000 so that no frame decides alone."""
+def evidence(blob: Blob) -> Float[np.ndarray, " shapes"]:
+    """Log probability of each of `SHAPES`, floored at 1 in 1,000 so that no frame decides alone."""
     table = _table()
     z = np.clip((features(blob) - table.mean) / table.spread, -4, 4)
     scores = np.concatenate([z, z * z - 1]) @ table.weight + table.bias

@@ -12,7 +12,7 @@ from kinema.evaluate import palette
 from kinema.evaluate.blobs import Blob, blobs_of
 from kinema.world.facts import Colour
 
-_STEP = 1.6
+_STEP = 2.2
 """Radii that a thing may jump away from its predicted place in one frame and still be the same thing."""
 _PATIENCE = 0.5
 """Radii more for each frame that it was out of sight."""
