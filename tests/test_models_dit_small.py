@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from kinema.models.dit import Dit
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import DitConfig, medium, small, tiny
-from kinema.models.dit_context import TextContext, batched, storyboard
+from kinema.models.dit_context import TextContext, batched, pad_bias, storyboard
+from kinema.models.dit_ops import PackedLinear
 from kinema.models.text import TextStates
 
 
@@ -187,6 +191,76 @@ def test_inference_equals_training() -> None:
             assert (trained - fast).abs().max() <= 1e-5
             trained.square().mean().backward()
             optimizer.step()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_prepared_weights_are_never_stale(name: str) -> None:
+    config = CONFIGS[name]
+    dit = awake(config)
+    states, latents, times = words(config, 3), film(config), at([0.5] * 6)
+    fast = dit.prepared()
+    assert fast.state_dict().keys() == dit.state_dict().keys()
+    packed = [module for module in fast.modules() if isinstance(module, PackedLinear)]
+    with torch.no_grad():
+        first = dit(latents, times, dit.context(states))
+        assert (fast(latents, times, fast.context(states)) - first).abs().max() <= 1e-5
+        assert all(layer.ready() is layer.packed for layer in packed)
+        for parameter in dit.parameters():
+            parameter.mul_(1.1)
+        second = dit(latents, times, dit.context(states))
+        assert (second - first).abs().max() > 1e-3
+        assert (fast(latents, times, fast.context(states)) - second).abs().max() <= 1e-5
+        assert all(layer.ready() is layer.weight for layer in packed)
+        fast.load_state_dict(awake(config, seed=5).state_dict(), assign=True)
+        third = awake(config, seed=5)
+        assert (
+            fast(latents, times, fast.context(states)) - third(latents, times, third.context(states))
+        ).abs().max() <= 1e-5
+    fast(latents, times, fast.context(states)).square().mean().backward()
+    assert all(layer.weight.grad is not None for layer in packed[:3])
+
+
+def check_compiled(config: DitConfig) -> None:
+    """Value and gradients of the compiled transformer are those of the plain one, without a graph break."""
+    dit = awake(config)
+    states, latents = words(config, 3, 5), film(config, batch=2)
+    times = torch.rand(2, 6, dtype=torch.float64)
+
+    def run(latents: torch.Tensor, times: torch.Tensor, states: TextStates) -> torch.Tensor:
+        return dit(latents, times, dit.context(states), blocks=(2, 2, 2))
+
+    expected = run(latents, times, states)
+    expected.square().mean().backward()
+    gradients = {name: p.grad for name, p in dit.named_parameters()}
+    dit.zero_grad()
+    found = torch.compile(run, backend="aot_eager", fullgraph=True)(latents, times, states)
+    found.square().mean().backward()
+    assert (found - expected).abs().max() <= 1e-5
+    for name, parameter in dit.named_parameters():
+        assert torch.allclose(parameter.grad, gradients[name], atol=1e-6), name
+
+
+@pytest.mark.slow
+def test_it_compiles_in_one_graph() -> None:
+    """In a process of its own: types checked at run time would break the graph."""
+    code = (
+        "from tests.test_models_dit_small import CONFIGS, check_compiled\n"
+        "for config in CONFIGS.values(): check_compiled(config)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_rounded_biases_of_pads_still_count_them() -> None:
+    for length in (1, 60, 126, 300, 510, 511, 512):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            bias = pad_bias(torch.tensor([length]), 528, 512, dtype)
+            assert bias is not None
+            weights = bias.to(dtype).double().exp()[0, 0]
+            assert weights[:length].eq(1).all()
+            assert weights[length:].sum().item() == pytest.approx(512 - length, rel=1e-3)
 
 
 def test_every_parameter_learns() -> None:

@@ -6,6 +6,7 @@ made, given frames at time 0, a chunk behind finished frames are all the same ca
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import cast
 
@@ -21,7 +22,7 @@ from kinema.models.dit_block import Block, FeedForward, Layout
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import FLOAT32_ISLANDS, DitConfig
 from kinema.models.dit_context import KeysValues, TextContext, frame_bias, pad_bias
-from kinema.models.dit_ops import layer_norm, linear, modulated_norm
+from kinema.models.dit_ops import PackedLinear, layer_norm, linear, modulated_norm
 from kinema.models.rope import rotation
 from kinema.models.text import TextStates
 
@@ -147,6 +148,19 @@ class Dit(nn.Module):
         """Where the parameters are."""
         return self.patch_embedding.weight.device
 
+    def prepared(self) -> Dit:
+        """The same transformer for float32 inference on a CPU, a little faster for a second copy of weights.
+
+        Parameters are shared. If they change, the copies are not used any more, and the result stays right.
+        """
+        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        twin = copy.deepcopy(self, shared)
+        for module in list(twin.blocks.modules()):
+            for name, child in list(module.named_children()):
+                if type(child) is nn.Linear:
+                    setattr(module, name, PackedLinear(child))
+        return twin
+
     def cast(self, dtype: torch.dtype) -> Dit:
         """Cast the parameters in place, except those that stay in float32 (`FLOAT32_ISLANDS`)."""
         for name, parameter in self.named_parameters():
@@ -181,9 +195,9 @@ class Dit(nn.Module):
         total = self.config.text_length
         if text.shape[1] > total:
             raise ValueError(f"{text.shape[1]} text states are more than {total}")
-        if text.shape[1] < total:
-            text = functional.pad(text, (0, 0, 0, 1))
-        bias = pad_bias(lengths, text.shape[1], total)
+        # Room for the keys that stand for the pads, in a number of keys that kernels like.
+        text = functional.pad(text, (0, 0, 0, -(text.shape[1] + 2) % 16 + 2))
+        bias = pad_bias(lengths, text.shape[1], total, self.dtype)
         embedded = self.condition_embedder.text(text)
         seen: tuple[KeysValues, ...] = ()
         if image is not None and embed_image is not None:

@@ -59,21 +59,29 @@ class TextContext:
         return batched([self] * times)
 
 
-def pad_bias(lengths: Int[Tensor, " b"], keys: int, total: int | None) -> Float[Tensor, "b 1 n"] | None:
+def pad_bias(
+    lengths: Int[Tensor, " b"], keys: int, total: int | None, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "b 1 n"] | None:
     """Logit biases for `keys` keys of which `lengths` are real, or None where all are real and count once.
 
-    With `total`, the key behind the last real one stands for all the zero rows that pad the text to `total`:
-    equal keys add up to one key with the logarithm of their number. Without, the keys behind are masked.
+    With `total`, the keys behind the last real one stand for all the zero rows that pad the text to `total`:
+    equal keys add up to one key with the logarithm of their number. In half precision that logarithm would
+    be off by 1.5%, so a second key makes up for what rounding took from the first. All other keys are masked.
     """
     place = torch.arange(keys, device=lengths.device)
     rest = lengths[:, None]
     bias = torch.zeros(len(lengths), keys, device=lengths.device).masked_fill(place >= rest, -math.inf)
-    if total is not None:
-        pads = (total - rest).clamp(min=1).float().log()
-        bias = torch.where((place == rest) & (rest < total), pads, bias)
-    elif lengths.device.type == "cpu" and not torch.compiler.is_compiling() and not bias.any():
-        return None
-    return bias[:, None]
+    if total is None:
+        if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and not bias.any():
+            return None
+        return bias[:, None]
+    count = (total - rest).double()
+    if dtype is torch.float32:
+        return torch.where(place == rest, count.log().float(), bias)[:, None]
+    first = (0.98 * count).log().to(dtype)
+    second = (count - first.double().exp()).log().to(dtype)
+    bias = torch.where(place == rest, first.float(), bias)
+    return torch.where(place == rest + 1, second.float(), bias)[:, None]
 
 
 def batched(contexts: Sequence[TextContext]) -> TextContext:
