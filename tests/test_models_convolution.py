@@ -36,9 +36,10 @@ def reference(x, weight, bias, past, gamma):
     known=st.sampled_from([None, 0, 1, 2]),
     normed=st.booleans(),
     packed=st.booleans(),
+    pairs=st.sampled_from([0, 128]),
     seed=st.integers(0, 99),
 )
-def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, seed):
+def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, pairs, seed):
     torch.manual_seed(seed)
     b, f, h, w = size
     c, o = channels
@@ -49,7 +50,8 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
     bias = torch.randn(o)
     past = None if known is None else torch.randn(b, known, h, w, c)
     gamma = torch.rand(c) + 0.5 if normed else None
-    with torch.no_grad():
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution_winograd, "_PAIR_SAVING", pairs)
         y, tail = convolution_cpu.causal_conv(x, weight, bias, past, gamma, route)
     expected, expected_tail = reference(x, weight, bias, past, gamma)
     assert (y - expected).abs().max() <= BOUND
@@ -58,14 +60,15 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
 
 
 @pytest.mark.parametrize("winograd", [convolution_winograd.F2, convolution_winograd.F4])
-@pytest.mark.parametrize("limit", ["_TILE_BYTES", "_KERNEL_BYTES"])
-def test_winograd_in_small_blocks_is_the_same(monkeypatch, winograd, limit):
+@pytest.mark.parametrize("limits", [("_TILE_BYTES", "_ALL_TILES_BYTES"), ("_KERNEL_BYTES",)])
+def test_winograd_in_small_blocks_is_the_same(monkeypatch, winograd, limits):
     torch.manual_seed(0)
     film = torch.randn(4, 26, 22, 5)
     weight, bias = torch.randn(33, 5, 3, 3, 3), torch.randn(33)
     whole, blocks = torch.empty(3, 24, 20, 33), torch.empty(3, 24, 20, 33)
     convolution_winograd.convolve(film, weight, bias, whole, known=1, winograd=winograd)
-    monkeypatch.setattr(convolution_winograd, limit, 5000)
+    for limit in limits:
+        monkeypatch.setattr(convolution_winograd, limit, 5000)
     convolution_winograd.convolve(film, weight, bias, blocks, known=1, winograd=winograd)
     assert torch.equal(whole.isfinite(), torch.ones_like(whole, dtype=torch.bool))
     assert (whole - blocks).abs().max() <= 1e-5 * whole.abs().max()

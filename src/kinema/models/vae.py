@@ -21,6 +21,7 @@ from kinema.errors import UserError
 from kinema.models.vae_config import VaeConfig
 from kinema.models.vae_folded import FoldedDecoder, FoldedEncoder
 from kinema.models.vae_layers import PointConv, Tape
+from kinema.models.vae_still import encode_still
 from kinema.models.vae_wan import WanDecoder, WanEncoder
 from kinema.shapes import LatentShape, Stride, VideoShape
 
@@ -147,6 +148,29 @@ class VideoVae(nn.Module):
                 piece_moments, cache = self._moments(piece, cache, keep=groups < latent.frames)
                 moments.append(piece_moments)
         return _posterior(torch.cat(moments, dim=2))
+
+    def encode_still(self, given: Float[Tensor, "b c k h w"], frames: int) -> Float[Tensor, "b z f2 h2 w2"]:
+        """`encode` of a film of `frames` frames: those given, then zeros, as image-to-video conditions are.
+
+        The Wan layouts do the work only until the zeros have nothing new to say; the numbers are those of
+        `encode`.
+
+        Raises:
+            UserError: the film does not divide evenly into latents, or is shorter than what is given.
+        """
+        self._check_frames(given)
+        b, c, k, h, w = given.shape
+        latent = LatentShape.of(VideoShape(frames=frames, height=h, width=w), self.stride)
+        if not 0 < k <= frames:
+            raise UserError(f"{k} frames are given for a film of {frames}; give 1 to {frames}")
+        if not isinstance(self.encoder, WanEncoder):
+            return self.encode(torch.cat([given, given.new_zeros(b, c, frames - k, h, w)], dim=2))
+        film = torch.cat([given, given.new_zeros(b, c, min(1, frames - k), h, w)], dim=2)
+        groups = self._groups_at_once(film, latent.height * latent.width, self.config.base_dim)
+        piece = groups * self.stride.temporal
+        moments = encode_still(self.encoder, self._fold(film, start=True), frames, piece)
+        moments = self.quant_conv(moments).permute(0, 4, 1, 2, 3)
+        return self.normalise(_posterior(moments).mean)
 
     def encode_chunk(
         self, frames: Float[Tensor, "b c f h w"], cache: VaeCache | None
