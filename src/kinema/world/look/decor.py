@@ -176,8 +176,8 @@ def _houses(rng: np.random.Generator, materials: MaterialTable, night: bool) -> 
         turn = turned(rng.uniform(-0.4, 0.4))
         parts.append(
             Primitive(
-                kind=Kind.BOX, size=(s, 0.8 * s, 0.7 * s), material=wall, position=(x, y, 0.7 * s), rotation=turn,
-                occlusion=0.8 * s,
+                kind=Kind.BOX, size=(s, 0.8 * s, 0.7 * s), material=wall, position=(x, y, 0.7 * s),
+                rotation=turn, occlusion=0.8 * s,
             )
         )  # fmt: skip
         parts.append(
@@ -271,8 +271,8 @@ def _rocks(rng: np.random.Generator, materials: MaterialTable) -> list[Primitive
         parts.append(
             Primitive(
                 kind=Kind.POLYHEDRON, size=(s, s, s), material=grays[int(rng.integers(3))],
-                position=(x, y, 0.35 * s), rotation=turned(rng.uniform(0, 6), rng.uniform(0, 6)), planes=planes,
-                occlusion=0.75 * s,
+                position=(x, y, 0.35 * s), planes=planes,
+                rotation=turned(rng.uniform(0, 6), rng.uniform(0, 6)), occlusion=0.75 * s,
             )
         )  # fmt: skip
     return parts
@@ -297,8 +297,8 @@ def _city(rng: np.random.Generator, materials: MaterialTable, night: bool) -> li
         height, half = rng.uniform(1.5, 4.5), rng.uniform(0.7, 1.15)
         tint = np.array([1.0, rng.uniform(0.86, 1.0), rng.uniform(0.78, 1.0)])
         facade = material(
-            "clay", rng.uniform(0.45, 0.78) * tint, (0.98, 0.86, 0.55) if night else (0.30, 0.38, 0.47), "windows",
-            rng.uniform(1.6, 2.4), emission=1.3 if night else 0.0, lit=0.55 if night else 1.0,
+            "clay", rng.uniform(0.45, 0.78) * tint, (0.98, 0.86, 0.55) if night else (0.30, 0.38, 0.47),
+            "windows", rng.uniform(1.6, 2.4), emission=1.3 if night else 0.0, lit=0.55 if night else 1.0,
         )  # fmt: skip
         parts.append(
             Primitive(
@@ -327,8 +327,8 @@ def _wall(kind: str, rng: np.random.Generator, materials: MaterialTable) -> list
     size = (2.4, 0.1, 12.0) if across else (12.0, 0.1, 2.4)
     return [
         Primitive(
-            kind=Kind.BOX, size=size, material=materials.add(face), position=(0.0, rng.uniform(2.5, 3.4), 2.4),
-            rotation=upright if across else None,
+            kind=Kind.BOX, size=size, material=materials.add(face),
+            position=(0.0, rng.uniform(2.5, 3.4), 2.4), rotation=upright if across else None,
         )
     ]  # fmt: skip
 

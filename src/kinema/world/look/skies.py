@@ -35,6 +35,8 @@ class Sky:
     floors: tuple[str, ...]
     picture: str = ""
     """Name of the photograph; empty for a painted sky."""
+    shows: str = ""
+    """What the photograph shows, plainly; captions must not say otherwise."""
     dark: bool = False
     """Windows and lamps are lit."""
 
@@ -51,29 +53,89 @@ SKIES: MappingProxyType[str, Sky] = MappingProxyType(
         "dark studio": Sky(place="studio", floors=STUDIO_GROUND, dark=True),
         "pastel studio": Sky(place="studio", floors=STUDIO_GROUND),
         "apartment": Sky(
-            place="indoor", floors=("wooden floor", "carpet", "marble floor"), picture="apartment"
+            place="indoor",
+            floors=("wooden floor", "carpet", "marble floor"),
+            picture="apartment",
+            shows="a bright empty apartment",
         ),
-        "bridge": Sky(place="outdoor", floors=("asphalt", "concrete floor"), picture="bridge"),
-        "city street": Sky(place="outdoor", floors=("asphalt", "brick pavement"), picture="city"),
-        "dawn field": Sky(place="outdoor", floors=("grass", "asphalt", "sand"), picture="dawn"),
-        "esplanade": Sky(place="outdoor", floors=("brick pavement", "concrete floor"), picture="esplanade"),
-        "forest": Sky(place="outdoor", floors=("grass", "sand"), picture="forest"),
+        "bridge": Sky(
+            place="indoor",
+            floors=("asphalt", "concrete floor"),
+            picture="bridge",
+            shows="inside a glass-walled footbridge between buildings",
+        ),
+        "city street": Sky(
+            place="outdoor",
+            floors=("asphalt", "brick pavement"),
+            picture="city",
+            shows="a wide city square with tall buildings, gray weather",
+        ),
+        "dawn field": Sky(
+            place="outdoor", floors=("grass", "asphalt", "sand"), picture="dawn", shows="rocky hills at dawn"
+        ),
+        "esplanade": Sky(
+            place="indoor",
+            floors=("brick pavement", "concrete floor"),
+            picture="esplanade",
+            shows="inside a shopping mall",
+        ),
+        "forest": Sky(place="outdoor", floors=("grass", "sand"), picture="forest", shows="a forest"),
         "hall": Sky(
-            place="indoor", floors=("wooden floor", "checkered floor", "marble floor"), picture="hall"
+            place="indoor",
+            floors=("wooden floor", "checkered floor", "marble floor"),
+            picture="hall",
+            shows="a large dark hall with white curtains",
         ),
-        "laboratory": Sky(place="indoor", floors=("tiled floor", "concrete floor"), picture="lab"),
-        "lobby": Sky(place="indoor", floors=("marble floor", "carpet"), picture="lobby"),
+        "laboratory": Sky(
+            place="indoor",
+            floors=("tiled floor", "concrete floor"),
+            picture="lab",
+            shows="a green hall full of old machines",
+        ),
+        "lobby": Sky(
+            place="indoor",
+            floors=("marble floor", "carpet"),
+            picture="lobby",
+            shows="a modern lobby with yellow-green walls",
+        ),
         "city at night": Sky(
-            place="outdoor", floors=("asphalt", "concrete floor"), picture="night", dark=True
+            place="outdoor",
+            floors=("asphalt", "concrete floor"),
+            picture="night",
+            shows="a dry savanna under a starry sky at dusk",
+            dark=True,
         ),
-        "park": Sky(place="outdoor", floors=("grass",), picture="park"),
-        "open sky": Sky(place="outdoor", floors=("grass", "sand", "snow"), picture="sky"),
-        "photo studio": Sky(place="studio", floors=("plain floor",), picture="studio"),
-        "sunrise": Sky(place="outdoor", floors=("sand", "grass"), picture="sunrise"),
-        "rooftop sunset": Sky(place="outdoor", floors=("sand", "concrete floor"), picture="sunset"),
-        "waterfront": Sky(place="outdoor", floors=("brick pavement",), picture="venice"),
-        "warehouse": Sky(place="indoor", floors=("concrete floor",), picture="warehouse"),
-        "workshop": Sky(place="indoor", floors=("concrete floor", "wooden floor"), picture="workshop"),
+        "park": Sky(place="outdoor", floors=("grass",), picture="park", shows="a green meadow in bright sun"),
+        "open sky": Sky(
+            place="outdoor",
+            floors=("grass", "sand", "snow"),
+            picture="sky",
+            shows="clouds and blue sky over still water",
+        ),
+        "photo studio": Sky(
+            place="studio", floors=("plain floor",), picture="studio", shows="a dark photo studio with a lamp"
+        ),
+        "sunrise": Sky(
+            place="outdoor", floors=("sand", "grass"), picture="sunrise", shows="a misty field at sunrise"
+        ),
+        "rooftop sunset": Sky(
+            place="outdoor",
+            floors=("sand", "concrete floor"),
+            picture="sunset",
+            shows="a paved square with an old palace at sunset",
+        ),
+        "waterfront": Sky(
+            place="outdoor", floors=("brick pavement",), picture="venice", shows="a waterfront in the evening"
+        ),
+        "warehouse": Sky(
+            place="indoor", floors=("concrete floor",), picture="warehouse", shows="an empty warehouse"
+        ),
+        "workshop": Sky(
+            place="indoor",
+            floors=("concrete floor", "wooden floor"),
+            picture="workshop",
+            shows="a large workshop",
+        ),
     }
 )
 LAB_SKY = "lab light"
@@ -157,7 +219,8 @@ _RECIPES = {
         spread=0.12,
     ),
 }  # fmt: skip
-_PICTURE_EXPOSURE = {"night": 0.75}
+_PICTURE_EXPOSURE = {"night": 0.6, "dawn": 1.25}
+"""The photographs are scaled to one brightness; dusk is darker than that, and dawn's ground too dark."""
 
 
 def sky(name: str) -> Sky:
@@ -287,7 +350,7 @@ def _painted(name: str, variant: int) -> SkyLook:
             white = np.array([0.95, 0.95, 0.96]) if name == "cloudy sky" else horizon * 1.05 + 0.05
             image = image * (1 - cover) + white * cover
         if name == "night":
-            stars = (rng.random((ROWS, COLUMNS)) > 0.996) * rng.random((ROWS, COLUMNS))
+            stars = (rng.random((ROWS, COLUMNS)) > 0.9975) * rng.random((ROWS, COLUMNS)) ** 2
             image += (stars * smoothstep(0.03, 0.2, height))[..., None] * 0.8
             image += np.array([0.9, 0.93, 1.0]) * smoothstep(0.9984, 0.9990, towards)[..., None] * 1.2
         else:

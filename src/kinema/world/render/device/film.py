@@ -152,12 +152,18 @@ def differs(colour, marks, j, i, y, x):
     return apart + abs(colour[j, i, 2] - colour[y, x, 2]) > 0.02
 
 
-def bends(colour, j, i, l, k, y, x, limit):
-    """Whether the colour of a pixel lies far from the mean of two opposite neighbours'."""
-    for c in range(3):
-        if abs(colour[j, i, c] + colour[l, k, c] - 2.0 * colour[y, x, c]) > limit:
-            return True
-    return False
+def bent(before, here, after, limit):
+    """Whether a value lies far from the mean of its two neighbours."""
+    return abs(before + after - 2.0 * here) > limit
+
+
+def bends(colour, j, i, m, k, y, x, limit):
+    """Whether the colour of pixel (y, x) lies far from the mean of two opposite neighbours'."""
+    return (
+        bent(colour[j, i, 0], colour[y, x, 0], colour[m, k, 0], limit)
+        or bent(colour[j, i, 1], colour[y, x, 1], colour[m, k, 1], limit)
+        or bent(colour[j, i, 2], colour[y, x, 2], colour[m, k, 2], limit)
+    )
 
 
 def uneven(colour, marks, height, width, x, y, contrast):

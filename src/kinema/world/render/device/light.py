@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from kinema.world.render.device.surface import fraction
+from kinema.world.render.device.surface import fraction, whole
 from kinema.world.render.layout import (
     FLOOR_TILE,
     FLOOR_TURN,
@@ -25,8 +25,8 @@ def picture(image, dx, dy, dz):
     width = image.shape[1]
     u = (math.atan2(dy, dx) * 0.15915494309 + 0.5) * np.float32(width) - 0.5
     v = math.acos(min(1.0, max(-1.0, dz))) * 0.31830988618 * np.float32(height) - 0.5
-    i = math.floor(u)
-    j = math.floor(v)
+    i = whole(u)
+    j = whole(v)
     u -= np.float32(i)
     v -= np.float32(j)
     left = (i + width) % width
@@ -92,8 +92,8 @@ def texel(texture, level, u, v):
     offset = (262144 - 4 * side * side) // 3
     x = fraction(u) * np.float32(side) - 0.5
     y = fraction(v) * np.float32(side) - 0.5
-    i = math.floor(x)
-    j = math.floor(y)
+    i = whole(x)
+    j = whole(y)
     x -= np.float32(i)
     y -= np.float32(j)
     i0 = (i + side) & (side - 1)

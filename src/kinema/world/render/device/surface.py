@@ -16,9 +16,15 @@ def smooth(x):
     return x * x * (3.0 - 2.0 * x)
 
 
+def whole(x):
+    """The whole number at or below x; `math.floor` gives another type on each backend."""
+    i = int(x)
+    return i - 1 if np.float32(i) > x else i
+
+
 def fraction(x):
     """x minus the whole number below it."""
-    return x - np.float32(math.floor(x))
+    return x - np.float32(whole(x))
 
 
 def lattice(i, j, k):
@@ -30,9 +36,9 @@ def lattice(i, j, k):
 
 def noise(x, y, z):
     """Value noise, 0..1, one bump per unit."""
-    i = math.floor(x)
-    j = math.floor(y)
-    k = math.floor(z)
+    i = whole(x)
+    j = whole(y)
+    k = whole(z)
     x = smooth(x - np.float32(i))
     y = smooth(y - np.float32(j))
     z = smooth(z - np.float32(k))
@@ -110,24 +116,24 @@ def pattern(materials, m, x, y, z, unit, width):
         b = abs(fraction(z) - 0.55)
         edge = max(0.03, w)
         inside = smooth((0.26 - a) / edge + 0.5) * smooth((0.27 - b) / edge + 0.5)
-        i = math.floor(across)
-        j = math.floor(z)
+        i = whole(across)
+        j = whole(z)
         if lattice(i, j, 7) < materials[m, LIT]:
             share = inside
     elif kind == 8:  # bricks, counted per metre along x and z
         x /= unit
         z /= unit
         w = width * per_metre
-        row = math.floor(z * 2.6)
+        row = whole(z * 2.6)
         shift = 0.5 * np.float32(row & 1)
         joint = max(line(x + shift, 0.06, w), line(z * 2.6, 0.12, 2.6 * w))
-        tint = 0.3 * lattice(math.floor(x + shift), row, 3)
+        tint = 0.3 * lattice(whole(x + shift), row, 3)
         share = tint + (1.0 - tint) * joint
     elif kind == 9:  # planks, counted per metre along x, upright
         x /= unit
         z /= unit
         w = width * per_metre
-        board = math.floor(x * 2.0)
+        board = whole(x * 2.0)
         tint = 0.35 * lattice(board, 5, 1) + 0.25 * noise(x * 20.0, 3.0, z * 1.2 + 7.0 * np.float32(board))
         share = max(tint, line(x * 2.0, 0.06, 2.0 * w))
     else:  # wedges round z, like a beach ball's
