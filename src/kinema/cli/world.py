@@ -67,9 +67,9 @@ class Films:
 
     def run(self) -> None:
         """Film them."""
-        from kinema.world import films
+        from kinema.world import films, production
 
-        summary = films.film_many(
+        summary = production.film_many(
             films.FilmsRequest(
                 out=self.out,
                 count=self.count,

@@ -1,4 +1,4 @@
-"""Filming the set: one clip to a file, or many with captions and facts, on all cores.
+"""Filming the set: one clip to a file, or a shard of many with captions and facts.
 
 A folder of films holds `manifest.parquet` (one row a clip), `films/` (MP4) or `shards/` (raw uint8
 frames), `tracks/` (measurements) and `parts/` (the manifest's pieces, one for each shard). A shard's
@@ -8,27 +8,19 @@ part is written last, so a shard without one is made again after a stop; nothing
 from __future__ import annotations
 
 import hashlib
-import json
-import multiprocessing
-import multiprocessing.connection
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.sharedctypes import Synchronized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import save
 
 from kinema.errors import UserError, nearest
-from kinema.files import write_bytes, write_text
+from kinema.files import write_bytes
 from kinema.media import frames as frames_in
 from kinema.media import write_film
 from kinema.shapes import parse_size
@@ -103,22 +95,6 @@ class FilmsRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What was filmed."""
-
-    out: Path
-    filmed: int
-    failed: int
-    reason: str
-    """Why the first clip that failed did."""
-
-    def line(self) -> str:
-        """For the person who asked."""
-        failed = f", {self.failed} failed ({self.reason})" if self.failed else ""
-        return f"{self.filmed} films in {self.out}{failed}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Filmed:
     """One clip that was written."""
 
@@ -189,142 +165,24 @@ def spec_of(request: FilmsRequest, index: int) -> ClipSpec:
     )
 
 
-def film_many(request: FilmsRequest, *, workers: int = 0, quiet: bool = False) -> Summary:
-    """Film all clips of a request; those that an earlier run finished are kept.
-
-    The bytes depend on the request alone, not on `workers` or on stops in between.
-
-    Raises:
-        UserError: the folder holds another request, can't be written, or a worker was killed.
-    """
-    _prepare(request)
-    waiting = [k for k in range(request.shards) if not _part(request, k).exists()]
-    done = sum(_size(request, k) for k in range(request.shards) if k not in set(waiting))
-    processes = min(workers or os.cpu_count() or 1, max(1, len(waiting)))
-    with Progress(
-        TextColumn("filming"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        disable=quiet,
-        transient=False,
-    ) as bar:
-        task = bar.add_task("", total=request.count, completed=done)
-        if waiting and processes == 1:
-            for shard in waiting:
-                _film_shard(request, shard, lambda: bar.advance(task))
-        elif waiting:
-            _in_processes(request, waiting, processes, lambda made: bar.update(task, completed=done + made))
-    table = pa.concat_tables([pq.read_table(_part(request, k)) for k in range(request.shards)])
-    write_bytes(request.out / "manifest.parquet", _parquet(table))
-    failed = [row for row in table.select(["status", "reason"]).to_pylist() if row["status"] != "ok"]
-    return Summary(
-        out=request.out,
-        filmed=request.count - len(failed),
-        failed=len(failed),
-        reason=failed[0]["reason"] if failed else "",
-    )
-
-
-def _prepare(request: FilmsRequest) -> None:
-    """Make the folder, or see that it holds this very request."""
-    wanted = asdict(request)
-    wanted.pop("out")
-    text = json.dumps(wanted, sort_keys=True, indent=1) + "\n"
-    note = request.out / "request.json"
-    try:
-        for folder in ("", "parts", "tracks", "films" if request.format == "mp4" else "shards"):
-            (request.out / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make {request.out}: {error.strerror}; choose another folder") from None
-    if note.exists():
-        if note.read_text() != text:
-            raise UserError(
-                f"{request.out} holds films of another request (its request.json differs); "
-                "choose another folder or repeat the same options"
-            )
-    else:
-        write_text(note, text)
-
-
-def _part(request: FilmsRequest, shard: int) -> Path:
+def part_of(request: FilmsRequest, shard: int) -> Path:
+    """Where a shard's part of the manifest lies once the shard is finished."""
     return request.out / "parts" / f"{shard:05d}.parquet"
 
 
-def _size(request: FilmsRequest, shard: int) -> int:
+def shard_size(request: FilmsRequest, shard: int) -> int:
+    """How many clips a shard holds."""
     return min(request.shard, request.count - shard * request.shard)
 
 
-def _in_processes(
-    request: FilmsRequest, waiting: list[int], processes: int, report: Callable[[int], None]
-) -> None:
-    """Share the waiting shards among processes; each takes the next one when it is free."""
-    context = multiprocessing.get_context("spawn")
-    taken, made = context.Value("l", 0), context.Value("l", 0)
-    troubles = context.SimpleQueue()
-    crew = [
-        context.Process(target=_worker, args=(request, waiting, taken, made, troubles), daemon=True)
-        for _ in range(processes)
-    ]
-    for worker in crew:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in crew):
-            multiprocessing.connection.wait([worker.sentinel for worker in crew if worker.is_alive()], 0.2)
-            report(made.value)
-            if not troubles.empty():
-                raise UserError(troubles.get())
-            if any(worker.exitcode for worker in crew):
-                break
-    finally:
-        for worker in crew:
-            if worker.is_alive() and any(other.exitcode for other in crew):
-                worker.terminate()
-        for worker in crew:
-            worker.join()
-    if not troubles.empty():
-        raise UserError(troubles.get())
-    if any(worker.exitcode for worker in crew):
-        raise UserError(
-            "a worker was stopped, perhaps for want of memory; run the same command again to go on"
-        )
-
-
-def _worker(
-    request: FilmsRequest,
-    waiting: list[int],
-    taken: Synchronized[int],
-    made: Synchronized[int],
-    troubles: SimpleQueue[str],
-) -> None:
-    """Film shards until none is left. One thread to a process: the parallel work is in the clips."""
-    numba.set_num_threads(1)
-
-    def advance() -> None:
-        with made.get_lock():
-            made.value += 1
-
-    while True:
-        with taken.get_lock():
-            place = taken.value
-            taken.value += 1
-        if place >= len(waiting):
-            return
-        try:
-            _film_shard(request, waiting[place], advance)
-        except UserError as error:
-            troubles.put(str(error))
-            return
-
-
-def _film_shard(request: FilmsRequest, shard: int, advance: Callable[[], None]) -> None:
+def film_shard(request: FilmsRequest, shard: int, advance: Callable[[], None]) -> None:
     """Film one shard: its frames, its measurements and, last of all, its part of the manifest."""
     rows: list[dict[str, object]] = []
     arrays: dict[str, np.ndarray] = {}
     stack: list[np.ndarray] = []
     first = shard * request.shard
     tracks = f"tracks/{shard:05d}.safetensors"
-    for index in range(first, first + _size(request, shard)):
+    for index in range(first, first + shard_size(request, shard)):
         spec = spec_of(request, index)
         try:
             clip = make_clip(spec)
@@ -340,7 +198,7 @@ def _film_shard(request: FilmsRequest, shard: int, advance: Callable[[], None]) 
     if stack:
         write_bytes(request.out / f"shards/{shard:05d}.safetensors", save({"frames": np.stack(stack)}))
     write_bytes(request.out / tracks, save(arrays))
-    write_bytes(_part(request, shard), _parquet(pa.Table.from_pylist(rows, schema=COLUMNS)))
+    write_bytes(part_of(request, shard), parquet(pa.Table.from_pylist(rows, schema=COLUMNS)))
 
 
 def _row(
@@ -407,7 +265,8 @@ def _failure(request: FilmsRequest, index: int, spec: ClipSpec, reason: str) -> 
     }
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """The table as a Parquet file; the same table is the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
