@@ -51,7 +51,7 @@ def meeting(scene: Scene) -> Meeting | None:
         )  # fmt: skip
     contact = _contact(scene.film, one, two)
     responds = _moves(two)
-    deflected = contact is not None and _deflected(scene.film, one, contact)
+    deflected = contact is not None and _deflected(scene.film, one, two, contact)
     touched = contact is not None and (responds is not None or deflected)
     early = responds is not None and (contact is None or responds < contact)
     return Meeting(
@@ -104,18 +104,25 @@ def _partly(track: Track, frame: int) -> bool:
     return blob is not None and bool(blob.neighbours) and blob.area < 0.93 * np.pi * track.radius**2
 
 
-def _deflected(film: Parsed, track: Track, contact: int) -> bool:
-    """Whether its velocity on the floor changes within a third of a second of the contact."""
-    place = on_floor(film, track)
-    span = max(2, round(film.fps / 4))
-    frames = np.flatnonzero(track.seen)
-    before = frames[(frames <= contact) & (frames >= contact - span)]
+def _deflected(film: Parsed, one: Track, two: Track, contact: int) -> bool:
+    """Whether its velocity on the floor changes at the contact.
+
+    Only frames count in which it is seen whole: what goes behind another thing seems to slow down. If it is
+    never seen whole again, it passed if it is on the far side, and was stopped if it is not.
+    """
+    place = on_floor(film, one)
+    span = max(3, round(film.fps / 3))
+    frames = np.array([f for f in np.flatnonzero(one.seen) if not _partly(one, int(f))])
+    before, after = frames[frames <= contact][-span:], frames[frames > contact + 1][:span]
     if len(before) < 2:
-        before = frames[(frames <= contact + 1)][-3:]
-    after = frames[(frames >= contact + 1) & (frames <= contact + 1 + span)]
-    if len(before) < 2 or len(after) < 2:
+        before = frames[:3]
+    if len(before) < 2:
         return False
-    first = (place[before[-1]] - place[before[0]]) / (before[-1] - before[0])
+    way = place[before[-1]] - place[before[0]]
+    if len(after) < 2:
+        ends = place[one.last] - on_floor(film, two)[two.last]
+        return bool(np.dot(ends, way) < 0)
+    first = way / (before[-1] - before[0])
     second = (place[after[-1]] - place[after[0]]) / (after[-1] - after[0])
     return bool(np.linalg.norm(second - first) > limits.DEFLECTS * np.linalg.norm(first))
 

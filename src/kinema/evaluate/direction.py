@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.evaluate import limits, room
-from kinema.evaluate.scene import Scene, on_floor, on_screen
+from kinema.evaluate.scene import Scene, on_floor
 from kinema.evaluate.tracks import Parsed, Track
 
 _WAYS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "away": (0.0, 1.0), "toward": (0.0, -1.0)}
@@ -49,31 +49,31 @@ def heading(scene: Scene, track: Track) -> Heading | None:
     if wanted is None or track.seen.sum() < limits.LEAST_FRAMES:
         return None
     if wanted == "down":
-        return _fall(scene.film, track)
+        return _fall(track)
     place = on_floor(scene.film, track)
     frames = np.flatnonzero(track.seen & ~track.border)
     frames = frames[frames <= until(scene, track)]
     if len(frames) < 2:
         frames = np.flatnonzero(track.seen)
     step = place[frames[-1]] - place[frames[0]]
-    return _heading(step, np.array(_WAYS[wanted]))
+    return _heading(step, np.array(_WAYS[wanted]), room.EXTENT)
 
 
-def _fall(film: Parsed, track: Track) -> Heading:
-    place = on_screen(film, track)
+def _fall(track: Track) -> Heading:
     frames = np.flatnonzero(track.seen)
-    # What bounces comes up again: the way down is that from the first frame to the lowest point, ...
-    lowest = frames[int(np.argmin(place[frames, 1]))]
-    # ... and a film that runs backwards has its lowest point first.
-    return _heading(place[lowest] - place[frames[0]], np.array((0.0, -1.0)))
+    # What bounces comes up again: the way down is that from the first frame to the lowest point, and a
+    # film that runs backwards has its lowest point first.
+    lowest = frames[int(np.argmax(track.centre[frames, 1]))]
+    step = track.centre[lowest] - track.centre[frames[0]]
+    return _heading(step, np.array((0.0, 1.0)), track.radius)
 
 
-def _heading(step: np.ndarray, way: np.ndarray) -> Heading:
+def _heading(step: np.ndarray, way: np.ndarray, radius: float) -> Heading:
     length = float(np.linalg.norm(step))
     if not np.isfinite(length) or length == 0:
         return Heading(travel=0.0, angle=180.0)
     angle = float(np.degrees(np.arccos(np.clip(step @ way / length, -1, 1))))
-    return Heading(travel=length / room.EXTENT, angle=angle)
+    return Heading(travel=length / radius, angle=angle)
 
 
 def direction(scene: Scene) -> bool | None:

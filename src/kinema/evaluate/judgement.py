@@ -78,7 +78,7 @@ def judgement(meaning: Meaning, frames: UInt8[np.ndarray, "f h w 3"], fps: float
     film = parse(frames, fps)
     scene = scene_of(meaning, film)
     bound = binding(scene)
-    chunks = identity(film)
+    chunks = identity(film, grounded=meaning.story != "falls")
     return Judgement(
         parsed=bool(film.tracks),
         colour=bound.right(bound.colour),
@@ -91,7 +91,7 @@ def judgement(meaning: Meaning, frames: UInt8[np.ndarray, "f h w 3"], fps: float
         permanence=permanence(film),
         meeting=meeting(scene),
         laws=laws(scene),
-        survival=survival(chunks),
+        survival=survival(chunks, film.frames / fps),
         same=all(chunk.same for chunk in chunks),
         flicker=flicker(frames, film),
         film=film,

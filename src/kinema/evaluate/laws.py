@@ -72,7 +72,7 @@ def _falling(scene: Scene, track: Track) -> Laws:
     first_low = _first_low(height)
     fallen = height[0] - height[first_low]
     bounce = float((height[first_low:].max() - height[first_low]) / fallen) if fallen > 0.1 else np.nan
-    right = bool(height[0] - height.min() >= limits.TRAVEL * room.EXTENT)
+    right = _drops(track, frames)
     if np.isfinite(gravity):
         right = right and limits.GRAVITY[0] <= gravity <= limits.GRAVITY[1]
     wanted = {
@@ -84,6 +84,12 @@ def _falling(scene: Scene, track: Track) -> Laws:
         low, high = wanted[scene.meaning.ending]
         right = right and bool(low <= bounce <= high)
     return Laws(gravity=gravity, bounce=bounce, right=right)
+
+
+def _drops(track: Track, frames: Int[np.ndarray, " n"]) -> bool:
+    """Whether it comes down by at least its radius."""
+    y = track.centre[frames, 1]
+    return bool(y.max() - y[0] >= limits.TRAVEL * track.radius)
 
 
 def _landing(track: Track, frames: Int[np.ndarray, " n"], height: Float[np.ndarray, " n"]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from kinema.evaluate import palette
@@ -53,8 +54,8 @@ class Track:
 
     @property
     def clear(self) -> Bool[np.ndarray, " f"]:
-        """Frames in which it is seen whole: not cut off by the picture and not next to another thing."""
-        return self.seen & ~self.border & ~self.touching
+        """Frames in which it is seen whole: not cut off by the picture, nor next to another thing just now."""
+        return self.seen & ~self.border & ~ndimage.binary_dilation(self.touching)
 
     @property
     def radius(self) -> float:
