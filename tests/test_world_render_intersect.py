@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from kinema.world.render.device import intersect as ray
 
-    [[1, 0, 0, 0.8], [-1, 0, 0, 0.8], [0, 1, 0, 0.6], [0, -1, 0, 0.6], [0, 0, 1, 0.5], [0, 0, -1, 0.5]]
-)
 WEDGE = np.array(
     [[0, 0.6, 0.8, 0.5], [0, -0.6, 0.8, 0.5], [0, 0, -1, 0.4], [1, 0, 0, 0.9], [-1, 0, 0, 0.9]], float
 )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from kinema.world.render.device.film import TILE, first_look, gather, second_look
 from kinema.world.render.layout import Stage
 from kinema.world.render.specialise import narrowed, source_stamp, specialise
+
+_OPTIONS: Any = {"nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False}
 
 
 def render_frame(
@@ -61,7 +64,7 @@ def compiled() -> Callable[..., None]:
     # Numba looks only at this file's date to see whether stored code is stale; the name holds the rest.
     frame.__qualname__ = f"render_frame_{source_stamp(sys.modules[__name__])}"
     try:
-        return numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", _nrt=False)(frame)
+        return numba.njit(cache=True, **_OPTIONS)(frame)
     except RuntimeError:  # numba found no folder to keep it in
         return _jit(frame)
 
@@ -69,7 +72,7 @@ def compiled() -> Callable[..., None]:
 def _jit(function: FunctionType) -> Callable[..., None]:
     # Inlined by force, without reference counts: a call that hands a whole Stage on costs more than most
     # of the functions themselves (measured: twice the time of a frame). Nothing here allocates.
-    return numba.njit(nogil=True, fastmath=True, error_model="numpy", _nrt=False, forceinline=True)(function)
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
 RENDER_FRAME = compiled()

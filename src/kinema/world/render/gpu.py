@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,72 +11,19 @@ import numpy as np
 from kinema.errors import UserError
 from kinema.world.render.device.film import TILE
 from kinema.world.render.layout import Stage
-from kinema.world.render.specialise import specialise
 
 THREADS = 64
 BATCH = 128
 """Frames in flight: bounds the memory of a long film."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kernels:
-    """The three passes over a batch of frames."""
-
-    gather: Any
-    first_look: Any
-    second_look: Any
-
-
-def _cuda() -> Any:
+@functools.cache
+def _kernels() -> Any:
+    # Remembered: compiling takes most of a minute.
     try:
-        return importlib.import_module("numba.cuda")
+        return importlib.import_module("kinema.world.render.kernels").kernels()
     except ImportError:
         raise UserError("device 'cuda' needs numba-cuda; install kinema[cuda], or use device 'cpu'") from None
-
-
-@functools.cache
-def kernels() -> Kernels:
-    """The compiled kernels.
-
-    Raises:
-        UserError: numba-cuda is not installed.
-    """
-    cuda = _cuda()
-    device = specialise(cuda.jit(device=True, fastmath=True))
-    gather: Any = device["gather"]
-    first_look: Any = device["first_look"]
-    second_look: Any = device["second_look"]
-
-    @cuda.jit(fastmath=True)
-    def gather_tiles(stage, start, height, width, across, tiles, rows, counts):
-        tile = cuda.grid(1)
-        slot = cuda.blockIdx.y
-        if tile < tiles:
-            gather(stage, start + slot, height, width, tile, across, rows[slot], counts[slot])
-
-    @cuda.jit(fastmath=True)
-    def first_looks(stage, start, height, width, across, rows, counts, colour, marks, identities, depth):
-        pixel = cuda.grid(1)
-        slot = cuda.blockIdx.y
-        if pixel < height * width:
-            first_look(
-                stage, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
-                counts[slot], colour[slot], marks[slot], identities[slot], depth[slot],
-            )  # fmt: skip
-
-    @cuda.jit(fastmath=True)
-    def second_looks(
-        stage, start, height, width, across, rows, counts, colour, marks, points, contrast, frames
-    ):
-        pixel = cuda.grid(1)
-        slot = cuda.blockIdx.y
-        if pixel < height * width:
-            second_look(
-                stage, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
-                counts[slot], colour[slot], marks[slot], points, contrast, frames[slot],
-            )  # fmt: skip
-
-    return Kernels(gather=gather_tiles, first_look=first_looks, second_look=second_looks)
 
 
 def render_stage(
@@ -88,8 +34,8 @@ def render_stage(
     Raises:
         UserError: numba-cuda or a GPU is missing.
     """
-    made = kernels()
-    cuda = _cuda()
+    made = _kernels()
+    cuda: Any = importlib.import_module("numba.cuda")
     if not cuda.is_available():
         raise UserError(
             "device 'cuda' needs an NVIDIA GPU and its driver, and none answers; use device 'cpu'"
