@@ -54,7 +54,7 @@ def _filmed(
             raise ValueError("the tracer gave no id buffer")
         tracks = tracks_of(scene, film.identities)
         # The clips of a pair must not be redrawn one without the other; they claim nothing of sight.
-        if scene.event in PAIRED or holds(scene, tracks):
+        if scene.event in PAIRED or holds(scene, tracks, spec.width / spec.height):
             return scene, setting, film, film.identities, tracks
         first = scene.attempt + 1
     raise UserError(

@@ -15,6 +15,8 @@ from kinema.world.spec import ClipSpec
 
 HIDDEN = 0
 """Pixels of a thing that is out of sight."""
+CLEAR = 6.0 / 128
+"""Share of the picture's height that a thing must span to be recognised."""
 SEEN_AGAIN = 0.5
 """Share of its pixels in the first frame that a thing must show to count as seen again."""
 
@@ -81,11 +83,30 @@ def visible_claim(claim: Claim, tracks: Tracks) -> bool:
     return True
 
 
-def holds(scene: Drawn, tracks: Tracks) -> bool:
-    """Whether the id buffer bears the verdict out: claims of sight, and the main thing seen in its event."""
+def clearly_seen(tracks: Tracks, entity: int, frame: int, aspect: float) -> bool:
+    """Whether what is to be seen of an entity in a frame is large enough to be recognised."""
+    left, top, right, bottom = tracks.box[frame, entity].tolist()
+    return max((right - left) * aspect, bottom - top) >= CLEAR
+
+
+def holds(scene: Drawn, tracks: Tracks, aspect: float) -> bool:
+    """Whether the id buffer bears the verdict out: claims of sight hold, and what is named is clearly seen."""
     claims = scene.verdict.claims
-    seen = tracks.pixels[scene.event_frame, 0] > 0 or any(c.kind == "hides" for c in claims)
-    return bool(seen) and all(visible_claim(claim, tracks) for claim in claims)
+    hiding = {claim.subject for claim in claims if claim.kind == "hides"}
+    clear = all(
+        clearly_seen(tracks, index, scene.event_frame, aspect)
+        for index, entity in enumerate(scene.entities)
+        if entity.named and entity.role != "background" and index not in hiding
+    )
+    return clear and all(visible_claim(claim, tracks) for claim in claims)
+
+
+def _unclear(scene: Drawn, tracks: Tracks, index: int, spec: ClipSpec) -> bool:
+    """Whether a background thing is so hard to see that no caption should speak of it."""
+    if scene.entities[index].role != "background":
+        return False
+    seen = clearly_seen(tracks, index, scene.event_frame, spec.width / spec.height)
+    return index in scene.unseen or not seen
 
 
 def facts_of(spec: ClipSpec, scene: Drawn, tracks: Tracks, setting: Setting) -> ClipFacts:
@@ -94,7 +115,7 @@ def facts_of(spec: ClipSpec, scene: Drawn, tracks: Tracks, setting: Setting) -> 
     if not any(claim.kind == "camera" for claim in claims):
         claims = (*claims, Claim(kind="camera", value=scene.shot.move))
     entities = tuple(
-        replace(entity.facts(index), named=entity.named and index not in scene.unseen)
+        replace(entity.facts(index), named=entity.named and not _unclear(scene, tracks, index, spec))
         for index, entity in enumerate(scene.entities)
     )
     paired = scene.event in PAIRED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from kinema.world.entities import Circling, Spinning
 from kinema.world.facts import Claim, Event, Shape
 from kinema.world.physics import Trajectory
@@ -53,7 +55,8 @@ class Orbit:
         growing = first[0] * second[1] - first[1] * second[0] > 0
         way = "counterclockwise" if growing else "clockwise"
         claim = Claim(kind="circles", subject=0, object=1, value=way)
-        return Verdict(outcome=way, claims=(claim,), frame=seen.frames // 2)
+        # Told of the moment in which it passes in front.
+        return Verdict(outcome=way, claims=(claim,), frame=int(np.argmin(seen.position[:, 0, 1])))
 
 
 @dataclass(frozen=True)
