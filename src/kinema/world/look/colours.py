@@ -13,12 +13,12 @@ from kinema.world.facts import Colour
 COLOURS: MappingProxyType[Colour, tuple[float, float, float]] = MappingProxyType(
     {
         "red": (0.80, 0.05, 0.05),
-        "orange": (0.96, 0.40, 0.03),
+        "orange": (0.97, 0.46, 0.02),
         "yellow": (0.96, 0.78, 0.05),
         "green": (0.08, 0.50, 0.13),
         "cyan": (0.08, 0.70, 0.76),
-        "blue": (0.06, 0.19, 0.78),
-        "purple": (0.42, 0.10, 0.64),
+        "blue": (0.03, 0.25, 0.82),
+        "purple": (0.50, 0.08, 0.60),
         "pink": (0.96, 0.45, 0.63),
         "white": (0.92, 0.92, 0.90),
         "black": (0.035, 0.035, 0.04),
