@@ -16,7 +16,6 @@ from kinema.models.dit import Dit
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import DitConfig, medium, small, tiny
 from kinema.models.dit_context import TextContext, batched, pad_bias, storyboard
-from kinema.models.dit_ops import PackedLinear
 from kinema.models.text import TextStates
 
 
@@ -191,33 +190,6 @@ def test_inference_equals_training() -> None:
             assert (trained - fast).abs().max() <= 1e-5
             trained.square().mean().backward()
             optimizer.step()
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_prepared_weights_are_never_stale(name: str) -> None:
-    config = CONFIGS[name]
-    dit = awake(config)
-    states, latents, times = words(config, 3), film(config), at([0.5] * 6)
-    fast = dit.prepared()
-    assert fast.state_dict().keys() == dit.state_dict().keys()
-    packed = [module for module in fast.modules() if isinstance(module, PackedLinear)]
-    with torch.no_grad():
-        first = dit(latents, times, dit.context(states))
-        assert (fast(latents, times, fast.context(states)) - first).abs().max() <= 1e-5
-        assert all(layer.ready() is layer.packed for layer in packed)
-        for parameter in dit.parameters():
-            parameter.mul_(1.1)
-        second = dit(latents, times, dit.context(states))
-        assert (second - first).abs().max() > 1e-3
-        assert (fast(latents, times, fast.context(states)) - second).abs().max() <= 1e-5
-        assert all(layer.ready() is layer.weight for layer in packed)
-        fast.load_state_dict(awake(config, seed=5).state_dict(), assign=True)
-        third = awake(config, seed=5)
-        assert (
-            fast(latents, times, fast.context(states)) - third(latents, times, third.context(states))
-        ).abs().max() <= 1e-5
-    fast(latents, times, fast.context(states)).square().mean().backward()
-    assert all(layer.weight.grad is not None for layer in packed[:3])
 
 
 def check_compiled(config: DitConfig) -> None:

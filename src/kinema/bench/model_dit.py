@@ -56,11 +56,10 @@ def guidance_step(*, frames: int, at_most: float, rounds: int) -> Row:
     step = torch.tensor([937])
     time = torch.full((1, frames), 0.937, dtype=torch.float64)
     with torch.no_grad():
-        fast = dit.prepared()
         context = batched([dit.context(TextStates.of([s])) for s in states])
 
         def ours() -> Tensor:
-            conditional, unconditional = fast(latents, time, context).chunk(2)
+            conditional, unconditional = dit(latents, time, context).chunk(2)
             return unconditional + 5.0 * (conditional - unconditional)
 
         def peer() -> Tensor:

@@ -6,7 +6,6 @@ made, given frames at time 0, a chunk behind finished frames are all the same ca
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import cast
 
@@ -22,7 +21,7 @@ from kinema.models.dit_block import Block, FeedForward, Layout
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import FLOAT32_ISLANDS, DitConfig
 from kinema.models.dit_context import KeysValues, TextContext, frame_bias, pad_bias
-from kinema.models.dit_ops import PackedLinear, layer_norm, linear, modulated_norm
+from kinema.models.dit_ops import layer_norm, linear, modulated_norm
 from kinema.models.rope import rotation
 from kinema.models.text import TextStates
 
@@ -147,19 +146,6 @@ class Dit(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.patch_embedding.weight.device
-
-    def prepared(self) -> Dit:
-        """The same transformer for float32 inference on a CPU, a little faster for a second copy of weights.
-
-        Parameters are shared. If they change, the copies are not used any more, and the result stays right.
-        """
-        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
-        twin = copy.deepcopy(self, shared)
-        for module in list(twin.blocks.modules()):
-            for name, child in list(module.named_children()):
-                if type(child) is nn.Linear:
-                    setattr(module, name, PackedLinear(child))
-        return twin
 
     def cast(self, dtype: torch.dtype) -> Dit:
         """Cast the parameters in place, except those that stay in float32 (`FLOAT32_ISLANDS`)."""

@@ -1,6 +1,7 @@
 """The small operations of a transformer block, each in the form that is fastest where it runs.
 
-All functions are pure. Prepared weights exist only where `Dit.prepared` was asked for them.
+All of them are pure functions of their arguments: no prepared weights are kept, so none can be stale.
+(Weights laid out beforehand for oneDNN were measured, and were slower whenever the batch was another.)
 """
 
 from __future__ import annotations
@@ -52,29 +53,6 @@ def gated_add(
     return torch.addcmul(x.float().view(frames), update.float().view(frames), rows).view(x.shape).to(x.dtype)
 
 
-class PackedLinear(nn.Linear):
-    """A linear layer beside whose parameters lies a copy in the order in which oneDNN multiplies.
-
-    The copy counts only as long as the parameter is what it was made from: `ready` compares the memory and
-    the number of writes into it, so a stale copy is never used.
-    """
-
-    def __init__(self, layer: nn.Linear) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.weight, self.bias = layer.weight, layer.bias
-        with torch.no_grad():
-            self.packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), 2048)
-        self.made_from = self._state()
-
-    def _state(self) -> tuple[int, int, torch.dtype]:
-        return self.weight.data_ptr(), self.weight._version, self.weight.dtype
-
-    def ready(self) -> Tensor:
-        """The packed weight, or the plain one if it has changed since."""
-        return self.packed if self._state() == self.made_from else self.weight
-
-
 def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) -> Float[Tensor, "*n d"]:
     """A linear layer, then GELU (tanh form) if asked.
 
@@ -95,7 +73,6 @@ def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) ->
         direct = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
     if direct:
         after, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        weight = layer.ready() if isinstance(layer, PackedLinear) else layer.weight
-        return torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, after, [], algorithm)
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, after, [], algorithm)
     out = layer(x)
     return functional.gelu(out, approximate="tanh") if gelu else out
