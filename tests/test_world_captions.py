@@ -13,6 +13,7 @@ from kinema.world.captions import STYLES, captions, lexicon, places
 from kinema.world.captions.grammar import inflect, series
 from kinema.world.captions.words import known_words, unknown_words, words_in
 from kinema.world.facts import Claim, Setting
+from kinema.world.look.decor import DECORS, WALLS
 from kinema.world.look.floors import FLOORS
 from kinema.world.look.skies import SKIES
 from tests import world_cases as cases
@@ -195,6 +196,10 @@ def test_every_place_of_the_film_set_has_words():
         assert places.sky_phrases(Setting(sky=sky, floor="", decor="plain")), sky
     for floor in FLOORS:
         assert places.floor_phrases(Setting(sky="", floor=floor, decor="plain")), floor
+    for decor in DECORS:
+        for wall in WALLS if decor == "wall" else ("",):
+            told = places.decor_phrases(Setting(sky="", floor="", decor=decor, wall=wall))
+            assert bool(told) == (decor != "plain"), (decor, wall)
 
 
 def test_no_word_means_two_shapes_or_two_colours():

@@ -65,6 +65,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "brick": ("in front of a brick wall", "with a brick wall behind"),
     "plain": ("in front of a plain backdrop wall",),
     "striped": ("in front of a striped backdrop wall",),
+    "wooden": ("in front of a wooden backdrop wall",),
 }
 
 
