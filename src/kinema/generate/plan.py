@@ -7,7 +7,7 @@ in about a second, on products, attention and convolutions of the model's own si
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,42 +104,70 @@ def plan(
         resident: bytes that parts of this model take already.
     """
     weights = weight_bytes(model, choice.dtype, int8=choice.int8)
+    memory = peaks(
+        model, film, weights=weights, device=device, choice=choice, guided=guided, pictures=pictures
+    )
     shape = LatentShape.of(film, model.vae.stride)
-    numbers = film.frames * film.height * film.width * 3
-    latents = 16 * model.vae.z_dim * shape.frames * shape.height * shape.width
-    fixed = _FIXED if device.type == "cpu" else 0
-
-    def cost(name: Name, operations: float, seconds: float, scratch: int, *parts: str) -> Cost:
-        held = sum(weights.values()) if choice.keep else sum(weights.get(part, 0) for part in parts)
-        peak = fixed + held + scratch + latents
-        return Cost(name=name, operations=operations, seconds=seconds, peak=peak)
-
-    costs = []
     text = sum(
         tensor.size
         for tensor in model.stored("text_encoder").values()
         if len(tensor.shape) == 2 and "shared" not in tensor.name and "embed" not in tensor.name
     )
-    operations = 2.0 * text * 2 * TEXT_TOKENS
+    operations = {"text": 2.0 * text * 2 * TEXT_TOKENS}
     reading = weights.get("text_encoder", 0) / speed.bytes
-    costs.append(cost("text", operations, max(operations / speed.product, reading), 0, "text_encoder"))
+    seconds = {"text": max(operations["text"] / speed.product, reading)}
     if pictures:
-        encode = coder_operations(model.vae, shape, encoder=True, whole=model.recipe.pictures == "channels")
-        width = model.vae.base_dim
-        scratch = 8 * numbers + int(_DECODE_COPIES * _piece(model.vae, film, width))
-        costs.append(cost("pictures", encode, encode / speed.convolution, scratch, "vae", "image_encoder"))
-    batch = 2 if guided else 1
+        whole = model.recipe.pictures == "channels"
+        operations["pictures"] = coder_operations(model.vae, shape, encoder=True, whole=whole)
+        seconds["pictures"] = operations["pictures"] / speed.convolution
     linear, attention = step_operations(model.dit, shape)
-    linear, attention = batch * steps * linear, batch * steps * attention
-    seconds = linear / speed.product + attention / speed.attention
-    tokens = batch * shape.tokens(model.dit.patch)
-    scratch = tokens * (9 * model.dit.width + 2 * model.dit.mlp_width) * choice.dtype.itemsize + latents
-    costs.append(cost("steps", linear + attention, seconds, scratch, "transformer"))
-    decode = coder_operations(model.vae, shape, encoder=False, whole=True)
-    scratch = 5 * numbers + int(_DECODE_COPIES * _piece(model.vae, film, model.vae.decoder_dim))
-    costs.append(cost("decode", decode, decode / speed.convolution, scratch, "vae"))
-    room = free_memory(device) + resident + fixed
-    return Plan(film=film, steps=steps, costs=tuple(costs), room=room)
+    times = steps * (2 if guided else 1)
+    operations["steps"] = times * (linear + attention)
+    seconds["steps"] = times * (linear / speed.product + attention / speed.attention)
+    operations["decode"] = coder_operations(model.vae, shape, encoder=False, whole=True)
+    seconds["decode"] = operations["decode"] / speed.convolution
+    costs = tuple(
+        Cost(name=name, operations=operations[name], seconds=seconds[name], peak=peak)
+        for name, peak in memory.items()
+    )
+    return Plan(film=film, steps=steps, costs=costs, room=_room(device, resident))
+
+
+def peaks(
+    model: ModelFolder,
+    film: VideoShape,
+    *,
+    weights: Mapping[str, int],
+    device: torch.device,
+    choice: Choice,
+    guided: bool,
+    pictures: int,
+) -> dict[Name, int]:
+    """Bytes of each stage at its worst moment, in the order in which they come."""
+    shape = LatentShape.of(film, model.vae.stride)
+    numbers = film.frames * film.height * film.width * 3
+    latents = 16 * model.vae.z_dim * shape.frames * shape.height * shape.width
+    tokens = (2 if guided else 1) * shape.tokens(model.dit.patch)
+    inside = tokens * (9 * model.dit.width + 2 * model.dit.mlp_width) * choice.dtype.itemsize
+    encoding = 8 * numbers + int(_DECODE_COPIES * _piece(model.vae, film, model.vae.base_dim))
+    decoding = 5 * numbers + int(_DECODE_COPIES * _piece(model.vae, film, model.vae.decoder_dim))
+    stages: list[tuple[Name, int, tuple[str, ...]]] = [("text", 0, ("text_encoder",))]
+    if pictures:
+        stages.append(("pictures", encoding, ("vae", "image_encoder")))
+    stages.append(("steps", inside, ("transformer",)))
+    stages.append(("decode", decoding, ("vae",)))
+    base = latents + (_FIXED if device.type == "cpu" else 0)
+    return {
+        name: base
+        + scratch
+        + (sum(weights.values()) if choice.keep else sum(weights.get(part, 0) for part in parts))
+        for name, scratch, parts in stages
+    }
+
+
+def _room(device: torch.device, resident: int) -> int:
+    """Bytes that this process may have in all, as `peaks` counts them."""
+    return free_memory(device) + resident + (_FIXED if device.type == "cpu" else 0)
 
 
 def step_operations(config: DitConfig, shape: LatentShape) -> tuple[float, float]:
@@ -194,18 +222,12 @@ def check(
     if wanted.fits:
         return
 
-    def other(film: VideoShape, chosen: Choice) -> Plan:
-        return plan(
-            model,
-            film,
-            device=device,
-            choice=chosen,
-            steps=wanted.steps,
-            guided=guided,
-            pictures=pictures,
-            speed=Speed(product=1.0, attention=1.0, convolution=1.0, bytes=1.0),  # memory alone counts
-            resident=max(0, wanted.room - free_memory(device) - (_FIXED if device.type == "cpu" else 0)),
+    def fits(film: VideoShape, chosen: Choice) -> bool:
+        weights = weight_bytes(model, chosen.dtype, int8=chosen.int8)
+        worst = peaks(
+            model, film, weights=weights, device=device, choice=chosen, guided=guided, pictures=pictures
         )
+        return max(worst.values()) <= wanted.room
 
     ways = []
     low = dataclasses.replace(choice, keep=False)
@@ -216,10 +238,10 @@ def check(
     if device.type == "cpu":
         frugal.append(("dtype int8 and memory low", dataclasses.replace(low, int8=True)))
     for name, chosen in frugal:
-        if chosen != choice and other(wanted.film, chosen).fits:
+        if chosen != choice and fits(wanted.film, chosen):
             ways.append(f"this film with {name}")
             break
-    smaller = _largest(model, wanted.film, lambda film: other(film, choice).fits)
+    smaller = _largest(model, wanted.film, lambda film: fits(film, choice))
     if smaller is not None:
         ways.append(
             f"{smaller.width}x{smaller.height} for {smaller.frames / fps:.1f} s ({smaller.frames} frames)"

@@ -74,11 +74,11 @@ def decide(
     unit = model.vae.stride.spatial * model.dit.patch
     if size is None:
         size = size_like(originals[0][1], recipe.size, unit) if originals else recipe.size
-    film = VideoShape(frames=frames or recipe.frames, height=size[1], width=size[0])
+    film = VideoShape(frames=recipe.frames if frames is None else frames, height=size[1], width=size[0])
     near = film.rounded(model.vae.stride, model.dit.patch)
-    if near != film or frames == 0:
+    if near != film:
         raise UserError(
-            f"{frames or film.frames} frames at {size[0]}x{size[1]} do not fit this model: frames must be a "
+            f"{film.frames} frames at {size[0]}x{size[1]} do not fit this model: frames must be a "
             f"multiple of {model.vae.stride.temporal} plus 1 and sides multiples of {unit}; "
             f"the nearest is {near.frames} frames at {near.width}x{near.height}"
         )

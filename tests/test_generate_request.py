@@ -1,0 +1,207 @@
+"""What may be asked of a model: every impossible wish ends in one line that says what is possible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kinema.errors import UserError
+from kinema.generate.condition import Condition, Latents, Line, Picture, channels_of, hold
+from kinema.generate.picture import fit, read_picture, size_like
+from kinema.generate.request import decide
+from kinema.models.source import open_model
+from kinema.shapes import LatentShape, Stride, VideoShape
+
+from . import wan_fixtures
+from .wan_films import picture
+
+STRIDE = Stride(temporal=4, spatial=8)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return wan_fixtures.Saved(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.fixture(scope="module")
+def text_model(saved):
+    return open_model(str(saved["t2v-2.1"]))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(width=st.integers(-5, 2000), height=st.integers(-5, 2000), frames=st.integers(-3, 300))
+def test_any_size_is_taken_or_the_nearest_named(text_model, width, height, frames):
+    def ask(size, count):
+        return decide(text_model, "a ball", size=size, frames=count)
+
+    try:
+        ask((width, height), frames)
+    except UserError as error:
+        message = str(error)
+    else:
+        message = ""
+    assert "\n" not in message
+    if message and min(width, height, frames) >= 1:
+        words = message.split("the nearest is ")[1].split()
+        near = tuple(int(side) for side in words[3].split("x"))
+        assert ask(near, int(words[0])).film.frames == int(words[0])
+    if not message:
+        request = ask((width, height), frames)
+        assert (width % 16, height % 16, frames % 4) == (0, 0, 1)
+        assert request.film == VideoShape(frames=frames, height=height, width=width)
+
+
+def test_defaults_are_the_model_s(text_model):
+    request = decide(text_model, "a ball")
+    assert (request.film.width, request.film.height, request.film.frames) == (832, 480, 81)
+    assert (request.steps, request.guidance, request.shift, request.fps) == (50, (5.0,), 3.0, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"steps": 0}, "0 steps"),
+        ({"fps": 0.0}, "frames per second"),
+        ({"shift": 0.0}, "shift"),
+        ({"seed": -1}, "seed"),
+        ({"guidance": -1.0}, "guidance"),
+        ({"guidance": (1.0, 2.0)}, "2 guidance scales for a model of 1 transformer;"),
+        ({"image": picture(1)}, "from text alone"),
+        ({"image": "nowhere.png"}, "nowhere"),
+    ],
+)
+def test_impossible_wishes(text_model, wish, message):
+    with pytest.raises(UserError, match=message) as caught:
+        decide(text_model, "a ball", **wish)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variant", "given_pictures", "message"),
+    [
+        ("i2v-2.1", {}, "from a picture; give image"),
+        ("i2v-2.1", {"image": 1, "last_image": 2}, "give image alone"),
+        ("flf2v-2.1", {"image": 1}, "give image and last_image"),
+        ("flf2v-2.1", {}, "give image and last_image"),
+        ("i2v-a14b-2.2", {}, "from a picture; give image"),
+    ],
+)
+def test_pictures_a_model_can_not_take(saved, variant, given_pictures, message):
+    pictures = {name: picture(seed) for name, seed in given_pictures.items()}
+    with pytest.raises(UserError, match=message):
+        decide(open_model(str(saved[variant])), "a ball", **pictures)
+
+
+def test_a_picture_sets_the_proportions(saved):
+    model = open_model(str(saved["i2v-a14b-2.2"]))
+    tall = np.zeros((1600, 900, 3), dtype=np.uint8)
+    film = decide(model, "a ball", image=tall).film
+    assert film.height % 16 == film.width % 16 == 0
+    assert film.height / film.width == pytest.approx(16 / 9, rel=0.05)
+    assert film.height * film.width == pytest.approx(832 * 480, rel=0.1)
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    to=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+)
+def test_a_picture_fills_its_frame(width, height, to):
+    image = np.full((height, width, 3), 77, dtype=np.uint8)
+    fitted = fit(image, to)
+    assert fitted.shape == (to[1], to[0], 3)
+    assert (fitted == 77).all()
+
+
+def test_fitting_keeps_the_middle():
+    image = np.zeros((10, 30, 3), dtype=np.uint8)
+    image[:, 10:20] = 255
+    assert (fit(image, (10, 10)) == 255).all()
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([8, 16, 32]))
+def test_sizes_like_a_picture_fit_the_model(width, height, unit):
+    image = np.broadcast_to(np.uint8(0), (height, width, 3))
+    assert all(side % unit == 0 and side > 0 for side in size_like(image, (832, 480), unit))
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_arrays_that_are_no_pictures(array):
+    with pytest.raises(UserError, match="height x width x 3"):
+        read_picture(array)
+
+
+def condition(*frames: int) -> Condition:
+    return Condition(
+        lines=(Line(prompt="a"),),
+        pictures=tuple(Picture(image=np.full((16, 16, 3), 10 * f % 256, np.uint8), frame=f) for f in frames),
+    )
+
+
+def test_which_line_speaks_when():
+    story = Condition(lines=(Line(prompt="a"), Line(prompt="b", frame=5), Line(prompt="c", frame=6)))
+    shape = LatentShape(frames=4, height=2, width=2)
+    # Latent frames begin at film frames 0, 1, 5 and 9.
+    assert story.speaking(shape, STRIDE) == (0, 0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: Condition(lines=()), "nothing speaks"),
+        (lambda: Condition(lines=(Line(prompt="a", frame=1),)), "nothing speaks"),
+        (lambda: Condition(lines=(Line(prompt="a"), Line(prompt="b"))), "order them"),
+        (lambda: Picture(image=picture(1), level=1.0), "noise level"),
+        (lambda: condition(9).at(VideoShape(frames=9, height=16, width=16)), "0 to 8"),
+        (lambda: condition(-1, 8).at(VideoShape(frames=9, height=16, width=16)), "two pictures"),
+    ],
+)
+def test_conditions_that_contradict_themselves(wrong, message):
+    with pytest.raises(UserError, match=message):
+        wrong()
+
+
+def encode(film):
+    """An encoder whose latents are the mean colour of each group, in one channel."""
+    first, rest = film[:, :1, :1], film[:, :1, 1:]
+    groups = rest.unflatten(2, (-1, 4)).mean(3) if rest.shape[2] else rest
+    return torch.nn.functional.avg_pool3d(torch.cat([first, groups], 2), (1, 8, 8))
+
+
+def test_pictures_on_the_latent_grid():
+    shape = LatentShape(frames=3, height=2, width=2)
+    film = VideoShape(frames=9, height=16, width=16)
+    given_frames = hold(condition(0, -1).at(film), shape, STRIDE, 1, encode)
+    assert given_frames.level.tolist() == [0, 1, 0]
+    assert torch.allclose(given_frames.latents[0, 0, :, 0, 0], torch.tensor([-1.0, 0, 246 / 127.5 - 1]))
+    with pytest.raises(UserError, match="two things are given for latent frame 1"):
+        hold(condition(1, 3), shape, STRIDE, 1, encode)
+
+
+def test_given_latents_and_noise_levels():
+    shape = LatentShape(frames=3, height=2, width=2)
+    ends = torch.full((1, 1, 2, 2, 2), 5.0)
+    told = Condition(lines=(Line(prompt="a"),), latents=(Latents(latents=ends, frame=-2, level=0.25),))
+    given_frames = hold(told, shape, STRIDE, 1, encode)
+    noise = torch.ones(1, 1, 3, 2, 2)
+    held = given_frames.held(noise)
+    assert held is not None
+    assert held.frames.tolist() == [False, True, True]
+    assert held.put(noise)[0, 0, :, 0, 0].tolist() == [1, 4, 4]
+    assert given_frames.settled(noise)[0, 0, :, 0, 0].tolist() == [1, 5, 5]
+    with pytest.raises(UserError, match="do not fit"):
+        hold(
+            Condition(lines=(Line(prompt="a"),), latents=(Latents(latents=ends, frame=2),)),
+            shape, STRIDE, 1, encode,
+        )  # fmt: skip
+
+
+def test_mask_channels_count_film_frames():
+    film, shape = VideoShape(frames=9, height=16, width=16), LatentShape(frames=3, height=2, width=2)
+    beside = channels_of(condition(0, 7), film, shape, STRIDE, encode)
+    assert beside[0, :4, :, 0, 0].tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 1], [1, 0, 0]]
