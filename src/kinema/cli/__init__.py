@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from kinema.cli.bench import Bench
+from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate, PlanFilm
 from kinema.cli.train import Train
 from kinema.cli.world import World
@@ -32,6 +33,7 @@ Kinema = (
     | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
     | Annotated[World, subcommand("world", description="The simulated film set.")]
     | Annotated[Train, subcommand("train", description="Train models of our own.")]
+    | Annotated[Evaluate, subcommand("evaluate", description="The scorecard: the known faults, measured.")]
     | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
 )
 

@@ -1,0 +1,195 @@
+"""The whole evaluation: films in, scorecard.json, scorecard.md and scorecard.html out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from kinema.errors import UserError
+from kinema.evaluate import run, scorecard
+from kinema.evaluate.faults import FAULTS
+from kinema.evaluate.lists import Item, digest, prompts
+from kinema.evaluate.makers import Format, Generator, Told, from_folder
+from kinema.evaluate.page import Example, markdown, page
+from kinema.evaluate.record import Record
+from kinema.evaluate.strips import embedded, strip
+from kinema.files import write_text
+from kinema.media import read_film
+
+WORST = 3
+"""Films on the page for every measure."""
+
+
+def check_folder(out: Path, told: dict[str, object]) -> None:
+    """Make a folder for results, or see that an earlier run in it asked for the same.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "request.json"
+    text = json.dumps(told, indent=1, sort_keys=True) + "\n"
+    if path.exists() and path.read_text() != text:
+        raise UserError(f"{out} holds the results of another request; choose an empty folder for --out")
+    write_text(path, text)
+
+
+def evaluate_anchors(list_name: str, form: Format, out: Path, *, faults: int, workers: int) -> Iterator[str]:
+    """Judge the simulator, what is made of its films, and planted faults. Yields lines of progress."""
+    items = prompts(list_name)
+    check_folder(
+        out, {"list": list_name, "digest": digest(list_name), "format": asdict(form), "what": "anchors"}
+    )
+    for done in run.anchors(items, form, out, workers=workers):
+        yield f"anchors: {done} clips"
+    for done in run.plant_faults(faults, form, out, workers=workers):
+        yield f"planted faults: {done}"
+    card = scorecard.Scorecard(
+        title="The judge on films that are true",
+        list_name=list_name,
+        digest=digest(list_name),
+        size=str(form),
+        rows=_anchor_rows(out),
+        detectors=_detectors(out),
+    )
+    _write(card, out, run.anchor_records(out, "simulator"), out / "simulator" / "films")
+
+
+def evaluate_model(
+    name: str,
+    generator: Generator,
+    list_name: str,
+    form: Format,
+    out: Path,
+    *,
+    anchors: Path | None,
+    batch: int,
+    workers: int,
+) -> Iterator[str]:
+    """Generate what is missing, judge it, write the scorecard. Yields lines of progress."""
+    items = prompts(list_name)
+    check_folder(
+        out,
+        {
+            "list": list_name,
+            "digest": digest(list_name),
+            "format": asdict(form),
+            "what": "model",
+            "model": name,
+        },
+    )
+    for done in run.judge_generated(
+        _generated(items, generator, form, out, batch), form.fps, out, workers=workers
+    ):
+        yield f"{name}: {done} films"
+    _finish(name, list_name, digest(list_name), str(form), out, anchors)
+
+
+def _generated(
+    items: tuple[Item, ...], generator: Generator, form: Format, out: Path, batch: int
+) -> Iterator[tuple[Item, int, Told]]:
+    """Films that are not judged yet, a batch at a time."""
+    wanted = [
+        (item, k, prompt)
+        for item in items
+        for k, prompt in enumerate((item.prompt, item.swapped))
+        if prompt and not (out / "judged" / f"{item.index:05}-{k}.json").exists()
+    ]
+    for start in range(0, len(wanted), batch):
+        part = wanted[start : start + batch]
+        films = generator.generate(
+            [prompt for _, _, prompt in part],
+            [item.seed for item, _, _ in part],
+            form.frames,
+            (form.width, form.height),
+        )
+        for (item, k, prompt), frames in zip(part, films, strict=True):
+            yield item, k, Told(prompt=prompt, frames=frames)
+
+
+def evaluate_films(
+    folder: Path, prompt_file: Path, out: Path, *, anchors: Path | None, workers: int
+) -> Iterator[str]:
+    """Judge films made elsewhere. Yields lines of progress."""
+    pairs = from_folder(folder, prompt_file)
+    check_folder(out, {"what": "films", "films": [[prompt, film.name] for prompt, film in pairs]})
+    for done in run.films(pairs, out, workers=workers):
+        yield f"{folder.name}: {done} films"
+    _finish(folder.name, prompt_file.name, "", "as given", out, anchors, source=[film for _, film in pairs])
+
+
+def _finish(
+    name: str,
+    list_name: str,
+    pinned: str,
+    size: str,
+    out: Path,
+    anchors: Path | None,
+    source: list[Path] | None = None,
+) -> None:
+    records = run.records_in(out / "judged")
+    reference = run.anchor_records(anchors, "simulator") if anchors else []
+    rows = (scorecard.row_of(name, records, reference), *(_anchor_rows(anchors) if anchors else ()))
+    card = scorecard.Scorecard(
+        title=f"Scorecard of {name}",
+        list_name=list_name,
+        digest=pinned,
+        size=size,
+        rows=rows,
+        detectors=_detectors(anchors) if anchors else (),
+    )
+    _write(card, out, records, source or out / "films")
+
+
+def _anchor_rows(out: Path) -> tuple[scorecard.Row, ...]:
+    reference = run.anchor_records(out, "simulator")
+    return tuple(
+        scorecard.row_of(anchor, found, () if anchor == "simulator" else reference)
+        for anchor in run.ANCHORS
+        if (found := run.anchor_records(out, anchor))
+    )
+
+
+def _detectors(out: Path) -> tuple[tuple[str, scorecard.Value, scorecard.Value], ...]:
+    told = []
+    for fault in FAULTS:
+        found, alarms, n = run.detections(out, fault)
+        if n:
+            told.append((fault, scorecard.wilson(found, n), scorecard.wilson(alarms, n)))
+    return tuple(told)
+
+
+def _write(card: scorecard.Scorecard, out: Path, records: list[Record], films: Path | list[Path]) -> None:
+    scorecard.save(card, out / "scorecard.json")
+    write_text(out / "scorecard.md", markdown(card))
+    write_text(out / "scorecard.html", page(card, _examples(card, records, films)))
+
+
+def _examples(card: scorecard.Scorecard, records: list[Record], films: Path | list[Path]) -> list[Example]:
+    """For every measure the first films that fail it, with as little else wrong as can be; else one that is right."""
+    found = []
+    counts: dict[int, int] = {}
+    numbered = []
+    for record in records:
+        numbered.append((record, counts.get(record.index, 0)))
+        counts[record.index] = counts.get(record.index, 0) + 1
+    for measure in card.rows[0].measures:
+        asked = [(r, k) for r, k in numbered if r.verdicts.get(measure) is not None]
+        wrong = [(r, k) for r, k in asked if not r.verdicts[measure]]
+        wrong.sort(key=lambda pair: (-sum(v is False for v in pair[0].verdicts.values()), pair[0].index))
+        for record, k in wrong[:WORST] or asked[:1]:
+            path = films[record.index] if isinstance(films, list) else films / f"{record.index:05}-{k}.mp4"
+            if not path.exists():
+                continue
+            film = read_film(path)
+            found.append(
+                Example(
+                    measure=measure,
+                    prompt=record.prompt,
+                    right=bool(record.verdicts[measure]),
+                    picture=embedded(strip(film.frames, film.fps)),
+                )
+            )
+    return found

@@ -1,0 +1,110 @@
+"""Where the films come from: a model, a folder, or the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from kinema.errors import UserError
+from kinema.evaluate.lists import Item
+from kinema.media import read_film
+from kinema.world.captions import captions
+from kinema.world.clip import ClipSpec, make_clip
+
+Frames = UInt8[np.ndarray, "f h w 3"]
+
+
+class Generator(Protocol):
+    """All that the scorecard asks of a model."""
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], frames: int, size: tuple[int, int]
+    ) -> Iterator[Frames]:
+        """One film for each prompt and seed, in their order; `size` is width and height in pixels."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Of the films that are made."""
+
+    height: int = 128
+    width: int = 128
+    frames: int = 33
+    fps: float = 12.0
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}, {self.frames} frames at {self.fps:g} a second"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Told:
+    """A film and the prompt that it answers."""
+
+    prompt: str
+    frames: Frames
+
+
+def simulated(item: Item, form: Format) -> list[Told]:
+    """The simulator's film for an item: its own caption of the kind and outcome, held-out combinations only.
+
+    The scene is drawn from the item's seed, so the colours are not those of the item's prompt. An item with
+    a swapped prompt gives the film of the swapped scene as well.
+    """
+    told = []
+    for swap in ("", "colours") if item.swapped else ("",):
+        clip = None
+        for again in range(20):
+            spec = ClipSpec(
+                seed=item.seed + again, lab=True, event=item.kind, outcome=item.outcome, split="test",
+                height=form.height, width=form.width, frames=form.frames, fps=form.fps,
+                swap="colours" if swap else "",
+            )  # fmt: skip
+            try:
+                clip = make_clip(spec)
+            except UserError:
+                # Some outcomes can't be had from some seeds within so few frames: the next seed can.
+                continue
+            # Where only one thing stands on a bare floor, an orbit shows nothing: the list has two.
+            if item.kind != "camera" or len(clip.facts.entities) > 1:
+                break
+        if clip is None or clip.frames is None:
+            raise UserError(
+                f"the simulator finds no clip for {item.prompt!r} with {form}; give it more frames"
+            )
+        told.append(Told(prompt=captions(clip.facts)[0].text, frames=clip.frames))
+    return told
+
+
+def from_folder(folder: Path, prompts: Path) -> list[tuple[str, Path]]:
+    """Films made elsewhere, in the order of their names, beside the lines of a text file.
+
+    Raises:
+        UserError: their numbers differ, or there are none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give one with films in it")
+    if not prompts.is_file():
+        raise UserError(f"{prompts} does not exist; give a text file with one prompt a line")
+    films = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    lines = [line.strip() for line in prompts.read_text().splitlines() if line.strip()]
+    if not films or len(films) != len(lines):
+        raise UserError(
+            f"{folder} has {len(films)} films and {prompts} {len(lines)} prompts; "
+            "give one prompt a line, in the order of the films' names"
+        )
+    return list(zip(lines, films, strict=True))
+
+
+def opened(path: Path) -> tuple[Frames, float]:
+    """A film file's frames and rate, large ones at 128 pixels high: the judge sees no more in larger ones."""
+    film = read_film(path)
+    height, width = film.frames.shape[1:3]
+    if height > 256:
+        film = read_film(path, size=(round(width * 128 / height), 128))
+    return film.frames, film.fps

@@ -1,0 +1,219 @@
+"""The scorecard as Markdown and as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+
+from kinema.evaluate.scorecard import Row, Scorecard, Value
+
+TOLD = {
+    "binding": "Every thing has its own colour and its own shape, and there are as many as asked for, in at "
+    "least 90% of the frames.",
+    "colour": "The colours are right, whoever wears them.",
+    "shape": "The shapes are right, whatever their colour.",
+    "left/right": "The first thing is on the side that the prompt says, in at least 90% of the frames.",
+    "left/right, both ways": "Right for the prompt and for the prompt with the colours exchanged, from the "
+    "same seed. Guessing gives 25%.",
+    "direction": "What is to move goes the way it is told, within 45 degrees and by at least its radius.",
+    "camera": "Of nine camera moves, the one that was asked for; guessing gives 11%.",
+    "permanence": "Nothing appears, vanishes, or changes its colour or size without a reason on screen.",
+    "cause": "What is hit moves, what is missed does not, and nothing moves before it is touched.",
+    "laws": "Rolls slow down evenly along a line; falls accelerate and bounces lose energy as they should.",
+    "identity": "Everything keeps its colour, size and shape from the first part of the film to the last.",
+}
+EVENTS = {
+    "births": "things out of nowhere, per object-minute",
+    "deaths": "things gone into nothing, per object-minute",
+    "recoloured": "changes of colour, per object-minute",
+    "resized": "jumps in size, per object-minute",
+    "early": "moved before it was touched, share of meetings",
+    "missed": "should have touched, share of meetings",
+    "passed": "went through, share of meetings",
+    "disturbed": "moved though nothing touched it, share of meetings",
+    "frozen": "should move and stands still, share of films",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A film for the page: what went wrong, and the strip."""
+
+    measure: str
+    prompt: str
+    right: bool
+    picture: str
+    """The address of an image."""
+
+
+def percent(value: Value) -> str:
+    """A share with its interval."""
+    if math.isnan(value.value):
+        return "–"
+    return f"{100 * value.value:.1f}% ({100 * value.low:.1f}–{100 * value.high:.1f})"
+
+
+def _number(value: Value) -> str:
+    return "–" if math.isnan(value.value) else f"{value.value:.3g} ({value.low:.3g}–{value.high:.3g})"
+
+
+def markdown(card: Scorecard) -> str:
+    """The tables as Markdown."""
+    lines = [f"# {card.title}", "", f"List {card.list_name}, digest {card.digest[:16]}; {card.size}.", ""]
+    names = [row.name for row in card.rows]
+    lines += ["| measure | n | " + " | ".join(names) + " |", "|---|--:|" + "--:|" * len(names)]
+    for measure in _measures(card):
+        n = max((row.measures[measure].n for row in card.rows if measure in row.measures), default=0)
+        told = [percent(row.measures[measure]) if measure in row.measures else "" for row in card.rows]
+        lines.append(f"| {measure} | {n} | " + " | ".join(told) + " |")
+    lines += ["", "| events | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for event, words in EVENTS.items():
+        told = [_event(row, event) for row in card.rows]
+        if any(told):
+            lines.append(f"| {words} | " + " | ".join(told) + " |")
+    lines += ["", "| figures | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for figure in sorted({figure for row in card.rows for figure in row.figures}):
+        told = [_number(row.figures[figure]) if figure in row.figures else "" for row in card.rows]
+        lines.append(f"| {figure} | " + " | ".join(told) + " |")
+    for distance in sorted({distance for row in card.rows for distance in row.distances}):
+        told = [f"{row.distances[distance]:.4g}" if distance in row.distances else "" for row in card.rows]
+        lines.append(f"| Fréchet, {distance} | " + " | ".join(told) + " |")
+    told = [str(row.unparsed) for row in card.rows]
+    lines.append("| films that could not be parsed | " + " | ".join(told) + " |")
+    if card.detectors:
+        lines += ["", "| planted fault | found | false alarms | n |", "|---|--:|--:|--:|"]
+        for name, recall, alarms in card.detectors:
+            lines.append(f"| {name} | {percent(recall)} | {percent(alarms)} | {recall.n} |")
+    return "\n".join(lines) + "\n"
+
+
+def _measures(card: Scorecard) -> list[str]:
+    return [m for m in TOLD if any(m in row.measures for row in card.rows)]
+
+
+def _event(row: Row, event: str) -> str:
+    if event not in row.events:
+        return ""
+    value = row.events[event]
+    return _number(value) if "minute" in EVENTS[event] else percent(value)
+
+
+_WIDE, _LINE, _LABEL, _SPACE = 620, 24, 150, 120
+
+
+def _bars(rows: list[tuple[str, Value]]) -> str:
+    """Bars from 0 to 100% with their intervals as whiskers; the first one is the one that counts."""
+    tall = _LINE * len(rows) + 22
+    room = _WIDE - _LABEL - _SPACE
+    parts = [f'<svg viewBox="0 0 {_WIDE} {tall}" role="img">']
+    for share in (0, 25, 50, 75, 100):
+        x = _LABEL + room * share / 100
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{tall - 18}"/>')
+        parts.append(f'<text class="axis" x="{x}" y="{tall - 5}" text-anchor="middle">{share}</text>')
+    for k, (name, value) in enumerate(rows):
+        y = k * _LINE + 4
+        kind = "first" if k == 0 else "other"
+        middle = y + 8
+        parts.append(f'<text x="{_LABEL - 8}" y="{middle + 4}" text-anchor="end">{html.escape(name)}</text>')
+        if math.isnan(value.value):
+            continue
+        low, high = (_LABEL + room * v for v in (value.low, value.high))
+        width = max(1.0, room * value.value)
+        parts.append(f'<rect class="{kind}" x="{_LABEL}" y="{y}" width="{width:.1f}" height="16" rx="3"/>')
+        parts.append(
+            f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {y + 4}v8M{high:.1f} {y + 4}v8"/>'
+        )
+        shown = f"{100 * value.value:.1f}%"
+        parts.append(
+            f'<text class="value" x="{_WIDE - _SPACE + 12}" y="{middle + 4}">{shown} <tspan class="n">n {value.n}</tspan></text>'
+        )
+    return "".join(parts) + "</svg>"
+
+
+_STYLE = """
+:root{--ink:#1c2330;--soft:#667085;--line:#e4e7ec;--paper:#fbfbfa;--card:#fff;--first:#2f6fed;--other:#b9c4d6}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#98a2b3;--line:#2b3340;--paper:#12161d;--card:#1a2029;--first:#6b9bff;--other:#47536a}}
+*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}h1{font-size:34px;margin:0 0 4px;letter-spacing:-.02em}
+h2{font-size:21px;margin:0 0 4px}.sub{color:var(--soft);margin:0 0 28px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-bottom:28px}
+.tile,.card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 18px}
+.tile b{display:block;font-size:30px;letter-spacing:-.02em}.tile span{color:var(--soft);font-size:14px}
+.card{margin:0 0 18px}.card p{margin:0 0 10px;color:var(--soft)}
+svg{width:100%;max-width:820px;height:auto;font:13px system-ui,sans-serif;fill:var(--ink)}
+.grid{stroke:var(--line)}.axis,.n{fill:var(--soft);font-size:11px}.first{fill:var(--first)}.other{fill:var(--other)}
+.whisker{stroke:var(--ink);stroke-width:1.3;fill:none;opacity:.65}
+figure{margin:14px 0 0}figure img{width:100%;border-radius:8px;display:block}figcaption{font-size:14px;margin:0 0 4px}
+figcaption i{font-style:normal;color:#b42318}figcaption i.ok{color:#067647}
+table{border-collapse:collapse;width:100%;font-size:14px}td,th{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:500}.scroll{overflow-x:auto}
+"""
+
+
+def page(card: Scorecard, examples: list[Example]) -> str:
+    """One HTML page: tiles, a plot for every measure with the films that failed it, tables."""
+    first = card.rows[0]
+    tiles = "".join(
+        f'<div class="tile"><b>{100 * first.measures[m].value:.0f}%</b><span>{html.escape(m)}</span></div>'
+        for m in _measures(card)
+        if m in first.measures and m not in ("colour", "shape")
+    )
+    cards = []
+    for measure in _measures(card):
+        bars = _bars([(row.name, row.measures[measure]) for row in card.rows if measure in row.measures])
+        shown = "".join(
+            f'<figure><figcaption>“{html.escape(e.prompt)}” <i class="{"ok" if e.right else ""}">'
+            f'{"right" if e.right else "wrong"}</i></figcaption><img alt="" src="{e.picture}"></figure>'
+            for e in examples
+            if e.measure == measure
+        )
+        cards.append(
+            f'<section class="card"><h2>{html.escape(measure.capitalize())}</h2>'
+            f"<p>{html.escape(TOLD[measure])}</p>{bars}{shown}</section>"
+        )
+    names = "".join(f"<th>{html.escape(row.name)}</th>" for row in card.rows)
+    lines = [
+        f"<tr><td>{html.escape(words)}</td>"
+        + "".join(f"<td>{html.escape(_event(row, event))}</td>" for row in card.rows)
+        + "</tr>"
+        for event, words in EVENTS.items()
+        if any(event in row.events for row in card.rows)
+    ]
+    lines += [
+        f"<tr><td>{html.escape(figure)}</td>"
+        + "".join(
+            f"<td>{html.escape(_number(row.figures[figure])) if figure in row.figures else ''}</td>"
+            for row in card.rows
+        )
+        + "</tr>"
+        for figure in sorted({figure for row in card.rows for figure in row.figures})
+    ]
+    lines += [
+        f"<tr><td>Fréchet, {html.escape(distance)}</td>"
+        + "".join(
+            f"<td>{row.distances[distance]:.4g}</td>" if distance in row.distances else "<td></td>"
+            for row in card.rows
+        )
+        + "</tr>"
+        for distance in sorted({distance for row in card.rows for distance in row.distances})
+    ]
+    detectors = ""
+    if card.detectors:
+        found = _bars([(name, recall) for name, recall, _ in card.detectors])
+        alarms = _bars([(name, alarm) for name, _, alarm in card.detectors])
+        detectors = (
+            '<section class="card"><h2>Planted faults that the judge finds</h2><p>Simulator clips in which one '
+            f"thing is wrong on purpose.</p>{found}<p>And the same detectors on the clips without the fault: "
+            f"false alarms.</p>{alarms}</section>"
+        )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(card.title)}</title><style>{_STYLE}</style><main><h1>{html.escape(card.title)}</h1>"
+        f'<p class="sub">{first.films} films, {html.escape(card.size)}; list {html.escape(card.list_name)}, digest '
+        f"{card.digest[:16]}. Bars are shares of films that are right; whiskers are 95% intervals. "
+        f"{first.unparsed} films could not be parsed and count as wrong.</p>"
+        f'<div class="tiles">{tiles}</div>{"".join(cards)}{detectors}'
+        f'<section class="card"><h2>Events and figures</h2><div class="scroll"><table><tr><th></th>{names}</tr>'
+        f"{''.join(lines)}</table></div></section></main></html>\n"
+    )

@@ -1,0 +1,235 @@
+"""From judged films to the scorecard: rates with intervals, figures, distances, comparisons."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kinema.errors import UserError
+from kinema.evaluate.frechet import frechet
+from kinema.evaluate.judgement import MEASURES
+from kinema.evaluate.record import Record
+from kinema.files import write_text
+
+BOOTSTRAPS = 10_000
+_LEAST_DISTANCE = 10
+"""Films on either side from which a Fréchet distance is worth giving."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One figure with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A set of films in one line of the table: a model, or an anchor."""
+
+    name: str
+    films: int
+    unparsed: int
+    measures: dict[str, Value]
+    """Share of films that are right, of those that the measure is asked of."""
+    events: dict[str, Value]
+    """Per object-minute for births, deaths, changes of colour and size; else share of films."""
+    figures: dict[str, Value]
+    distances: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorecard:
+    """Everything that is published about a set of films."""
+
+    title: str
+    list_name: str
+    digest: str
+    size: str
+    rows: tuple[Row, ...]
+    """The films themselves first, anchors after them."""
+    detectors: tuple[tuple[str, Value, Value], ...] = ()
+    """Planted fault, recall, false alarms."""
+
+
+def wilson(right: int, n: int) -> Value:
+    """A share with its 95% score interval (Wilson 1927)."""
+    if n == 0:
+        return Value(value=math.nan, low=math.nan, high=math.nan, n=0)
+    z, p = 1.959964, right / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Value(value=p, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
+
+
+def mean(values: Sequence[float]) -> Value:
+    """A mean with its 95% normal interval."""
+    if not values:
+        return Value(value=math.nan, low=math.nan, high=math.nan, n=0)
+    middle = math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((x - middle) ** 2 for x in values) / max(1, len(values) - 1))
+    half = 1.959964 * spread / math.sqrt(len(values))
+    return Value(value=middle, low=middle - half, high=middle + half, n=len(values))
+
+
+def rate(count: int, amount: float) -> Value:
+    """Events per unit with a 95% interval (Byar's approximation to Poisson)."""
+    if amount <= 0:
+        return Value(value=math.nan, low=math.nan, high=math.nan, n=count)
+    high = (count + 1) * (1 - 1 / (9 * (count + 1)) + 1.96 / (3 * math.sqrt(count + 1))) ** 3
+    low = 0.0 if count == 0 else count * (1 - 1 / (9 * count) - 1.96 / (3 * math.sqrt(count))) ** 3
+    return Value(value=count / amount, low=low / amount, high=high / amount, n=count)
+
+
+def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = ()) -> Row:
+    """Sum up judged films.
+
+    Args:
+        name: of the row.
+        records: in any order; the result does not depend on it.
+        reference: simulator films for the Fréchet distances; none leaves them out.
+    """
+    records = sorted(records, key=lambda r: (r.index, r.prompt))
+    measures = {}
+    for measure in MEASURES:
+        asked = [v for r in records if (v := r.verdicts[measure]) is not None]
+        if asked:
+            measures[measure] = wilson(sum(asked), len(asked))
+    swaps: dict[int, list[bool]] = {}
+    for record in records:
+        told = record.verdicts["left/right"]
+        if told is not None and record.kind == "still":
+            swaps.setdefault(record.index, []).append(told)
+    both = [all(pair) for pair in swaps.values() if len(pair) == 2]
+    if both:
+        measures["left/right, both ways"] = wilson(sum(both), len(both))
+    minutes = math.fsum(r.figures["object minutes"] or 0.0 for r in records)
+    events = {}
+    for event in ("births", "deaths", "recoloured", "resized"):
+        events[event] = rate(sum(r.faults[event] for r in records), minutes)
+    meetings = [r for r in records if r.verdicts["cause"] is not None]
+    for event in ("early", "missed", "passed", "disturbed"):
+        if meetings:
+            events[event] = wilson(sum(r.faults[event] for r in meetings), len(meetings))
+    moving = [r for r in records if r.verdicts["direction"] is not None]
+    if moving:
+        events["frozen"] = wilson(sum(r.faults["frozen"] for r in moving), len(moving))
+    figures = {}
+    for figure in ("unevenness", "gravity", "bounce", "energy", "survival", "flicker", "object flicker"):
+        told = [x for r in records if (x := r.figures[figure]) is not None]
+        if told:
+            figures[figure] = mean(told)
+    return Row(
+        name=name,
+        films=len(records),
+        unparsed=sum(not r.parsed for r in records),
+        measures=measures,
+        events=events,
+        figures=figures,
+        distances=_distances(records, reference),
+    )
+
+
+def _distances(records: Sequence[Record], reference: Sequence[Record]) -> dict[str, float]:
+    if min(len(records), len(reference)) < _LEAST_DISTANCE:
+        return {}
+    reference = sorted(reference, key=lambda r: (r.index, r.prompt))
+    return {
+        "random features": frechet(
+            np.array([r.features for r in records]), np.array([r.features for r in reference])
+        ),
+        "tracker": frechet(np.array([r.tracked for r in records]), np.array([r.tracked for r in reference])),
+    }
+
+
+def save(card: Scorecard, path: Path) -> None:
+    """Write `scorecard.json`."""
+    write_text(path, json.dumps(asdict(card), indent=1) + "\n")
+
+
+def load(path: Path) -> Scorecard:
+    """Read `scorecard.json`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a folder that `kinema evaluate` has written")
+    told = json.loads(path.read_text())
+    rows = tuple(
+        Row(
+            **row
+            | {
+                part: {k: Value(**v) for k, v in row[part].items()}
+                for part in ("measures", "events", "figures")
+            }
+        )
+        for row in told["rows"]
+    )
+    detectors = tuple((name, Value(**a), Value(**b)) for name, a, b in told["detectors"])
+    return Scorecard(**told | {"rows": rows, "detectors": detectors})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measure of two sets of films that answer the same prompts: B minus A."""
+
+    measure: str
+    a: float
+    b: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether the 95% interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+
+def differences(a: Sequence[Record], b: Sequence[Record]) -> tuple[Difference, ...]:
+    """Paired bootstrap over prompts (Efron 1979), 10,000 draws, the same ones every time.
+
+    Raises:
+        UserError: the two have no prompt in common.
+    """
+    ones = {(r.index, r.prompt): r for r in a}
+    others = {(r.index, r.prompt): r for r in b}
+    common = sorted(ones.keys() & others.keys())
+    if not common:
+        raise UserError("the two have no prompt in common; compare folders made from the same list")
+    found = []
+    for measure in MEASURES:
+        pairs = np.array(
+            [
+                (ones[key].verdicts[measure], others[key].verdicts[measure])
+                for key in common
+                if ones[key].verdicts[measure] is not None and others[key].verdicts[measure] is not None
+            ],
+            dtype=float,
+        )
+        if not len(pairs):
+            continue
+        gain = pairs[:, 1] - pairs[:, 0]
+        rng = np.random.default_rng(0)
+        draws = np.array([gain[rng.integers(len(gain), size=len(gain))].mean() for _ in range(BOOTSTRAPS)])
+        low, high = np.percentile(draws, [2.5, 97.5])
+        found.append(
+            Difference(
+                measure=measure,
+                a=float(pairs[:, 0].mean()),
+                b=float(pairs[:, 1].mean()),
+                low=float(low),
+                high=float(high),
+                n=len(pairs),
+            )  # fmt: skip
+        )
+    return tuple(found)
