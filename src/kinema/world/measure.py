@@ -90,7 +90,7 @@ def clearly_seen(tracks: Tracks, entity: int, frame: int, aspect: float) -> bool
 
 
 def holds(scene: Drawn, tracks: Tracks, aspect: float) -> bool:
-    """Whether the id buffer bears the verdict out: claims of sight hold, and what is named is clearly seen."""
+    """Whether the id buffer bears the verdict out: claims hold, and what is named is clearly seen."""
     claims = scene.verdict.claims
     hiding = {claim.subject for claim in claims if claim.kind == "hides"}
     clear = all(
