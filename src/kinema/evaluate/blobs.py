@@ -22,8 +22,9 @@ _RIM = 3
 """Pixels round a blob in which its soft edge lies."""
 _LOOK = 16
 """Pixels within which the gap between two blobs is measured."""
-_NEAR = 1.5
-"""Pixels at 128 between two blobs up to which they count as touching on screen."""
+_NEAR = 1.0
+"""Pixels at 128 between two blobs up to which they count as touching on screen, beyond the one that
+belongs to neither because it is half of each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,7 +203,7 @@ def _frame_blobs(
     least = max(2.0, _LEAST_INSIDE * height * width)
     numbers = sorted(np.flatnonzero(inner >= least).tolist(), key=lambda n: -areas[n])
     places = ndimage.find_objects(labels)
-    near = _NEAR * height / 128
+    near = 1 + _NEAR * height / 128
     gaps = {}
     for k, one in enumerate(numbers):
         for other in numbers[k + 1 :]:

@@ -34,18 +34,18 @@ class Chunk:
     """Nothing is beyond the limits."""
 
 
-def identity(film: Parsed, *, grounded: bool) -> tuple[Chunk, ...]:
+def identity(film: Parsed, *, grounded: bool, lost: int | None) -> tuple[Chunk, ...]:
     """Compare every chunk with the first; tracks must go through, so what vanishes and returns fails too.
 
     Args:
         film: of a still camera, from a few seconds to minutes long. One that is shorter than three chunks
             is cut into three.
         grounded: whether things stay on the floor, so that their place tells how far away they are.
+        lost: the first frame in which something is gone without a reason; None if nothing is.
     """
     length = max(2, min(round(CHUNK * film.fps), film.frames // 3))
     starts = range(0, max(1, film.frames - length // 2), length)
     known = [(track, shapes_seen(track)) for track in film.tracks if track.seen[:length].sum() > length / 3]
-    first = _count(film, 0, length)
     chunks = []
     for start in starts:
         pairs = [
@@ -55,7 +55,8 @@ def identity(film: Parsed, *, grounded: bool) -> tuple[Chunk, ...]:
         size = max((p[1] for p in pairs), default=np.inf)
         shape = all(p[2] for p in pairs)
         count = _count(film, start, length)
-        same = count >= first and shape and colour <= limits.SAME_COLOUR and size <= limits.SAME_SIZE
+        kept = lost is None or lost >= start + length
+        same = kept and shape and colour <= limits.SAME_COLOUR and size <= limits.SAME_SIZE
         chunks.append(
             Chunk(start=start / film.fps, colour=colour, size=size, shape=shape, count=count, same=same)
         )

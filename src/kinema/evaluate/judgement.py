@@ -78,7 +78,9 @@ def judgement(meaning: Meaning, frames: UInt8[np.ndarray, "f h w 3"], fps: float
     film = parse(frames, fps)
     scene = scene_of(meaning, film)
     bound = binding(scene)
-    chunks = identity(film, grounded=meaning.story != "falls")
+    lasting = permanence(film)
+    lost = min((frame for frame, _ in lasting.deaths), default=None)
+    chunks = identity(film, grounded=meaning.story != "falls", lost=lost)
     return Judgement(
         parsed=bool(film.tracks),
         colour=bound.right(bound.colour),
@@ -88,7 +90,7 @@ def judgement(meaning: Meaning, frames: UInt8[np.ndarray, "f h w 3"], fps: float
         direction=direction(scene),
         camera=camera(scene),
         frozen=frozen(scene),
-        permanence=permanence(film),
+        permanence=lasting,
         meeting=meeting(scene),
         laws=laws(scene),
         survival=survival(chunks, film.frames / fps),

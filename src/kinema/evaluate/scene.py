@@ -53,9 +53,8 @@ def on_screen(film: Parsed, track: Track) -> Float[np.ndarray, "f 2"]:
 
 def shape_evidence(track: Track) -> Float[np.ndarray, "f shapes"]:
     """Log evidence for each shape in each frame; zero where the thing is not seen whole."""
-    clear = track.clear
     found = np.zeros((len(track.seen), len(shapes.SHAPES)))
-    for frame in np.flatnonzero(clear):
+    for frame in np.flatnonzero(whole(track)):
         blob = track.blobs[frame]
         if blob is not None:
             found[frame] = shapes.evidence(blob)
@@ -68,8 +67,9 @@ def shapes_seen(track: Track) -> tuple[str | None, ...]:
     Frames without evidence of their own take that of the nearest frame that has some.
     """
     evidence = shape_evidence(track)
-    total = ndimage.uniform_filter1d(evidence, 2 * limits.WINDOW + 1, axis=0, mode="constant")
-    known = np.flatnonzero((total != 0).any(axis=1))
+    span = np.ones(2 * limits.WINDOW + 1)
+    total = ndimage.correlate1d(evidence, span, axis=0, mode="constant")
+    known = np.flatnonzero(ndimage.correlate1d(whole(track).astype(float), span, mode="constant"))
     if not len(known):
         return (None,) * len(track.seen)
     nearest = known[np.abs(np.arange(len(track.seen))[:, None] - known).argmin(axis=1)]
@@ -77,5 +77,5 @@ def shapes_seen(track: Track) -> tuple[str | None, ...]:
 
 
 def whole(track: Track) -> Bool[np.ndarray, " f"]:
-    """Frames in which it is seen and not cut off by the picture."""
-    return track.seen & ~track.border
+    """Frames in which it is seen, not cut off by the picture and not next to another thing."""
+    return track.seen & ~track.border & ~track.touching
