@@ -231,22 +231,31 @@ def _files(folder: Path, *, part: str) -> list[Path]:
 
 
 def _header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """Names, shapes and types in a safetensors file, without touching the tensors."""
-    from safetensors import SafetensorError, safe_open
+    """Names, shapes and types in a safetensors file, without touching the tensors.
 
+    The format: eight bytes, little-endian, with the length of a JSON object; the object; the tensors.
+    """
     try:
-        with safe_open(file, framework="pt") as opened:
-            found = {}
-            for name in opened.keys():  # noqa: SIM118 - not a mapping
-                piece = opened.get_slice(name)
-                kind = _DTYPES.get(piece.get_dtype())
-                if kind is None:
-                    raise UserError(
-                        f"{file}: tensor {name!r} is of type {piece.get_dtype()}, which is not read"
-                    )
-                found[name] = (tuple(piece.get_shape()), kind)
-            return found
-    except (SafetensorError, OSError) as error:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            if not 2 <= length <= min(size - 8, 10**8):
+                raise ValueError("its header is longer than the file")
+            header = json.loads(opened.read(length))
+        header.pop("__metadata__", None)
+        if header and size != 8 + length + max(entry["data_offsets"][1] for entry in header.values()):
+            raise ValueError("it was cut off")
+        found = {}
+        for name, entry in header.items():
+            kind = _DTYPES.get(entry["dtype"])
+            if kind is None:
+                raise UserError(
+                    f"{file}: tensor {name!r} is of type {entry['dtype']}, which is not read; "
+                    "fetch the weights in another type"
+                )
+            found[name] = (tuple(entry["shape"]), kind)
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
 
 
