@@ -193,10 +193,10 @@ class VideoVae(nn.Module):
         moments, cache = self._moments(frames, cache, keep=True)
         return self.normalise(_posterior(moments).mean), cache
 
-    def encode_stream(
-        self, chunks: Iterable[Float[Tensor, "b c f h w"]]
-    ) -> Iterator[Float[Tensor, "b z f2 h2 w2"]]:
-        """Latents as the frames come in, in chunks of any length; memory doesn't grow with the film.
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Latents as the frames come in; memory doesn't grow with the film.
+
+        Takes films of `b c f h w` with any number of frames in each, gives latents of `b z f h w`.
 
         Raises:
             UserError: frames are left over at the end that don't make a whole group.
@@ -264,10 +264,11 @@ class VideoVae(nn.Module):
         frames, cache = self._frames(self.denormalise(latents), cache, keep=True)
         return frames.clamp(-1, 1), cache
 
-    def decode_stream(
-        self, chunks: Iterable[Float[Tensor, "b z f h w"]]
-    ) -> Iterator[Float[Tensor, "b c f2 h2 w2"]]:
-        """Frames as the latents come in; memory doesn't grow with the film."""
+    def decode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Frames as the latents come in; memory doesn't grow with the film.
+
+        Takes latents of `b z f h w` with any number of frames in each, gives films of `b c f h w`.
+        """
         cache: VaeCache | None = None
         for chunk in chunks:
             frames, cache = self.decode_chunk(chunk, cache)

@@ -1,0 +1,150 @@
+"""The autoencoder's rows of the model benchmark: against diffusers, same weights, same inputs.
+
+Real settings and random weights: time doesn't depend on the values. The largest absolute difference of
+the two results stands in each row's note.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinema.bench.measure import Row, child, paired
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+
+
+def rows(*, rounds: int = 3) -> list[Row]:
+    """Every row of the autoencoder. Takes some minutes and about 8 GiB.
+
+    Raises:
+        ImportError: diffusers is not installed; it is a development extra.
+    """
+    return [
+        *wan21_rows(rounds=rounds),
+        *wan22_rows(rounds=rounds),
+        still_row(rounds=rounds),
+        streaming_memory_row(),
+    ]
+
+
+def wan21_rows(*, rounds: int = 3) -> list[Row]:
+    """Decoding and encoding with the real 2.1 settings, 17 frames of 128x128."""
+    ours, theirs = _both(VaeConfig.wan21())
+    latents = torch.randn(1, 16, 5, 16, 16)
+    film = torch.rand(1, 3, 17, 128, 128) * 2 - 1
+    return [
+        _row(
+            "VAE 2.1 decode, 17 frames 128x128",
+            lambda: ours.decode(latents),
+            lambda: theirs.decode(ours.denormalise(latents)).sample,
+            rounds=rounds,
+            at_most=0.40,
+        ),
+        _row(
+            "VAE 2.1 encode, 17 frames 128x128",
+            lambda: ours.encode_posterior(film).mean,
+            lambda: theirs.encode(film).latent_dist.mode(),
+            rounds=rounds,
+            at_most=0.45,
+        ),
+    ]
+
+
+def wan22_rows(*, rounds: int = 3) -> list[Row]:
+    """Decoding with the real 2.2 settings, 5 frames of 128x128, and at base 64, 9 frames of 256x256."""
+    table: list[Row] = []
+    small = dataclasses.replace(VaeConfig.wan22(), base_dim=64, decoder_base_dim=64)
+    for what, config, shape, at_most in (
+        ("VAE 2.2 decode, 5 frames 128x128", VaeConfig.wan22(), (1, 48, 2, 8, 8), 0.60),
+        ("VAE 2.2 decode, base 64, 9 frames 256x256", small, (1, 48, 3, 16, 16), 0.36),
+    ):
+        ours, theirs = _both(config)
+        latents = torch.randn(shape)
+
+        def mine(ours: VideoVae = ours, latents: Tensor = latents) -> Tensor:
+            return ours.decode(latents)
+
+        def peers(ours: VideoVae = ours, theirs: Any = theirs, latents: Tensor = latents) -> Tensor:
+            return theirs.decode(ours.denormalise(latents)).sample
+
+        table.append(_row(what, mine, peers, rounds=rounds, at_most=at_most))
+    return table
+
+
+def still_row(*, rounds: int = 3) -> Row:
+    """The condition of image-to-video: one frame and 80 of zeros, 2.1 at base 32, 128x128."""
+    ours, theirs = _both(dataclasses.replace(VaeConfig.wan21(), base_dim=32))
+    first = torch.rand(1, 3, 1, 128, 128) * 2 - 1
+    film = torch.cat([first, torch.zeros(1, 3, 80, 128, 128)], dim=2)
+    return _row(
+        "I2V condition encode, base 32, 81 frames 128x128",
+        lambda: ours.denormalise(ours.encode_still(first, 81)),
+        lambda: theirs.encode(film).latent_dist.mode(),
+        rounds=rounds,
+        at_most=0.33,
+    )
+
+
+_STREAM = """
+import dataclasses, sys, torch
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+torch.set_grad_enabled(False)
+torch.manual_seed(0)
+vae = VideoVae(dataclasses.replace(VaeConfig.wan21(), base_dim=32)).eval()
+seconds = int(sys.argv[1])
+latents = (torch.randn(1, 16, 1, 4, 4) for _ in range(4 * seconds + 1))
+print(sum(frames.shape[2] for frames in vae.decode_stream(latents)))
+"""
+
+
+def streaming_memory_row() -> Row:
+    """Peak memory of decoding 61 s of latents as a stream against 5 s, at 16 frames a second."""
+    long, short = child(_STREAM, "61"), child(_STREAM, "5")
+    return Row(
+        what="VAE streaming decode, 61 s against 5 s",
+        ours=long.peak,
+        theirs=short.peak,
+        ratio=long.peak / short.peak,
+        at_most=1.05,
+        unit="MiB",
+        note=f"{long.printed.strip()} and {short.printed.strip()} frames of 32x32, base 32; both sides ours",
+    )
+
+
+def _both(config: VaeConfig) -> tuple[VideoVae, Any]:
+    """Our autoencoder and diffusers', with the same random weights."""
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    pixels = config.channels * config.patch_size**2
+    theirs: Any = AutoencoderKLWan(
+        base_dim=config.base_dim,
+        decoder_base_dim=config.decoder_base_dim,
+        z_dim=config.z_dim,
+        latents_mean=list(config.latents_mean),
+        latents_std=list(config.latents_std),
+        is_residual=config.residual,
+        in_channels=pixels,
+        out_channels=pixels,
+        patch_size=config.patch_size if config.patch_size > 1 else None,
+        scale_factor_spatial=config.stride.spatial,
+    )
+    theirs.eval()
+    ours = VideoVae(config).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def _row(
+    what: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], *, rounds: int, at_most: float
+) -> Row:
+    with torch.inference_mode():
+        error = (ours() - theirs()).abs().max().item()
+        times = paired(ours, theirs, rounds=rounds, warmup=0)
+    return times.row(what, at_most=at_most, note=f"largest difference {error:.1e}")
