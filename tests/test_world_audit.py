@@ -9,8 +9,10 @@ import pytest
 from kinema.errors import UserError
 from kinema.world.audit import AuditRequest, audit_clip, check, read
 from kinema.world.audit.report import Findings, framed, smallest
-from kinema.world.captions import captions
-from kinema.world.facts import Caption, ClipFacts, Contact
+from kinema.world.captions import captions, places
+from kinema.world.facts import Caption, ClipFacts, Contact, Setting
+from kinema.world.look.decor import DECORS, WALLS
+from kinema.world.look.skies import LAB_SKY, SKIES
 from tests import world_cases as cases
 
 
@@ -230,3 +232,19 @@ def test_requests_that_make_no_sense_end_in_one_line():
         AuditRequest(count=0)
     with pytest.raises(UserError, match="not a size"):
         AuditRequest(size="big")
+
+
+def test_every_place_is_read_as_what_it_is():
+    for sky in [*SKIES, LAB_SKY]:
+        for floor in SKIES[sky].floors[:3] if sky in SKIES else ("lab floor",):
+            setting = Setting(sky=sky, floor=floor, decor="plain")
+            for part in (*places.sky_phrases(setting), *places.floor_phrases(setting)):
+                facts = replace(cases.rolling(), setting=setting)
+                assert faults(facts, f"{part.capitalize()}, a red ball rolls to the left.") == set(), part
+                assert faults(facts, f"A red ball rolls to the left. The scene is set {part}.") == set(), part
+    for decor in DECORS:
+        for wall in WALLS:
+            setting = Setting(sky="sunset", floor="grass", decor=decor, wall=wall)
+            for part in places.decor_phrases(setting):
+                facts = replace(cases.rolling(), setting=setting)
+                assert faults(facts, f"A red ball rolls to the left. All this happens {part}.") == set(), part

@@ -128,8 +128,8 @@ def _bounces(see: Evidence, said: Statement) -> Verdict:
     fallen = np.flatnonzero((steps > -0.01) & (np.arange(len(steps)) > 1))
     if not len(fallen):
         return False
-    low = int(fallen[0])
-    rise = float(height[low:].max() - height[low : low + 4].min()) / max(0.1, float(height[0] - height.min()))
+    after = height[int(fallen[0]) :]
+    rise = float((after - np.minimum.accumulate(after)).max()) / max(0.1, float(height[0] - height.min()))
     return {"high": rise > 0.2, "little": 0.02 < rise < 0.4, "none": rise < 0.09}[said.value]
 
 

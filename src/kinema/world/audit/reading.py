@@ -61,9 +61,7 @@ _CAUSES = (
     ("wall", re.compile(r" (?:because a wall is in the way|because there is a wall)")),
     ("gap", re.compile(r" because (?:the gap is too wide|the next one is too far away)")),
 )
-_PLACE_START = re.compile(
-    r"^(?:under|in|on|at|as|with|near|before|against|beside|inside|out|outdoors|outside)\b"
-)
+_PLACE_START = re.compile(r"^(?:under|in|on|at|as|with|near|before|against|among|beside|inside|out)\b")
 _SCENE = re.compile(r"^(?:the scene is set|all this happens|it takes place) ")
 
 
