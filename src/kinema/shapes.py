@@ -82,8 +82,9 @@ class LatentShape:
         ):
             near = video.rounded(stride)
             raise UserError(
-                f"{video.frames} frames at {video.width}x{video.height} do not fit this model: frames must be "
-                f"a multiple of {stride.temporal} plus 1 and sides multiples of {stride.spatial}; "
+                f"{video.frames} frames at {video.width}x{video.height} do not fit this model: "
+                f"frames must be a multiple of {stride.temporal} plus 1 "
+                f"and sides multiples of {stride.spatial}; "
                 f"the nearest is {near.frames} frames at {near.width}x{near.height}"
             )
         return cls(

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 Shape = Literal[
     "ball", "egg", "cube", "cylinder", "cone", "capsule", "ring", "disc", "pyramid", "prism", "gem",
-    "octahedron", "hexagonal block", "car", "snowman", "pin", "domino", "block", "wall", "screen", "ramp", "table",
-    "plank", "pivot", "box", "rod",
+    "octahedron", "hexagonal block", "car", "snowman", "pin", "domino", "block", "wall", "screen", "ramp",
+    "table", "plank", "pivot", "box", "rod",
 ]  # fmt: skip
 Colour = Literal[
     "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black", "brown", "gray",
@@ -78,7 +78,7 @@ ClaimKind = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class EntityFacts:
-    """One thing in the clip. `index` is its place in every per-entity array; the id buffer holds index + 1."""
+    """One thing in the clip: `index` is its place in per-entity arrays; the id buffer holds index + 1."""
 
     index: int
     role: Role

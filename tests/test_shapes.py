@@ -1,0 +1,76 @@
+"""The shape arithmetic: there and back, and every misfit is a line that names the nearest fit."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.errors import UserError
+from kinema.shapes import LatentShape, Stride, VideoShape, parse_size
+
+STRIDES = st.builds(Stride, temporal=st.integers(1, 8), spatial=st.sampled_from([1, 2, 4, 8, 16]))
+SIDES = st.integers(1, 300)
+
+
+@given(stride=STRIDES, frames=st.integers(1, 40), height=st.integers(1, 20), width=st.integers(1, 20))
+def test_latents_of_their_film_are_themselves(stride, frames, height, width):
+    latents = LatentShape(frames=frames, height=height, width=width)
+    assert LatentShape.of(latents.video(stride), stride) == latents
+
+
+@given(stride=STRIDES, frames=SIDES, height=SIDES, width=SIDES, patch=st.sampled_from([1, 2]))
+def test_rounding_gives_the_nearest_shape_that_fits(stride, frames, height, width, patch):
+    asked = VideoShape(frames=frames, height=height, width=width)
+    near = asked.rounded(stride, patch)
+    latents = LatentShape.of(near, stride)
+    assert latents.height % patch == latents.width % patch == 0
+    assert abs(near.frames - frames) <= stride.temporal / 2
+    unit = stride.spatial * patch
+    for made, wanted in ((near.height, height), (near.width, width)):
+        assert made >= unit
+        assert abs(made - wanted) <= unit / 2 or made == unit
+    assert near.rounded(stride, patch) == near
+
+
+@given(stride=STRIDES, frames=st.integers(1, 60))
+def test_every_film_frame_lies_in_one_latent_frame(stride, frames):
+    latents = LatentShape(frames=frames, height=1, width=1)
+    film = latents.video(stride)
+    held = [latents.latent_frame_of(frame, stride) for frame in range(film.frames)]
+    assert held[0] == 0
+    assert held.count(0) == 1
+    assert held == sorted(held)
+    assert held[-1] == frames - 1
+    assert all(held.count(k) == stride.temporal for k in range(1, frames))
+
+
+def test_a_misfit_names_the_nearest_fit():
+    with pytest.raises(UserError, match=r"nearest is 81 frames at 832x480") as caught:
+        LatentShape.of(VideoShape(frames=80, height=479, width=830), Stride(temporal=4, spatial=8))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sides", [(0, 1, 1), (1, 0, 1), (1, 1, -4)])
+def test_an_empty_film_is_no_film(sides):
+    with pytest.raises(UserError, match="empty"):
+        VideoShape(frames=sides[0], height=sides[1], width=sides[2])
+
+
+@pytest.mark.parametrize(("text", "size"), [("832x480", (832, 480)), ("64X32", (64, 32)), ("8×9", (8, 9))])
+def test_sizes_are_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "832", "832x", "x480", "0x8", "8x0", "-8x8", "8x8x8", "a x b", "8.5x8"]
+)
+def test_what_is_no_size_is_one_clear_line(text):
+    with pytest.raises(UserError, match="832x480"):
+        parse_size(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_a_clear_line(text):
+    with contextlib.suppress(UserError):
+        assert min(parse_size(text)) > 0
