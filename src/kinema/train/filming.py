@@ -6,6 +6,7 @@ which clips it holds follows from its number alone. Whoever finds a shard missin
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -56,12 +57,12 @@ class Filming:
         event = None
         if self.events:
             place = chance.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
-            for event, share in self.events:  # noqa: B007  the event at which the loop stops is the one drawn
-                place -= share
-                if place < 0:
-                    break
+            upto = itertools.accumulate(share for _, share in self.events)
+            event = next(name for (name, _), end in zip(self.events, upto, strict=True) if place < end)
+        # Consecutive seeds: the film set spreads outcomes evenly over them.
+        first = chance.key(self.seed, "clips", self.split) % 2**31 << 20
         return ClipSpec(
-            seed=chance.key(self.seed, "clip", self.split, index) % 2**32,
+            seed=first + index,
             lab=self.lab,
             event=event,
             height=self.height,
