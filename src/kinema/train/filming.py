@@ -58,7 +58,8 @@ class Filming:
         if self.events:
             place = chance.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
             upto = itertools.accumulate(share for _, share in self.events)
-            event = next(name for (name, _), end in zip(self.events, upto, strict=True) if place < end)
+            drawn = (name for (name, _), end in zip(self.events, upto, strict=True) if place < end)
+            event = next(drawn, self.events[-1][0])
         # Consecutive seeds: the film set spreads outcomes evenly over them.
         first = chance.key(self.seed, "clips", self.split) % 2**31 << 20
         return ClipSpec(
