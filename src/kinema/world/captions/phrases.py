@@ -118,7 +118,7 @@ WORDINGS: dict[ClaimKind, Wording] = {
     ),
     "bounces back": Wording(
         core=say("[bounce] back"),
-        plain=says("[bounce] back / [rebound] / [turn] back"),
+        plain=says("[bounce] back / [rebound]"),
         casual=says("[bounce] right back / [spring] back"),
     ),
     "tips over": Wording(

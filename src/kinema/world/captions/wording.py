@@ -150,9 +150,10 @@ class Speaker:
             else:
                 fields["n"] = self._number(beat)
         if "{ground}" in text:
-            fields["ground"] = (
-                manners.GROUND[0] if self.names.register != "casual" else pick(self.dice, manners.GROUND)
-            )
+            # Nobody says 'on the floor' of a meadow.
+            inside = self.names.facts.setting.floor.endswith(("floor", "carpet"))
+            casual = self.names.register == "casual" and inside
+            fields["ground"] = pick(self.dice, manners.GROUND) if casual else manners.GROUND[0]
         if beat.object is not None:
             if "{o}" in text:
                 fields["o"] = self._object(beat.object, subject=beat.subject)
