@@ -163,10 +163,10 @@ def _print_plan(pipe: Pipeline, request: Request, expected: Plan) -> None:
     from rich.table import Table
 
     film = expected.film
+    kind = str(pipe.choice.dtype).removeprefix("torch.") + (" and int8" if pipe.choice.int8 else "")
     table = Table(
         title=f"{film.frames} frames at {film.width}x{film.height}, {film.frames / request.fps:.2f} s, "
-        f"{expected.steps} steps, {str(pipe.dtype).removeprefix('torch.')}{' and int8' if pipe.int8 else ''} "
-        f"on {pipe.device}",
+        f"{expected.steps} steps, {kind} on {pipe.device}",
         title_justify="left",
     )
     table.add_column("stage")

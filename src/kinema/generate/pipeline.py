@@ -21,7 +21,7 @@ from kinema.generate.film import Film, to_uint8
 from kinema.generate.machine import device_of
 from kinema.generate.network import Experts, Spoken
 from kinema.generate.part import Part
-from kinema.generate.plan import Plan, check, plan
+from kinema.generate.plan import CHUNK_PIXELS, Plan, check, plan
 from kinema.generate.preview import Preview
 from kinema.generate.request import Image, Request, decide
 from kinema.generate.residency import Choice, Dtype, Memory, choose, dtype_of, memory_of, weight_bytes
@@ -32,9 +32,6 @@ from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
 from kinema.models.wan import WanFolder
 from kinema.shapes import LatentShape
-
-_CHUNK_PIXELS = 2**18
-"""Film pixels decoded at a time: enough to be fast, little enough to stay small beside the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +74,16 @@ class Pipeline:
     two experts only one is in memory.
     """
 
-    def __init__(
-        self, model: ModelFolder, *, device: torch.device, dtype: torch.dtype, int8: bool, keep: bool
-    ) -> None:
-        self.model = model
-        self.device = device
-        self.dtype = dtype
-        self.int8 = int8
+    def __init__(self, model: ModelFolder, *, device: torch.device, choice: Choice) -> None:
+        self.model, self.device, self.choice = model, device, choice
+        dtype, keep = choice.dtype, choice.keep
         self._text: Part[TextEncoder] = Part(lambda: model.load_text(dtype=dtype, device=device), keep=keep)
         self._vae: Part[VideoVae] = Part(lambda: model.load_vae(device=device), keep=keep)
         self._dits = [Part(lambda i=i: self._transformer(i), keep=keep) for i in range(model.recipe.experts)]
-        self._keep = keep
 
     def _transformer(self, expert: int) -> Dit:
-        dit = self.model.load_transformer(expert, dtype=self.dtype, device=self.device)
-        if self.int8:
+        dit = self.model.load_transformer(expert, dtype=self.choice.dtype, device=self.device)
+        if self.choice.int8:
             from kinema.models.int8 import quantise
 
             quantise(dit)
@@ -205,7 +197,7 @@ class Pipeline:
 
     def ready(self) -> None:
         """Load transformers and autoencoder now rather than with the first film, where they are kept."""
-        if self._keep:
+        if self.choice.keep:
             for part in (*self._dits, self._vae):
                 part.get()
 
@@ -215,11 +207,11 @@ class Pipeline:
             self.model,
             request.film,
             device=self.device,
-            choice=Choice(dtype=self.dtype, int8=self.int8, keep=self._keep),
+            choice=self.choice,
             steps=request.steps,
             guided=any(scale != 1 for scale in request.guidance),
             pictures=len(request.condition.pictures),
-            speed=measure(self.model.dit, self.model.vae, device=self.device, dtype=self.dtype),
+            speed=measure(self.model.dit, self.model.vae, device=self.device, dtype=self.choice.dtype),
             resident=self._resident(),
         )
 
@@ -234,7 +226,7 @@ class Pipeline:
             self.model,
             wanted,
             device=self.device,
-            choice=Choice(dtype=self.dtype, int8=self.int8, keep=self._keep),
+            choice=self.choice,
             guided=any(scale != 1 for scale in request.guidance),
             pictures=len(request.condition.pictures),
             fps=request.fps,
@@ -243,7 +235,7 @@ class Pipeline:
 
     def _resident(self) -> int:
         """Bytes of weights in memory now."""
-        weights = weight_bytes(self.model, self.dtype, int8=self.int8)
+        weights = weight_bytes(self.model, self.choice.dtype, int8=self.choice.int8)
         names = ["text_encoder", "vae", "transformer", "transformer_2"]
         parts = [self._text, self._vae, *self._dits]
         return sum(weights[name] for name, part in zip(names, parts, strict=False) if part.resident)
@@ -258,7 +250,7 @@ class Pipeline:
         Raises:
             UserError: the folder is not empty, or the weights are int8, which are not written.
         """
-        if self.int8:
+        if self.choice.int8:
             raise UserError("int8 weights are for running, not for saving; load the model without int8")
         dits = [part.get() for part in self._dits]
         target = Path(folder)
@@ -272,7 +264,7 @@ class Pipeline:
                 recipe=self.model.recipe,
                 transformer=dits[0],
                 vae=self.vae,
-                dtype=self.dtype,
+                dtype=self.choice.dtype,
                 shard_bytes=shard_bytes or SHARD_BYTES,
             )
 
@@ -290,7 +282,7 @@ class Pipeline:
                 picture.image if picture.original is None else picture.original
                 for picture in request.condition.pictures
             ]
-            part = Part(lambda: model.load_image(dtype=self.dtype, device=self.device), keep=False)
+            part = Part(lambda: model.load_image(dtype=self.choice.dtype, device=self.device), keep=False)
             with part.use() as clip:
                 image = clip.encode(shown).flatten(0, 1)[None]
         return Spoken(
@@ -331,12 +323,10 @@ class Pipeline:
             guidance=request.guidance,
             boundary=recipe.boundary,
             channels=channels,
-            keep=self._keep,
+            keep=self.choice.keep,
         )
-        if recipe.schedule == "wan":
-            schedule = flow.wan_schedule(request.steps, request.shift)
-        else:
-            schedule = flow.linear_schedule(request.steps, request.shift)
+        levels = flow.wan_schedule if recipe.schedule == "wan" else flow.linear_schedule
+        schedule = levels(request.steps, request.shift)
         preview = Preview(self._vae)
         for step in flow.solve(velocity, noise, schedule, solver=recipe.solver, held=given.held(noise)):
             last = step.index == step.of - 1
@@ -355,7 +345,7 @@ class Pipeline:
         """Frames as they come, and how many latent frames are done."""
         stride = self.model.vae.stride
         pixels = latents.shape[3] * latents.shape[4] * stride.spatial**2 * stride.temporal
-        size = max(1, _CHUNK_PIXELS // pixels)
+        size = max(1, CHUNK_PIXELS // pixels)
         cache = None
         with self._vae.use() as vae:
             for start in range(0, latents.shape[2], size):
@@ -407,7 +397,4 @@ def load(
     opened = open_model(os.fspath(model))
     chosen = device_of(device)
     choice = choose(opened, chosen, dtype=dtype_of(dtype), memory=memory_of(memory))
-    return Pipeline(opened, device=chosen, dtype=choice.dtype, int8=choice.int8, keep=choice.keep)
-
-
-__all__ = ["Film", "Pipeline", "Request", "Stage", "Step", "load"]
+    return Pipeline(opened, device=chosen, choice=choice)

@@ -28,7 +28,8 @@ TEXT_TOKENS = 64
 """Of a prompt; usual ones have 20 to 120."""
 _DECODE_COPIES = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
-_CHUNK_PIXELS = 2**18
+CHUNK_PIXELS = 2**18
+"""Film pixels decoded at a time: enough to be fast, little enough to stay small beside the weights."""
 _FIXED = 400 * 2**20
 """The interpreter and its libraries."""
 
@@ -270,7 +271,7 @@ def _largest(model: ModelFolder, film: VideoShape, fits: Callable[[VideoShape], 
 def _piece(config: VaeConfig, film: VideoShape, width: int) -> int:
     """Bytes of one activation at full size of the frames that are coded at once."""
     pixels = film.height * film.width
-    group = max(1, _CHUNK_PIXELS // (pixels * config.stride.temporal)) * config.stride.temporal
+    group = max(1, CHUNK_PIXELS // (pixels * config.stride.temporal)) * config.stride.temporal
     cells = pixels // config.patch_size**2
     frames = min(group, film.frames) // config.temporal_fold or 1
     return 4 * width * cells * frames
