@@ -95,7 +95,7 @@ import dataclasses, sys, torch
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 torch.set_grad_enabled(False)
-torch.manual_seed(0)
+torch.set_num_threads(1)
 vae = VideoVae(dataclasses.replace(VaeConfig.wan21(), base_dim=32)).eval()
 seconds = int(sys.argv[1])
 latents = (torch.randn(1, 16, 1, 4, 4) for _ in range(4 * seconds + 1))
@@ -105,7 +105,10 @@ print(sum(frames.shape[2] for frames in vae.decode_stream(latents)))
 
 def streaming_memory_row() -> Row:
     """Peak memory of decoding 61 s of latents as a stream against 5 s, at 16 frames a second."""
-    long, short = child(_STREAM, "61"), child(_STREAM, "5")
+    # Peaks of equal processes differ by some MiB; the least of each is what the work needs.
+    long, short = (
+        min((child(_STREAM, length) for _ in range(3)), key=lambda used: used.peak) for length in ("61", "5")
+    )
     return Row(
         what="VAE streaming decode, 61 s against 5 s",
         ours=long.peak,
