@@ -151,6 +151,8 @@ def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take 
         return None
     if spec.swap:
         proposal, seen = _swapped(spec, proposal, seen)
+        # The solids carry the colours into the picture.
+        solids = tuple(solid_of(entity) for entity in proposal.entities)
         verdict = kind.judge(proposal, seen) or verdict
     return _Take(
         proposal=proposal,
