@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int8, Int32, UInt8
+from jaxtyping import Float32, Int, Int8, Int32, UInt8
 from scipy import ndimage
 
 from kinema.evaluate import palette
@@ -17,7 +17,9 @@ the mixed hues where two things touch, not things."""
 _FRINGE, _THIN = 0.12, 0.4
 """A blob smaller than this share of a blob that it touches, and with less than this share of its pixels
 inside, is the seam between two things."""
-_WAIST = 0.7
+_LONG = 1.6
+"""Sides of a region that may be two things side by side; a lying cylinder has 1.4."""
+_WAIST = 0.85
 _RIM = 3
 """Pixels round a blob in which its soft edge lies."""
 _LOOK = 16
@@ -72,7 +74,7 @@ class Blob:
 def _distance(first: tuple[slice, slice], second: tuple[slice, slice]) -> float:
     """Pixels between two bounding boxes, 0 when they overlap."""
     gaps = [max(0, a.start - b.stop, b.start - a.stop) for a, b in zip(first, second, strict=True)]
-    return float(np.hypot(*gaps))
+    return float(np.hypot(gaps[0], gaps[1]))
 
 
 def _gap(labels: Int32[np.ndarray, "h w"], one: int, other: int, place: tuple[slice, slice]) -> float:
@@ -143,6 +145,13 @@ def _labelled(classes: Int8[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"
     return _parted(labels, colours)
 
 
+def _nearest(labels: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
+    """The label of the nearest labelled pixel, everywhere."""
+    places = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    row, column = np.asarray(places)
+    return labels[row, column]
+
+
 def _parted(
     labels: Int32[np.ndarray, "h w"], colours: list[int]
 ) -> tuple[Int32[np.ndarray, "h w"], list[int]]:
@@ -158,15 +167,17 @@ def _parted(
         crop = labels[rows, columns]
         mine = crop == number
         tall, wide = (p.stop - p.start for p in place)
-        if mine.sum() < 40 or max(tall, wide) < 1.3 * min(tall, wide) or ((crop > 0) & ~mine).any():
+        elongated = max(tall, wide) >= _LONG * min(tall, wide)
+        cut = place[0].start == 0 or place[1].start == 0
+        cut = cut or place[0].stop == labels.shape[0] or place[1].stop == labels.shape[1]
+        if not elongated or cut or mine.sum() < 40 or ((crop > 0) & ~mine).any():
             continue
         depth = np.asarray(ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(mine), 1)))
         depth = depth[1:-1, 1:-1]
         cores, count = ndimage.label(depth > _WAIST * depth.max(), structure=_AROUND)
         if count < 2:
             continue
-        _, (i, j) = ndimage.distance_transform_edt(cores == 0, return_indices=True)
-        owner = cores[i, j]
+        owner = _nearest(np.asarray(cores))
         for core in range(2, count + 1):
             crop[mine & (owner == core)] = len(colours)
             colours.append(colours[number])
@@ -210,12 +221,7 @@ def _frame_blobs(
             close = _distance(places[one - 1], places[other - 1]) < _LOOK
             gap = _gap(labels, other, one, places[other - 1]) if close else np.inf
             gaps[one, other] = gaps[other, one] = gap
-    kept = [
-        n
-        for k, n in enumerate(numbers)
-        if inner[n] >= _THIN * areas[n]
-        or not any(gaps[n, m] <= near and areas[n] < _FRINGE * areas[m] for m in numbers[:k])
-    ]
+    kept = [n for n in numbers if not _is_seam(n, numbers, colours, areas, inner, gaps, near)]
     picture = _Picture(
         frame=frame, pixels=pixels, labels=labels, interior=interior, alpha=alpha, beta=beta, chroma=chroma
     )
@@ -225,6 +231,23 @@ def _frame_blobs(
         touched = frozenset(k for k, m in enumerate(kept) if m != n and gaps[n, m] <= near)
         found.append(_blob(picture, n, colours[n], places[n - 1], min(distances, default=np.inf), touched))
     return found
+
+
+def _is_seam(
+    number: int,
+    numbers: list[int],
+    colours: list[int],
+    areas: Int[np.ndarray, " n"],
+    inner: Int[np.ndarray, " n"],
+    gaps: dict[tuple[int, int], float],
+    near: float,
+) -> bool:
+    """Whether a region is only the mixed colour where two things meet, thin or between the two."""
+    beside = [m for m in numbers if m != number and gaps[number, m] <= near and colours[m] != colours[number]]
+    larger = [m for m in beside if areas[number] < _FRINGE * areas[m]]
+    if larger and inner[number] < _THIN * areas[number]:
+        return True
+    return len(beside) > 1 and all(areas[number] < 0.5 * areas[m] for m in beside)
 
 
 def _blob(
@@ -244,8 +267,8 @@ def _blob(
     inside = mine & picture.interior[crop]
     if neighbours or ((labels > 0) & ~mine).any():
         # The rim belongs to whichever region is nearer.
-        _, (i, j) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-        reach = ndimage.binary_dilation(mine, iterations=_RIM) & (labels[i, j] == number)
+        owner = _nearest(labels)
+        reach = ndimage.binary_dilation(mine, iterations=_RIM) & (owner == number)
     else:
         reach = ndimage.binary_dilation(mine, iterations=_RIM)
     mask = soft_mask(chroma, inside) * reach

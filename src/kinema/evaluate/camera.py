@@ -16,7 +16,8 @@ from kinema.world.facts import CameraMove
 from kinema.world.render.camera import project
 
 MOVES: tuple[CameraMove, ...] = (
-    "static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "orbit left", "orbit right",
+    "static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "orbit left",
+    "orbit right",
 )  # fmt: skip
 _AMOUNTS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
 """Shares of the lab's own amount that are tried."""

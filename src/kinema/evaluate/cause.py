@@ -105,26 +105,28 @@ def _partly(track: Track, frame: int) -> bool:
 
 
 def _deflected(film: Parsed, one: Track, two: Track, contact: int) -> bool:
-    """Whether its velocity on the floor changes at the contact.
+    """Whether it is, after the contact, not where its velocity on the floor would have taken it.
 
     Only frames count in which it is seen whole: what goes behind another thing seems to slow down. If it is
     never seen whole again, it passed if it is on the far side, and was stopped if it is not.
     """
     place = on_floor(film, one)
     span = max(3, round(film.fps / 3))
-    frames = np.array([f for f in np.flatnonzero(one.seen) if not _partly(one, int(f))])
+    good = [f for f in np.flatnonzero(one.seen & ~one.border) if not _partly(one, int(f))]
+    frames = np.array(good, dtype=int)
     before, after = frames[frames <= contact][-span:], frames[frames > contact + 1][:span]
     if len(before) < 2:
         before = frames[:3]
     if len(before) < 2:
         return False
     way = place[before[-1]] - place[before[0]]
-    if len(after) < 2:
+    if not len(after):
         ends = place[one.last] - on_floor(film, two)[two.last]
         return bool(np.dot(ends, way) < 0)
-    first = way / (before[-1] - before[0])
-    second = (place[after[-1]] - place[after[0]]) / (after[-1] - after[0])
-    return bool(np.linalg.norm(second - first) > limits.DEFLECTS * np.linalg.norm(first))
+    step = way / (before[-1] - before[0])
+    steps = (after - before[-1])[:, None]
+    astray = np.linalg.norm(place[after] - (place[before[-1]] + steps * step), axis=1)
+    return bool(astray[-1] > limits.DEFLECTS * np.linalg.norm(step) * steps[-1, 0])
 
 
 def _energy(film: Parsed, one: Track, two: Track, contact: int | None) -> float:

@@ -96,7 +96,9 @@ def frozen(scene: Scene) -> bool | None:
 
 
 def _strays(film: Parsed, track: Track) -> float:
-    """Largest distance from where it was first seen, in radii, on screen."""
+    """Largest distance from where it was first seen, in radii: on screen or on the floor, the larger one."""
     frames = np.flatnonzero(track.seen)
     step = track.centre[frames] - track.centre[frames[0]]
-    return float(np.linalg.norm(step, axis=1).max() / track.radius) if film.frames else 0.0
+    floor = on_floor(film, track)[frames]
+    far = np.nan_to_num(np.linalg.norm(floor - floor[0], axis=1)) / room.EXTENT
+    return float(max(np.linalg.norm(step, axis=1).max() / track.radius, far.max()))

@@ -168,7 +168,7 @@ def _write(card: scorecard.Scorecard, out: Path, records: list[Record], films: P
 
 
 def _examples(card: scorecard.Scorecard, records: list[Record], films: Path | list[Path]) -> list[Example]:
-    """For every measure the first films that fail it, with as little else wrong as can be; else one that is right."""
+    """For every measure the films with most wrong among those that fail it; else one that is right."""
     found = []
     counts: dict[int, int] = {}
     numbered = []

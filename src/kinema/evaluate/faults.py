@@ -66,14 +66,15 @@ def plant(fault: Fault, number: int, *, size: int = 128, frames: int = 33, fps: 
     scene = drawn(spec)
     rng = np.random.default_rng([number, FAULTS.index(fault)])
     rendering = render(scene_of(spec, scene, LAB_SETTING), size, size, objects=True, threads=1)
-    assert rendering.identities is not None
+    if rendering.identities is None:
+        raise ValueError("the tracer gave no id buffer")
     facts = facts_of(spec, scene, tracks_of(scene, rendering.identities), LAB_SETTING)
     return Planted(
         fault=fault,
         prompt=captions(facts)[0].text,
         fps=fps,
         clean=rendering.frames,
-        faulty=_PLANTERS[fault](spec, scene, rendering.frames, rng),
+        faulty=_PLANTERS[fault](_Ground(spec=spec, scene=scene, clean=rendering.frames, rng=rng)),
     )
 
 
@@ -112,12 +113,22 @@ def _grown(scene: Drawn, index: int, factor: float) -> Drawn:
     return _moved(_changed(scene, index, replace(thing, extent=thing.extent * factor)), index, place)
 
 
-def _who(scene: Drawn, rng: np.random.Generator) -> int:
-    return int(rng.integers(len(scene.entities)))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ground:
+    """A clip in which a fault is to be planted."""
 
+    spec: ClipSpec
+    scene: Drawn
+    clean: Frames
+    rng: np.random.Generator
 
-def _when(spec: ClipSpec, rng: np.random.Generator) -> int:
-    return int(rng.integers(spec.frames // 4, 3 * spec.frames // 4))
+    def who(self) -> int:
+        """Draw the thing that is to go wrong."""
+        return int(self.rng.integers(len(self.scene.entities)))
+
+    def when(self) -> int:
+        """Draw the frame from which it does."""
+        return int(self.rng.integers(self.spec.frames // 4, 3 * self.spec.frames // 4))
 
 
 def _absent(spec: ClipSpec, scene: Drawn, index: int, frames: slice) -> Frames:
@@ -126,73 +137,83 @@ def _absent(spec: ClipSpec, scene: Drawn, index: int, frames: slice) -> Frames:
     return _filmed(spec, _moved(scene, index, place))
 
 
-def _pop(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    return _absent(spec, scene, _who(scene, rng), slice(0, _when(spec, rng)))
+def _pop(ground: _Ground) -> Frames:
+    return _absent(ground.spec, ground.scene, ground.who(), slice(0, ground.when()))
 
 
-def _vanish(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    return _absent(spec, scene, _who(scene, rng), slice(_when(spec, rng), None))
+def _vanish(ground: _Ground) -> Frames:
+    return _absent(ground.spec, ground.scene, ground.who(), slice(ground.when(), None))
 
 
-def _recolour(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    who, when = _who(scene, rng), _when(spec, rng)
-    taken = {entity.colour for entity in scene.entities}
+def _recolour(ground: _Ground) -> Frames:
+    who, when = ground.who(), ground.when()
+    taken = {entity.colour for entity in ground.scene.entities}
     free = [colour for colour in COLOURS if colour not in taken]
-    other = replace(scene.entities[who], colour=free[int(rng.integers(len(free)))])
-    return np.concatenate([clean[:when], _filmed(spec, _changed(scene, who, other), when)])
+    other = replace(ground.scene.entities[who], colour=free[int(ground.rng.integers(len(free)))])
+    return np.concatenate(
+        [ground.clean[:when], _filmed(ground.spec, _changed(ground.scene, who, other), when)]
+    )
 
 
-def _resize(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    who, when = _who(scene, rng), _when(spec, rng)
-    factor = float(rng.uniform(1.3, 1.5)) ** (1 if rng.random() < 0.5 else -1)
-    return np.concatenate([clean[:when], _filmed(spec, _grown(scene, who, factor), when)])
+def _resize(ground: _Ground) -> Frames:
+    who, when = ground.who(), ground.when()
+    factor = float(ground.rng.uniform(1.3, 1.5)) ** (1 if ground.rng.random() < 0.5 else -1)
+    return np.concatenate(
+        [ground.clean[:when], _filmed(ground.spec, _grown(ground.scene, who, factor), when)]
+    )
 
 
-def _early(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    ahead = round(spec.fps * float(rng.uniform(0.35, 0.6)))
-    later = np.minimum(np.arange(spec.frames) + ahead, spec.frames - 1)
-    place, turn = scene.seen.position[:, 1], scene.seen.rotation[:, 1]
+def _early(ground: _Ground) -> Frames:
+    ahead = round(ground.spec.fps * float(ground.rng.uniform(0.35, 0.6)))
+    later = np.minimum(np.arange(ground.spec.frames) + ahead, ground.spec.frames - 1)
+    place, turn = ground.scene.seen.position[:, 1], ground.scene.seen.rotation[:, 1]
     # The end goes on as it was going, so that nothing freezes.
-    drift = np.maximum(np.arange(spec.frames) + ahead - (spec.frames - 1), 0)[:, None]
-    return _filmed(spec, _moved(scene, 1, place[later] + drift * (place[-1] - place[-2]), turn[later]))
+    drift = np.maximum(np.arange(ground.spec.frames) + ahead - (ground.spec.frames - 1), 0)[:, None]
+    return _filmed(
+        ground.spec, _moved(ground.scene, 1, place[later] + drift * (place[-1] - place[-2]), turn[later])
+    )
 
 
-def _through(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    seen = scene.seen
-    steps = np.arange(spec.frames)[:, None]
+def _through(ground: _Ground) -> Frames:
+    seen = ground.scene.seen
+    steps = np.arange(ground.spec.frames)[:, None]
     straight = seen.position[0, 0] + steps * (seen.position[1, 0] - seen.position[0, 0])
-    still = np.repeat(seen.position[:1, 1], spec.frames, axis=0)
-    ghost = _moved(scene, 0, straight)
-    return _filmed(spec, _moved(ghost, 1, still, np.repeat(seen.rotation[:1, 1], spec.frames, axis=0)))
+    still = np.repeat(seen.position[:1, 1], ground.spec.frames, axis=0)
+    ghost = _moved(ground.scene, 0, straight)
+    return _filmed(
+        ground.spec, _moved(ghost, 1, still, np.repeat(seen.rotation[:1, 1], ground.spec.frames, axis=0))
+    )
 
 
-def _swapped(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    first, second = scene.seen.position[:, 0].copy(), scene.seen.position[:, 1].copy()
+def _swapped(ground: _Ground) -> Frames:
+    first, second = ground.scene.seen.position[:, 0].copy(), ground.scene.seen.position[:, 1].copy()
     first[:, 0], second[:, 0] = second[:, 0].copy(), first[:, 0].copy()
-    return _filmed(spec, _moved(_moved(scene, 0, first), 1, second))
+    return _filmed(ground.spec, _moved(_moved(ground.scene, 0, first), 1, second))
 
 
-def _reversed(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    return clean[::-1].copy()
+def _reversed(ground: _Ground) -> Frames:
+    return ground.clean[::-1].copy()
 
 
-def _frozen(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    return np.repeat(clean[:1], len(clean), axis=0)
+def _frozen(ground: _Ground) -> Frames:
+    return np.repeat(ground.clean[:1], len(ground.clean), axis=0)
 
 
-def _drift(spec: ClipSpec, scene: Drawn, clean: Frames, rng: np.random.Generator) -> Frames:
-    who = _who(scene, rng)
-    whole = float(rng.uniform(1.45, 1.7)) ** (1 if rng.random() < 0.5 else -1)
+def _drift(ground: _Ground) -> Frames:
+    who = ground.who()
+    whole = float(ground.rng.uniform(1.45, 1.7)) ** (1 if ground.rng.random() < 0.5 else -1)
     steps = 11
-    cuts = np.linspace(0, spec.frames, steps + 1).round().astype(int)
+    cuts = np.linspace(0, ground.spec.frames, steps + 1).round().astype(int)
     parts = [
-        _filmed(spec, _grown(scene, who, whole ** (k / (steps - 1))), int(cuts[k]), int(cuts[k + 1]))
+        _filmed(
+            ground.spec, _grown(ground.scene, who, whole ** (k / (steps - 1))), int(cuts[k]), int(cuts[k + 1])
+        )
         for k in range(steps)
     ]
     return np.concatenate(parts)
 
 
-_PLANTERS: dict[Fault, Callable[[ClipSpec, Drawn, Frames, np.random.Generator], Frames]] = {
+_PLANTERS: dict[Fault, Callable[[_Ground], Frames]] = {
     "pop": _pop,
     "vanish": _vanish,
     "recolour": _recolour,

@@ -8,6 +8,7 @@ secondary figure: it minds a slight blur more than a vanished thing.
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import torch
@@ -27,12 +28,12 @@ def _weights() -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(SEED)
     return tuple(
         torch.randn(after, before, 3, 3, 3, generator=generator) / (27 * before) ** 0.5
-        for before, after in zip(_WIDTHS, _WIDTHS[1:], strict=False)
+        for before, after in itertools.pairwise(_WIDTHS)
     )
 
 
 @torch.no_grad()
-def film_features(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "features"]:
+def film_features(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " features"]:
     """Features of a film: three random 3-D convolutions over it at 32 x 32, averaged over space and time."""
     film = torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     x = F.adaptive_avg_pool3d(film, (film.shape[2], 32, 32))

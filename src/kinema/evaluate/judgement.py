@@ -21,7 +21,8 @@ from kinema.evaluate.scene import scene_of
 from kinema.evaluate.tracks import Parsed, parse
 
 Measure = Literal[
-    "colour", "shape", "binding", "left/right", "direction", "camera", "permanence", "cause", "laws", "identity",
+    "colour", "shape", "binding", "left/right", "direction", "camera", "permanence", "cause", "laws",
+    "identity",
 ]  # fmt: skip
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 

@@ -19,7 +19,7 @@ ANGLE = 45.0
 
 STAYS = 0.3
 """What is to stay may stray this far."""
-RESPONDS = 0.2
+RESPONDS = 0.25
 """What is hit moves at least this far, ..."""
 DEFLECTS = 0.3
 """... or what hits it loses or turns at least this share of its velocity."""

@@ -34,10 +34,17 @@ _SOLIDS = tuple(shape for shape in SHAPES if shape != "screen")
 _CAMERAS = (
     ("pan left", "pans left"), ("pan right", "pans right"), ("tilt up", "tilts up"),
     ("tilt down", "tilts down"), ("zoom in", "zooms in"), ("zoom out", "zooms out"),
-    ("orbit left", "circles to the left"), ("orbit right", "circles to the right"), ("static", "does not move"),
+    ("orbit left", "circles to the left"), ("orbit right", "circles to the right"),
+    ("static", "does not move"),
 )  # fmt: skip
 
 Pair = tuple[Colour, str]
+DIGESTS: dict[ListName, str] = {
+    "smoke": "ddcb96685d9c542f8816b1cb9200f2418a913c075dd00b3a49c9762122ca7ef4",
+    "dev": "81536aff9b27191579431114d9c00aa52e7b01555cdefbea36162bc2acc01af7",
+    "test": "6e2593703694b0444ce0ef99a6207b04a9816e1f34d3e78551802f66a1929a2b",
+}
+"""What `digest` gave when the lists were fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +159,7 @@ _FALLS = {
 
 
 def prompts(name: str) -> tuple[Item, ...]:
-    """The prompts of a list: combinations that training never sees, drawn without replacement while they last.
+    """The prompts of a list: combinations that training never sees, none twice while they last.
 
     Raises:
         UserError: there is no such list.
@@ -169,16 +176,11 @@ def prompts(name: str) -> tuple[Item, ...]:
         order = _balanced(choices, rng)
         for k in range(wanted):
             outcome, prompt, _, swapped = choices[order[k % len(order)]]
-            items.append(
-                Item(
-                    index=len(items),
-                    kind=kind,
-                    outcome=outcome,
-                    prompt=prompt,
-                    swapped=swapped,
-                    seed=int(rng.integers(1 << 31)),
-                )  # fmt: skip
-            )
+            item = Item(
+                index=len(items), kind=kind, outcome=outcome, prompt=prompt, swapped=swapped,
+                seed=int(rng.integers(1 << 31)),
+            )  # fmt: skip
+            items.append(item)
     return tuple(items)
 
 

@@ -116,7 +116,7 @@ def read(prompt: str) -> Meaning:
             "'a red ball rolls to the left and hits a blue cube'"
         )
     camera = next((move for words, move in _CAMERA.items() if filming.startswith(words)), None)
-    ending = next((value for words, value in _ENDINGS if words in text), "")
+    ending: Ending = next((value for words, value in _ENDINGS if words in text), "")
     side = next((f"{way} of" for way in ("left", "right") if f"stands to the {way} of" in text), None)
     if camera:
         return Meaning(things=things, story="camera", camera=camera, side=side)  # pyrefly: ignore

@@ -102,52 +102,78 @@ def _event(row: Row, event: str) -> str:
 _WIDE, _LINE, _LABEL, _SPACE = 620, 24, 150, 120
 
 
+def _tag(name: str, inside: str = "", **attributes: str | float) -> str:
+    """One element of the plot; numbers to a tenth of a unit, `kind` is its class."""
+    told = {
+        "class" if key == "kind" else key.replace("_", "-"): f"{value:.1f}"
+        if isinstance(value, float)
+        else value
+        for key, value in attributes.items()
+    }
+    return f"<{name} " + " ".join(f'{key}="{value}"' for key, value in told.items()) + f">{inside}</{name}>"
+
+
 def _bars(rows: list[tuple[str, Value]]) -> str:
     """Bars from 0 to 100% with their intervals as whiskers; the first one is the one that counts."""
     tall = _LINE * len(rows) + 22
     room = _WIDE - _LABEL - _SPACE
-    parts = [f'<svg viewBox="0 0 {_WIDE} {tall}" role="img">']
+    parts = []
     for share in (0, 25, 50, 75, 100):
         x = _LABEL + room * share / 100
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{tall - 18}"/>')
-        parts.append(f'<text class="axis" x="{x}" y="{tall - 5}" text-anchor="middle">{share}</text>')
+        parts.append(_tag("line", kind="grid", x1=x, x2=x, y1=0.0, y2=float(tall - 18)))
+        parts.append(_tag("text", str(share), kind="axis", x=x, y=float(tall - 5), text_anchor="middle"))
     for k, (name, value) in enumerate(rows):
-        y = k * _LINE + 4
-        kind = "first" if k == 0 else "other"
-        middle = y + 8
-        parts.append(f'<text x="{_LABEL - 8}" y="{middle + 4}" text-anchor="end">{html.escape(name)}</text>')
+        top = k * _LINE + 4.0
+        middle = top + 8
+        parts.append(_tag("text", html.escape(name), x=_LABEL - 8.0, y=middle + 4, text_anchor="end"))
         if math.isnan(value.value):
             continue
         low, high = (_LABEL + room * v for v in (value.low, value.high))
-        width = max(1.0, room * value.value)
-        parts.append(f'<rect class="{kind}" x="{_LABEL}" y="{y}" width="{width:.1f}" height="16" rx="3"/>')
-        parts.append(
-            f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {y + 4}v8M{high:.1f} {y + 4}v8"/>'
-        )
-        shown = f"{100 * value.value:.1f}%"
-        parts.append(
-            f'<text class="value" x="{_WIDE - _SPACE + 12}" y="{middle + 4}">{shown} <tspan class="n">n {value.n}</tspan></text>'
-        )
-    return "".join(parts) + "</svg>"
+        wide = max(1.0, room * value.value)
+        kind = "first" if k == 0 else "other"
+        parts.append(_tag("rect", kind=kind, x=float(_LABEL), y=top, width=wide, height=16.0, rx=3.0))
+        line = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {top + 4}v8M{high:.1f} {top + 4}v8"
+        parts.append(_tag("path", kind="whisker", d=line))
+        count = _tag("tspan", f" n {value.n}", kind="n")
+        shown = f"{100 * value.value:.1f}%{count}"
+        parts.append(_tag("text", shown, kind="value", x=_WIDE - _SPACE + 12.0, y=middle + 4))
+    return f'<svg viewBox="0 0 {_WIDE} {tall}" role="img">{"".join(parts)}</svg>'
 
 
 _STYLE = """
-:root{--ink:#1c2330;--soft:#667085;--line:#e4e7ec;--paper:#fbfbfa;--card:#fff;--first:#2f6fed;--other:#b9c4d6}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#98a2b3;--line:#2b3340;--paper:#12161d;--card:#1a2029;--first:#6b9bff;--other:#47536a}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}h1{font-size:34px;margin:0 0 4px;letter-spacing:-.02em}
-h2{font-size:21px;margin:0 0 4px}.sub{color:var(--soft);margin:0 0 28px}
+:root{--ink:#1c2330;--soft:#667085;--line:#e4e7ec;--paper:#fbfbfa;--card:#fff;
+--first:#2f6fed;--other:#b9c4d6}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#98a2b3;--line:#2b3340;--paper:#12161d;
+--card:#1a2029;--first:#6b9bff;--other:#47536a}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}
+h1{font-size:34px;margin:0 0 4px;letter-spacing:-.02em}
+h2{font-size:21px;margin:0 0 4px}
+.sub{color:var(--soft);margin:0 0 28px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-bottom:28px}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 18px}
-.tile b{display:block;font-size:30px;letter-spacing:-.02em}.tile span{color:var(--soft);font-size:14px}
-.card{margin:0 0 18px}.card p{margin:0 0 10px;color:var(--soft)}
+.tile b{display:block;font-size:30px;letter-spacing:-.02em}
+.tile span{color:var(--soft);font-size:14px}
+.card{margin:0 0 18px}
+.card p{margin:0 0 10px;color:var(--soft)}
 svg{width:100%;max-width:820px;height:auto;font:13px system-ui,sans-serif;fill:var(--ink)}
-.grid{stroke:var(--line)}.axis,.n{fill:var(--soft);font-size:11px}.first{fill:var(--first)}.other{fill:var(--other)}
+.grid{stroke:var(--line)}
+.axis,.n{fill:var(--soft);font-size:11px}
+.first{fill:var(--first)}
+.other{fill:var(--other)}
 .whisker{stroke:var(--ink);stroke-width:1.3;fill:none;opacity:.65}
-figure{margin:14px 0 0}figure img{width:100%;border-radius:8px;display:block}figcaption{font-size:14px;margin:0 0 4px}
-figcaption i{font-style:normal;color:#b42318}figcaption i.ok{color:#067647}
-table{border-collapse:collapse;width:100%;font-size:14px}td,th{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
-td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:500}.scroll{overflow-x:auto}
+figure{margin:14px 0 0}
+figure img{width:100%;border-radius:8px;display:block}
+figcaption{font-size:14px;margin:0 0 4px}
+figcaption i{font-style:normal;color:#b42318}
+figcaption i.ok{color:#067647}
+table{border-collapse:collapse;width:100%;font-size:14px}
+td,th{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line)}
+td{font-variant-numeric:tabular-nums}
+td:first-child,th:first-child{text-align:left}
+th{color:var(--soft);font-weight:500}
+.scroll{overflow-x:auto}
 """
 
 
@@ -183,37 +209,38 @@ def page(card: Scorecard, examples: list[Example]) -> str:
     lines += [
         f"<tr><td>{html.escape(figure)}</td>"
         + "".join(
-            f"<td>{html.escape(_number(row.figures[figure])) if figure in row.figures else ''}</td>"
-            for row in card.rows
+            f"<td>{_number(row.figures[figure]) if figure in row.figures else ''}</td>" for row in card.rows
         )
         + "</tr>"
         for figure in sorted({figure for row in card.rows for figure in row.figures})
     ]
-    lines += [
-        f"<tr><td>Fréchet, {html.escape(distance)}</td>"
-        + "".join(
-            f"<td>{row.distances[distance]:.4g}</td>" if distance in row.distances else "<td></td>"
-            for row in card.rows
-        )
-        + "</tr>"
-        for distance in sorted({distance for row in card.rows for distance in row.distances})
-    ]
+    for distance in sorted({distance for row in card.rows for distance in row.distances}):
+        told = [f"{row.distances[distance]:.4g}" if distance in row.distances else "" for row in card.rows]
+        cells = "".join(f"<td>{value}</td>" for value in told)
+        lines.append(f"<tr><td>Fréchet, {html.escape(distance)}</td>{cells}</tr>")
     detectors = ""
     if card.detectors:
         found = _bars([(name, recall) for name, recall, _ in card.detectors])
         alarms = _bars([(name, alarm) for name, _, alarm in card.detectors])
         detectors = (
-            '<section class="card"><h2>Planted faults that the judge finds</h2><p>Simulator clips in which one '
-            f"thing is wrong on purpose.</p>{found}<p>And the same detectors on the clips without the fault: "
-            f"false alarms.</p>{alarms}</section>"
+            '<section class="card"><h2>Planted faults that the judge finds</h2>'
+            "<p>Simulator clips in which one thing is wrong on purpose.</p>"
+            f"{found}<p>The same detectors on the clips without the fault: false alarms.</p>{alarms}</section>"
         )
+    head = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(card.title)}</title><style>{_STYLE}</style>"
+    )
+    pinned = f", digest {card.digest[:16]}" if card.digest else ""
+    subtitle = (
+        f"{first.films} films, {html.escape(card.size)}; prompts: {html.escape(card.list_name)}{pinned}. "
+        "Bars are shares of films that are right; whiskers are 95% intervals. "
+        f"{first.unparsed} films could not be parsed and count as wrong."
+    )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(card.title)}</title><style>{_STYLE}</style><main><h1>{html.escape(card.title)}</h1>"
-        f'<p class="sub">{first.films} films, {html.escape(card.size)}; list {html.escape(card.list_name)}, digest '
-        f"{card.digest[:16]}. Bars are shares of films that are right; whiskers are 95% intervals. "
-        f"{first.unparsed} films could not be parsed and count as wrong.</p>"
+        f'{head}<main><h1>{html.escape(card.title)}</h1><p class="sub">{subtitle}</p>'
         f'<div class="tiles">{tiles}</div>{"".join(cards)}{detectors}'
-        f'<section class="card"><h2>Events and figures</h2><div class="scroll"><table><tr><th></th>{names}</tr>'
-        f"{''.join(lines)}</table></div></section></main></html>\n"
+        f'<section class="card"><h2>Events and figures</h2><div class="scroll"><table>'
+        f"<tr><th></th>{names}</tr>{''.join(lines)}</table></div></section></main></html>\n"
     )

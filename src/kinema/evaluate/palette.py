@@ -51,7 +51,7 @@ def hue_distance(
     first: Float[np.ndarray, "*a"] | float, second: Float[np.ndarray, "*b"] | float
 ) -> np.ndarray:
     """Degrees between hues, 0 to 180. Broadcasts."""
-    return np.abs((np.asarray(first) - np.asarray(second) + 180) % 360 - 180)
+    return np.asarray(np.abs((np.asarray(first) - np.asarray(second) + 180) % 360 - 180))
 
 
 def opponents(

@@ -46,6 +46,7 @@ def permanence(film: Parsed) -> Permanence:
                 births.append((stop, k))
         recoloured += [(frame, k) for frame in _recoloured(track)]
         resized += [(frame, k) for frame in _resized(track)]
+    recoloured += _changed_behind(film)
     seconds = sum(int(track.seen.sum()) for track in film.tracks) / film.fps
     return Permanence(
         births=tuple(births),
@@ -87,7 +88,7 @@ def explained(film: Parsed, track: Track, frame: int, ahead: int) -> bool:
         left, top, right, bottom = cover.box
         away = max(left - x, x - right, top - y, y - bottom, 0.0)
         if whole:
-            inside = left + 0.5 * size <= x <= right - 0.5 * size and top <= y + 0.5 * size and y <= bottom
+            inside = left <= x <= right and top <= y + 0.5 * size and y <= bottom
             if inside and reach > 0.5 * size:
                 return True
         elif away <= limits.NEARBY * size and (blob.neighbours or blob.gap <= reach + 2 * film.scale):
@@ -111,7 +112,9 @@ def _leaves(film: Parsed, x: float, y: float, size: float) -> bool:
 
 def _recoloured(track: Track) -> list[int]:
     """Frames from which the hue is another one than at the beginning."""
-    frames = np.flatnonzero(track.clear)
+    # The hue comes from the interior: being next to another thing does not disturb it.
+    large = np.nan_to_num(track.area) > 0.5 * np.pi * track.radius**2
+    frames = np.flatnonzero(track.seen & large)
     if len(frames) < limits.LEAST_FRAMES:
         return []
     hue = track.hue[frames]
@@ -119,6 +122,20 @@ def _recoloured(track: Track) -> list[int]:
     # Two frames running: one alone may be a bad compression block.
     both = np.flatnonzero(off[1:] & off[:-1])
     return [int(frames[both[0]])] if len(both) else []
+
+
+def _changed_behind(film: Parsed) -> list[tuple[int, int]]:
+    """Things that go behind another one in one colour and come out in a different one."""
+    found = []
+    for k, born in enumerate(film.tracks):
+        if born.first == 0 or born.border[born.first] or not explained(film, born, born.first, -1):
+            continue
+        for gone in film.tracks:
+            hidden = gone.last < born.first and not gone.border[gone.last]
+            if hidden and gone.seen.sum() > 1 and explained(film, gone, gone.last, 1):
+                found.append((born.first, k))
+                break
+    return found
 
 
 def _mean_hue(hue: np.ndarray) -> float:

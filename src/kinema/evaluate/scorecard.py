@@ -98,7 +98,7 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
         reference: simulator films for the Fréchet distances; none leaves them out.
     """
     records = sorted(records, key=lambda r: (r.index, r.prompt))
-    measures = {}
+    measures: dict[str, Value] = {}
     for measure in MEASURES:
         asked = [v for r in records if (v := r.verdicts[measure]) is not None]
         if asked:
@@ -164,18 +164,24 @@ def load(path: Path) -> Scorecard:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a folder that `kinema evaluate` has written")
     told = json.loads(path.read_text())
-    rows = tuple(
-        Row(
-            **row
-            | {
-                part: {k: Value(**v) for k, v in row[part].items()}
-                for part in ("measures", "events", "figures")
-            }
-        )
-        for row in told["rows"]
-    )
+    rows = tuple(_row(row) for row in told["rows"])
     detectors = tuple((name, Value(**a), Value(**b)) for name, a, b in told["detectors"])
     return Scorecard(**told | {"rows": rows, "detectors": detectors})
+
+
+def _row(told: dict) -> Row:
+    def values(part: str) -> dict[str, Value]:
+        return {name: Value(**value) for name, value in told[part].items()}
+
+    return Row(
+        name=told["name"],
+        films=told["films"],
+        unparsed=told["unparsed"],
+        measures=values("measures"),
+        events=values("events"),
+        figures=values("figures"),
+        distances=told["distances"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +236,6 @@ def differences(a: Sequence[Record], b: Sequence[Record]) -> tuple[Difference, .
                 low=float(low),
                 high=float(high),
                 n=len(pairs),
-            )  # fmt: skip
+            )
         )
     return tuple(found)

@@ -18,7 +18,7 @@ _TALL = 150
 """Pixels that a frame is high in a strip."""
 
 
-def strip(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> UInt8[np.ndarray, "h w 3"]:
+def strip(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> UInt8[np.ndarray, "tall wide 3"]:
     """A few frames side by side; outlined what was found, with its name and the way it came."""
     film = parse(frames, fps)
     picked = np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).round().astype(int)
@@ -42,7 +42,7 @@ def strip(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> UInt8[np.ndarray,
     return np.asarray(canvas)
 
 
-def embedded(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+def embedded(picture: UInt8[np.ndarray, "tall wide 3"]) -> str:
     """A picture as the address of an image that stands in the page itself."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="WEBP", quality=82)

@@ -54,7 +54,7 @@ class Track:
 
     @property
     def clear(self) -> Bool[np.ndarray, " f"]:
-        """Frames in which it is seen whole: not cut off by the picture, nor next to another thing just now."""
+        """Frames in which it is seen whole: not cut off by the picture nor next to another thing."""
         return self.seen & ~self.border & ~ndimage.binary_dilation(self.touching)
 
     @property
