@@ -12,13 +12,13 @@ from kinema.world.look.lab import LAB_COLOURS
 from tests.evaluate_films import Disc, film, line, still
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.sampled_from(LAB_COLOURS),
     st.floats(14, 22),
     st.floats(38, 48),
     st.floats(20, 44),
-    st.floats(5, 10),
+    st.floats(8, 11),
 )
 def test_soft_centroids_are_exact_to_a_fiftieth_of_a_pixel(colour, start, stop, y, radius):
     x = line(start, stop)

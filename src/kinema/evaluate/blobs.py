@@ -17,8 +17,8 @@ the mixed hues where two things touch, not things."""
 _FRINGE, _THIN = 0.12, 0.4
 """A blob smaller than this share of a blob that it touches, and with less than this share of its pixels
 inside, is the seam between two things."""
-_LONG = 1.6
-"""Sides of a region that may be two things side by side; a lying cylinder has 1.4."""
+_LONG = 1.82
+"""Ratio of the sides of a region that may be two things side by side; a cylinder has 1.75 at most."""
 _WAIST = 0.85
 _RIM = 3
 """Pixels round a blob in which its soft edge lies."""

@@ -12,8 +12,9 @@ LEAST_FRAMES = 3
 WINDOW = 3
 """Frames to either side whose evidence for a shape is added up."""
 
-TRAVEL = 1.0
-"""A thing that is to move must travel this far, so that a frozen film never wins."""
+TRAVEL = 0.9
+"""A thing that is to move must travel this far, so that a frozen film never wins. On the floor this is in
+radii of the mean thing, so it is one radius of the smallest."""
 ANGLE = 45.0
 """Degrees between the way asked for and the way gone."""
 
@@ -30,7 +31,7 @@ EARLY = 0.25
 
 RESIZE = 1.35
 """Ratio of corrected areas between neighbouring spans of a film that no motion explains."""
-RECOLOUR = 11.0
+RECOLOUR = 12.0
 """Degrees of hue by which a thing may change: half the distance of the nearest two hues."""
 SHRINKS = 0.8
 """Share of its size to which a thing falls before it is hidden; one that vanishes whole is not hidden."""
