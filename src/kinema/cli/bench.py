@@ -85,11 +85,29 @@ class BenchModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchEvaluate:
+    """The judge's own errors and its speed."""
+
+    clips: int = 24
+    """Clips to judge."""
+    workers: int = 2
+    """Processes for the speed."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from kinema.bench.evaluate import rows
+        from kinema.bench.measure import print_table
+
+        print_table(rows(clips=self.clips, workers=self.workers), title="The judge", peer="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Which measurement to make."""
 
     what: (
-        Annotated[BenchMedia, subcommand("media")]
+        Annotated[BenchEvaluate, subcommand("evaluate")]
+        | Annotated[BenchMedia, subcommand("media")]
         | Annotated[BenchWorld, subcommand("world")]
         | Annotated[BenchModel, subcommand("model")]
     )

@@ -225,7 +225,8 @@ def page(card: Scorecard, examples: list[Example]) -> str:
         detectors = (
             '<section class="card"><h2>Planted faults that the judge finds</h2>'
             "<p>Simulator clips in which one thing is wrong on purpose.</p>"
-            f"{found}<p>The same detectors on the clips without the fault: false alarms.</p>{alarms}</section>"
+            f"{found}<p>The same detectors on the clips without the fault: false alarms.</p>"
+            f"{alarms}</section>"
         )
     head = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'

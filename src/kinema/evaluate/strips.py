@@ -29,7 +29,7 @@ def strip(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> UInt8[np.ndarray,
     for column, frame in enumerate(picked):
         picture = Image.fromarray(frames[frame]).resize((wide, _TALL), Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(picture)
-        for track, kind in zip(film.tracks, kinds, strict=True):
+        for number, (track, kind) in enumerate(zip(film.tracks, kinds, strict=True)):
             before = [tuple((c + 0.5) * zoom) for c in track.centre[: frame + 1] if np.isfinite(c).all()]
             if len(before) > 1:
                 draw.line(before, fill="black", width=1)
@@ -37,7 +37,9 @@ def strip(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> UInt8[np.ndarray,
                 left, top, right, bottom = track.box[frame] * zoom
                 draw.rectangle((left - 1, top - 1, right, bottom), outline="black")
                 name = f"{track.colours[frame]} {kind[frame] or '?'}"
-                draw.text((min(left, wide - 62), max(0, top - 12)), name, fill="black")
+                # Every other name goes below, so that neighbours do not cover each other.
+                place = max(0, top - 12) if number % 2 == 0 else min(_TALL - 12, bottom + 1)
+                draw.text((max(2, min(left, wide - 6 * len(name))), place), name, fill="black")
         canvas.paste(picture, (column * (wide + 3), 0))
     return np.asarray(canvas)
 
