@@ -78,12 +78,24 @@ class _Judged:
     fps: float
 
 
-def _judge(film: _Judged) -> bool:
-    return judgement(read(film.prompt), film.frames, film.fps).parsed
+def _judge(film: _Judged) -> float:
+    start = time.process_time()
+    judgement(read(film.prompt), film.frames, film.fps)
+    return time.process_time() - start
 
 
-def speed(clips: int, workers: int) -> float:
-    """Clips judged per second by all measures, 128 x 128 and 33 frames, films in memory."""
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast films are judged by all measures: 128 x 128, 33 frames, in memory."""
+
+    per_second: float
+    """Clips, by the clock: what else the machine does counts."""
+    core_seconds: float
+    """For one clip."""
+
+
+def speed(clips: int, workers: int) -> Speed:
+    """Judge clips in several processes."""
     films = []
     for number in range(clips):
         event, outcome = _GROUNDS[number % len(_GROUNDS)]
@@ -94,18 +106,19 @@ def speed(clips: int, workers: int) -> float:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_judge, films[: 2 * workers]))
         start = time.perf_counter()
-        list(pool.map(_judge, films))
-        return clips / (time.perf_counter() - start)
+        spent = list(pool.map(_judge, films))
+        wall = time.perf_counter() - start
+    return Speed(per_second=clips / wall, core_seconds=sum(spent) / clips)
 
 
 def rows(*, clips: int = 24, workers: int = 2) -> list[Row]:
     """Everything that the scorecard promises of its own judge."""
-    per_second = speed(clips, workers)
+    fast = speed(clips, workers)
     told = [
         Row(what="soft centroids, px a frame", ours=centroid_error(clips), at_most=0.02, unit=""),
         Row(
-            what=f"seconds a clip, {workers} workers", ours=1 / per_second, at_most=1 / 8,
-            note=f"{per_second:.1f} clips/s",
+            what="core-seconds a clip", ours=fast.core_seconds, at_most=2 / 8,
+            note=f"{fast.per_second:.1f} clips/s by the clock, {workers} workers",
         ),
     ]  # fmt: skip
     for scenario, most in (("uniform", 0.0105), ("collision", 0.0125), ("parabola", 0.022)):
@@ -124,7 +137,7 @@ _PLAN: tuple[tuple[Event, str | None, int], ...] = (
 
 
 def fit_shapes(out: Path) -> float:
-    """Fit the table of `kinema.evaluate.shapes` on training clips, clean and worn; returns its accuracy there.
+    """Fit the table of `kinema.evaluate.shapes` on training clips, clean and worn; returns its accuracy.
 
     Multinomial logistic regression on the standardised features and their squares, each class with the
     same weight, by L-BFGS with an L2 penalty of 2e-4.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kinema.evaluate import limits, room
 from kinema.evaluate.scene import Scene
-from kinema.evaluate.tracks import Parsed
+from kinema.evaluate.tracks import Parsed, Track
 from kinema.world import lab
 from kinema.world.cameras import path
 from kinema.world.facts import CameraMove
@@ -21,6 +21,10 @@ MOVES: tuple[CameraMove, ...] = (
 )  # fmt: skip
 _AMOUNTS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
 """Shares of the lab's own amount that are tried."""
+_DEPTHS = tuple(float(y) for y in np.linspace(-0.7, 0.9, 9))
+"""Metres behind the middle of the room at which things may stand."""
+_SEEN = 0.7
+"""Share of the frames in which a thing must be seen to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +41,11 @@ class Filming:
 def filming(film: Parsed) -> Filming | None:
     """Find the move that explains where everything is seen; None where too little is seen.
 
-    Things are placed on the floor by the middle frame, when the lab's camera passes through its known
-    place, and are then seen again through every candidate move. Depth decides between a pan, which shifts
-    everything alike, and an orbit, which shifts near and far things apart and changes their sizes.
+    In the middle frame the lab's camera passes through its known place, so every thing stands somewhere
+    along a known ray; each is seen again through every candidate move, from its best depth. A pan shifts
+    everything alike, an orbit shifts near and far things apart and changes their sizes.
     """
-    tracks = [t for t in film.tracks if t.seen.mean() > 0.7]
+    tracks = [t for t in film.tracks if t.seen.mean() > _SEEN]
     if not tracks:
         return None
     results = {move: _residual(film, move) for move in MOVES}
@@ -62,28 +66,37 @@ def _residual(film: Parsed, move: CameraMove) -> float:
 
 
 def _mismatch(film: Parsed, cameras: Float[np.ndarray, "f 13"]) -> float:
-    size = np.array([film.width, film.height])
+    """Root mean square residual if the camera went this way and everything else stood still."""
     middle = film.frames // 2
-    errors = []
+    total, count = 0.0, 0
     for track in film.tracks:
-        if track.seen.mean() <= 0.7:
+        if track.seen.mean() <= _SEEN:
             continue
         frames = np.flatnonzero(track.clear if track.clear.mean() > 0.5 else track.seen)
-        anchor = frames[np.abs(frames - middle).argmin()]
-        floor = room.on_plane(track.centre[anchor], film.height, film.width)
-        if not np.isfinite(floor).all():
-            return np.inf
-        point = np.array([*floor, room.EXTENT])
-        screen, depth = project(cameras, point[None], film.width / film.height)
-        spot = screen * size - 0.5
-        spot += track.centre[anchor] - spot[anchor]
-        errors.append((track.centre[frames] - spot[frames]).ravel())
-        # On screen a radius goes with one over depth and the tangent of the field of view.
-        near = 1 / (depth * cameras[:, 12])
-        radius = np.sqrt(track.area / np.pi)
-        errors.append(radius[frames] - radius[anchor] * near[frames] / near[anchor])
-    error = np.concatenate(errors)
-    return float(np.sqrt(np.mean(error**2)) / film.scale)
+        anchor = int(frames[np.abs(frames - middle).argmin()])
+        errors = [_errors(film, track, cameras, frames, anchor, depth) for depth in _DEPTHS]
+        total += min(float((error**2).sum()) for error in errors)
+        count += 3 * len(frames)
+    return float(np.sqrt(total / count) / film.scale)
+
+
+def _errors(
+    film: Parsed,
+    track: Track,
+    cameras: Float[np.ndarray, "f 13"],
+    frames: Int[np.ndarray, " n"],
+    anchor: int,
+    depth: float,
+) -> Float[np.ndarray, " m"]:
+    """Residuals of place and radius in pixels, for a thing at one depth behind the middle of the room."""
+    across, high = room.on_wall(track.centre[anchor], film.height, film.width, depth)
+    screen, away = project(cameras, np.array([[across, depth, high]]), film.width / film.height)
+    spot = screen * np.array([film.width, film.height]) - 0.5
+    place = track.centre[frames] - track.centre[anchor] - (spot[frames] - spot[anchor])
+    # On screen a radius goes with one over depth and the tangent of the field of view.
+    near = 1 / (away * cameras[:, 12])
+    radius = np.sqrt(track.area / np.pi)
+    return np.concatenate([place.ravel(), radius[frames] - radius[anchor] * near[frames] / near[anchor]])
 
 
 def camera(scene: Scene) -> bool | None:

@@ -90,9 +90,9 @@ def _moves(track: Track) -> int | None:
     place = np.median(track.centre[frames[:3]], axis=0)
     away = np.linalg.norm(track.centre[frames] - place, axis=1) / track.radius
     # Next to another thing the outline is cut, and the centroid shifts without any motion.
-    partly = np.array([_partly(track, int(f)) for f in frames])
-    free = away > limits.RESPONDS
-    free &= ~partly | (away > 2.5 * limits.RESPONDS)
+    partly = track.touching[frames]
+    covered = track.area[frames] < limits.COVERED * np.pi * track.radius**2
+    free = (away > limits.RESPONDS) & (~partly | (away > 2.5 * limits.RESPONDS)) & ~(partly & covered)
     lasting = free[:-1] & free[1:]
     if not lasting.any():
         return int(frames[-1]) if free[-1] and not partly[-1] else None

@@ -26,8 +26,8 @@ DEFLECTS = 0.3
 """... or what hits it loses or turns at least this share of its velocity."""
 CONTACT = 0.1
 """Gap at which two things touch; a pixel of blur is allowed for besides."""
-EARLY = 0.25
-"""How far a thing may move before it is touched."""
+COVERED = 0.75
+"""Share of its area below which a thing next to another one is too much hidden to say where it is."""
 
 RESIZE = 1.35
 """Ratio of corrected areas between neighbouring spans of a film that no motion explains."""

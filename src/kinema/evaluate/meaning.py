@@ -75,7 +75,7 @@ _CAMERA: dict[str, CameraMove] = {
     "zooms in": "zoom in", "zooms out": "zoom out", "circles to the left": "orbit left",
     "circles to the right": "orbit right", "moves closer": "dolly in", "pulls back": "dolly out",
     "slides left": "truck left", "slides right": "truck right", "rises": "crane up",
-    "sinks down": "crane down", "does not move": "static",
+    "sinks down": "crane down", "does not move": "static", "stays still": "static",
 }  # fmt: skip
 _ENDINGS: tuple[tuple[str, Ending], ...] = (
     ("tips over", "tips over"),
