@@ -181,7 +181,7 @@ def page(card: Scorecard, examples: list[Example]) -> str:
     """One HTML page: tiles, a plot for every measure with the films that failed it, tables."""
     first = card.rows[0]
     tiles = "".join(
-        f'<div class="tile"><b>{100 * first.measures[m].value:.0f}%</b><span>{html.escape(m)}</span></div>'
+        f'<div class="tile"><b>{100 * first.measures[m].value:.1f}%</b><span>{html.escape(m)}</span></div>'
         for m in _measures(card)
         if m in first.measures and m not in ("colour", "shape")
     )
