@@ -60,7 +60,7 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
 
 
 @pytest.mark.parametrize("winograd", [convolution_winograd.F2, convolution_winograd.F4])
-@pytest.mark.parametrize("limits", [("_TILE_BYTES", "_ALL_TILES_BYTES"), ("_KERNEL_BYTES",)])
+@pytest.mark.parametrize("limits", [("_TILE_BYTES",), ("_GROUP_BYTES",), ("_TILE_BYTES", "_GROUP_BYTES")])
 def test_winograd_in_small_blocks_is_the_same(monkeypatch, winograd, limits):
     torch.manual_seed(0)
     film = torch.randn(4, 26, 22, 5)

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Scratch for the inputs of one block of tiles: small enough for a core's share of the last cache, large
-# enough that each matrix product has some hundred rows (measured: 4 to 16 MiB are within 10%).
-_TILE_BYTES = 8 * 2**20
-# If the inputs of all tiles are no larger than this, kernels are transformed in slices of that size.
-_ALL_TILES_BYTES = 24 * 2**20
-_KERNEL_BYTES = 24 * 2**20
+# Transformed inputs and sums of one block of tiles: as much as the last cache holds (measured; larger
+# blocks read the kernels less often).
+_TILE_BYTES = 24 * 2**20
+# What the products of one group of points touch: a few times a core's own cache, for smaller groups make
+# more calls than they save (measured: 3 to 8 MiB are within 10%).
+_GROUP_BYTES = 5 * 2**20
 
 # Rows of matrix products that a fourth transformed tap has to save (measured).
 _PAIR_SAVING = 128
@@ -96,64 +96,72 @@ def convolve(
     f, height, width, o = out.shape
     down, across = height // size, width // size
 
-    flat = weight.permute(0, 2, 3, 4, 1).reshape(o, weight.shape[2], 9, c)
+    flat = weight.permute(3, 4, 2, 0, 1).flatten(0, 1)
     in_pairs = weight.shape[2] == 3 and _pairs_pay(f, known, down * across)
     if in_pairs:
         flat = _pair_taps(flat)
-    taps = flat.shape[1]
+    taps, flat = flat.shape[1], flat.flatten(1)
 
-    per_tile = points * n * max(c, o) * 4
-    tiles, channels = max(1, _TILE_BYTES // per_tile), o
-    if per_tile * down * across <= _ALL_TILES_BYTES:
-        # All tiles at once: transformed kernels needn't outlive their one use, a slice at a time.
-        tiles = down * across
-        channels = min(o, max(16, _KERNEL_BYTES // (points * taps * c * 4)))
+    tiles = max(1, _TILE_BYTES // (points * (n * c + f * o) * 4))
     wide = min(across, tiles)
     wide = -(-across // -(-across // wide))
     high = max(1, min(down, tiles // wide))
+    x = high * wide
+    pairs = f // 2 if in_pairs else 0
+    touched = x * (n * c + f * o + pairs * (c + 2 * o)) + taps * o * c
+    group = max(1, min(points, _GROUP_BYTES // (4 * touched)))
+    in_one_block = high == down and wide == across
 
     # Scratch is made once: fresh memory for every block would cost more than the products.
-    gathered = buffer.new_empty(points * n * high * wide * c)
-    transformed = torch.empty_like(gathered)
-    products = buffer.new_empty(points * f * high * wide * channels)
-    tiled = buffer.new_empty(size * size * f * high * wide * channels)
-    kernels = buffer.new_empty(channels, taps, points, c)
-    pairs = buffer.new_empty(2, 4 * points * (f // 2) * high * wide * max(c, channels) if in_pairs else 0)
-    stride_row, stride_frame = columns * c, rows * columns * c
-    side = size + 2
+    gathered = buffer.new_empty(points * x * c)
+    transformed = buffer.new_empty(points * n * x * c)
+    summed = buffer.new_empty(points * f * x * o)
+    tiled = buffer.new_empty(size * size * x * o)
+    pair_scratch = buffer.new_empty(group * pairs * x * (c + 2 * o))
+    # Of one block only, each kernel is used once: those of one group at a time do.
+    kernels = buffer.new_empty(group if in_one_block else points, taps, o, c)
+    if not in_one_block:
+        torch.mm(winograd.kernel, flat, out=kernels.view(points, -1))
 
-    if channels == o:
-        torch.matmul(winograd.kernel, flat, out=kernels)
+    stride_row, stride_frame = columns * c, rows * columns * c
     for top in range(0, down, high):
         k = min(high, down - top)
         for left in range(0, across, wide):
             m = min(wide, across - left)
             x = k * m
-            patches = gathered[: points * n * x * c].view(side, side, n, k, m, c)
+            inputs = transformed[: points * n * x * c].view(points, n, x, c)
+            patches = gathered[: points * x * c].view(size + 2, size + 2, k, m, c)
             corner = buffer.storage_offset() + size * (top * stride_row + left * c)
-            strides = (stride_row, c, stride_frame, size * stride_row, size * c, 1)
-            patches.copy_(buffer.as_strided(patches.shape, strides, corner))
-            tile_inputs = transformed[: points * n * x * c].view(points, n, x, c)
-            torch.mm(winograd.inputs, patches.view(points, -1), out=tile_inputs.view(points, -1))
-            for first in range(0, o, channels):
-                last = min(o, first + channels)
-                part = kernels[: last - first]
-                if channels < o:
-                    torch.matmul(winograd.kernel, flat[first:last], out=part)
-                matrices = part.permute(1, 2, 3, 0)
-                sums = products[: points * f * x * (last - first)].view(points, f, x, -1)
+            strides = (stride_row, c, size * stride_row, size * c, 1)
+            for i in range(n):
+                patches.copy_(buffer.as_strided(patches.shape, strides, corner + i * stride_frame))
+                torch.mm(winograd.inputs, patches.view(points, -1), out=inputs[:, i].flatten(1))
+
+            # Sums lie by even and odd frames where these are made in pairs.
+            runs = [range(f % 2), range(f % 2, f, 2), range(f % 2 + 1, f, 2)] if in_pairs else [range(f)]
+            lengths = [points * len(run) * x * o for run in runs]
+            sums = [
+                part.view(points, len(run), x, o)
+                for run, part in zip(runs, summed[: sum(lengths)].split(lengths), strict=True)
+            ]
+            for first in range(0, points, group):
+                some = slice(first, min(points, first + group))
+                part = kernels[: some.stop - first] if in_one_block else kernels[some]
+                if in_one_block:
+                    torch.mm(winograd.kernel[some], flat, out=part.view(len(part), -1))
+                matrices = part.transpose(2, 3)
                 if in_pairs:
-                    _sum_pairs(tile_inputs, matrices, sums, pairs, known=known)
+                    _sum_pairs(inputs[some], matrices, [s[some] for s in sums], pair_scratch, known=known)
                 else:
-                    _sum_taps(tile_inputs, matrices, sums, known=known)
-                y = tiled[: size * size * f * x * (last - first)].view(size * size, -1)
-                torch.mm(winograd.output, sums.view(points, -1), out=y)
-                target = out[:, top * size : (top + k) * size, left * size : (left + m) * size, first:last]
-                torch.add(
-                    y.view(size, size, f, k, m, -1),
-                    bias[first:last],
-                    out=target.unflatten(1, (k, size)).unflatten(3, (m, size)).permute(2, 4, 0, 1, 3, 5),
-                )
+                    _sum_taps(inputs[some], matrices, sums[0][some], known=known)
+
+            y = tiled[: size * size * x * o].view(size * size, -1)
+            target = out[:, top * size : (top + k) * size, left * size : (left + m) * size]
+            target = target.unflatten(1, (k, size)).unflatten(3, (m, size)).permute(0, 2, 4, 1, 3, 5)
+            for run, part in zip(runs, sums, strict=True):
+                for i, frame in enumerate(run):
+                    torch.mm(winograd.output, part[:, i].flatten(1), out=y)
+                    torch.add(y.view(size, size, k, m, o), bias, out=target[frame])
 
 
 def _pairs_pay(frames: int, known: int, tiles: int) -> bool:
@@ -167,22 +175,22 @@ def _pairs_pay(frames: int, known: int, tiles: int) -> bool:
 
 def _sum_taps(
     inputs: Float[Tensor, "p n x c"],
-    matrices: Float[Tensor, "t p c o"],
+    matrices: Float[Tensor, "p t c o"],
     sums: Float[Tensor, "p f x o"],
     *,
     known: int,
 ) -> None:
     """Each frame's product with the newest tap, plus those of the frames before it with the older taps."""
-    n, taps = inputs.shape[1], matrices.shape[0]
-    torch.bmm(inputs[:, known:].flatten(1, 2), matrices[-1], out=sums.flatten(1, 2))
+    n, taps = inputs.shape[1], matrices.shape[1]
+    torch.bmm(inputs[:, known:].flatten(1, 2), matrices[:, -1], out=sums.flatten(1, 2))
     for back in range(1, taps):
         unseen = max(0, back - known)
         if known + unseen < n:
             earlier = inputs[:, known + unseen - back : n - back].flatten(1, 2)
-            sums[:, unseen:].flatten(1, 2).baddbmm_(earlier, matrices[-1 - back])
+            sums[:, unseen:].flatten(1, 2).baddbmm_(earlier, matrices[:, -1 - back])
 
 
-def _pair_taps(weight: Float[Tensor, "o 3 9 c"]) -> Float[Tensor, "o 4 9 c"]:
+def _pair_taps(weight: Float[Tensor, "9 3 o c"]) -> Float[Tensor, "9 4 o c"]:
     """The kernel transform of F(2,3) along time, then the newest tap as it is (its last point)."""
     oldest, middle, newest = weight.unbind(1)
     half = (oldest + newest).mul_(0.5)
@@ -191,41 +199,43 @@ def _pair_taps(weight: Float[Tensor, "o 3 9 c"]) -> Float[Tensor, "o 4 9 c"]:
 
 def _sum_pairs(
     inputs: Float[Tensor, "p n x c"],
-    matrices: Float[Tensor, "4 p c o"],
-    sums: Float[Tensor, "p f x o"],
-    scratch: Float[Tensor, "2 size"],
+    matrices: Float[Tensor, "p 4 c o"],
+    sums: list[Tensor],
+    scratch: Float[Tensor, " size"],
     *,
     known: int,
 ) -> None:
     """F(2,3) along time, too: two frames for four products in place of six.
 
-    At the start of a film of odd length the first frame, which sees only itself, goes alone.
+    `sums` are those of the first frame of a film of odd length, which sees only itself and goes alone, of
+    the first frames of all pairs and of the second ones: `p f x o` each.
     """
-    p, _, x, c = inputs.shape
-    f, o = sums.shape[1], sums.shape[3]
-    alone = f % 2
-    if alone:
-        torch.bmm(inputs[:, known], matrices[3], out=sums[:, 0])
-    count = f // 2
-    differences = scratch[0, : 4 * p * count * x * c].view(4, p, count, x, c)
-    products = scratch[1, : 4 * p * count * x * o].view(4, p, count, x, o)
+    single, even, odd = sums
+    p, count, x, o = even.shape
+    c = inputs.shape[3]
+    if single.shape[1]:
+        torch.bmm(inputs[:, known], matrices[:, 3], out=single[:, 0])
+    difference = scratch[: p * count * x * c].view(p, count, x, c)
+    products = scratch[p * count * x * c :][: 2 * p * count * x * o].view(2, p, count, x, o)
+    rows = difference.flatten(1, 2)
 
     # Of each pair: its own two frames and the two before. The first pair of a film has none before it.
-    first = known + alone
+    first = known + single.shape[1]
     own, after = inputs[:, first::2], inputs[:, first + 1 :: 2]
     a, b = int(first < 2), int(first < 1)
     before_last = inputs[:, first - 2 + 2 * a :: 2][:, : count - a]
     last = inputs[:, first - 1 + 2 * b :: 2][:, : count - b]
-    torch.sub(before_last, own[:, a:], out=differences[0, :, a:])
-    torch.neg(own[:, :a], out=differences[0, :, :a])
-    torch.add(own[:, b:], last, out=differences[1, :, b:])
-    torch.sub(own[:, b:], last, out=differences[2, :, b:])
-    differences[1:3, :, :b] = own[:, :b]
-    torch.sub(last, after[:, b:], out=differences[3, :, b:])
-    torch.neg(after[:, :b], out=differences[3, :, :b])
-    torch.bmm(
-        differences.view(4 * p, count * x, c), matrices.flatten(0, 1), out=products.view(4 * p, count * x, o)
-    )
-    even, odd = sums[:, alone::2], sums[:, alone + 1 :: 2]
-    torch.add(products[0], products[1], out=even).add_(products[2])
-    torch.sub(products[1], products[2], out=odd).sub_(products[3])
+
+    difference[:, :b] = own[:, :b]
+    torch.add(own[:, b:], last, out=difference[:, b:])
+    torch.bmm(rows, matrices[:, 1], out=products[0].flatten(1, 2))
+    torch.sub(own[:, b:], last, out=difference[:, b:])
+    torch.bmm(rows, matrices[:, 2], out=products[1].flatten(1, 2))
+    torch.add(products[0], products[1], out=even)
+    torch.sub(products[0], products[1], out=odd)
+    torch.sub(before_last, own[:, a:], out=difference[:, a:])
+    torch.neg(own[:, :a], out=difference[:, :a])
+    even.flatten(1, 2).baddbmm_(rows, matrices[:, 0])
+    torch.sub(after[:, b:], last, out=difference[:, b:])
+    difference[:, :b] = after[:, :b]
+    odd.flatten(1, 2).baddbmm_(rows, matrices[:, 3])
