@@ -231,7 +231,11 @@ def add_duplicate_up(
     lead = temporal - 1 if start else 0
     for cell in range(cells):
         frame, row, column = cell // 4, cell // 2 % 2, cell % 2
-        source = x[..., (torch.arange(outputs, device=x.device) * cells + cell) // repeats]
+        if cells % repeats == 0:
+            # A slice reads faster than the same channels gathered by index.
+            source = x[..., cell // repeats :: cells // repeats]
+        else:
+            source = x[..., (torch.arange(outputs, device=x.device) * cells + cell) // repeats]
         first = (frame - lead) % temporal
         seen = source if frame >= lead else source[:, 1:]
         y[:, first::temporal, row::2, column::2] += seen
