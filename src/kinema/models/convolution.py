@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema.models import convolution_cpu
+from kinema.models.convolution_cpu import Scratch
 
 
 def takes_cpu_route(x: Tensor) -> bool:
@@ -38,6 +39,7 @@ def causal_conv(
     bias: Float[Tensor, " o"],
     past: Float[Tensor, "b k h w c"] | None,
     gamma: Float[Tensor, " c"] | None = None,
+    scratch: Scratch | None = None,
 ) -> tuple[Float[Tensor, "b f h w o"], Float[Tensor, "b k2 h w c"]]:
     """Convolve 3x3x3; every output frame sees its own input frame and the two before it.
 
@@ -48,13 +50,14 @@ def causal_conv(
         past: up to two frames that came before `x`, as returned by the last call; None at the start.
             Frames before the start are zeros.
         gamma: if given, the convolution reads SiLU(rms_norm(x, gamma)) in place of x.
+        scratch: memory that one convolution after the other may use.
 
     Returns:
         The output frames, and the last frames of the convolution's input, the `past` of the next call.
-        These may be views of larger buffers: clone what is kept.
+        These may be views of larger buffers, or of `scratch`: clone what is kept.
     """
     if takes_cpu_route(x):
-        return convolution_cpu.causal_conv(x, weight, bias, past, gamma)
+        return convolution_cpu.causal_conv(x, weight, bias, past, gamma, scratch=scratch)
     if gamma is not None:
         x = F.silu(rms_norm(x, gamma))
     if past is not None:

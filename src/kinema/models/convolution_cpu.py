@@ -13,6 +13,7 @@ Films are `b f h w c`. Weights are read fastest in the `channels_last` memory fo
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -31,6 +32,24 @@ _NORM_BYTES = 2**20
 _UPSAMPLE_BYTES = 8 * 2**20
 
 
+class Scratch:
+    """Memory for the padded input of one convolution after the other.
+
+    Fresh memory of that size costs about as much as a pass over it. What the convolution before held is
+    overwritten.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def take(self, like: Tensor, *shape: int) -> Tensor:
+        """A tensor of this shape, uninitialised, that lives until the next call."""
+        size = math.prod(shape)
+        if self._memory is None or self._memory.numel() < size or self._memory.dtype != like.dtype:
+            self._memory = like.new_empty(size)
+        return self._memory[:size].view(shape)
+
+
 def rms_norm_silu_(x: Tensor, gamma: Tensor, out: Tensor) -> None:
     """SiLU(rms_norm(x, gamma)) into `out`, without temporaries of that size."""
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(1e-12).reciprocal_()
@@ -45,11 +64,13 @@ def causal_conv(
     past: Float[Tensor, "b k h w c"] | None,
     gamma: Float[Tensor, " c"] | None,
     route: Route | None = None,
+    scratch: Scratch | None = None,
 ) -> tuple[Float[Tensor, "b f h w o"], Float[Tensor, "b k2 h w c"]]:
     """`kinema.models.convolution.causal_conv`, for kernels of one or three taps in time.
 
     What the convolution reads is written once, normalised, into a buffer that already has the past and
-    the border of zeros. `route` overrides the choice.
+    the border of zeros. `route` overrides the choice; with `scratch`, that buffer and the past returned
+    last until the next convolution.
     """
     b, f, h, w, c = x.shape
     o, _, taps = weight.shape[:3]
@@ -58,7 +79,7 @@ def causal_conv(
     tile = {"winograd 2": 2, "winograd 4": 4}.get(route, 1)
     rows, columns = h + -h % tile, w + -w % tile
 
-    buffer = x.new_empty(b, known + f, rows + 2, columns + 2, c)
+    buffer = (scratch or Scratch()).take(x, b, known + f, rows + 2, columns + 2, c)
     buffer[:, :, 0].zero_()
     buffer[:, :, h + 1 :].zero_()
     buffer[:, :, :, 0].zero_()

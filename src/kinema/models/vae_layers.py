@@ -29,6 +29,7 @@ class Tape:
         self._before: Iterator[Tensor] = iter(before or ())
         self._keep = keep
         self._after: list[Tensor] = []
+        self.scratch = convolution.Scratch()
 
     def read(self) -> Tensor | None:
         """The past of the layer that asks; None at the start of a film."""
@@ -70,7 +71,7 @@ class CausalConv(nn.Conv3d):
         """Convolve x, or SiLU(norm(x))."""
         gamma = None if norm is None else norm.gamma.flatten()
         assert self.bias is not None
-        y, past = convolution.causal_conv(x, self.weight, self.bias, tape.read(), gamma)
+        y, past = convolution.causal_conv(x, self.weight, self.bias, tape.read(), gamma, tape.scratch)
         tape.write(past)
         return y
 
