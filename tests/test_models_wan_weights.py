@@ -360,3 +360,14 @@ def test_what_is_not_wan_is_told(folder, file, change, message):
     with pytest.raises(UserError, match=message) as caught:
         open_model(str(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_kernels_come_in_the_memory_format_of_the_module(saved):
+    model = open_model(str(saved["t2v-2.1"]))
+    loaded = dict(model.load_vae(device=CPU).named_parameters())
+    fresh = dict(VideoVae(VaeConfig.tiny()).named_parameters())
+    kernels = [name for name in loaded if name.endswith(("conv1.weight", "conv2.weight"))]
+    assert kernels
+    for name in kernels:
+        assert loaded[name].is_contiguous(memory_format=torch.channels_last_3d), name
+    assert not fresh[kernels[0]].is_contiguous()

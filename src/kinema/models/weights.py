@@ -119,7 +119,8 @@ def fill(
                 if value.is_floating_point():
                     kept = any(island in name for island in island_names)
                     value = value.to(torch.float32 if kept else dtype)
-                tensors[name] = value.reshape(wanted[name].shape).to(device)
+                value = value.reshape(wanted[name].shape).to(device)
+                tensors[name] = _laid_out(value, like=wanted[name])
     for name, other in tied.items():
         tensors[name] = tensors[other]
     module.load_state_dict(tensors, strict=True, assign=True)
@@ -257,6 +258,12 @@ def _header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
+
+
+def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
+    """In the memory format that the module asks for; assigning a tensor would lose it."""
+    channels_last = like.ndim == 5 and not like.is_contiguous()
+    return value.contiguous(memory_format=torch.channels_last_3d) if channels_last else value
 
 
 def _check_names(wanted: Mapping[str, Tensor], named: Mapping[str, StoredTensor], *, part: str) -> None:
