@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from kinema.world.bodies import POLYHEDRA
+from kinema.world.draw import drawn
 from kinema.world.entities import Circling, Entity, Spinning, after, matrix, mirrored, rolled, turn
 from kinema.world.physics import GRAVITY, moved_by_hand, simulate
 from kinema.world.solids import solid_of, standing
+from kinema.world.spec import ClipSpec
 from kinema.world.vocabulary import SHAPES, STUFF
 
 BUILT = ("snowman", "car", "pin", "table", "box")
@@ -199,3 +201,14 @@ def test_the_same_bits_whatever_ran_before_and_in_another_process():
         [sys.executable, "-c", PRINT], capture_output=True, text=True, check=True, cwd=sys.path[0] or None
     )
     assert fresh.stdout.strip() == first
+
+
+@pytest.mark.parametrize("outcome", ["tips over", "pushed"])
+@pytest.mark.parametrize("seed", [2, 3, 12])
+def test_nothing_moves_before_it_is_touched(seed, outcome):
+    """Standing cylinders once hopped off the floor by themselves, and then "tipped over"."""
+    scene = drawn(ClipSpec(seed=seed, lab=True, event="collide", outcome=outcome, height=32, width=32), 0)
+    contact = scene.seen.touch(0, 1)
+    assert contact is not None
+    before = scene.seen.position[: math.floor(contact.first) + 1, 1]
+    assert np.abs(before - before[0]).max() < 0.005

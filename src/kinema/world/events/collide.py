@@ -51,7 +51,7 @@ _PRIORS = {
     ),
     "tips over": _Prior(
         sizes=("large",), materials=(*_HEAVY, "rubber"), targets=_TALL, target_sizes=("small", "medium"),
-        target_materials=_LIGHT, target_density=300.0, target_friction=0.9,
+        target_materials=_LIGHT, target_density=800.0, target_friction=2.5,
     ),
 }  # fmt: skip
 
@@ -101,7 +101,7 @@ class Collide:
             stop = stage.between(0.5, 0.75) * stage.seconds
             speed = 2 * max(0.4 if stage.lab else 0.7, gap * stage.between(0.55, 0.9)) / stop
         elif wanted == "tips over":
-            speed = max(speed, stage.between(2.6, 3.8))
+            speed = max(speed, stage.between(3.2, 4.4) if stage.lab else stage.between(2.6, 3.8))
         elif wanted == "pushed":
             speed = max(speed, stage.between(1.6, 2.8))
         elif wanted == "stays":
