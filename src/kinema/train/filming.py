@@ -83,7 +83,7 @@ class Filming:
 class StoredFilms:
     """The clips of a store, mapped from its shards; `kinema.train.films.Films`."""
 
-    pixels: tuple[UInt8[np.ndarray, "n f h w 3"], ...]
+    pixels: tuple[UInt8[np.ndarray, "_ f h w 3"], ...]
     texts: tuple[tuple[str, ...], ...]
     starts: tuple[int, ...] = field(default=())
 

@@ -1,0 +1,40 @@
+"""The model that ships: it is there, it is small, and it makes films from words."""
+
+from pathlib import Path
+
+import numpy as np
+
+import kinema
+
+FOLDER = Path(kinema.__file__).parent / "weights" / "world"
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 100 * 2**20
+    assert all(path.stat().st_size <= 15 * 2**20 for path in FOLDER.rglob("*.safetensors"))
+
+
+def test_it_makes_a_film_from_words_and_the_same_one_again():
+    pipe = kinema.load("world")
+    prompt = "a red ball rolls to the left"
+    film = pipe.generate(prompt, steps=4, seed=3)
+    assert film.frames.shape == (17, 64, 64, 3)
+    assert film.fps == 8
+    assert np.array_equal(film.frames, pipe.generate(prompt, steps=4, seed=3).frames)
+    assert not np.array_equal(film.frames, pipe.generate(prompt, steps=4, seed=4).frames)
+
+
+def test_the_words_say_which_colour_and_which_way():
+    """Not how well, which the model card measures: that the words are heeded at all."""
+    pipe = kinema.load("world")
+
+    def middle(direction: str) -> np.ndarray:
+        film = pipe.generate(f"a red ball rolls to the {direction}", steps=12, seed=0).frames.astype(float)
+        redness = np.clip(film[..., 0] - film[..., 1:3].max(-1) - 40, 0, None)
+        assert redness.sum((1, 2)).min() > 0, "a red thing is in view throughout"
+        columns = np.arange(64)
+        return (redness.sum(1) * columns).sum(1) / redness.sum((1, 2))
+
+    left, right = middle("left"), middle("right")
+    assert left[-1] < left[0] - 6
+    assert right[-1] > right[0] + 6
