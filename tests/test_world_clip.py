@@ -147,3 +147,11 @@ def test_pairs_share_a_key_and_a_place():
     assert one.facts.setting == two.facts.setting
     assert not np.array_equal(one.frames, two.frames)
     assert make_clip(ClipSpec(seed=9, event="roll", **SMALL), render=False).facts.pair == ""
+
+
+def test_every_member_of_a_counted_group_is_seen():
+    """Of three pins one stood behind another throughout, and the captions counted three."""
+    facts = make_clip(ClipSpec(seed=36492982421029230, height=128, width=128), render=False).facts
+    members = [entity.index for entity in facts.entities if entity.group]
+    assert len(members) == 3
+    assert (facts.tracks.pixels[:, members].max(0) > 0).all()

@@ -89,6 +89,10 @@ def clearly_seen(tracks: Tracks, entity: int, frame: int, aspect: float) -> bool
     return max((right - left) * aspect, bottom - top) >= CLEAR
 
 
+_COUNTABLE = 3
+"""Pixels by which a member of a group must show in some frame."""
+
+
 def holds(scene: Drawn, tracks: Tracks, aspect: float) -> bool:
     """Whether the id buffer bears the verdict out: claims hold, and what is named is clearly seen."""
     claims = scene.verdict.claims
@@ -98,7 +102,10 @@ def holds(scene: Drawn, tracks: Tracks, aspect: float) -> bool:
         for index, entity in enumerate(scene.entities)
         if entity.named and entity.role != "background" and index not in hiding
     )
-    return clear and all(visible_claim(claim, tracks) for claim in claims)
+    # Members of a group are counted: a pin that never shows makes 'three pins' a claim nobody can check.
+    counted = [index for index, entity in enumerate(scene.entities) if entity.group]
+    shown = bool((tracks.pixels[:, counted].max(0) >= _COUNTABLE).all())
+    return clear and shown and all(visible_claim(claim, tracks) for claim in claims)
 
 
 def _unclear(scene: Drawn, tracks: Tracks, index: int, spec: ClipSpec) -> bool:
