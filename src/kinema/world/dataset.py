@@ -169,9 +169,7 @@ class ShardDataset(Dataset[Sample]):
         """
         manifest = Path(folder) / "manifest.parquet"
         if not manifest.exists():
-            raise UserError(
-                f"{folder} has no manifest.parquet; make or finish it with `kinema world films`"
-            )
+            raise UserError(f"{folder} has no manifest.parquet; make or finish it with `kinema world films`")
         columns = ["index", "file", "place", "tracks", "captions", "facts", "status"]
         rows = pq.read_table(manifest, columns=columns).to_pylist()
         entries = tuple(
