@@ -160,13 +160,15 @@ def _inside(facts: ClipFacts, frame: int, index: int) -> bool:
 def smallest(facts: ClipFacts) -> float:
     """How large the smallest named thing is in the event's frame: pixels across in a picture 128 high."""
     frame = min(facts.event_frame, len(facts.cameras) - 1)
+    hiding = {claim.subject for claim in facts.claims if claim.kind == "hides"}
     sizes = []
     for entity in facts.entities:
         seen = facts.tracks.pixels[:, entity.index] > 0
         if not entity.named or not seen.any():
             continue
-        # What is hidden just then is measured where it is seen best.
-        frames = [frame] if seen[frame] else list(np.flatnonzero(seen))
+        # What is hidden just then, or about to be, is measured where it is seen best.
+        whole = seen[frame] and entity.index not in hiding
+        frames = [frame] if whole else list(np.flatnonzero(seen))
         boxes = facts.tracks.box[frames, entity.index]
         wide = (boxes[:, 2] - boxes[:, 0]) * facts.width / facts.height
         sizes.append(float(np.maximum(wide, boxes[:, 3] - boxes[:, 1]).max()) * 128)
