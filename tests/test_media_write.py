@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -223,3 +224,14 @@ def test_paths_are_paths_and_not_addresses(tmp_path):
         path = Path(tmp_path / name)
         write_film(path, soft(2, 16, 16), 24)
         assert len(read_film(path).frames) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="policies are Linux's")
+@pytest.mark.parametrize("kind", ["mp4", "av1", "webm"])
+def test_an_encoder_leaves_the_scheduling_of_this_process_alone(tmp_path, kind):
+    # SVT-AV1 puts root's threads under SCHED_FIFO: everything that was started afterwards could hang.
+    before = os.sched_getscheduler(0)
+    name = "a.webm" if kind == "webm" else "a.mp4"
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    write_film(tmp_path / name, frames, 8, kind="av1" if kind == "av1" else None)
+    assert os.sched_getscheduler(0) == before

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from kinema.bench.measure import Row
+from kinema.crew import crew
 from kinema.errors import UserError
 from kinema.evaluate import palette, phyworld
 from kinema.evaluate.blobs import blobs_of
@@ -103,7 +102,7 @@ def speed(clips: int, workers: int) -> Speed:
         if clip.frames is None:
             raise ValueError("the clip was not rendered")
         films.append(_Judged(prompt=captions(clip.facts)[0].text, frames=clip.frames, fps=clip.facts.fps))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with crew(workers) as pool:
         list(pool.map(_judge, films[: 2 * workers]))
         start = time.perf_counter()
         spent = list(pool.map(_judge, films))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.crew import crew
 from kinema.evaluate import record
 from kinema.evaluate.degrade import WORN, frozen, shuffled, worn
 from kinema.evaluate.faults import FAULTS, Fault, detected, plant
@@ -197,6 +196,6 @@ def _spread(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> I
             work(job)
             yield done
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with crew(workers) as pool:
         for done, _ in enumerate(pool.map(work, jobs, chunksize=1), 1):
             yield done

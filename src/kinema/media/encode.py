@@ -68,6 +68,24 @@ def codec_of(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
 
 
 @contextlib.contextmanager
+def _policy_kept() -> Generator[None]:
+    """Undo what SVT-AV1 does to the thread that opens it, when that is root's: first in, first out.
+
+    Threads and processes made later inherit that policy, and under it one that waits by spinning (OpenBLAS,
+    OpenMP) keeps the thread it waits for from ever running.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
+
+
+@contextlib.contextmanager
 def encoder(
     path: Path,
     *,
@@ -105,6 +123,8 @@ def encoder(
         stream.codec_context.gop_size = max(1, round(2 * rate))
         stream.codec_context.thread_count = THREADS[codec.encoder]
         colour.tag(stream)
+        with _policy_kept():
+            stream.codec_context.open()
         number = 0
 
         def write(image: UInt8[np.ndarray, "h w 3"]) -> None:

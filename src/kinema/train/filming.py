@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,8 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import UInt8
 
+from kinema.crew import crew
+from kinema.errors import UserError
 from kinema.files import atomic_path
 from kinema.train import chance
 from kinema.world.facts import Event
@@ -122,10 +125,15 @@ def film(config: Filming, folder: Path, *, workers: int | None = None) -> Iterat
             done += _film_shard(job)
             yield done
         return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        for count in pool.imap_unordered(_film_shard, jobs):
-            done += count
-            yield done
+    with crew(min(workers, len(jobs))) as pool:
+        try:
+            for job in as_completed([pool.submit(_film_shard, job) for job in jobs]):
+                done += job.result()
+                yield done
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker that filmed was stopped, perhaps for want of memory; run it again to go on"
+            ) from None
 
 
 def stored(config: Filming, folder: Path) -> StoredFilms:

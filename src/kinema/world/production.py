@@ -13,11 +13,11 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-import numba
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kinema.crew import single_threaded
 from kinema.errors import UserError
 from kinema.files import write_bytes, write_text
 from kinema.world.films import FilmsRequest, film_shard, parquet, part_of, shard_size
@@ -111,8 +111,9 @@ def _in_processes(
         context.Process(target=_worker, args=(request, waiting, taken, made, troubles), daemon=True)
         for _ in range(processes)
     ]
-    for worker in crew:
-        worker.start()
+    with single_threaded():
+        for worker in crew:
+            worker.start()
     try:
         while any(worker.is_alive() for worker in crew):
             multiprocessing.connection.wait([worker.sentinel for worker in crew if worker.is_alive()], 0.2)
@@ -142,8 +143,7 @@ def _worker(
     made: Synchronized[int],
     troubles: SimpleQueue[str],
 ) -> None:
-    """Film shards until none is left. One thread to a process: the parallel work is in the clips."""
-    numba.set_num_threads(1)
+    """Film shards until none is left."""
 
     def advance() -> None:
         with made.get_lock():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import os
 import random
 import re
@@ -18,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kinema.crew import crew
 from kinema.errors import UserError
 from kinema.shapes import parse_size
 from kinema.world import lab
@@ -236,8 +235,7 @@ def _shared_out(
                 yield work(request, chunk)
                 bar.advance(task, len(chunk))
             return
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+        with crew(processes) as pool:
             futures = [pool.submit(work, request, chunk) for chunk in chunks]
             try:
                 for future, chunk in zip(futures, chunks, strict=True):
@@ -245,8 +243,6 @@ def _shared_out(
                     bar.advance(task, len(chunk))
             except BrokenProcessPool:
                 raise UserError("a worker was stopped, perhaps for want of memory; try --workers 1") from None
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def gather(request: AuditRequest, *, workers: int, quiet: bool = False) -> Findings:
