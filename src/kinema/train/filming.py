@@ -6,6 +6,7 @@ which clips it holds follows from its number alone. Whoever finds a shard missin
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -13,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from jaxtyping import UInt8
 
-from kinema.crew import crew
+from kinema.crew import crew, single_threaded
 from kinema.errors import UserError
 from kinema.files import atomic_path
 from kinema.train import chance
@@ -29,11 +30,13 @@ from kinema.world.facts import Event
 from kinema.world.spec import ClipSpec
 
 LAB_EVENTS: tuple[tuple[Event, float], ...] = (
-    ("roll", 0.25),
+    ("roll", 0.22),
     ("still", 0.27),
-    ("collide", 0.25),
-    ("drop", 0.13),
-    ("occlude", 0.10),
+    ("collide", 0.23),
+    ("drop", 0.11),
+    ("occlude", 0.09),
+    ("camera", 0.05),
+    ("count", 0.03),
 )
 """Lab events and their shares. Two things in one clip, and which is which, take the most learning."""
 
@@ -43,8 +46,8 @@ class Filming:
     """Which clips a store holds."""
 
     count: int
-    height: int = 64
-    width: int = 64
+    height: int = 128
+    width: int = 128
     frames: int = 17
     fps: float = 8.0
     lab: bool = True
@@ -144,10 +147,44 @@ def stored(config: Filming, folder: Path) -> StoredFilms:
         if not path.is_file():
             break
         starts.append(len(texts))
-        with safetensors.safe_open(path, framework="numpy") as file:
-            texts += [tuple(clip) for clip in json.loads(file.metadata()["captions"])]
-            pixels.append(file.get_tensor("frames"))
+        header, begin = _header(path)
+        texts += [tuple(clip) for clip in json.loads(header["__metadata__"]["captions"])]
+        shape, place = header["frames"]["shape"], begin + header["frames"]["data_offsets"][0]
+        pixels.append(np.memmap(path, np.uint8, "r", offset=place, shape=tuple(shape)))
     return StoredFilms(pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts))
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's header and where its data begins.
+
+    The library has no mapped arrays for numpy, and a store may be larger than the memory.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(size)), 8 + size
+
+
+@contextlib.contextmanager
+def filming_beside(config: Filming, folder: Path) -> Iterator[None]:
+    """While the block runs, one other process films what the store lacks; what it has begun is dropped then.
+
+    Training the autoencoder needs few films, so the rest of the set is made meanwhile.
+    """
+    with single_threaded():
+        beside = get_context("spawn").Process(target=_film_alone, args=(config, folder), daemon=True)
+        beside.start()
+    try:
+        yield
+    finally:
+        beside.terminate()
+        beside.join()
+        for half in folder.glob(".*.part*"):
+            half.unlink(missing_ok=True)
+
+
+def _film_alone(config: Filming, folder: Path) -> None:
+    for _ in film(config, folder, workers=0):
+        pass
 
 
 def shard_path(folder: Path, number: int) -> Path:
