@@ -7,6 +7,7 @@ from typing import Literal
 
 Solver = Literal["euler", "heun", "unipc"]
 Pictures = Literal["none", "channels", "frames"]
+LongFilms = Literal["windows", "cache"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class Recipe:
         frames: of a film.
         fps: frames per second.
         negative: what guidance steers away from.
+        long_films: how a film longer than `frames` goes on from the finished ones. `windows`: given again in
+            front of the new ones. `cache`: as keys and values, for transformers trained under block-causal
+            masks; see `kinema.generate.stream`.
     """
 
     steps: int = 50
@@ -39,6 +43,7 @@ class Recipe:
     frames: int = 81
     fps: float = 16.0
     negative: str = ""
+    long_films: LongFilms = "windows"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.frames < 1 or self.fps <= 0 or self.shift <= 0:
