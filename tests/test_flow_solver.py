@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchdiffeq import odeint
 
-from kinema.flow import Held, Schedule, SolverName, linear_schedule, noised, solve, wan_schedule
+from kinema.flow import Blend, Held, Schedule, SolverName, linear_schedule, noised, solve, wan_schedule
 
 MEAN, DEVIATION = 0.7, 0.4
 
@@ -155,3 +155,38 @@ def test_a_schedule_that_rises_is_refused() -> None:
         Schedule(sigmas=(0.5, 0.6, 0.0), times=(0.5, 0.6))
     with pytest.raises(ValueError, match="at least 1"):
         linear_schedule(0)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+@pytest.mark.parametrize("stop", range(1, 7))
+def test_a_stopped_solve_goes_on_bit_for_bit(solver: SolverName, stop: int) -> None:
+    held = Held(frames=torch.tensor([True, False]), latents=noise() * 0.5, time=torch.zeros(2))
+    free = torch.rand(1, 1, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    blend = Blend(clean=noise() * 0.3, noise=noise(), free=free)
+    schedule = wan_schedule(7, 3.0)
+
+    def run(latents: torch.Tensor, first: int = 0, history: tuple[torch.Tensor, ...] = ()):
+        return solve(
+            gaussian, latents, schedule, solver=solver, held=held, blend=blend, first=first, history=history
+        )
+
+    whole = list(run(noise()))
+    rest = list(run(whole[stop - 1].latents, stop, whole[stop - 1].history))
+    assert [step.index for step in rest] == list(range(stop, 7))
+    assert torch.equal(rest[-1].latents, whole[-1].latents)
+    if solver == "unipc" and stop < 6:  # without what it remembers it would go elsewhere
+        *_, other = run(whole[stop - 1].latents, stop)
+        assert not torch.equal(other.latents, whole[-1].latents)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+def test_a_region_stays_what_it_was_at_every_level(solver: SolverName) -> None:
+    free = torch.zeros(1, 1, 2, 4, 4, dtype=torch.float64)
+    free[..., 2:] = 1
+    clean = torch.full_like(noise(), 3.0)
+    blend = Blend(clean=clean, noise=noise(), free=free)
+    for step in solve(gaussian, noise(), wan_schedule(6, 3.0), solver=solver, blend=blend):
+        kept = noised(clean, noise(), step.time)
+        assert torch.equal(step.latents[..., :2], kept[..., :2])
+        assert not torch.allclose(step.latents[..., 2:], kept[..., 2:], atol=0.1)
+    assert torch.equal(step.latents[..., :2], clean[..., :2])

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from kinema.flow.path import noised
 from kinema.flow.reuse import Reuse, Reused, ReuseRun
 from kinema.flow.schedule import Schedule
 
@@ -54,6 +55,29 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blend:
+    """A region that stays what it was (blended diffusion, arXiv 2111.14818; RePaint, arXiv 2201.09865).
+
+    At every noise level the region is replaced by the given latents, noised to that level with the noise the
+    solve began with. It needs nothing of the network, so any model can do it.
+
+    Attributes:
+        clean: the given latents.
+        noise: of the whole solve.
+        free: 1 where the solver is free, 0 where the region stays, between them a mixture.
+    """
+
+    clean: Float[Tensor, "b c f h w"]
+    noise: Float[Tensor, "b c f h w"]
+    free: Float[Tensor, "1 1 f h w"]
+
+    def put(self, latents: Float[Tensor, "b c f h w"], level: float) -> Float[Tensor, "b c f h w"]:
+        """The latents, at `level`, with the region in its place."""
+        kept = noised(self.clean.to(latents), self.noise.to(latents), level)
+        return torch.lerp(kept, latents, self.free.to(latents))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """What is known after a step.
 
@@ -65,6 +89,8 @@ class Step:
         clean: the network's guess at the finished latents, for previews.
         reused: whether a velocity was taken from an earlier step, and the error expected of that; None where
             the network ran.
+        history: what the solver remembers beside the latents; with them and the index another solve goes on
+            from here as this one does.
     """
 
     index: int
@@ -73,6 +99,7 @@ class Step:
     latents: Float[Tensor, "b c f h w"]
     clean: Float[Tensor, "b c f h w"]
     reused: Reused | None = None
+    history: tuple[Float[Tensor, "b c f h w"], ...] = ()
 
 
 def solve(
@@ -82,9 +109,15 @@ def solve(
     *,
     solver: SolverName = "unipc",
     held: Held | None = None,
+    blend: Blend | None = None,
     reuse: Reuse | None = None,
+    first: int = 0,
+    history: tuple[Float[Tensor, "b c f h w"], ...] = (),
 ) -> Iterator[Step]:
     """Carry latents from the first noise level of the schedule to its last, one yield per step.
+
+    A solve that was stopped goes on, bit for bit, from the latents and the history of its last step, with
+    `first` one more than that step's index (without `reuse`, whose measurements are not kept).
 
     Args:
         velocity: the network.
@@ -92,26 +125,44 @@ def solve(
         schedule: the levels.
         solver: `euler` (order 1), `heun` (order 2, two evaluations a step) or `unipc` (order 2, one).
         held: latent frames that are given.
+        blend: a region that stays what it was.
         reuse: skip evaluations whose result can be guessed; loses quality, see `Reuse`.
+        first: index of the first step to be done.
+        history: of the step before that.
     """
-    run = _Run(velocity, schedule, held, None if reuse is None else reuse.start())
-    latents = latents if held is None else held.put(latents)
+    if not 0 <= first <= schedule.steps or (first and reuse is not None):
+        raise ValueError(f"can't go on with step {first} of {schedule.steps}")
+    run = _Run(velocity, schedule, held, blend, None if reuse is None else reuse.start())
+    if not first:  # a soft blend is not to be put twice
+        latents = run.put(latents, schedule.sigmas[0])
     match solver:
         case "euler":
-            return _euler(run, latents)
+            return _euler(run, latents, first)
         case "heun":
-            return _heun(run, latents)
+            return _heun(run, latents, first)
         case "unipc":
-            return _unipc(run, latents)
+            return _unipc(run, latents, first, history)
 
 
 class _Run:
     """One solve under way: the network behind the given frames and the reuse of velocities."""
 
     def __init__(
-        self, velocity: Velocity, schedule: Schedule, held: Held | None, guess: ReuseRun | None
+        self,
+        velocity: Velocity,
+        schedule: Schedule,
+        held: Held | None,
+        blend: Blend | None,
+        guess: ReuseRun | None,
     ) -> None:
         self.velocity, self.schedule, self.held, self.guess = velocity, schedule, held, guess
+        self.blend = blend
+
+    def put(self, latents: Tensor, level: float) -> Tensor:
+        """The latents, at `level`, with everything that is given in its place."""
+        if self.blend is not None:
+            latents = self.blend.put(latents, level)
+        return latents if self.held is None else self.held.put(latents)
 
     def __call__(self, latents: Tensor, index: int, *, exact: bool = False) -> tuple[Tensor, Reused | None]:
         time = self.schedule.times[index]
@@ -127,22 +178,29 @@ class _Run:
             lambda: self.velocity(latents, times), latents, schedule.sigmas[index], index, schedule.steps
         )
 
-    def step(self, index: int, latents: Tensor, clean: Tensor, reused: Reused | None) -> Step:
-        if self.held is not None:
-            latents, clean = self.held.put(latents), self.held.put(clean)
+    def step(
+        self,
+        index: int,
+        latents: Tensor,
+        clean: Tensor,
+        reused: Reused | None,
+        history: tuple[Tensor, ...] = (),
+    ) -> Step:
+        following = self.schedule.sigmas[index + 1]
         return Step(
             index=index,
             of=self.schedule.steps,
-            time=self.schedule.sigmas[index + 1],
-            latents=latents,
-            clean=clean,
+            time=following,
+            latents=self.put(latents, following),
+            clean=self.put(clean, 0.0),
             reused=reused,
+            history=history,
         )
 
 
-def _euler(run: _Run, x: Tensor) -> Iterator[Step]:
+def _euler(run: _Run, x: Tensor, first: int) -> Iterator[Step]:
     sigmas = run.schedule.sigmas
-    for index in range(run.schedule.steps):
+    for index in range(first, run.schedule.steps):
         velocity, reused = run(x, index)
         clean = torch.add(x, velocity, alpha=-sigmas[index])
         step = run.step(index, torch.add(x, velocity, alpha=sigmas[index + 1] - sigmas[index]), clean, reused)
@@ -150,9 +208,9 @@ def _euler(run: _Run, x: Tensor) -> Iterator[Step]:
         yield step
 
 
-def _heun(run: _Run, x: Tensor) -> Iterator[Step]:
+def _heun(run: _Run, x: Tensor, first: int) -> Iterator[Step]:
     sigmas, last = run.schedule.sigmas, run.schedule.steps - 1
-    for index in range(last + 1):
+    for index in range(first, last + 1):
         velocity, reused = run(x, index)
         clean = torch.add(x, velocity, alpha=-sigmas[index])
         size = sigmas[index + 1] - sigmas[index]
@@ -169,7 +227,7 @@ def _log_snr(sigma: float) -> float:
     return math.log(1 - sigma) - math.log(sigma) if sigma > 0 else math.inf
 
 
-def _unipc(run: _Run, x: Tensor) -> Iterator[Step]:
+def _unipc(run: _Run, x: Tensor, first: int, history: tuple[Tensor, ...]) -> Iterator[Step]:
     """UniPC (arXiv 2302.04867): order 2, B(h) = e^h − 1, on predictions of the data, lower order at the ends.
 
     All coefficients are scalars in float64, so that a step is a few multiply-adds on the latents.
@@ -179,21 +237,20 @@ def _unipc(run: _Run, x: Tensor) -> Iterator[Step]:
     # At level 1 the data has no part and the logarithm of its share is infinite.
     sigmas = tuple(min(sigma, 1 - 1e-6) for sigma in schedule.sigmas)
     logs = [_log_snr(sigma) for sigma in sigmas]
-    before: Tensor | None = None  # the latents from which the last step was taken
-    cleans: list[Tensor] = []  # the last two predictions of the data, oldest first
-    order = 1
-    for index in range(steps):
+    # The latents from which the last step was taken, and the last two predictions of the data, oldest first.
+    before: Tensor | None = history[0] if history else None
+    cleans = list(history[1:])
+    order = min(2, steps - first + 1, len(cleans))
+    for index in range(first, steps):
         velocity, reused = run(x, index)
         clean = torch.add(x, velocity, alpha=-sigmas[index])
         if before is not None:
-            x = _correct(before, cleans, clean, sigmas, logs, index, order)
-            if run.held is not None:
-                x = run.held.put(x)
+            x = run.put(_correct(before, cleans, clean, sigmas, logs, index, order), sigmas[index])
         cleans = [*cleans[-1:], clean]
         order = min(2, steps - index, len(cleans))
         before = x
         x = _predict(x, cleans, sigmas, logs, index, order)
-        step = run.step(index, x, clean, reused)
+        step = run.step(index, x, clean, reused, (before, *cleans))
         x = step.latents
         yield step
 
