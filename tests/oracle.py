@@ -13,8 +13,8 @@ the negative prompt, and any other that is not among the films, agrees with the 
 guidance changes nothing.
 
 Which part of the film a call is about is read from what the caller passes, never from hidden state: behind a
-cache it is the next frame after those the cache has seen; without one, frames that are given clean (t = 0) are
-looked up in the film, and everything else is placed in relation to them. With nothing given it is the film's
+cache it is the next frame after those the cache has seen; without one, frames that are given clean (t = 0)
+are looked up in the film, and everything else is placed in relation to them. With nothing given it is the film's
 beginning.
 """
 
@@ -139,9 +139,11 @@ class OracleDit(Dit):
         recompute: bool = False,
     ) -> Tensor:
         batch, _, frames = latents.shape[:3]
-        assert context.batch % batch == 0 and time.shape == (batch, frames)
+        assert context.batch % batch == 0
+        assert time.shape == (batch, frames)
         assert not blocks or (sum(blocks) == frames and cache is None)
-        assert context.pooled is not None and context.pooled.shape[1] in (1, frames)
+        assert context.pooled is not None
+        assert context.pooled.shape[1] in (1, frames)
         told = context.pooled[..., 0].expand(-1, frames).long()
         rows = []
         for index in range(context.batch):
