@@ -74,6 +74,8 @@ class Evaluate:
     """Folder of an earlier --anchors run, whose rows stand beside the films in the table."""
     faults: int = 100
     """Clips with each planted fault."""
+    seed: int = 0
+    """Of the scenes that --anchors films: another one gives clips that nobody has tuned a threshold on."""
     batch: int = 8
     """Films to generate at a time."""
     workers: int = 1
@@ -100,7 +102,7 @@ class Evaluate:
         form = Format(height=height, width=width, frames=self.frames, fps=self.fps)
         if self.anchors:
             lines = evaluation.evaluate_anchors(
-                self.list, form, self.out, faults=self.faults, workers=self.workers
+                self.list, form, self.out, faults=self.faults, seed=self.seed, workers=self.workers
             )
         elif self.films is not None:
             if self.prompts is None:

@@ -36,15 +36,24 @@ def check_folder(out: Path, told: dict[str, object]) -> None:
     write_text(path, text)
 
 
-def evaluate_anchors(list_name: str, form: Format, out: Path, *, faults: int, workers: int) -> Iterator[str]:
+def evaluate_anchors(
+    list_name: str, form: Format, out: Path, *, faults: int, seed: int = 0, workers: int
+) -> Iterator[str]:
     """Judge the simulator, what is made of its films, and planted faults. Yields lines of progress."""
     items = prompts(list_name)
     check_folder(
-        out, {"list": list_name, "digest": digest(list_name), "format": asdict(form), "what": "anchors"}
+        out,
+        {
+            "list": list_name,
+            "digest": digest(list_name),
+            "format": asdict(form),
+            "what": "anchors",
+            "seed": seed,
+        },
     )
-    for done in run.anchors(items, form, out, workers=workers):
+    for done in run.anchors(items, form, out, seed=seed, workers=workers):
         yield f"anchors: {done} clips"
-    for done in run.plant_faults(faults, form, out, workers=workers):
+    for done in run.plant_faults(faults, form, out, seed=seed, workers=workers):
         yield f"planted faults: {done}"
     card = scorecard.Scorecard(
         title="The judge on films that are true",

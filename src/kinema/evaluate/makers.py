@@ -54,18 +54,27 @@ class Told:
     frames: Frames
 
 
-def simulated(item: Item, form: Format) -> list[Told]:
+def scene_seed(item: Item, seed: int) -> int:
+    """The simulator's seed for an item: its own for seed 0, another one for every other seed."""
+    return int(np.random.default_rng([item.seed, seed]).integers(1 << 31)) if seed else item.seed
+
+
+def simulated(item: Item, form: Format, seed: int = 0) -> list[Told]:
     """The simulator's film for an item: its own caption of the kind and outcome, held-out combinations only.
 
-    The scene is drawn from the item's seed, so the colours are not those of the item's prompt. An item with
-    a swapped prompt gives the film of the swapped scene as well.
+    The scene is drawn from the item's seed (`scene_seed`), so the colours are not those of the item's prompt.
+    An item with a swapped prompt gives the film of the swapped scene as well.
+
+    Raises:
+        UserError: the simulator finds no such clip in so few frames.
     """
+    first = scene_seed(item, seed)
     told = []
     for swap in ("", "colours") if item.swapped else ("",):
         clip = None
         for again in range(20):
             spec = ClipSpec(
-                seed=item.seed + again, lab=True, event=item.kind, outcome=item.outcome, split="test",
+                seed=first + again, lab=True, event=item.kind, outcome=item.outcome, split="test",
                 height=form.height, width=form.width, frames=form.frames, fps=form.fps,
                 swap="colours" if swap else "",
             )  # fmt: skip

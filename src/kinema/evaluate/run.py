@@ -26,6 +26,8 @@ Frames = UInt8[np.ndarray, "f h w 3"]
 Job = TypeVar("Job")
 Anchor = Literal["simulator", "simulator, worn", "shuffled captions", "frozen", "frames shuffled"]
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
+FAULT_SEEDS = 10_000
+"""Clips between those of one seed and of the next: no two seeds share a planted fault."""
 
 
 def _folder(anchor: str) -> str:
@@ -38,6 +40,7 @@ class _AnchorJob:
     other: str
     """The prompt of another item of the same kind: the shuffled caption."""
     form: Format
+    seed: int
     out: Path
 
     def paths(self) -> dict[Anchor, list[Path]]:
@@ -58,7 +61,7 @@ class _AnchorJob:
 def _anchor_job(job: _AnchorJob) -> None:
     paths = job.paths()
     item, fps = job.item, job.form.fps
-    for k, told in enumerate(simulated(item, job.form)):
+    for k, told in enumerate(simulated(item, job.form, job.seed)):
         for anchor in ANCHORS:
             prompt, frames = told.prompt, told.frames
             if anchor == "simulator, worn":
@@ -74,7 +77,9 @@ def _anchor_job(job: _AnchorJob) -> None:
         write_film(film, told.frames, fps=fps)
 
 
-def anchors(items: tuple[Item, ...], form: Format, out: Path, *, workers: int) -> Iterator[int]:
+def anchors(
+    items: tuple[Item, ...], form: Format, out: Path, *, seed: int = 0, workers: int
+) -> Iterator[int]:
     """Judge simulator films, and what is made of them, for the anchors' rows. Yields how many are done."""
     for anchor in ANCHORS:
         (out / _folder(anchor) / "judged").mkdir(parents=True, exist_ok=True)
@@ -83,7 +88,7 @@ def anchors(items: tuple[Item, ...], form: Format, out: Path, *, workers: int) -
     for item in items:
         same = [other for other in items if other.kind == item.kind]
         other = same[(same.index(item) + 1) % len(same)]
-        jobs.append(_AnchorJob(item=item, other=other.prompt, form=form, out=out))
+        jobs.append(_AnchorJob(item=item, other=other.prompt, form=form, seed=seed, out=out))
     yield from _spread(_anchor_job, [job for job in jobs if not job.done()], workers)
 
 
@@ -102,22 +107,27 @@ class _FaultJob:
     fault: Fault
     number: int
     form: Format
+    seed: int
     path: Path
 
 
 def _fault_job(job: _FaultJob) -> None:
-    clip = plant(job.fault, job.number, size=job.form.height, frames=job.form.frames, fps=job.form.fps)
+    form = job.form
+    number = job.number + FAULT_SEEDS * job.seed
+    clip = plant(job.fault, number, size=form.height, frames=form.frames, fps=form.fps)
     meaning = read(clip.prompt)
     found = detected(job.fault, judgement(meaning, clip.faulty, clip.fps))
     alarm = detected(job.fault, judgement(meaning, clip.clean, clip.fps))
     write_text(job.path, f"{int(found)} {int(alarm)} {clip.prompt}\n")
 
 
-def plant_faults(number: int, form: Format, out: Path, *, workers: int) -> Iterator[int]:
+def plant_faults(number: int, form: Format, out: Path, *, seed: int = 0, workers: int) -> Iterator[int]:
     """Plant every fault so many times and see whether its detector goes off, with it and without."""
     (out / "faults").mkdir(parents=True, exist_ok=True)
     jobs = [
-        _FaultJob(fault=f, number=k, form=form, path=out / "faults" / f"{f.replace(' ', '-')}-{k:03}.txt")
+        _FaultJob(
+            fault=f, number=k, form=form, seed=seed, path=out / "faults" / f"{f.replace(' ', '-')}-{k:03}.txt"
+        )
         for k in range(number)
         for f in FAULTS
     ]
