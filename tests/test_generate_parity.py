@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from kinema.generate.request import Wish
 from kinema.models import weights
 
 from . import wan_films, wan_fixtures
@@ -100,12 +101,14 @@ def test_steps_are_the_same_observed(saved):
     pipe = wan_films.pipeline(saved[case.variant])
     seen = list(
         pipe.steps(
-            wan_films.PROMPT,
-            negative=wan_films.NEGATIVE,
-            size=(64, 64),
-            frames=9,
-            steps=4,
-            guidance=3.0,
+            Wish(
+                prompt=wan_films.PROMPT,
+                negative=wan_films.NEGATIVE,
+                size=(64, 64),
+                frames=9,
+                steps=4,
+                guidance=3.0,
+            )
         )
     )
     assert [(step.index, step.of) for step in seen] == [(0, 4), (1, 4), (2, 4), (3, 4)]
@@ -120,7 +123,7 @@ def test_steps_are_the_same_observed(saved):
 def test_given_first_frame_stays(saved):
     case = CASES[6]
     pipe = wan_films.pipeline(saved[case.variant])
-    *_, last = pipe.steps("a cat", size=(64, 64), frames=9, steps=3, image=wan_films.picture(1))
+    *_, last = pipe.steps(Wish(prompt="a cat", size=(64, 64), frames=9, steps=3, image=wan_films.picture(1)))
     pixels = torch.from_numpy(wan_films.picture(1).copy()).permute(2, 0, 1)[None, :, None] / 127.5 - 1
     with torch.no_grad():
         expected = pipe.vae.encode(pixels)

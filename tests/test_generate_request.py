@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kinema.errors import UserError
 from kinema.generate.condition import Condition, Latents, Line, Picture, channels_of, hold
 from kinema.generate.picture import fit, read_picture, size_like
-from kinema.generate.request import decide
+from kinema.generate.request import Wish, decide
 from kinema.models.source import open_model
 from kinema.shapes import LatentShape, Stride, VideoShape
 
@@ -35,7 +35,7 @@ def text_model(saved):
 @given(width=st.integers(-5, 2000), height=st.integers(-5, 2000), frames=st.integers(-3, 300))
 def test_any_size_is_taken_or_the_nearest_named(text_model, width, height, frames):
     def ask(size, count):
-        return decide(text_model, "a ball", size=size, frames=count)
+        return decide(text_model, Wish(prompt="a ball", size=size, frames=count))
 
     try:
         ask((width, height), frames)
@@ -55,7 +55,7 @@ def test_any_size_is_taken_or_the_nearest_named(text_model, width, height, frame
 
 
 def test_defaults_are_the_model_s(text_model):
-    request = decide(text_model, "a ball")
+    request = decide(text_model, Wish(prompt="a ball"))
     assert (request.film.width, request.film.height, request.film.frames) == (832, 480, 81)
     assert (request.steps, request.guidance, request.shift, request.fps) == (50, (5.0,), 3.0, 16.0)
 
@@ -75,7 +75,7 @@ def test_defaults_are_the_model_s(text_model):
 )
 def test_impossible_wishes(text_model, wish, message):
     with pytest.raises(UserError, match=message) as caught:
-        decide(text_model, "a ball", **wish)
+        decide(text_model, Wish(prompt="a ball", **wish))
     assert "\n" not in str(caught.value)
 
 
@@ -92,13 +92,13 @@ def test_impossible_wishes(text_model, wish, message):
 def test_pictures_a_model_can_not_take(saved, variant, given_pictures, message):
     pictures = {name: picture(seed) for name, seed in given_pictures.items()}
     with pytest.raises(UserError, match=message):
-        decide(open_model(str(saved[variant])), "a ball", **pictures)
+        decide(open_model(str(saved[variant])), Wish(prompt="a ball", **pictures))
 
 
 def test_a_picture_sets_the_proportions(saved):
     model = open_model(str(saved["i2v-a14b-2.2"]))
     tall = np.zeros((1600, 900, 3), dtype=np.uint8)
-    film = decide(model, "a ball", image=tall).film
+    film = decide(model, Wish(prompt="a ball", image=tall)).film
     assert film.height % 16 == film.width % 16 == 0
     assert film.height / film.width == pytest.approx(16 / 9, rel=0.05)
     assert film.height * film.width == pytest.approx(832 * 480, rel=0.1)

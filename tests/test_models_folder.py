@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kinema.errors import UserError
 from kinema.generate.pipeline import load
+from kinema.generate.request import Wish
 from kinema.models import dit_config
 from kinema.models.config_json import from_json, to_json
 from kinema.models.dit import Dit
@@ -101,8 +102,8 @@ def test_own_model_makes_films(model, tmp_path):
 def test_own_model_takes_pictures_at_both_ends(model):
     pipe = load(model, device="cpu")
     picture = np.full((32, 32, 3), 200, dtype=np.uint8)
-    first = [*pipe.steps("a ball", image=picture)][-1].latents
-    both = [*pipe.steps("a ball", image=picture, last_image=255 - picture)][-1].latents
+    first = [*pipe.steps(Wish(prompt="a ball", image=picture))][-1].latents
+    both = [*pipe.steps(Wish(prompt="a ball", image=picture, last_image=255 - picture))][-1].latents
     assert torch.equal(first[:, :, 0], both[:, :, 0])
     pixels = torch.full((1, 3, 5, 32, 32), 55 / 127.5 - 1)
     with torch.no_grad():

@@ -109,6 +109,10 @@ class LatentShape:
         """The latent frame that holds film frame `frame` (0-based)."""
         return (frame + stride.temporal - 1) // stride.temporal
 
+    def first_frame_of(self, latent_frame: int, stride: Stride) -> int:
+        """The first film frame that a latent frame holds, both from 0."""
+        return max(0, 1 + (latent_frame - 1) * stride.temporal)
+
 
 def parse_size(text: str) -> tuple[int, int]:
     """(width, height) from `832x480`.

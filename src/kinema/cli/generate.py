@@ -50,29 +50,18 @@ class Settings:
 
     def opened(self, prompt: str) -> tuple[Pipeline, Request]:
         """The model, and the film decided."""
-        from kinema.errors import UserError
         from kinema.generate.pipeline import load
-        from kinema.generate.request import decide
-        from kinema.shapes import VideoShape, parse_size
+        from kinema.generate.request import Wish, decide
+        from kinema.shapes import parse_size
 
         pipe = load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
-        recipe = pipe.model.recipe
-        fps = recipe.fps if self.fps is None else self.fps
-        frames = None
-        if self.seconds is not None:
-            if not 0 < self.seconds * fps < 1e7:
-                raise UserError(f"{self.seconds} seconds at {fps} frames per second make no film")
-            # A film of n frames lasts n / fps; the model makes whole groups of frames after the first.
-            near = VideoShape(frames=max(1, round(self.seconds * fps)), height=1, width=1)
-            frames = near.rounded(pipe.model.vae.stride).frames
         guidance = self.guidance
-        request = decide(
-            pipe.model,
-            prompt,
+        wish = Wish(
+            prompt=prompt,
             negative=self.negative,
             size=None if self.size is None else parse_size(self.size),
-            frames=frames,
-            fps=fps,
+            seconds=self.seconds,
+            fps=self.fps,
             steps=self.steps,
             guidance=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
             shift=self.shift,
@@ -80,7 +69,7 @@ class Settings:
             image=self.image,
             last_image=self.last_image,
         )
-        return pipe, request
+        return pipe, decide(pipe.model, wish)
 
 
 @dataclass(frozen=True, kw_only=True)

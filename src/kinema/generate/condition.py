@@ -72,6 +72,37 @@ class Latents:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """Frames that the film shows one after the other: the end of another film, say.
+
+    They fill whole latent frames: 4k + 1 of them at the beginning (for a temporal stride of 4), 4k later.
+    What came before a later clip is not known, so its first frame is taken to have stood still until then.
+
+    Attributes:
+        frames: already of the film's size.
+        frame: the film frame at which they begin, from 0; negative counts from the end.
+    """
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    frame: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """A film that is changed: the solver starts from it, partly noised, and not from noise.
+
+    Attributes:
+        frames: as many as the film has, of its size.
+        level: how noisy it is made, above 0 to 1 (SDEdit, arXiv 2108.01073).
+        mask: where it may change, 0 to 1; None: everywhere.
+    """
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    level: float
+    mask: Float[np.ndarray, "h w"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Condition:
     """All that a film is made from.
 
@@ -80,12 +111,16 @@ class Condition:
         negative: what guidance steers away from, throughout.
         pictures: at different frames.
         latents: at different latent frames.
+        clips: likewise.
+        base: the film that is changed, if one is.
     """
 
     lines: tuple[Line, ...]
     negative: str = ""
     pictures: tuple[Picture, ...] = ()
     latents: tuple[Latents, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    base: Base | None = None
 
     def __post_init__(self) -> None:
         if not self.lines or self.lines[0].frame != 0:
@@ -99,8 +134,13 @@ class Condition:
 
     def speaking(self, shape: LatentShape, stride: Stride) -> tuple[int, ...]:
         """For each latent frame the index of the line that speaks at the first film frame it holds."""
-        firsts = [0] + [1 + (k - 1) * stride.temporal for k in range(1, shape.frames)]
+        firsts = [shape.first_frame_of(frame, stride) for frame in range(shape.frames)]
         return tuple(max(i for i, line in enumerate(self.lines) if line.frame <= first) for first in firsts)
+
+    @property
+    def given(self) -> int:
+        """How many pictures and films the autoencoder has to read."""
+        return len(self.pictures) + len(self.clips) + (self.base is not None)
 
     def at(self, film: VideoShape) -> Condition:
         """The same with pictures' frames counted from the beginning.
@@ -210,6 +250,13 @@ def hold(
                 f"{shape.frames} latent frames of {channels} x {shape.height} x {shape.width}"
             )
         place(frame, given.latents, given.level)
+    for clip in condition.clips:
+        first = clip.frame + shape.video(stride).frames if clip.frame < 0 else clip.frame
+        pixels = film_of(clip.frames)
+        if first:
+            pixels = torch.cat([pixels[:, :, :1], pixels], dim=2)
+        values = encode(pixels)
+        place(shape.latent_frame_of(first, stride), values[:, :, 1:] if first else values, 0.0)
     for picture in condition.pictures:
         pixels = pixels_of(picture.image)[:, :, None]
         frame = shape.latent_frame_of(picture.frame, stride)
@@ -243,7 +290,7 @@ def channels_of(
     Raises:
         UserError: a picture is held at a noise level, or latents are given: these models can't.
     """
-    if condition.latents or any(picture.level for picture in condition.pictures):
+    if condition.latents or condition.clips or any(picture.level for picture in condition.pictures):
         raise UserError(
             "this model takes whole pictures only, not latents or pictures held at a noise level; "
             "use a model with a time for each latent frame (Wan 2.2 TI2V-5B, world)"
@@ -257,6 +304,12 @@ def channels_of(
     mask = groups.T[None, :, :, None, None].expand(-1, -1, -1, shape.height, shape.width)
     latents = encode(shown)
     return torch.cat([mask.to(latents), latents], dim=1)
+
+
+def film_of(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "1 3 f h w"]:
+    """Frames in [-1, 1]."""
+    scaled = torch.tensor(frames).float().div_(255).mul_(2).sub_(1)
+    return scaled.permute(3, 0, 1, 2)[None].contiguous()
 
 
 def pixels_of(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:

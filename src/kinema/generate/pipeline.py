@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,48 +21,17 @@ from kinema.generate.network import Experts, Spoken
 from kinema.generate.part import Part
 from kinema.generate.plan import CHUNK_PIXELS, Plan, check, plan
 from kinema.generate.preview import Preview
-from kinema.generate.request import Image, Request, decide
+from kinema.generate.progress import Saved, Stage, Step
+from kinema.generate.request import Request, decide
 from kinema.generate.residency import Choice, Dtype, Memory, choose, dtype_of, memory_of, weight_bytes
 from kinema.generate.speed import measure
+from kinema.generate.wish import Image, Wish
 from kinema.models.dit import Dit
 from kinema.models.source import ModelFolder, open_model
 from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
 from kinema.models.wan import WanFolder
 from kinema.shapes import LatentShape
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage other than the solver's steps has come so far."""
-
-    name: Literal["text", "pictures", "decode"]
-    done: int
-    of: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
-    """A step of the solver is done.
-
-    Attributes:
-        index: from 0.
-        of: how many there are.
-        time: the noise level now reached.
-        latents: at that level, normalised; the solver goes on from them, so they are not to be written into.
-        clean: the network's guess at the finished latents.
-    """
-
-    index: int
-    of: int
-    time: float
-    latents: Float[Tensor, "1 c f h w"]
-    clean: Float[Tensor, "1 c f h w"]
-    _preview: Preview
-
-    def preview(self) -> UInt8[np.ndarray, "f h w 3"]:
-        """A rough picture of the guess: one frame for each latent frame, one pixel for each latent pixel."""
-        return self._preview.of(self.clean)
 
 
 class Pipeline:
@@ -110,74 +77,64 @@ class Pipeline:
         image: Image | None = None,
         last_image: Image | None = None,
     ) -> Film:
-        """Make a film. For the arguments and errors see `kinema.generate.request.decide`."""
-        request = decide(
-            self.model,
-            prompt,
-            negative=negative,
-            size=size,
-            frames=frames,
-            fps=fps,
-            steps=steps,
-            guidance=guidance,
-            shift=shift,
-            seed=seed,
-            noise=noise,
-            image=image,
-            last_image=last_image,
+        """Make a film; all that may be asked for, and errors: `kinema.generate.wish.Wish`, `make`."""
+        return self.make(
+            Wish(
+                prompt=prompt,
+                negative=negative,
+                size=size,
+                frames=frames,
+                fps=fps,
+                steps=steps,
+                guidance=guidance,
+                shift=shift,
+                seed=seed,
+                noise=noise,
+                image=image,
+                last_image=last_image,
+            )
         )
-        for event in self.run(request):
+
+    def make(self, wish: Wish) -> Film:
+        """Make a film of any kind.
+
+        Raises:
+            UserError: it can't be made; the message says what can.
+        """
+        for event in self.run(decide(self.model, wish)):
             if isinstance(event, Film):
                 return event
         raise RuntimeError("a run ended without a film")
 
-    def steps(
-        self,
-        prompt: str,
-        *,
-        negative: str | None = None,
-        size: tuple[int, int] | None = None,
-        frames: int | None = None,
-        fps: float | None = None,
-        steps: int | None = None,
-        guidance: float | tuple[float, ...] | None = None,
-        shift: float | None = None,
-        seed: int = 0,
-        noise: Float[Tensor, "1 c f h w"] | None = None,
-        image: Image | None = None,
-        last_image: Image | None = None,
-    ) -> Iterator[Step]:
-        """The solver's steps of `generate`, one by one; the last step's latents are the finished film's."""
-        request = decide(
-            self.model,
-            prompt,
-            negative=negative,
-            size=size,
-            frames=frames,
-            fps=fps,
-            steps=steps,
-            guidance=guidance,
-            shift=shift,
-            seed=seed,
-            noise=noise,
-            image=image,
-            last_image=last_image,
-        )
-        for event in self.run(request):
+    def steps(self, wish: Wish) -> Iterator[Step]:
+        """The solver's steps of `make`, one by one; the last step's latents are the finished film's."""
+        for event in self.run(decide(self.model, wish)):
             if isinstance(event, Step):
                 yield event
                 if event.index == event.of - 1:
                     return
 
-    def run(self, request: Request) -> Iterator[Stage | Step | Film]:
-        """Make a film and say how far it is; the last event is the film. Stop reading to cancel."""
+    def run(self, request: Request, *, start: Saved | None = None) -> Iterator[Stage | Step | Film]:
+        """Make a film and say how far it is; the last event is the film. Stop reading to cancel.
+
+        Args:
+            request: what to make.
+            start: go on after this step of an earlier run of the same request; the film is the same, bit for
+                bit.
+
+        Raises:
+            UserError: `start` is not of this request.
+        """
         spoken = self._spoken(request)
         yield Stage(name="text", done=1, of=1)
         noise = self._noise(request)
         given, channels = self._given(request)
         yield Stage(name="pictures", done=1, of=1)
         latents = noise
-        for step in self._solve(request, spoken, noise, given, channels):
+        if start is not None:
+            self._check(start, request, noise)
+            latents = start.latents[:1].to(self.device)
+        for step in self._solve(request, spoken, noise, given, channels, start):
             latents = step.latents
             yield step
         del spoken, channels
@@ -210,7 +167,7 @@ class Pipeline:
             choice=self.choice,
             steps=request.steps,
             guided=any(scale != 1 for scale in request.guidance),
-            pictures=len(request.condition.pictures),
+            pictures=request.condition.given,
             speed=measure(self.model.dit, self.model.vae, device=self.device, dtype=self.choice.dtype),
             resident=self._resident(),
         )
@@ -228,7 +185,7 @@ class Pipeline:
             device=self.device,
             choice=self.choice,
             guided=any(scale != 1 for scale in request.guidance),
-            pictures=len(request.condition.pictures),
+            pictures=request.condition.given,
             fps=request.fps,
         )
         return wanted
@@ -315,6 +272,7 @@ class Pipeline:
         noise: Float[Tensor, "1 c f h w"],
         given: Given,
         channels: Float[Tensor, "1 k f h w"] | None,
+        start: Saved | None,
     ) -> Iterator[Step]:
         recipe = self.model.recipe
         velocity = Experts(
@@ -328,7 +286,16 @@ class Pipeline:
         levels = flow.wan_schedule if recipe.schedule == "wan" else flow.linear_schedule
         schedule = levels(request.steps, request.shift)
         preview = Preview(self._vae)
-        for step in flow.solve(velocity, noise, schedule, solver=recipe.solver, held=given.held(noise)):
+        rows = () if start is None else start.latents.to(self.device).split(1)
+        for step in flow.solve(
+            velocity,
+            rows[0] if rows else noise,
+            schedule,
+            solver=recipe.solver,
+            held=given.held(noise),
+            first=0 if start is None else start.index + 1,
+            history=rows[1:],
+        ):
             last = step.index == step.of - 1
             yield Step(
                 index=step.index,
@@ -337,6 +304,7 @@ class Pipeline:
                 latents=given.settled(step.latents) if last else step.latents,
                 clean=given.settled(step.clean),
                 _preview=preview,
+                history=step.history,
             )
 
     def _decode(
@@ -355,6 +323,13 @@ class Pipeline:
                 yield min(start + size, latents.shape[2]), images
 
     # ---- checks
+
+    def _check(self, start: Saved, request: Request, noise: Float[Tensor, "1 c f h w"]) -> None:
+        if start.latents.shape[1:] != noise.shape[1:] or not 0 <= start.index < request.steps:
+            raise UserError(
+                f"the saved state (step {start.index}, latents {tuple(start.latents.shape)}) is of "
+                f"another film than this one of {request.steps} steps and {tuple(noise.shape)}; start it anew"
+            )
 
     def _latent_shape(self, request: Request) -> LatentShape:
         return LatentShape.of(request.film, self.model.vae.stride)

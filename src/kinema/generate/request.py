@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.generate.condition import Condition, Line, Picture
 from kinema.generate.picture import fit, read_picture, size_like
+from kinema.generate.wish import Connect, Edit, Extend, Image, Keyframe, Shot, Wish
 from kinema.models.source import ModelFolder
 from kinema.shapes import VideoShape
 
-Image = str | os.PathLike[str] | np.ndarray
+__all__ = ["Connect", "Edit", "Extend", "Image", "Keyframe", "Request", "Shot", "Wish", "decide"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,48 +32,20 @@ class Request:
     """In place of the seed's."""
 
 
-def decide(
-    model: ModelFolder,
-    prompt: str,
-    *,
-    negative: str | None = None,
-    size: tuple[int, int] | None = None,
-    frames: int | None = None,
-    fps: float | None = None,
-    steps: int | None = None,
-    guidance: float | tuple[float, ...] | None = None,
-    shift: float | None = None,
-    seed: int = 0,
-    noise: Float[Tensor, "1 c f h w"] | None = None,
-    image: Image | None = None,
-    last_image: Image | None = None,
-) -> Request:
+def decide(model: ModelFolder, wish: Wish) -> Request:
     """Decide every setting, and check that the model can do it.
-
-    Args:
-        prompt: what the film shows.
-        negative: what guidance steers away from.
-        size: width and height in pixels. None: the model's, in the proportions of `image` if there is one.
-        frames: how many. None: the model's.
-        fps: frames per second. None: the model's.
-        steps: of the solver. None: the model's.
-        guidance: scale of classifier-free guidance, 1 is off; one for each expert, or one for all.
-        shift: of the noise schedule towards noise. None: the model's.
-        seed: of the noise, which is drawn on the CPU, so that any machine draws the same.
-        noise: float32, in place of the seed's.
-        image: the first frame, a path or an array uint8 h w 3; it is cropped to the film's proportions.
-        last_image: the last frame.
 
     Raises:
         UserError: a setting is out of range or the model can't do it; the message says what it can.
     """
     recipe = model.recipe
-    given = [(0, image), (-1, last_image)]
+    given = [(0, wish.image), (-1, wish.last_image)]
     originals = [(frame, read_picture(source)) for frame, source in given if source is not None]
     unit = model.vae.stride.spatial * model.dit.patch
+    size = wish.size
     if size is None:
         size = size_like(originals[0][1], recipe.size, unit) if originals else recipe.size
-    film = VideoShape(frames=recipe.frames if frames is None else frames, height=size[1], width=size[0])
+    film = VideoShape(frames=_frames(model, wish), height=size[1], width=size[0])
     near = film.rounded(model.vae.stride, model.dit.patch)
     if near != film:
         raise UserError(
@@ -86,26 +57,40 @@ def decide(
         Picture(image=fit(picture, size), frame=frame, original=picture) for frame, picture in originals
     )
     condition = Condition(
-        lines=(Line(prompt=prompt),),
-        negative=recipe.negative if negative is None else negative,
+        lines=(Line(prompt=wish.prompt),),
+        negative=recipe.negative if wish.negative is None else wish.negative,
         pictures=pictures,
     ).at(film)
     _check_pictures(model, condition, film)
-    if guidance is None:
-        guidance = recipe.guidance
+    guidance = recipe.guidance if wish.guidance is None else wish.guidance
     scales = guidance if isinstance(guidance, tuple) else (guidance,) * recipe.experts
     request = Request(
         condition=condition,
         film=film,
-        fps=recipe.fps if fps is None else fps,
-        steps=recipe.steps if steps is None else steps,
+        fps=recipe.fps if wish.fps is None else wish.fps,
+        steps=recipe.steps if wish.steps is None else wish.steps,
         guidance=tuple(float(scale) for scale in scales),
-        shift=recipe.shift if shift is None else shift,
-        seed=seed,
-        noise=noise,
+        shift=recipe.shift if wish.shift is None else wish.shift,
+        seed=wish.seed,
+        noise=wish.noise,
     )
     _check_numbers(model, request)
     return request
+
+
+def _frames(model: ModelFolder, wish: Wish) -> int:
+    """How many are asked for."""
+    recipe = model.recipe
+    if wish.seconds is None:
+        return recipe.frames if wish.frames is None else wish.frames
+    if wish.frames is not None:
+        raise UserError("frames and seconds both say how long the film is; give one of them")
+    fps = recipe.fps if wish.fps is None else wish.fps
+    if not 0 < wish.seconds * fps < 1e7:
+        raise UserError(f"{wish.seconds} seconds at {fps} frames per second make no film; give more than 0")
+    # A film of n frames lasts n / fps; the model makes whole groups of frames after the first.
+    near = VideoShape(frames=max(1, round(wish.seconds * fps)), height=1, width=1)
+    return near.rounded(model.vae.stride).frames
 
 
 def _check_numbers(model: ModelFolder, request: Request) -> None:
