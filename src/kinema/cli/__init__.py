@@ -16,6 +16,7 @@ from tyro.conf import subcommand
 from kinema.cli.bench import Bench
 from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate, PlanFilm
+from kinema.cli.inspect import Inspect
 from kinema.cli.train import Train
 from kinema.cli.world import World
 from kinema.errors import UserError
@@ -31,6 +32,7 @@ class Command(Protocol):
 Kinema = (
     Annotated[Generate, subcommand("generate", description="Make a film from words.")]
     | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
+    | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
     | Annotated[World, subcommand("world", description="The simulated film set.")]
     | Annotated[Train, subcommand("train", description="Train models of our own.")]
     | Annotated[Evaluate, subcommand("evaluate", description="The scorecard: the known faults, measured.")]
