@@ -1,0 +1,173 @@
+"""What callers may send, field by field. This is where untyped text becomes typed values."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+from starlette.datastructures import UploadFile
+
+from kinema.errors import nearest
+from kinema.serve.errors import bad
+from kinema.serve.fields import Fields
+
+LONGEST_PROMPT = 32_000
+MOST_SHOTS = 32
+
+Upload = Annotated[InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"})]
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)]
+
+
+def _text(value: object) -> object:
+    """A number where text is meant, as people write `seconds=4`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _parsed(value: object) -> object:
+    """A list or object that was written as JSON into a form."""
+    if isinstance(value, str) and value[:1] in "[{":
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and len(value) > 32:
+        raise ValueError("is no number of seconds")
+    return value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, le=86400, allow_inf_nan=False, examples=["4"]),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?$"},
+                              {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}]}),
+]  # fmt: skip
+Size = Annotated[str, StringConstraints(max_length=40), Field(examples=["1280x720"])]
+
+
+class Strict(BaseModel):
+    """A name that is not known is a mistake, and said so."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class PictureUrl(Strict):
+    """A picture in place: `data:image/png;base64,...`; or an address, if the operator allows its host."""
+
+    image_url: str
+
+
+class FilmId(Strict):
+    """A film of this server."""
+
+    id: Annotated[str, StringConstraints(max_length=100)]
+
+
+Picture = Annotated[Upload | PictureUrl, BeforeValidator(_parsed)]
+Film = Annotated[Upload | FilmId, BeforeValidator(_parsed)]
+
+
+class ShotBody(Strict):
+    """A shot of a storyboard."""
+
+    prompt: Prompt
+    seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
+    """When it begins."""
+    image: Picture | None = None
+    transition: Literal["cut", "blend"] = "cut"
+
+
+class Extra(Strict):
+    """What Kinema takes beyond the Videos API."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    guidance: Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)] | None = None
+    negative_prompt: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)] | None = None
+
+
+class CreateBody(Extra):
+    """A film from words."""
+
+    prompt: Prompt
+    model: Annotated[str, StringConstraints(max_length=200)] | None = None
+    seconds: Seconds | None = None
+    size: Size | None = None
+    input_reference: Picture | None = None
+    last_frame: Picture | None = None
+    fps: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] | None = None
+    loop: bool = False
+    storyboard: Annotated[list[ShotBody], BeforeValidator(_parsed), Field(max_length=MOST_SHOTS)] = []
+
+
+class RemixBody(Extra):
+    """A film of this server once more, with other words."""
+
+    prompt: Prompt
+    strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+
+
+class EditBody(RemixBody):
+    """A film changed."""
+
+    video: Film
+
+
+class ExtendBody(Extra):
+    """A film that goes on."""
+
+    prompt: Prompt
+    seconds: Seconds
+    video: Film
+    backward: bool = False
+
+
+class ConnectBody(Extra):
+    """A bridge from the end of one film to the beginning of another."""
+
+    prompt: Prompt
+    seconds: Seconds | None = None
+    video: Film
+    next_video: Film
+
+
+T = TypeVar("T", bound=Strict)
+
+
+def checked(kind: type[T], fields: Fields) -> T:
+    """The fields as what they are.
+
+    Raises:
+        ApiError: a field is missing, unknown, or of another type; the first one is named.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = [
+        str(part) for part in first["loc"] if part not in ("is-instance[UploadFile]", "PictureUrl", "FilmId")
+    ]
+    name = ".".join(where)[:200]
+    if first["type"] == "missing":
+        raise bad(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+    if first["type"] == "extra_forbidden":
+        hint = nearest(where[-1], kind.model_fields) if len(where) == 1 else ""
+        raise bad(f"Unknown parameter: '{name}'{hint}.", param=name, code="unknown_parameter")
+    message = first["msg"]
+    if first["type"] == "is_instance_of":
+        message = "a file, or an object with image_url (a picture) or id (a film), is expected"
+    raise bad(f"Invalid value for '{name}': {message}.", param=name, code="invalid_value")

@@ -1,0 +1,167 @@
+"""The body of a request as named fields, however it was encoded: JSON, multipart or a form.
+
+The official client sends either, by its version, and writes nested values of a multipart body with brackets:
+`video[id]`, `storyboard[][prompt]`. In a multipart body every scalar is text; types are given to it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import NoReturn
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from kinema.serve.errors import ApiError, bad
+
+MOST_FIELDS = 1000
+MOST_FILES = 40
+DEEPEST = 5
+_NAME = re.compile(r"([^\[\]]{1,100})((?:\[[^\[\]]{0,100}\])*)")
+
+Fields = dict[str, object]
+
+
+async def read_fields(request: Request, *, largest: int) -> Fields:
+    """The fields of a request.
+
+    Args:
+        request: whose body was not read yet.
+        largest: bytes of a field that is no file.
+
+    Raises:
+        ApiError: the body is no JSON object, or no well-formed form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        try:
+            form = await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=largest)
+        except HTTPException as error:
+            raise bad(f"The form can't be read: {error.detail}") from None
+        except (FormParserError, ValueError, KeyError, AssertionError, LookupError) as error:
+            raise bad(f"The form can't be read ({type(error).__name__}).") from None
+        return nested([(name, value) for name, value in form.multi_items()])
+    body = await request.body()
+    if kind in ("application/json", "") or kind.endswith("+json"):
+        return json_object(body) if body else {}
+    raise bad(f"A body of type {kind[:100]!r} can't be read; send application/json or multipart/form-data.")
+
+
+def json_object(body: bytes) -> Fields:
+    """The object of a JSON text.
+
+    Raises:
+        ApiError: it is none.
+    """
+    try:
+        values = json.loads(body, parse_constant=_no_number)
+    except RecursionError:
+        raise bad("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise bad(f"The body is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise bad("The body is not a JSON object; write {...} with named values.")
+    return values
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def nested(items: list[tuple[str, object]]) -> Fields:
+    """Bracketed names as the objects and lists they stand for.
+
+    Raises:
+        ApiError: a name is ill-formed, nested too deeply, or given twice.
+    """
+    fields: Fields = {}
+    for name, value in items:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise bad(f"{name[:100]!r} is no name of a field.")
+        path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        if len(path) > DEEPEST:
+            raise bad(f"{name[:100]!r} is nested too deeply.")
+        _put(fields, path, value, name)
+    return {name: _lists(value) for name, value in fields.items()}
+
+
+def _put(node: Fields, path: list[str], value: object, name: str) -> None:
+    head, rest = path[0], path[1:]
+    if not rest:
+        if head in node:
+            raise bad(f"{name[:100]!r} is given twice.")
+        node[head] = value
+        return
+    if rest[0] == "":
+        entries = node.setdefault(head, [])
+        if not isinstance(entries, list):
+            raise bad(f"{name[:100]!r} is given in two forms.")
+        if len(rest) == 1:
+            entries.append(value)
+            return
+        last = entries[-1] if entries else None
+        # `shots[][prompt]` once more means the next shot.
+        if not isinstance(last, dict) or rest[1] in last:
+            last = {}
+            entries.append(last)
+        _put(last, rest[1:], value, name)
+        return
+    inner = node.setdefault(head, {})
+    if not isinstance(inner, dict):
+        raise bad(f"{name[:100]!r} is given in two forms.")
+    _put(inner, rest, value, name)
+
+
+def _lists(value: object) -> object:
+    """Objects whose names are 0, 1, 2, ... are lists."""
+    if isinstance(value, list):
+        return [_lists(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value and set(value) == {str(place) for place in range(len(value))}:
+        return [_lists(value[str(place)]) for place in range(len(value))]
+    return {name: _lists(entry) for name, entry in value.items()}
+
+
+async def fingerprint(fields: Fields) -> str:
+    """A hash of all fields and files, to tell a repeated request from another under the same key."""
+    digest = hashlib.sha256()
+
+    async def add(value: object) -> None:
+        if isinstance(value, UploadFile):
+            await value.seek(0)
+            while chunk := await value.read(1 << 20):
+                digest.update(chunk)
+            await value.seek(0)
+        elif isinstance(value, dict):
+            for name in sorted(value):
+                digest.update(b"{" + name.encode("utf-8", "replace"))
+                await add(value[name])
+        elif isinstance(value, list):
+            for entry in value:
+                digest.update(b"[")
+                await add(entry)
+        else:
+            digest.update(b"=" + str(value).encode("utf-8", "replace"))
+
+    await add(fields)
+    return digest.hexdigest()
+
+
+def repeat_key(request: Request) -> str | None:
+    """The caller's Idempotency-Key.
+
+    Raises:
+        ApiError: it is too long.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= 255:
+        raise ApiError(
+            400, "An Idempotency-Key has 1 to 255 characters.", param="Idempotency-Key", retry=False
+        )
+    return key

@@ -1,0 +1,105 @@
+"""A process of its own that reads one file a stranger sent, within limits, and writes it anew.
+
+What the workers later read was written here: nothing of the stranger's file is left but its pixels. If the
+file takes this process down, the server says that it can't be read.
+
+    python -m kinema.serve.inspect picture SOURCE TARGET PIXELS
+    python -m kinema.serve.inspect film SOURCE TARGET PIXELS FRAMES ALL_PIXELS
+
+The answer, in JSON on standard output: width, height, frames, fps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from kinema.errors import UserError
+
+MEMORY = 4 << 30
+CPU_SECONDS = 120
+FILE_BYTES = 4 << 30
+
+
+def limit() -> None:
+    """Bound memory, time, files and what may be written."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        for what, most in (
+            (resource.RLIMIT_AS, MEMORY),
+            (resource.RLIMIT_CPU, CPU_SECONDS),
+            (resource.RLIMIT_FSIZE, FILE_BYTES),
+            (resource.RLIMIT_NOFILE, 64),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            resource.setrlimit(what, (most, most))
+
+
+def picture(source: Path, target: Path, pixels: int) -> dict[str, float]:
+    """A still picture, upright, as PNG."""
+    from kinema.media import still
+    from kinema.media.footage import Limits
+
+    with still.picture(source, Limits(pixels=pixels)) as image:
+        if image is None:
+            raise UserError("the picture is damaged or is none")
+        try:
+            array = still.pixels(image)
+        except still.DAMAGE:
+            raise UserError("the picture is damaged") from None
+    still.save_png(target, array)
+    return {"width": array.shape[1], "height": array.shape[0], "frames": 1, "fps": 0}
+
+
+def film(source: Path, target: Path, pixels: int, frames: int, all_pixels: int) -> dict[str, float]:
+    """A film as a zip of PNG pictures, which loses nothing."""
+    from kinema.media.footage import Limits
+    from kinema.media.probe import probe
+    from kinema.media.read import frames as read
+    from kinema.media.write import writer
+
+    told = probe(source, limits=Limits(pixels=pixels))
+    fps = told.fps or 24.0
+    if not 0 < fps <= 1000:
+        raise UserError("the film's frame rate is not possible")
+    stream = read(source, limits=Limits(pixels=pixels, frames=frames + 1))
+    first = next(stream)
+    height, width = first.image.shape[:2]
+    count = 0
+    with writer(target, fps=fps, size=(width, height)) as out:
+        for frame in [first]:
+            out.write(frame.image)
+            count += 1
+        for frame in stream:
+            count += 1
+            if count > frames or count * width * height > all_pixels:
+                raise UserError(
+                    f"the film is longer or larger than allowed; give at most {frames} frames and "
+                    f"{all_pixels} pixels in all of them together"
+                )
+            out.write(frame.image)
+    return {"width": width, "height": height, "frames": count, "fps": float(fps)}
+
+
+def main() -> None:
+    """Read, write, answer. Exits with 2 and one line for what the sender can put right."""
+    limit()
+    kind, source, target, *numbers = sys.argv[1:]
+    read = picture if kind == "picture" else film
+    try:
+        told = read(Path(source), Path(target), *map(int, numbers))
+    except UserError as error:
+        # The sender knows their file by no path of ours.
+        print(str(error).replace(source, "the file").replace(target, "the file"), file=sys.stderr)
+        sys.exit(2)
+    except MemoryError:
+        print("it needs too much memory", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
