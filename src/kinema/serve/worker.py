@@ -74,10 +74,12 @@ class Worker:
         self._now: str | None = None
         self._lost_since: float | None = None
 
+    def stop(self) -> None:
+        """Save what is under way at its next step, and end."""
+        self._stop.set()
+
     def run(self) -> None:
         """Work until told to stop."""
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: self._stop.set())
         threading.Thread(target=self._beat, daemon=True).start()
         if self._duty.attached:
             threading.Thread(target=self._watch, daemon=True).start()
@@ -248,7 +250,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     duty = from_json(Duty, sys.argv[1], what="the worker's duty")
     try:
-        Worker(duty).run()
+        worker = Worker(duty)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: worker.stop())
+        worker.run()
     except UserError as error:
         print(f"kinema: {error}", file=sys.stderr)
         sys.exit(2)
