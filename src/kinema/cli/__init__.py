@@ -18,6 +18,7 @@ from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate, PlanFilm
 from kinema.cli.inspect import Inspect
 from kinema.cli.serve import Serve
+from kinema.cli.studio import Studio
 from kinema.cli.train import Train
 from kinema.cli.world import World
 from kinema.errors import UserError
@@ -33,6 +34,7 @@ class Command(Protocol):
 Kinema = (
     Annotated[Generate, subcommand("generate", description="Make a film from words.")]
     | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
+    | Annotated[Studio, subcommand("studio", description="A page to make films in.")]
     | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
     | Annotated[World, subcommand("world", description="The simulated film set.")]
