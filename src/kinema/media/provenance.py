@@ -254,7 +254,7 @@ def kind_of(file: io.BytesIO | io.BufferedReader) -> str:
         return "video/mp4"
     if head[:4] == b"RIFF":
         return "image/webp" if head[8:12] == b"WEBP" else "video/avi"
-        # The library takes any other type as something that it can't look into.
+    # The library takes any other type as something that it can't look into.
     return next((kind for start, kind in _STARTS.items() if head.startswith(start)), UNKNOWN)
 
 

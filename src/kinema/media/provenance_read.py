@@ -93,15 +93,11 @@ def credentials(
     if anchors:
         options.update({"trust": {"user_anchors": anchors.decode("ascii", "replace")}})
     try:
-        with (
-            c2pa.Context(options) as context,
-            source.open("rb") as file,
-            # Archives are not told by their content: they can be anything.
-            c2pa.Reader(
-                kind if (kind := kind_of(file)) != UNKNOWN else None, file, context=context
-            ) as reader,
-        ):
-            told = json.loads(reader.json())
+        with c2pa.Context(options) as context, source.open("rb") as file:
+            # The library guesses most kinds by itself, but an archive can be anything.
+            kind = kind_of(file)
+            with c2pa.Reader(None if kind == UNKNOWN else kind, file, context=context) as reader:
+                told = json.loads(reader.json())
     except c2pa.C2paError.ManifestNotFound:
         return Credentials(state="unsigned", problems=("nobody signed it",))
     except c2pa.C2paError.NotSupported:
