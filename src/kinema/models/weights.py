@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
 
+_BATCH_BYTES = 64 * 2**20
+"""Of tensors to copy that are read through one mapping."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _DTYPES = {
     "F64": torch.float64,
@@ -113,14 +115,18 @@ def fill(
     island_names = tuple(islands)
     tensors: dict[str, Tensor] = {}
     for file, names in by_file.items():
-        with safe_open(file, framework="pt") as opened:
-            for name in names:
-                value = opened.get_tensor(named[name].name)
-                if value.is_floating_point():
-                    kept = any(island in name for island in island_names)
-                    value = value.to(torch.float32 if kept else dtype)
-                value = value.reshape(wanted[name].shape).to(device)
-                tensors[name] = _laid_out(value, like=wanted[name])
+        kinds = {name: _kind(name, named[name], dtype, island_names) for name in names}
+        stay = [name for name in names if _stays_mapped(named[name], kinds[name], wanted[name], device)]
+        copied = [name for name in names if name not in set(stay)]
+        # Pages that were read count as memory as long as their mapping lives, so no mapping that copies
+        # are made from outlives its batch.
+        for batch in [*_batches(copied, named), stay]:
+            with safe_open(file, framework="pt") as opened:
+                for name in batch:
+                    value = opened.get_tensor(named[name].name).to(kinds[name])
+                    value = value.reshape(wanted[name].shape).to(device)
+                    tensors[name] = _laid_out(value, like=wanted[name])
+                    del value
     for name, other in tied.items():
         tensors[name] = tensors[other]
     module.load_state_dict(tensors, strict=True, assign=True)
@@ -260,10 +266,41 @@ def _header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         raise UserError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
 
 
+def _kind(name: str, tensor: StoredTensor, dtype: torch.dtype, islands: tuple[str, ...]) -> torch.dtype:
+    """The type a tensor is to have."""
+    if not tensor.dtype.is_floating_point:
+        return tensor.dtype
+    return torch.float32 if any(island in name for island in islands) else dtype
+
+
+def _stays_mapped(tensor: StoredTensor, kind: torch.dtype, like: Tensor, device: torch.device) -> bool:
+    """Whether a tensor is used as it lies in the file."""
+    return tensor.dtype == kind and device.type == "cpu" and not _wants_channels_last(like)
+
+
+def _batches(names: list[str], named: Mapping[str, StoredTensor]) -> list[list[str]]:
+    """The names in order, in runs of about `_BATCH_BYTES`."""
+    batches: list[list[str]] = []
+    filled = _BATCH_BYTES
+    for name in names:
+        if filled >= _BATCH_BYTES:
+            batches.append([])
+            filled = 0
+        batches[-1].append(name)
+        filled += named[name].size * named[name].dtype.itemsize
+    return batches
+
+
 def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
     """In the memory format that the module asks for; assigning a tensor would lose it."""
-    channels_last = like.ndim == 5 and not like.is_contiguous()
-    return value.contiguous(memory_format=torch.channels_last_3d) if channels_last else value
+    if not _wants_channels_last(like):
+        return value
+    # A copy in any case: a kernel of one pixel has both formats at once.
+    return value.clone(memory_format=torch.channels_last_3d)
+
+
+def _wants_channels_last(like: Tensor) -> bool:
+    return like.ndim == 5 and not like.is_contiguous()
 
 
 def _check_names(wanted: Mapping[str, Tensor], named: Mapping[str, StoredTensor], *, part: str) -> None:
