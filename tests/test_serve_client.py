@@ -96,8 +96,10 @@ def test_under_its_own_name_the_model_has_its_own_defaults(served):
 
 @pytest.mark.parametrize("body", ["json", "multipart"])
 def test_json_and_multipart_say_the_same(served, body):
-    fields = {"prompt": "a ball", "seconds": "4", "size": "720x1280", "seed": "7", "steps": "3", "loop": "true",
-              "guidance": "2.5", "negative_prompt": "rain"}  # fmt: skip
+    fields = {
+        "prompt": "a ball", "seconds": "4", "size": "720x1280", "seed": "7", "steps": "3", "loop": "true",
+        "guidance": "2.5", "negative_prompt": "rain",
+    }  # fmt: skip
     auth = {"authorization": f"Bearer {ALICE}"}
     if body == "json":
         typed = {**fields, "seed": 7, "steps": 3, "loop": True, "guidance": 2.5}

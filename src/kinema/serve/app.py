@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kinema import __version__
 from kinema.errors import UserError
-from kinema.serve import beside, videos
+from kinema.serve import beside, plan, videos
 from kinema.serve.bodies import ConnectBody, CreateBody, EditBody, ExtendBody, RemixBody
 from kinema.serve.desk import Desk
 from kinema.serve.document import document
@@ -79,6 +79,7 @@ def app(settings: Settings) -> App:
         redirect_slashes=False,
     )  # fmt: skip
     api.include_router(videos.router(desk))
+    api.include_router(plan.router(desk))
     api.include_router(beside.router(desk))
     for kind in (ApiError, UserError, sqlite3.OperationalError, OSError):
         api.add_exception_handler(kind, _answer)

@@ -66,8 +66,9 @@ def serve(settings: Settings) -> None:
             backlog=2048,
             h11_max_incomplete_event_size=64 * 1024,
         )
+        # uvicorn raises the signal once more when it has ended: that is then an end in good order.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         _Server(config, made).run(sockets=[listener])
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

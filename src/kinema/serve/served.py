@@ -93,8 +93,11 @@ def measure(
     name = name_of(served, model)
     own = name == served.name
     if size is None:
-        size = f"{served.width}x{served.height}" if own else PROPORTIONS[0]
-    width, height = pixels_of(served, limits, size)
+        # Nobody asked for proportions: the model's own are what it is best at.
+        width, height = served.width, served.height
+        size = f"{width}x{height}" if own else PROPORTIONS[1 if width > height else 0]
+    else:
+        width, height = pixels_of(served, limits, size)
     if seconds is None:
         seconds = served.seconds if own else 4.0
     return Measure(

@@ -1,0 +1,189 @@
+"""Processes are killed at any moment: every film is made all the same, once, and nothing is left over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import time
+
+import httpx
+import pytest
+
+from . import serve_help
+
+STEPS = 30
+EAGER = "save = 0.0\nlease = 2.0\n"
+"""Every step is saved, and the dead are soon missed."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("settings") / "kinema.toml"
+    path.write_text(EAGER)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, settings):
+    """The film of each seed, made in peace."""
+    with serve_help.serving(tmp_path_factory.mktemp("peace") / "data", "--settings", str(settings)) as served:
+        made = [order(served.url, seed) for seed in range(3)]
+        for video in made:
+            serve_help.until(lambda video=video: told(served.url, video)["status"] == "completed")
+        return [content(served.url, video) for video in made]
+
+
+def order(url: str, seed: int, prompt: str = "pace=0.03") -> str:
+    answer = httpx.post(f"{url}/videos", json={"prompt": prompt, "seed": seed, "steps": STEPS})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
+def told(url: str, video: str) -> dict:
+    return httpx.get(f"{url}/videos/{video}").json()
+
+
+def content(url: str, video: str) -> bytes:
+    answer = httpx.get(f"{url}/videos/{video}/content")
+    assert answer.status_code == 200
+    return answer.content
+
+
+def rows(data, question: str):
+    base = sqlite3.connect(f"file:{data / 'store.sqlite'}?mode=ro", uri=True)
+    with contextlib.closing(base):
+        return base.execute(question).fetchall()
+
+
+def kill_workers(data) -> int:
+    """Kill -9 all workers of the store; how many there were."""
+    killed = 0
+    for (pid,) in rows(data, "SELECT pid FROM workers WHERE pid > 0"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def nothing_is_left_over(data) -> None:
+    known = {identifier for (identifier,) in rows(data, "SELECT id FROM videos")}
+    folders = {path.name for path in (data / "videos").iterdir()}
+    assert folders == known
+    assert not list((data / "trash").iterdir())
+    for identifier, status in rows(data, "SELECT id, status FROM videos"):
+        files = {path.name for path in (data / "videos" / identifier).iterdir()}
+        assert files == (
+            {"film.mp4", "thumbnail.webp", "spritesheet.jpg"} if status == "completed" else set()
+        )
+
+
+def test_a_killed_worker_s_film_goes_on_from_where_it_was(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    with serve_help.serving(data, "--settings", str(settings)) as served:
+        video = order(served.url, 0)
+        for step in (8, 20):
+            serve_help.until(lambda step=step: told(served.url, video)["kinema"]["step"] >= step)
+            assert kill_workers(data)
+        done = serve_help.until(lambda: (now := told(served.url, video))["status"] == "completed" and now)
+        assert done["progress"] == 100
+        assert content(served.url, video) == uninterrupted[0]
+        # Every step writes one change; a film begun again from nothing would have written far more.
+        ((changes,),) = rows(data, "SELECT change FROM videos")
+        assert changes < STEPS + 8 + 10
+        nothing_is_left_over(data)
+
+
+def test_a_killed_server_s_films_go_on_when_it_is_back(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    served = serve_help.start(data, "--settings", str(settings))
+    serve_help.ready(served.url)
+    videos = [order(served.url, seed) for seed in range(2)]
+    serve_help.until(lambda: told(served.url, videos[0])["kinema"]["step"] >= 5)
+    served.kill()
+    (data / "videos" / "video_00000000000000000000000000000000").mkdir()
+    with serve_help.serving(data, "--settings", str(settings)) as again:
+        for video, film in zip(videos, uninterrupted, strict=False):
+            serve_help.until(lambda video=video: told(again.url, video)["status"] == "completed")
+            assert content(again.url, video) == film
+        nothing_is_left_over(data)
+
+
+def test_a_server_that_is_told_to_stop_saves_what_it_is_at(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    with serve_help.serving(data, "--settings", str(settings)) as served:
+        video = order(served.url, 1)
+        serve_help.until(lambda: told(served.url, video)["kinema"]["step"] >= 5)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(60) == 0
+    assert (data / "videos" / video / "state.npz").exists()
+    ((status, tries),) = rows(data, "SELECT status, tries FROM videos")
+    assert (status, tries) == ("in_progress", 0)
+    with serve_help.serving(data, "--settings", str(settings)) as again:
+        serve_help.until(lambda: told(again.url, video)["status"] == "completed")
+        assert content(again.url, video) == uninterrupted[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_two_workers_one_of_them_killed(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    with serve_help.serving(data, "--settings", str(settings), "--workers", "2") as served:
+        serve_help.until(
+            lambda: httpx.get(served.url.removesuffix("/v1") + "/healthz").json()["workers"] == 2
+        )
+        videos = [order(served.url, seed % 3) for seed in range(12)]
+        serve_help.until(lambda: len(rows(data, "SELECT 1 FROM videos WHERE status = 'in_progress'")) == 2)
+        ((pid,), *_) = rows(data, "SELECT pid FROM workers WHERE pid > 0")
+        os.kill(pid, signal.SIGKILL)
+        for number, video in enumerate(videos):
+            serve_help.until(lambda video=video: told(served.url, video)["status"] == "completed")
+            assert content(served.url, video) == uninterrupted[number % 3]
+        nothing_is_left_over(data)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_fifty_kills_of_worker_and_server(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    chance = random.Random(0)
+    served = serve_help.start(data, "--settings", str(settings))
+    serve_help.ready(served.url)
+    videos: dict[str, int] = {}
+    kills = 0
+    while kills < 50:
+        seed = chance.randrange(3)
+        with contextlib.suppress(httpx.TransportError):
+            videos[order(served.url, seed)] = seed
+        time.sleep(chance.uniform(0.05, 2.0))
+        if chance.random() < 0.6:
+            kills += kill_workers(data)
+        else:
+            served.kill()
+            kills += 1
+            if chance.random() < 0.5:
+                kills += kill_workers(data)
+            served = serve_help.start(data, "--settings", str(settings))
+            serve_help.ready(served.url)
+    try:
+        ended = {}
+        for video in videos:
+            ended[video] = serve_help.until(
+                lambda video=video: (
+                    (now := told(served.url, video))["status"] in ("completed", "failed") and now
+                ),
+                600,
+            )
+        completed = [video for video in videos if ended[video]["status"] == "completed"]
+        for video in completed:
+            assert content(served.url, video) == uninterrupted[videos[video]]
+        for video in set(videos) - set(completed):
+            assert ended[video]["error"]["code"] == "worker_lost"
+        print(f"{kills} kills, {len(completed)} of {len(videos)} completed")
+        assert len(completed) > len(videos) / 2
+        nothing_is_left_over(data)
+    finally:
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(60)
