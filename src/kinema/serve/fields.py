@@ -6,15 +6,17 @@ The official client sends either, by its version, and writes nested values of a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NoReturn
 
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
 
 from kinema.serve.errors import ApiError, bad
 
@@ -26,8 +28,9 @@ _NAME = re.compile(r"([^\[\]]{1,100})((?:\[[^\[\]]{0,100}\])*)")
 Fields = dict[str, object]
 
 
-async def read_fields(request: Request, *, largest: int) -> Fields:
-    """The fields of a request.
+@contextlib.asynccontextmanager
+async def fields_of(request: Request, *, largest: int) -> AsyncIterator[Fields]:
+    """The fields of a request; its files are there for the length of the block.
 
     Args:
         request: whose body was not read yet.
@@ -38,17 +41,42 @@ async def read_fields(request: Request, *, largest: int) -> Fields:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        form = await _form(request, kind, largest)
         try:
-            form = await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=largest)
-        except HTTPException as error:
-            raise bad(f"The form can't be read: {error.detail}") from None
-        except (FormParserError, ValueError, KeyError, AssertionError, LookupError) as error:
-            raise bad(f"The form can't be read ({type(error).__name__}).") from None
-        return nested([(name, value) for name, value in form.multi_items()])
+            yield nested([(name, value) for name, value in form.multi_items()])
+        finally:
+            await form.close()
+        return
     body = await request.body()
-    if kind in ("application/json", "") or kind.endswith("+json"):
-        return json_object(body) if body else {}
-    raise bad(f"A body of type {kind[:100]!r} can't be read; send application/json or multipart/form-data.")
+    if kind not in ("application/json", "") and not kind.endswith("+json"):
+        raise bad(f"A body of type {kind[:100]!r} can't be read; send JSON or multipart/form-data.")
+    yield json_object(body) if body else {}
+
+
+async def _form(request: Request, kind: str, largest: int) -> FormData:
+    held: list[Exception] = []
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        # The parser closes the files it has begun for an error of its own kind only.
+        try:
+            async for chunk in request.stream():
+                yield chunk
+        except (ApiError, ClientDisconnect) as error:
+            held.append(error)
+            raise MultiPartException("the body ended early") from None
+
+    try:
+        if kind == "multipart/form-data":
+            return await MultiPartParser(
+                request.headers, stream(), max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=largest
+            ).parse()
+        return await FormParser(
+            request.headers, stream(), max_fields=MOST_FIELDS, max_part_size=largest
+        ).parse()
+    except MultiPartException as error:
+        raise held[0] if held else bad(f"The form can't be read: {error.message}") from None
+    except (FormParserError, ValueError, LookupError, AssertionError) as error:
+        raise bad(f"The form can't be read ({type(error).__name__}).") from None
 
 
 def json_object(body: bytes) -> Fields:

@@ -68,12 +68,16 @@ def film(source: Path, target: Path, pixels: int, frames: int, all_pixels: int) 
     stream = read(source, limits=Limits(pixels=pixels, frames=frames + 1))
     first = next(stream)
     height, width = first.image.shape[:2]
-    count = 0
+    count = 1
     with writer(target, fps=fps, size=(width, height)) as out:
-        for frame in [first]:
-            out.write(frame.image)
-            count += 1
-        for frame in stream:
+        out.write(first.image)
+        while True:
+            try:
+                frame = next(stream)
+            except StopIteration as end:
+                if not end.value.complete:
+                    raise UserError("the film is cut off or damaged") from None
+                break
             count += 1
             if count > frames or count * width * height > all_pixels:
                 raise UserError(

@@ -23,6 +23,7 @@ SECONDS = 150.0
 """Until a process that reads a file is given up."""
 _DATA_URL = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=-]{1,40})*;base64,", re.IGNORECASE)
 _CHUNK = 1 << 20
+_CODES = {"picture": "invalid_image", "film": "invalid_video"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +115,13 @@ class Reading:
                     process.kill()
                     await process.wait()
                 if isinstance(error, TimeoutError):
-                    raise bad(f"The given {kind} takes too long to read.", code="invalid_file") from None
+                    raise bad(f"The given {kind} takes too long to read.", code=_CODES[kind]) from None
                 raise
         if process.returncode == 2:
             lines = said.decode("utf-8", "replace").strip().splitlines() or ["it can't be read"]
-            raise bad(f"The given {kind} can't be taken: {lines[-1]}.", code=f"invalid_{kind}")
+            raise bad(f"The given {kind} can't be taken: {lines[-1]}.", code=_CODES[kind])
         if process.returncode != 0:
-            raise bad(
-                f"The given {kind} can't be read within the limits of this server.", code=f"invalid_{kind}"
-            )
+            raise bad(f"The given {kind} can't be read within the limits of this server.", code=_CODES[kind])
         raw.unlink()
         told = json.loads(out)
         return Given(

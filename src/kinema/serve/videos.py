@@ -15,7 +15,7 @@ from kinema.serve.bodies import ConnectBody, CreateBody, EditBody, ExtendBody, R
 from kinema.serve.desk import Desk, owner_of
 from kinema.serve.document import body_of
 from kinema.serve.errors import bad, missing
-from kinema.serve.fields import read_fields
+from kinema.serve.fields import fields_of
 from kinema.serve.folder import FILM, SPRITES, THUMBNAIL, discard, folder_of
 from kinema.serve.taking import take_film
 from kinema.serve.video import Video
@@ -43,8 +43,8 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("", response_model=VideoObject, openapi_extra=body_of(CreateBody))
     async def create(request: Request) -> JSONResponse:
         """Begin a film from words and, if given, pictures."""
-        fields = await read_fields(request, largest=largest)
-        return told(await take_film(desk, request, fields, checked(CreateBody, fields)))
+        async with fields_of(request, largest=largest) as fields:
+            return told(await take_film(desk, request, fields, checked(CreateBody, fields)))
 
     for path, kind, name, words in (
         ("/edits", EditBody, "edit", "Begin a film that changes another as the prompt says."),
@@ -113,10 +113,10 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/{video_id}/remix", response_model=VideoObject, openapi_extra=body_of(RemixBody))
     async def remix(request: Request, video_id: str) -> JSONResponse:
         """Begin a film like another, with other words."""
-        fields = await read_fields(request, largest=largest)
-        body = checked(RemixBody, fields)
-        source = await desk.film(request, video_id)
-        return told(await take_film(desk, request, {**fields, "from": source.id}, body, source))
+        async with fields_of(request, largest=largest) as fields:
+            body = checked(RemixBody, fields)
+            source = await desk.film(request, video_id)
+            return told(await take_film(desk, request, {**fields, "from": source.id}, body, source))
 
     return routes
 
@@ -125,7 +125,7 @@ def _from_films(
     desk: Desk, kind: type[EditBody] | type[ExtendBody] | type[ConnectBody], largest: int
 ) -> Callable[..., object]:
     async def endpoint(request: Request) -> JSONResponse:
-        fields = await read_fields(request, largest=largest)
-        return told(await take_film(desk, request, fields, checked(kind, fields)))
+        async with fields_of(request, largest=largest) as fields:
+            return told(await take_film(desk, request, fields, checked(kind, fields)))
 
     return endpoint
