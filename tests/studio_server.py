@@ -1,0 +1,137 @@
+"""A tiny server of the contract, in memory: what the page's client meets, without workers or a network."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import re
+import warnings
+from dataclasses import dataclass, field
+
+import httpx
+from PIL import Image
+
+
+@contextlib.contextmanager
+def event_loop():
+    """Gradio asks for an event loop, and leaves closing it to whoever made it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+SERVED = {
+    "model": "fake", "size": "64x48", "seconds": 2.125, "fps": 8.0, "frames": 17, "unit": 16, "steps": 4,
+    "guidance": 3.0, "pictures": True, "verbs": ["edit", "extend", "connect"],
+}  # fmt: skip
+
+
+def picture() -> bytes:
+    """A small WebP."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12), "red").save(buffer, "WEBP")
+    return buffer.getvalue()
+
+
+@dataclass(kw_only=True)
+class FakeServer:
+    """Films go through `steps` steps as soon as somebody listens to their events."""
+
+    steps: int = 4
+    films: dict[str, dict] = field(default_factory=dict)
+    bodies: list[tuple[str, dict]] = field(default_factory=list)
+    fail_with: str = ""
+    """Every film fails with this sentence."""
+    breaks: int = 0
+    """So many event streams break off in the middle."""
+    key: str = ""
+    made: int = 0
+
+    def transport(self) -> httpx.MockTransport:
+        """For the client."""
+        return httpx.MockTransport(self.answer)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """One request."""
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            return _error(401, "This server asks for an API key.")
+        path, method = request.url.path.removeprefix("/v1"), request.method
+        if method == "POST":
+            body = json.loads(request.content) if request.content else {}
+            self.bodies.append((path, body))
+            if path == "/videos/plan":
+                return httpx.Response(200, json={"seconds": 90, "memory": 2**31, "free": 2**33})
+            if found := re.fullmatch(r"/videos/(video_\d+)/cancel", path):
+                self.films[found[1]].update(status="failed", error={"code": "cancelled", "message": "x"})
+                return httpx.Response(200, json=self.films[found[1]])
+            if not body.get("prompt"):
+                return _error(400, "Missing required parameter: 'prompt'.")
+            return httpx.Response(200, json=self._new(body))
+        if path == "/models":
+            return httpx.Response(200, json={"object": "list", "data": [{"id": "fake", "kinema": SERVED}]})
+        if path == "/videos":
+            films = [self.films[name] for name in reversed(self.films)]
+            return httpx.Response(200, json={"object": "list", "data": films, "has_more": False})
+        name, _, rest = path.removeprefix("/videos/").partition("/")
+        if name not in self.films:
+            return _error(404, f"There is no video {name}.")
+        film = self.films[name]
+        if method == "DELETE":
+            del self.films[name]
+            return httpx.Response(200, json={"id": name, "object": "video.deleted", "deleted": True})
+        if rest == "events":
+            return httpx.Response(200, text=self._events(film))
+        if rest == "content":
+            if film["status"] != "completed":
+                return _error(400, "There is nothing to download.")
+            thumbnail = request.url.params["variant"] == "thumbnail"
+            return httpx.Response(200, content=picture() if thumbnail else b"film")
+        return httpx.Response(200, json=film)
+
+    def _new(self, body: dict) -> dict:
+        self.made += 1
+        name = f"video_{self.made}"
+        self.films[name] = {
+            "id": name, "object": "video", "model": "fake", "status": "queued", "progress": 0,
+            "created_at": 1, "completed_at": None, "expires_at": None, "prompt": body["prompt"],
+            "remixed_from_video_id": None, "size": body.get("size", "64x48"),
+            "seconds": body.get("seconds", "4"), "error": None,
+            "kinema": {"seed": body.get("seed", 5), "step": 0, "steps": 0, "stage": ""},
+        }  # fmt: skip
+        return self.films[name]
+
+    def _events(self, film: dict) -> str:
+        image = f"data:image/webp;base64,{base64.b64encode(picture()).decode()}"
+        told = []
+        for step in range(1, self.steps + 1):
+            progress = {"id": film["id"], "status": "in_progress", "progress": 20 * step, "step": step,
+                        "steps": self.steps, "stage": "steps"}  # fmt: skip
+            told += [_event("progress", progress), ": alive\n\n"]
+            told.append(_event("preview", {"id": film["id"], "step": step, "image": image}))
+            if self.breaks and step == 2:
+                self.breaks -= 1
+                return "".join(told)
+        if self.fail_with:
+            film.update(status="failed", error={"code": "server_error", "message": self.fail_with})
+        else:
+            film.update(status="completed", progress=100)
+        return "".join([*told, _event(film["status"], film)])
+
+
+def _event(name: str, data: dict) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _error(status: int, message: str) -> httpx.Response:
+    return httpx.Response(
+        status, json={"error": {"message": message, "type": "x", "param": None, "code": None}}
+    )
