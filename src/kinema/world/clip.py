@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -35,7 +36,7 @@ class Clip:
 
 
 def _filmed(
-    spec: ClipSpec, *, samples: int, depth: bool, threads: int
+    spec: ClipSpec, *, samples: int, depth: bool, threads: int, device: Literal["cpu", "cuda"]
 ) -> tuple[Drawn, Setting, Rendering, UInt8[np.ndarray, "f h w"], Tracks]:
     first = 0
     for _ in range(_SCENES):
@@ -49,6 +50,7 @@ def _filmed(
             objects=True,
             depth=depth,
             threads=threads,
+            device=device,
         )
         if film.identities is None:
             raise ValueError("the tracer gave no id buffer")
@@ -64,7 +66,13 @@ def _filmed(
 
 
 def make_clip(
-    spec: ClipSpec, *, render: bool = True, objects: bool = False, depth: bool = False, threads: int = 1
+    spec: ClipSpec,
+    *,
+    render: bool = True,
+    objects: bool = False,
+    depth: bool = False,
+    threads: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Clip:
     """Make the clip of a spec: the same bytes in any process, in any order, with any number of threads.
 
@@ -74,12 +82,13 @@ def make_clip(
         objects: also keep the id buffer.
         depth: also keep distances.
         threads: frames rendered at once.
+        device: what renders; a GPU's pictures differ from a processor's by rounding.
 
     Raises:
         UserError: the event or the outcome does not exist or can't be had with these frames.
     """
     scene, setting, film, identities, tracks = _filmed(
-        spec, samples=_SAMPLES if render else 1, depth=depth, threads=threads
+        spec, samples=_SAMPLES if render else 1, depth=depth, threads=threads, device=device
     )
     return Clip(
         facts=facts_of(spec, scene, tracks, setting),
