@@ -278,7 +278,8 @@ def test_wrong_queries_are_400s(client, query):
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "172.16.0.1", "0.0.0.0", "::1", "::",
-     "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "100.64.0.1", "224.0.0.1", "nonsense"],
+     "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "100.64.0.1",
+     "224.0.0.1", "nonsense"],
 )  # fmt: skip
 def test_private_addresses_are_not_fetched_from(address):
     assert not is_public(address)

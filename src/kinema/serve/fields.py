@@ -53,26 +53,38 @@ async def fields_of(request: Request, *, largest: int) -> AsyncIterator[Fields]:
     yield json_object(body) if body else {}
 
 
+class _Parser(MultiPartParser):
+    """Knows whether the last boundary was read."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        """Called at the last boundary."""
+        self.ended = True
+
+
 async def _form(request: Request, kind: str, largest: int) -> FormData:
     held: list[Exception] = []
 
     async def stream() -> AsyncGenerator[bytes, None]:
-        # The parser closes the files it has begun for an error of its own kind only.
         try:
             async for chunk in request.stream():
                 yield chunk
         except (ApiError, ClientDisconnect) as error:
             held.append(error)
             raise MultiPartException("the body ended early") from None
+        # Raised here, it makes the parser close the files of parts that never ended.
+        if isinstance(parser, _Parser) and not parser.ended:
+            raise MultiPartException("it is cut off")
 
+    if kind == "multipart/form-data":
+        parser: _Parser | FormParser = _Parser(
+            request.headers, stream(), max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=largest
+        )
+    else:
+        parser = FormParser(request.headers, stream(), max_fields=MOST_FIELDS, max_part_size=largest)
     try:
-        if kind == "multipart/form-data":
-            return await MultiPartParser(
-                request.headers, stream(), max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=largest
-            ).parse()
-        return await FormParser(
-            request.headers, stream(), max_fields=MOST_FIELDS, max_part_size=largest
-        ).parse()
+        return await parser.parse()
     except MultiPartException as error:
         raise held[0] if held else bad(f"The form can't be read: {error.message}") from None
     except (FormParserError, ValueError, LookupError, AssertionError) as error:
