@@ -14,8 +14,8 @@ guidance changes nothing.
 
 Which part of the film a call is about is read from what the caller passes, never from hidden state: behind a
 cache it is the next frame after those the cache has seen; without one, frames that are given clean (t = 0)
-are looked up in the film, and everything else is placed in relation to them. With nothing given it is the film's
-beginning.
+are looked up in the film, and everything else is placed in relation to them. With nothing given it is the
+film's beginning. A call about a part of the picture is placed where its latents agree best with the film.
 """
 
 from __future__ import annotations
@@ -165,10 +165,23 @@ class OracleDit(Dit):
     def _velocity(self, x: Tensor, time: Tensor, which: Tensor, cache: DitCache | None) -> Tensor:
         first = self._place(x, time, which) if cache is None else cache.seen
         self.calls.append((first, x.shape[1]))
-        clean = torch.stack([self._frame(int(n), first + f) for f, n in enumerate(which)], dim=1)
+        clean = torch.stack([self._frame(int(n), first + f) for f, n in enumerate(which)], dim=1).to(x)
         level = time.to(x).view(1, -1, 1, 1)
+        if clean.shape != x.shape:
+            clean = self._part(x, level, clean)
         # Clean frames have no velocity that matters; the solver holds them.
-        return torch.where(level > 0, (x - clean.to(x)) / level.clamp(min=1e-9), torch.zeros_like(x))
+        return torch.where(level > 0, (x - clean) / level.clamp(min=1e-9), torch.zeros_like(x))
+
+    def _part(self, x: Tensor, level: Tensor, clean: Tensor) -> Tensor:
+        """The part of the picture that `x` is of, by least squares: E[x_t] = (1 − t)·x₀."""
+        height, width = x.shape[2:]
+        patch = self.config.patch
+        parts = [
+            clean[:, :, top : top + height, left : left + width]
+            for top in range(0, clean.shape[2] - height + 1, patch)
+            for left in range(0, clean.shape[3] - width + 1, patch)
+        ]
+        return min(parts, key=lambda part: (x - (1 - level) * part).square().sum().item())
 
     def _frame(self, number: int, frame: int) -> Tensor:
         film = self.films[number]

@@ -16,31 +16,30 @@ A little noise on the finished frames keeps small faults from being copied and g
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from kinema import flow
 from kinema.errors import UserError
 from kinema.generate import condition as conditions
-from kinema.generate.condition import Condition, Given
-from kinema.generate.film import to_uint8
+from kinema.generate.condition import Condition, Given, Latents
+from kinema.generate.frames import Decoder, Frames
 from kinema.generate.network import Spoken
-from kinema.generate.pipeline import Pipeline, Stage, Step
-from kinema.generate.plan import CHUNK_PIXELS
+from kinema.generate.passage import passages, said
+from kinema.generate.pipeline import Pipeline
 from kinema.generate.preview import Preview
+from kinema.generate.progress import Stage, Step
 from kinema.generate.request import Request
+from kinema.generate.stretch import Stretches
 from kinema.models.dit import Dit
 from kinema.models.dit_cache import DitCache
-from kinema.models.dit_context import TextContext
 from kinema.models.source import ModelFolder
-from kinema.models.text import TextStates
-from kinema.models.vae import VaeCache, VideoVae
+from kinema.models.vae import VideoVae
 from kinema.shapes import LatentShape, VideoShape
 
 Way = Literal["cache", "windows"]
@@ -85,24 +84,20 @@ class Streaming:
             start, stop = stop, min(stop + self.block, frames)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Frames:
-    """The next frames of the film are finished.
+def is_long(model: ModelFolder, request: Request) -> bool:
+    """Whether a film is longer than the model was trained for, and so is made as a stream.
 
-    Attributes:
-        images: the frames.
-        done: how many there are with these.
-        of: how many there will be.
+    Films that are changed, go on from another or lead up to one are not: they are there to be seen. Models
+    that can't stream make somewhat longer films in one piece, as well as they can; beyond twice their length
+    these fall apart.
     """
-
-    images: UInt8[np.ndarray, "f h w 3"]
-    done: int
-    of: int
+    longest = max((passage.film.frames for passage in passages(model, request)), default=0)
+    return longest > model.recipe.frames * (1 if _goes_on(model) else 2)
 
 
-def is_long(model: ModelFolder, film: VideoShape) -> bool:
-    """Whether a film is longer than the model was trained for, and so better made as a stream."""
-    return film.frames > model.recipe.frames
+def _goes_on(model: ModelFolder) -> bool:
+    """Whether it can see finished frames beside those it makes."""
+    return model.recipe.pictures == "frames" and model.recipe.experts == 1
 
 
 def streaming_of(model: ModelFolder) -> Streaming:
@@ -112,7 +107,7 @@ def streaming_of(model: ModelFolder) -> Streaming:
         UserError: it can't; the message says how long its films can be.
     """
     recipe = model.recipe
-    if recipe.pictures != "frames" or recipe.experts > 1:
+    if not _goes_on(model):
         raise UserError(
             f"{model.name} can't go on from finished frames, so its films end after {recipe.frames} frames "
             f"({recipe.frames / recipe.fps:.1f} s); for longer ones take a model with a noise level for each "
@@ -134,9 +129,8 @@ def stream(
 ) -> Iterator[Stage | Step | Frames]:
     """Make a film of any length and hand its frames on as they are made. Stop reading to cancel.
 
-    Steps count through all blocks; their latents are those of the block under way (with `windows`, behind
-    the frames it sees). The noise is drawn frame by frame, so it does not depend on the blocks. A picture
-    is seen from its block on, not before.
+    Steps count through all blocks; their latents are those of the block under way. The noise is drawn frame
+    by frame, so it does not depend on the blocks. A picture is seen from its block on, not before.
 
     Args:
         pipeline: whose transformer and autoencoder stay in memory meanwhile, also with memory low.
@@ -144,39 +138,69 @@ def stream(
         streaming: None: as the model's recipe says.
 
     Raises:
-        UserError: the model can't make long films.
+        UserError: the model can't make long films, or this film is none of those.
     """
     streaming = streaming or streaming_of(pipeline.model)
-    spoken = pipeline._spoken(request)
+    parts = passages(pipeline.model, request)
+    if not parts:
+        raise UserError("this film is made from another, which a stream does not see; make it shorter")
+    spoken = said(pipeline, parts, request.condition.negative)
     yield Stage(name="text", done=1, of=1)
     vae, dit = pipeline.vae, pipeline._dits[0].get()
-    shape = LatentShape.of(request.film, pipeline.model.vae.stride)
-    blocks = list(streaming.blocks(shape.frames))
-    maker = _Maker(dit, spoken, request, pipeline, streaming)
-    decoder = _Decoder(vae)
-    noise = _Noise(pipeline, request, shape)
+    stride = vae.stride
+    shapes = [LatentShape.of(passage.film, stride) for passage in parts]
+    blocks = [list(streaming.blocks(shape.frames)) for shape in shapes]
+    noise = _Noise(pipeline, request, shapes[0], frames=sum(shape.frames for shape in shapes))
     preview = Preview(pipeline._vae)
-    past = _Past.nothing(streaming)
-    for number, block in enumerate(blocks):
-        given = _given(request.condition, block, shape, vae, pipeline.device)
-        if (given.level < 1).any():
-            yield Stage(name="pictures", done=number + 1, of=len(blocks))
-        latents = given.latents
-        for step in maker.steps(block, noise.next(len(block)), given, past):
-            latents = step.latents
-            yield Step(
-                index=number * step.of + step.index,
-                of=len(blocks) * step.of,
-                time=step.time,
-                latents=step.latents,
-                clean=step.clean,
-                _preview=preview,
-            )
-        latents = given.settled(latents[:, :, -len(block) :])
-        if number + 1 < len(blocks):
-            past = maker.remembered(block, latents, past, noise)
-        for images in decoder.frames(latents):
-            yield Frames(images=images, done=decoder.done, of=request.film.frames)
+    shown = _Shown(of=sum(passage.film.frames - len(passage.hidden) for passage in parts))
+
+    def encode(frames: Tensor) -> Tensor:
+        with torch.no_grad():
+            return vae.encode(frames.to(pipeline.device)).cpu()
+
+    made = 0
+    for passage, shape, told, cuts in zip(parts, shapes, spoken, blocks, strict=True):
+        maker = _Maker(dit, told, request, pipeline, streaming)
+        decoder = Decoder(vae, of=passage.film.frames)
+        condition = _encoded(passage.condition, shape, vae, encode)
+        past = _Past.nothing(streaming)
+        for block in cuts:
+            given = _given(condition, block, shape, vae, encode)
+            if (given.level < 1).any():
+                yield Stage(name="pictures", done=made + 1, of=sum(map(len, blocks)))
+            latents = given.latents
+            for step in maker.steps(block, noise.next(len(block)), given, past):
+                latents = step.latents[:, :, -len(block) :]
+                yield Step(
+                    index=made * step.of + step.index,
+                    of=sum(map(len, blocks)) * step.of,
+                    time=step.time,
+                    latents=latents,
+                    clean=step.clean[:, :, -len(block) :],
+                    _preview=preview,
+                )
+            latents = given.settled(latents)
+            if block.stop < shape.frames:
+                past = maker.remembered(block, latents, past, noise)
+            for frames in decoder.frames(latents):
+                yield from shown.of_passage(frames, passage.hidden)
+            made += 1
+
+
+class _Shown:
+    """Counts what is shown of the frames that are made."""
+
+    def __init__(self, *, of: int) -> None:
+        self._done, self._of = 0, of
+
+    def of_passage(self, frames: Frames, hidden: tuple[int, ...]) -> Iterator[Frames]:
+        """Frames of a passage without the hidden ones."""
+        first = frames.done - len(frames.images)
+        kept = [index for index in range(len(frames.images)) if first + index not in hidden]
+        if kept:
+            self._done += len(kept)
+            images = frames.images if len(kept) == len(frames.images) else frames.images[kept]
+            yield Frames(images=images, done=self._done, of=self._of)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,20 +218,23 @@ class _Past:
 class _Noise:
     """Standard normal noise from the CPU's generator, or the request's, frame by frame."""
 
-    def __init__(self, pipeline: Pipeline, request: Request, shape: LatentShape) -> None:
+    def __init__(self, pipeline: Pipeline, request: Request, shape: LatentShape, *, frames: int) -> None:
         self._shape = (1, pipeline.model.vae.z_dim, 1, shape.height, shape.width)
         self._device = pipeline.device
         self._generator = torch.Generator("cpu").manual_seed(request.seed)
         # Of its own, so that noise on the context does not change what the seed means.
-        self._beside = torch.Generator("cpu").manual_seed((request.seed + 1) % 2**63)
-        self._given = None if request.noise is None else pipeline._noise(request)
+        self._beside = torch.Generator("cpu").manual_seed(request.seed ^ (1 << 62))
+        expected = (*self._shape[:2], frames, *self._shape[3:])
+        if request.noise is not None and request.noise.shape != expected:
+            raise UserError(f"the noise is of {tuple(request.noise.shape)} and must be of {expected} here")
+        self._given = request.noise
         self._at = 0
 
     def next(self, frames: int) -> Float[Tensor, "1 c f h w"]:
         """For the next frames."""
         start, self._at = self._at, self._at + frames
         if self._given is not None:
-            return self._given[:, :, start : self._at]
+            return self._given[:, :, start : self._at].to(self._device)
         return self._drawn(frames, self._generator)
 
     def beside(self, frames: int) -> Float[Tensor, "1 c f h w"]:
@@ -219,17 +246,6 @@ class _Noise:
         return torch.cat(drawn, dim=2).to(self._device)
 
 
-class _Network:
-    """A transformer under its prompts, behind its cache."""
-
-    def __init__(self, dit: Dit, context: TextContext, cache: DitCache) -> None:
-        self.dit, self.context, self.cache = dit, context, cache
-
-    def __call__(self, latents: Tensor, time: Tensor, *, both: bool) -> Tensor:  # noqa: ARG002 - as Prompted
-        with torch.no_grad():
-            return self.dit(latents, time, self.context, cache=self.cache)
-
-
 class _Maker:
     """Blocks of a film, one after the other."""
 
@@ -237,11 +253,10 @@ class _Maker:
         self, dit: Dit, spoken: Spoken, request: Request, pipeline: Pipeline, streaming: Streaming
     ) -> None:
         recipe = pipeline.model.recipe
-        self._dit, self._spoken, self._streaming = dit, spoken, streaming
-        self._scale, self._solver = request.guidance[0], recipe.solver
+        self._dit, self._streaming, self._solver = dit, streaming, recipe.solver
+        self._stretches = Stretches(dit, spoken, guidance=request.guidance[0])
         levels = flow.wan_schedule if recipe.schedule == "wan" else flow.linear_schedule
         self._schedule = levels(request.steps, request.shift)
-        self._said: tuple[tuple[int, ...], TextContext] | None = None
 
     def steps(
         self, block: range, noise: Float[Tensor, "1 c f h w"], given: Given, past: _Past
@@ -249,10 +264,11 @@ class _Maker:
         """The solver's steps of a block."""
         held = given.held(noise)
         seen = past.latents
-        cache = past.cache
+        cache: DitCache | None = past.cache
+        if self._streaming.way == "windows":
+            cache = None
         if seen is not None:
             front = seen.shape[2]
-            cache = DitCache(seen=block.start - front)
             noise = torch.cat([seen, noise], dim=2)
             inside = held or flow.Held(frames=given.level < 1, latents=given.latents, time=given.level)
             held = flow.Held(
@@ -261,8 +277,7 @@ class _Maker:
                 time=torch.cat([torch.full((front,), self._streaming.noise), inside.time]),
             )
             block = range(block.start - front, block.stop)
-        network = _Network(self._dit, self._context(block), cache)
-        velocity = flow.guided(network, flow.Guidance(scale=self._scale))
+        velocity = self._stretches.velocity(block, cache)
         yield from flow.solve(velocity, noise, self._schedule, solver=self._solver, held=held)
 
     def remembered(
@@ -278,34 +293,27 @@ class _Maker:
             return _Past(cache=past.cache, latents=joined[:, :, -streaming.window :].clone())
         times = torch.full((1, frames), level, dtype=torch.float64)
         with torch.no_grad():
-            cache = self._dit.remember(latents, times, self._context(block), past.cache)
+            cache = self._dit.remember(latents, times, self._stretches.context(block), past.cache)
         return _Past(cache=cache)
 
-    def _context(self, block: range) -> TextContext:
-        """Keys and values of the lines that speak in these frames; kept while the same ones go on."""
-        speaks = self._spoken.speaks[block.start : block.stop]
-        if len(set(speaks)) == 1:
-            speaks = speaks[:1]
-        if self._said is None or self._said[0] != speaks:
-            told = _told(self._spoken, speaks)
-            with torch.no_grad():
-                self._said = (speaks, told.context(self._dit, negative=self._scale != 1))
-        return self._said[1]
+
+Encode = Callable[[Float[Tensor, "1 3 f h w"]], Float[Tensor, "1 c f2 h2 w2"]]
 
 
-def _told(spoken: Spoken, speaks: tuple[int, ...]) -> Spoken:
-    """The lines of `speaks` alone, with the negative prompt behind them."""
-    used = sorted(set(speaks))
-    rows = torch.tensor([*used, len(spoken.states.lengths) - 1])
-    states = TextStates(
-        states=spoken.states.states[rows.to(spoken.states.states.device)], lengths=spoken.states.lengths[rows]
-    )
-    return Spoken(states=states, image=spoken.image, speaks=tuple(used.index(line) for line in speaks))
+def _encoded(condition: Condition, shape: LatentShape, vae: VideoVae, encode: Encode) -> Condition:
+    """With clips as the latents they stand for, so that blocks can be cut from them."""
+    latents = list(condition.latents)
+    for clip in condition.clips:
+        alone = dataclasses.replace(condition, pictures=(), latents=(), clips=(clip,))
+        held = conditions.hold(alone, shape, vae.stride, vae.config.z_dim, encode)
+        places = held.level.lt(1).nonzero()
+        first, last = int(places[0]), int(places[-1]) + 1
+        # A copy, so that the grid of the whole film is let go.
+        latents.append(Latents(latents=held.latents[:, :, first:last].clone(), frame=first))
+    return dataclasses.replace(condition, latents=tuple(latents), clips=())
 
 
-def _given(
-    condition: Condition, block: range, shape: LatentShape, vae: VideoVae, device: torch.device
-) -> Given:
+def _given(condition: Condition, block: range, shape: LatentShape, vae: VideoVae, encode: Encode) -> Given:
     """What is given in a block: as `conditions.hold` has it on the whole film's grid, without that grid."""
     stride, channels = vae.stride, vae.config.z_dim
     # Latent frames behind the first stand for whole groups; so a later block is laid behind a first frame
@@ -327,34 +335,8 @@ def _given(
             latents.append(dataclasses.replace(one, latents=cut, frame=a - start))
     if not pictures and not latents:
         return Given.nothing(channels, LatentShape(frames=len(block), height=shape.height, width=shape.width))
-
-    def encode(frames: Tensor) -> Tensor:
-        with torch.no_grad():
-            return vae.encode(frames.to(device)).cpu()
-
     held = conditions.hold(
         dataclasses.replace(condition, pictures=pictures, latents=tuple(latents)),
         part, stride, channels, encode,
     )  # fmt: skip
     return Given(latents=held.latents[:, :, before:], level=held.level[before:])
-
-
-class _Decoder:
-    """Latents to frames, as a stream."""
-
-    def __init__(self, vae: VideoVae) -> None:
-        self._vae = vae
-        self._cache: VaeCache | None = None
-        self.done = 0
-        """Frames so far."""
-
-    def frames(self, latents: Float[Tensor, "1 c f h w"]) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
-        """The frames of the next latents, a few at a time."""
-        stride = self._vae.stride
-        pixels = latents.shape[3] * latents.shape[4] * stride.spatial**2 * stride.temporal
-        for part in latents.split(max(1, CHUNK_PIXELS // pixels), dim=2):
-            with torch.no_grad():
-                frames, self._cache = self._vae.decode_chunk(part, self._cache)
-            images = to_uint8(frames)
-            self.done += len(images)
-            yield images
