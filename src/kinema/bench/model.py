@@ -1,185 +1,130 @@
-"""The whole model against diffusers: one pipeline from prompt to film, import and load."""
+"""The table of the models against diffusers, one fresh process for each row.
+
+A row leaves nothing behind: no warm allocator, no loaded library, no memory. Rows are kept in a JSON file as
+they come, so that a run that was stopped goes on where it was.
+"""
 
 from __future__ import annotations
 
-import statistics
-import tempfile
-from collections.abc import Callable
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 import torch
 
-from kinema.bench.measure import Row, child, paired
+from kinema.bench import model_dit, model_pipeline, model_vae
+from kinema.bench.measure import Row, child
+from kinema.errors import UserError
+from kinema.files import write_text
 
-_PROMPT = "a red ball rolls to the left and a blue cube rests on the floor " * 4
-_NEGATIVE = "blurry flat grey " * 20
-_OURS = """
+Name = Literal[
+    "vae21-decode", "vae21-encode", "vae22-decode", "vae22-decode-256", "condition", "stream-memory",
+    "text", "solver", "guidance-1280", "guidance-4096", "causal-cache", "pipeline", "pipeline-memory",
+    "import", "load",
+]  # fmt: skip
+NAMES: tuple[Name, ...] = get_args(Name)
+
+_CHILD = """
 import sys, warnings
 warnings.simplefilter("ignore")
-import torch
-torch.set_num_threads(int(sys.argv[4]))
-import kinema
-pipe = kinema.load(sys.argv[1], device="cpu", dtype="float32", memory="high")
-film = pipe.generate(sys.argv[2], negative=sys.argv[3], size=(128, 128), frames=17, steps=8, guidance=5.0)
-"""
-_THEIRS = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import torch
-torch.set_num_threads(int(sys.argv[4]))
-from diffusers import WanPipeline
-pipe = WanPipeline.from_pretrained(sys.argv[1])
-pipe.set_progress_bar_config(disable=True)
-film = pipe(prompt=sys.argv[2], negative_prompt=sys.argv[3], height=128, width=128, num_frames=17,
-            num_inference_steps=8, guidance_scale=5.0, output_type="pil").frames[0]
-"""
-_LOAD_OURS = """
-import sys, time, warnings
-warnings.simplefilter("ignore")
-import torch
-import kinema
-kinema.load
-start = time.perf_counter()
-pipe = kinema.load(sys.argv[1], device="cpu", dtype="bfloat16", memory="high")
-pipe.ready()
-print(time.perf_counter() - start)
-"""
-_LOAD_THEIRS = """
-import sys, time, warnings
-warnings.simplefilter("ignore")
-import torch
-from diffusers import WanPipeline
-start = time.perf_counter()
-pipe = WanPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.bfloat16)
-print(time.perf_counter() - start)
+from kinema.bench.model import main
+main(*sys.argv[1:])
 """
 
 
-def rows(*, rounds: int = 5) -> list[Row]:
-    """Every row of this file."""
-    with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
-        small = _save(Path(folder) / "small", width=384, layers=12, text_layers=8, dtype=torch.float32)
-        large = _save(Path(folder) / "large", width=1024, layers=24, text_layers=1, dtype=torch.bfloat16)
-        return [*whole(small, rounds=rounds), importing(rounds=rounds), *loading(large, rounds=rounds)]
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Rows on disk, by name.
+
+    Attributes:
+        file: a JSON file; it need not exist. None keeps nothing.
+    """
+
+    file: Path | None
+
+    def rows(self) -> dict[str, Row]:
+        """All that is kept.
+
+        Raises:
+            UserError: the file is not one of ours.
+        """
+        if self.file is None or not self.file.exists():
+            return {}
+        try:
+            return {name: Row(**values) for name, values in json.loads(self.file.read_text()).items()}
+        except (ValueError, TypeError, AttributeError):
+            raise UserError(
+                f"{self.file} is no table of `kinema bench model`; remove it or give another file"
+            ) from None
+
+    def keep(self, name: Name, row: Row) -> None:
+        """Write the row beside the others.
+
+        Raises:
+            UserError: the file can't be written.
+        """
+        if self.file is not None:
+            rows = {**self.rows(), name: row}
+            table = {name: dataclasses.asdict(row) for name, row in rows.items()}
+            write_text(self.file, json.dumps(table, indent=2) + "\n")
 
 
-def whole(folder: Path, *, rounds: int) -> list[Row]:
-    """Prompt to film in one process each, in turns; then the peak memory of a fresh process each."""
-    from diffusers import WanPipeline
+def measured(names: tuple[Name, ...], *, rounds: int, threads: int, results: Results) -> Iterator[Row]:
+    """The rows of these names in order, as they come; those that `results` has are not measured again.
 
-    from kinema.generate.pipeline import load
-
-    ours = load(folder, device="cpu", dtype="float32", memory="high")
-    theirs: Any = WanPipeline.from_pretrained(folder)
-    theirs.set_progress_bar_config(disable=True)
-
-    def peer() -> object:
-        return theirs(
-            prompt=_PROMPT,
-            negative_prompt=_NEGATIVE,
-            height=128,
-            width=128,
-            num_frames=17,
-            num_inference_steps=8,
-            guidance_scale=5.0,
-            output_type="pil",
-        )
-
-    def mine() -> object:
-        return ours.generate(_PROMPT, negative=_NEGATIVE, size=(128, 128), frames=17, steps=8, guidance=5.0)
-
-    timed = paired(mine, peer, rounds=rounds).row(
-        "whole pipeline, 17 frames 128x128, 8 steps, real VAE",
-        at_most=0.48,
-        note="transformer of width 384, 12 layers; UMT5 of 8 layers, width 1024",
-    )
-    arguments = (str(folder), _PROMPT, _NEGATIVE, str(torch.get_num_threads()))
-    a, b = child(_OURS, *arguments), child(_THEIRS, *arguments)
-    memory = Row(
-        what="the same, peak memory of a fresh process",
-        ours=a.peak,
-        theirs=b.peak,
-        ratio=a.peak / b.peak,
-        at_most=1.0,
-        unit="MiB",
-    )
-    return [timed, memory]
+    Raises:
+        RuntimeError: a row's process failed.
+    """
+    kept = results.rows()
+    for name in names:
+        row = kept.get(name)
+        if row is None:
+            printed = child(_CHILD, name, str(rounds), str(threads)).printed
+            row = Row(**json.loads(printed.splitlines()[-1]))
+            results.keep(name, row)
+        yield row
 
 
-def importing(*, rounds: int) -> Row:
-    """CPU seconds of a process that imports kinema and nothing else."""
-    return Row(
-        what="import kinema, CPU",
-        ours=statistics.median(child("import kinema").cpu for _ in range(rounds)),
-        at_most=0.5,
-        note="torch comes with the first use",
-    )
+def main(name: str, rounds: str, threads: str) -> None:
+    """Measure one row and print it as the last line."""
+    torch.set_num_threads(int(threads))
+    row = _measurement(name)(int(rounds))
+    print(json.dumps(dataclasses.asdict(row)))
 
 
-def loading(folder: Path, *, rounds: int) -> list[Row]:
-    """Fresh processes in turns: every part in memory, with the imports and without."""
-    walls: list[tuple[float, float]] = []
-    inner: list[tuple[float, float]] = []
-    for round_index in range(rounds):
-        sides: list[Callable[[], Any]] = [
-            lambda: child(_LOAD_OURS, str(folder)),
-            lambda: child(_LOAD_THEIRS, str(folder)),
-        ]
-        if round_index % 2:
-            b, a = sides[1](), sides[0]()
-        else:
-            a, b = sides[0](), sides[1]()
-        walls.append((a.wall, b.wall))
-        inner.append((float(a.printed.split()[-1]), float(b.printed.split()[-1])))
-
-    def row(what: str, pairs: list[tuple[float, float]], note: str) -> Row:
-        return Row(
-            what=what,
-            ours=statistics.median(a for a, _ in pairs),
-            theirs=statistics.median(b for _, b in pairs),
-            ratio=statistics.median(a / b for a, b in pairs),
-            at_most=0.35,
-            note=note,
-        )
-
-    return [
-        row("load of a folder of 400M parameters", inner, "transformer and VAE; text comes with the prompt"),
-        row("the same, with the process's imports", walls, ""),
-    ]
-
-
-def _save(folder: Path, *, width: int, layers: int, text_layers: int, dtype: torch.dtype) -> Path:
-    """A random-weight 2.1 text-to-video pipeline with the real autoencoder, saved by diffusers."""
-    import diffusers as untyped
-    from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
-
-    diffusers: Any = untyped  # Its annotations name one scheduler and its folders another.
-    words = sorted(set((_PROMPT + _NEGATIVE).split()))
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(f"▁{word}", -3.0) for word in words]
-    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
-    torch.manual_seed(0)
-    encoder: Any = UMT5EncoderModel(
-        UMT5Config(
-            vocab_size=len(pieces), d_model=1024, d_kv=64, d_ff=2816, num_layers=text_layers, num_heads=16
-        )
-    )
-    transformer = diffusers.WanTransformer3DModel(
-        num_attention_heads=width // 64,
-        attention_head_dim=64,
-        text_dim=1024,
-        ffn_dim=4 * width,
-        num_layers=layers,
-    )
-    vae = diffusers.AutoencoderKLWan()
-    diffusers.WanPipeline(
-        tokenizer=tokenizer,
-        text_encoder=encoder.to(dtype),
-        vae=vae.eval(),
-        transformer=transformer.to(dtype),
-        scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
-    ).save_pretrained(folder)
-    return folder
+def _measurement(name: str) -> Callable[[int], Row]:
+    match name:
+        case "vae21-decode":
+            return model_vae.decode_21
+        case "vae21-encode":
+            return model_vae.encode_21
+        case "vae22-decode":
+            return model_vae.decode_22
+        case "vae22-decode-256":
+            return model_vae.decode_22_base_64
+        case "condition":
+            return model_vae.condition
+        case "stream-memory":
+            return model_vae.streaming_memory
+        case "text":
+            return model_dit.text
+        case "solver":
+            return model_dit.solver
+        case "guidance-1280":
+            return model_dit.guidance_1280
+        case "guidance-4096":
+            return model_dit.guidance_4096
+        case "causal-cache":
+            return model_dit.causal_cache
+        case "pipeline":
+            return model_pipeline.whole
+        case "pipeline-memory":
+            return model_pipeline.peak_memory
+        case "import":
+            return model_pipeline.importing
+        case "load":
+            return model_pipeline.loading
+    raise ValueError(f"there is no row {name!r}")

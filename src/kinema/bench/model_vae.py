@@ -18,65 +18,36 @@ from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 
 
-def rows(*, rounds: int = 3) -> list[Row]:
-    """Every row of the autoencoder. Takes some minutes and about 8 GiB.
-
-    Raises:
-        ImportError: diffusers is not installed; it is a development extra.
-    """
-    return [
-        *wan21_rows(rounds=rounds),
-        *wan22_rows(rounds=rounds),
-        still_row(rounds=rounds),
-        streaming_memory_row(),
-    ]
+def decode_21(rounds: int) -> Row:
+    """Decoding with the real 2.1 settings, 17 frames of 128x128."""
+    return _decode("VAE 2.1 decode, 17 frames 128x128", VaeConfig.wan21(), (1, 16, 5, 16, 16), rounds, 0.40)
 
 
-def wan21_rows(*, rounds: int = 3) -> list[Row]:
-    """Decoding and encoding with the real 2.1 settings, 17 frames of 128x128."""
+def encode_21(rounds: int) -> Row:
+    """Encoding with the real 2.1 settings, 17 frames of 128x128."""
     ours, theirs = _both(VaeConfig.wan21())
-    latents = torch.randn(1, 16, 5, 16, 16)
     film = torch.rand(1, 3, 17, 128, 128) * 2 - 1
-    return [
-        _row(
-            "VAE 2.1 decode, 17 frames 128x128",
-            lambda: ours.decode(latents),
-            lambda: theirs.decode(ours.denormalise(latents)).sample,
-            rounds=rounds,
-            at_most=0.40,
-        ),
-        _row(
-            "VAE 2.1 encode, 17 frames 128x128",
-            lambda: ours.encode_posterior(film).mean,
-            lambda: theirs.encode(film).latent_dist.mode(),
-            rounds=rounds,
-            at_most=0.45,
-        ),
-    ]
+    return _row(
+        "VAE 2.1 encode, 17 frames 128x128",
+        lambda: ours.encode_posterior(film).mean,
+        lambda: theirs.encode(film).latent_dist.mode(),
+        rounds=rounds,
+        at_most=0.45,
+    )
 
 
-def wan22_rows(*, rounds: int = 3) -> list[Row]:
-    """Decoding with the real 2.2 settings, 5 frames of 128x128, and at base 64, 9 frames of 256x256."""
-    table: list[Row] = []
-    small = dataclasses.replace(VaeConfig.wan22(), base_dim=64, decoder_base_dim=64)
-    for what, config, shape, at_most in (
-        ("VAE 2.2 decode, 5 frames 128x128", VaeConfig.wan22(), (1, 48, 2, 8, 8), 0.60),
-        ("VAE 2.2 decode, base 64, 9 frames 256x256", small, (1, 48, 3, 16, 16), 0.36),
-    ):
-        ours, theirs = _both(config)
-        latents = torch.randn(shape)
-
-        def mine(ours: VideoVae = ours, latents: Tensor = latents) -> Tensor:
-            return ours.decode(latents)
-
-        def peers(ours: VideoVae = ours, theirs: Any = theirs, latents: Tensor = latents) -> Tensor:
-            return theirs.decode(ours.denormalise(latents)).sample
-
-        table.append(_row(what, mine, peers, rounds=rounds, at_most=at_most))
-    return table
+def decode_22(rounds: int) -> Row:
+    """Decoding with the real 2.2 settings, 5 frames of 128x128."""
+    return _decode("VAE 2.2 decode, 5 frames 128x128", VaeConfig.wan22(), (1, 48, 2, 8, 8), rounds, 0.60)
 
 
-def still_row(*, rounds: int = 3) -> Row:
+def decode_22_base_64(rounds: int) -> Row:
+    """Decoding with the 2.2 layout at base 64, 9 frames of 256x256."""
+    config = dataclasses.replace(VaeConfig.wan22(), base_dim=64, decoder_base_dim=64)
+    return _decode("VAE 2.2 decode, base 64, 9 frames 256x256", config, (1, 48, 3, 16, 16), rounds, 0.36)
+
+
+def condition(rounds: int) -> Row:
     """The condition of image-to-video: one frame and 80 of zeros, 2.1 at base 32, 128x128."""
     ours, theirs = _both(dataclasses.replace(VaeConfig.wan21(), base_dim=32))
     first = torch.rand(1, 3, 1, 128, 128) * 2 - 1
@@ -87,6 +58,18 @@ def still_row(*, rounds: int = 3) -> Row:
         lambda: theirs.encode(film).latent_dist.mode(),
         rounds=rounds,
         at_most=0.33,
+    )
+
+
+def _decode(what: str, config: VaeConfig, shape: tuple[int, ...], rounds: int, at_most: float) -> Row:
+    ours, theirs = _both(config)
+    latents = torch.randn(shape)
+    return _row(
+        what,
+        lambda: ours.decode(latents),
+        lambda: theirs.decode(ours.denormalise(latents)).sample,
+        rounds=rounds,
+        at_most=at_most,
     )
 
 
@@ -103,11 +86,12 @@ print(sum(frames.shape[2] for frames in vae.decode_stream(latents)))
 """
 
 
-def streaming_memory_row() -> Row:
+def streaming_memory(rounds: int) -> Row:
     """Peak memory of decoding 61 s of latents as a stream against 5 s, at 16 frames a second."""
     # Peaks of equal processes differ by some MiB; the least of each is what the work needs.
     long, short = (
-        min((child(_STREAM, length) for _ in range(3)), key=lambda used: used.peak) for length in ("61", "5")
+        min((child(_STREAM, length) for _ in range(rounds)), key=lambda used: used.peak)
+        for length in ("61", "5")
     )
     return Row(
         what="VAE streaming decode, 61 s against 5 s",

@@ -7,6 +7,7 @@ the union in `Bench.what`: `Annotated[BenchMedia, subcommand("media")] | Annotat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import subcommand
@@ -59,17 +60,24 @@ class BenchWorld:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchModel:
-    """The model against another implementation, on the same random weights."""
+    """The model against another implementation, on the same random weights.
+
+    Times are processor seconds of pairs of runs in one process. Each row is measured in a process of its own.
+    """
 
     against: Literal["diffusers"] = "diffusers"
     """A development extra: pip install kinema[dev]."""
-    parts: tuple[Literal["vae", "dit", "pipeline"], ...] = ("vae", "dit", "pipeline")
-    """Which measurements."""
-    rounds: int = 5
-    """Of each paired measurement."""
+    rows: tuple[str, ...] = ()
+    """Which rows, by name; none takes them all. An unknown name lists them."""
+    rounds: int = 3
+    """Pairs of runs for each row."""
+    threads: int = 1
+    """Of each process."""
+    results: Path | None = None
+    """A JSON file that keeps each row as it comes; rows that it has are not measured again."""
 
     def run(self) -> None:
-        """Measure and print."""
+        """Measure and print each row as it comes, then the table."""
         import importlib.util
 
         from kinema.bench.measure import print_table
@@ -77,10 +85,20 @@ class BenchModel:
 
         if importlib.util.find_spec(self.against) is None:
             raise UserError(f"{self.against} is not installed; run: pip install kinema[dev]")
-        modules = {"vae": "model_vae", "dit": "model_dit", "pipeline": "model"}
+        if self.rounds < 1 or self.threads < 1:
+            raise UserError("rounds and threads are whole numbers from 1 on")
+        from kinema.bench.model import NAMES, Results, measured
+
+        unknown = sorted(set(self.rows) - set(NAMES))
+        if unknown:
+            raise UserError(f"there is no row {unknown[0]!r}; choose from {', '.join(NAMES)}")
+        names = tuple(name for name in NAMES if not self.rows or name in self.rows)
         found = []
-        for part in self.parts:
-            found += importlib.import_module(f"kinema.bench.{modules[part]}").rows(rounds=self.rounds)
+        for row in measured(
+            names, rounds=self.rounds, threads=self.threads, results=Results(file=self.results)
+        ):
+            print(f"{row.what}: {row.figure:.3g}", flush=True)
+            found.append(row)
         print_table(found, title=f"Ratios against {self.against}", peer=self.against)
 
 
@@ -102,12 +120,61 @@ class BenchEvaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchLong:
+    """Memory and drift of films that are made as a stream."""
+
+    seconds: float = 60.0
+    """Length of the films."""
+    model: str = "world"
+    """As for `kinema generate`."""
+    steps: int = 20
+    """Of the solver."""
+    way: Literal["recipe", "windows", "cache"] = "recipe"
+    """How a film goes on from its finished frames; `recipe` is as the model says."""
+    noise: float | None = None
+    """On the finished frames as they are seen, 0 to below 1."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from kinema.bench.long import rows
+        from kinema.bench.measure import print_table
+
+        way = None if self.way == "recipe" else self.way
+        found = rows(seconds=self.seconds, model=self.model, steps=self.steps, way=way, noise=self.noise)
+        print_table(found, title=f"Films of {self.seconds:g} s", peer="10 s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRefine:
+    """Refinement to twice the size against interpolation, on the simulator's films."""
+
+    films: int = 4
+    """Held-out lab films."""
+    model: str = "world"
+    """As for `kinema generate`."""
+    steps: int = 20
+    """Of the solver; those below the level are done."""
+    level: float = 0.4
+    """How far a film is noised."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from kinema.bench.measure import print_table
+        from kinema.bench.refine import rows
+
+        found = rows(model=self.model, films=self.films, steps=self.steps, level=self.level)
+        print_table(found, title="Films at twice their size", peer="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Which measurement to make."""
 
     what: (
         Annotated[BenchEvaluate, subcommand("evaluate")]
+        | Annotated[BenchLong, subcommand("long")]
         | Annotated[BenchMedia, subcommand("media")]
+        | Annotated[BenchRefine, subcommand("refine")]
         | Annotated[BenchWorld, subcommand("world")]
         | Annotated[BenchModel, subcommand("model")]
     )
