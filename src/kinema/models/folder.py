@@ -108,12 +108,7 @@ class KinemaFolder:
         Raises:
             UserError: weights are missing, pickled, or of another model.
         """
-        with torch.device("meta"):
-            module = VideoVae(self.vae)
-        module.latents_mean = torch.tensor(self.vae.latents_mean).view(-1, 1, 1, 1).to(device)
-        module.latents_std = torch.tensor(self.vae.latents_std).view(-1, 1, 1, 1).to(device)
-        _fill(module, self.stored("vae"), "autoencoder", torch.float32, device)
-        return module.eval()
+        return open_vae(self.folder, device=device)
 
     def load_text(self, *, dtype: torch.dtype, device: torch.device) -> MiniLm:  # noqa: ARG002 - one face
         """The text encoder, in float32: it is small.
@@ -161,6 +156,28 @@ def save_folder(
         save_tensors(tensors, target / part, shard_bytes=shard_bytes)
         write_text(target / part / "config.json", to_json(module.config))
     write_text(target / INDEX, to_json(Card(recipe=recipe)))
+
+
+def save_vae(target: Path, vae: VideoVae) -> None:
+    """Write an autoencoder on its own, as the part `vae` of a folder; in float32, since it is to go on."""
+    save_tensors(vae.state_dict(), target / "vae", shard_bytes=SHARD_BYTES)
+    write_text(target / "vae" / "config.json", to_json(vae.config))
+
+
+def open_vae(folder: Path, *, device: torch.device) -> VideoVae:
+    """The autoencoder of a folder that `save_folder` or `save_vae` wrote.
+
+    Raises:
+        UserError: there is none, or its weights are missing or of another model.
+    """
+    settings = json.dumps(read_json(folder / "vae" / "config.json", part="vae"))
+    config = from_json(VaeConfig, settings, what=str(folder / "vae/config.json"))
+    with torch.device("meta"):
+        module = VideoVae(config)
+    module.latents_mean = torch.tensor(config.latents_mean).view(-1, 1, 1, 1).to(device)
+    module.latents_std = torch.tensor(config.latents_std).view(-1, 1, 1, 1).to(device)
+    _fill(module, stored_tensors(folder / "vae", part="vae"), "autoencoder", torch.float32, device)
+    return module.eval()
 
 
 def _stays(name: str, part: str) -> bool:
