@@ -44,6 +44,10 @@ from kinema.shapes import LatentShape, VideoShape
 
 Way = Literal["cache", "windows"]
 
+CONTEXT_NOISE = 0.1
+"""Behind a cache. With it the last 5 of 20 s were at most 1.09 times as sharp as the first, without 1.17
+(the shipped 64 x 64 preview, three films)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Streaming:
@@ -118,7 +122,12 @@ def streaming_of(model: ModelFolder) -> Streaming:
     if recipe.long_films == "cache":
         sink, block = min(1, trained - 1), 1
         return Streaming(
-            way="cache", first=trained, block=block, window=max(1, trained - sink - block), sink=sink
+            way="cache",
+            first=trained,
+            block=block,
+            window=max(1, trained - sink - block),
+            sink=sink,
+            noise=CONTEXT_NOISE,
         )
     window = max(1, trained // 2)
     return Streaming(way="windows", first=trained, block=max(1, trained - window), window=window)
