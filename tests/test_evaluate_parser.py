@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kinema.evaluate import palette
 from kinema.evaluate.degrade import WORN, Wear, worn
+from kinema.evaluate.scene import shapes_seen
 from kinema.evaluate.tracks import parse
 from kinema.world.look.lab import LAB_COLOURS
 from tests.evaluate_films import Disc, film, line, still
@@ -62,9 +63,43 @@ def test_an_empty_gray_film_has_nothing_in_it():
     assert parse(gray, 8.0).tracks == ()
 
 
-def test_two_things_of_one_colour_that_touch_are_two():
-    discs = [Disc(colour="green", x=still(x), y=still(30.0), radius=7.0) for x in (20.0, 34.2)]
+def test_a_thing_of_a_hue_between_two_colours_is_one_thing():
+    disc = Disc(colour="red", x=line(20, 44), y=still(30.0), radius=9.0)
+    told = film(disc).astype(float)
+    # Half-way between red and orange, by a little noise now the one and now the other.
+    cover = (told[..., :1] - told[..., 2:]) / 210
+    told[..., 1] += np.clip(cover[..., 0], 0, 1) * np.random.default_rng(0).normal(30, 14, told.shape[:3])
+    seen = parse(np.clip(told, 0, 255).astype(np.uint8), 8.0)
+    assert len(seen.tracks) == 1
+    assert seen.tracks[0].seen.all()
+
+
+def test_neighbouring_colours_that_touch_stay_two():
+    discs = [
+        Disc(colour=c, x=still(x), y=still(30.0), radius=8.0) for c, x in (("red", 22.0), ("orange", 37.0))
+    ]
+    for told in (film(*discs), worn(film(*discs), WORN, seed=0)):
+        assert sorted(track.colour for track in parse(told, 8.0).tracks) == ["orange", "red"]
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45, 90])
+def test_two_things_of_one_colour_that_touch_are_two(degrees):
+    reach = 7.1 * np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+    discs = [
+        Disc(colour="green", x=still(30 + sign * reach[0]), y=still(30 + sign * reach[1]), radius=7.0)
+        for sign in (-1, 1)
+    ]
     assert len(parse(film(*discs), 8.0).tracks) == 2
+    assert len(parse(worn(film(*discs), Wear(blur=0.7, noise=0.02), seed=1), 8.0).tracks) == 2
+
+
+def test_things_that_touch_all_the_time_have_shapes():
+    discs = [
+        Disc(colour=c, x=still(x), y=still(30.0), radius=9.0) for c, x in (("red", 21.0), ("blue", 39.5))
+    ]
+    seen = parse(film(*discs), 8.0)
+    assert all(track.touching.all() for track in seen.tracks)
+    assert all(None not in shapes_seen(track) for track in seen.tracks)
 
 
 def test_a_thing_keeps_its_track_through_an_occlusion():

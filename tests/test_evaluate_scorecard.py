@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.evaluate import run, scorecard
+from kinema.evaluate import record, run, scorecard
 from kinema.evaluate.evaluation import evaluate_films, evaluate_model
 from kinema.evaluate.frechet import frechet
+from kinema.evaluate.judgement import MEASURES
 from kinema.evaluate.makers import Format
 from kinema.evaluate.meaning import read
 from kinema.evaluate.scorecard import differences, mean, rate, row_of, wilson
@@ -35,6 +36,67 @@ def test_frechet_of_gaussians_is_the_closed_form():
     stds = np.sqrt(np.diag(covariance))
     expected = 10 + ((stds * [2.0, 1.0, 1.0] - stds) ** 2).sum()
     assert frechet(one, two) == pytest.approx(expected, rel=0.02)
+
+
+def test_frechet_between_turned_gaussians_is_the_closed_form():
+    """Of two matrices of 2 x 2, tr((AB)^½) = (tr AB + 2 (det AB)^½)^½."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(500, 2))
+    # White to the last digit, so that the sample's covariances are exactly those asked for.
+    noise = (noise - noise.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(noise, rowvar=False))).T
+    roots = np.array([[2.0, 0.0], [0.7, 0.5]]), np.array([[0.4, 0.3], [-0.3, 1.1]])
+    a, b = (root @ root.T for root in roots)
+    one, two = noise @ roots[0].T, noise @ roots[1].T + [1.0, -2.0]
+    cross = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
+    expected = 5 + np.trace(a) + np.trace(b) - 2 * cross
+    assert frechet(one, two) == pytest.approx(expected, rel=1e-9)
+    assert frechet(two, one) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_of_fewer_films_than_features():
+    """The covariances are singular; moving a set moves it by the square of the way, and nothing else."""
+    rng = np.random.default_rng(2)
+    one = rng.normal(size=(12, 64))
+    assert frechet(one, one) == pytest.approx(0, abs=1e-4)
+    assert frechet(one, one + 1) == pytest.approx(64, abs=1e-4)
+
+
+def _record(index: int, *, right: bool | None, prompt: str = "a red ball rolls to the left") -> record.Record:
+    verdicts = dict.fromkeys(MEASURES) | {"direction": right}
+    return record.Record(
+        index=index, kind="roll", prompt=prompt, parsed=True, verdicts=verdicts, faults={}, figures={},
+        features=(), tracked=(),
+    )  # fmt: skip
+
+
+def test_the_paired_bootstrap_agrees_with_the_closed_form():
+    """The mean of n paired gains has a standard error of their deviation over √n."""
+    rng = np.random.default_rng(3)
+    a, b = rng.random(400) < 0.6, rng.random(400) < 0.7
+    told = differences(
+        [_record(k, right=bool(x)) for k, x in enumerate(a)],
+        [_record(k, right=bool(x)) for k, x in enumerate(b)],
+    )
+    assert [d.measure for d in told] == ["direction"]
+    gain = b.astype(float) - a
+    error = 1.959964 * gain.std() / 20
+    assert told[0].b - told[0].a == pytest.approx(gain.mean())
+    assert told[0].low == pytest.approx(gain.mean() - error, abs=0.006)
+    assert told[0].high == pytest.approx(gain.mean() + error, abs=0.006)
+    assert told[0].sure is bool(gain.mean() > error)
+
+
+def test_the_bootstrap_is_paired():
+    """Two models of the same rate that fail on the same prompts differ surely by nothing."""
+    flags = [k % 2 == 0 for k in range(40)]
+    same = [_record(k, right=flag) for k, flag in enumerate(flags)]
+    other = [_record(k, right=not flag) for k, flag in enumerate(flags)]
+    assert (differences(same, same)[0].low, differences(same, same)[0].high) == (0, 0)
+    assert differences(same, other)[0].high > 0.2
+    unasked = [_record(k, right=None) for k in range(40)]
+    assert differences(same, unasked) == ()
+    with pytest.raises(UserError, match="no prompt in common"):
+        differences(same, [_record(99, right=True)])
 
 
 PROMPTS = [
@@ -94,38 +156,50 @@ def test_rows_do_not_depend_on_the_order_of_records(tmp_path):
 class Painter:
     """A model that draws one red disc that rolls to the left, whatever it is asked."""
 
-    def __init__(self):
+    apart = False
+
+    def __init__(self, name: str = "painter"):
+        self.name = name
         self.asked = []
 
-    def generate(self, prompts, seeds, frames, size):
-        for prompt in prompts:
-            self.asked.append(prompt)
-            yield film(
-                Disc(colour="red", x=line(50, 14, frames), y=still(34.0, frames)), frames=frames, size=size[0]
-            )
+    def generator(self):
+        return self
+
+    def fingerprint(self):
+        return self.name
+
+    def film(self, prompt, seed, form):
+        self.asked.append(prompt)
+        frames = form.frames
+        disc = Disc(colour="red", x=line(50, 14, frames), y=still(34.0, frames))
+        return film(disc, frames=frames, size=form.width)
+
+
+FORM = Format(height=64, width=64, frames=5, fps=8.0)
+
+
+def _evaluated(source, out, list_name="smoke"):
+    return list(evaluate_model("painter", source, list_name, FORM, out, anchors=None, workers=1))
 
 
 def test_a_model_is_asked_once_for_every_prompt_and_its_swapped_twin(tmp_path):
-    painter = Painter()
-    form = Format(height=64, width=64, frames=5, fps=8.0)
-    list(
-        evaluate_model("painter", painter, "smoke", form, tmp_path / "out", anchors=None, batch=4, workers=1)
-    )
+    painter, out = Painter(), tmp_path / "out"
+    assert "50 of 50 films" in _evaluated(painter, out)[-1]
     assert len(painter.asked) == 50
     for prompt in painter.asked:
         read(prompt)
-    card = json.loads((tmp_path / "out" / "scorecard.json").read_text())
+    card = json.loads((out / "scorecard.json").read_text())
     assert card["rows"][0]["measures"]["left/right, both ways"]["n"] == 10
-    list(
-        evaluate_model("painter", painter, "smoke", form, tmp_path / "out", anchors=None, batch=4, workers=1)
-    )
-    assert len(painter.asked) == 50
+    (out / "judged" / "00011-1.json").unlink()
+    assert "1 of 1 films" in _evaluated(painter, out)[-1]
+    assert len(painter.asked) == 51
+    assert json.loads((out / "scorecard.json").read_text()) == card
+
+
+def test_the_films_of_two_models_never_meet_in_one_folder(tmp_path):
+    _evaluated(Painter(), tmp_path / "out")
     with pytest.raises(UserError, match="another request"):
-        list(
-            evaluate_model(
-                "other", painter, "smoke", form, tmp_path / "out", anchors=None, batch=4, workers=1
-            )
-        )
+        _evaluated(Painter("repainted"), tmp_path / "out")
 
 
 def test_mistakes_end_in_one_line(tmp_path):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, subcommand
+
+if TYPE_CHECKING:
+    from kinema.evaluate.makers import Format
+    from kinema.evaluate.model import ModelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ class Evaluate:
     out: Path | None = None
     """Folder for the results; run it again to go on after a stop."""
     model: str = ""
-    """A model to generate with: a folder or a name."""
+    """A model to generate with: a folder or a name. With --anchors: whose autoencoder reconstructs."""
     films: Path | None = None
     """Or a folder of films made elsewhere, in the order of their names ..."""
     prompts: Path | None = None
@@ -64,22 +68,20 @@ class Evaluate:
     """Or the simulator's own films, what is made of them, and planted faults."""
     list: str = "smoke"
     """Prompts: smoke (40), dev (200) or test (1,000 for every measure)."""
-    size: str = "128x128"
-    """Width x height of the films, in pixels."""
-    frames: int = 33
-    """Frames of each film."""
-    fps: float = 12.0
-    """Frames per second."""
+    size: str = ""
+    """Width x height of the films, in pixels; the model's own, or 128x128."""
+    frames: int | None = None
+    """Frames of each film; the model's own, or 33."""
+    fps: float | None = None
+    """Frames per second; the model's own, or 12."""
     beside: Path | None = None
     """Folder of an earlier --anchors run, whose rows stand beside the films in the table."""
     faults: int = 100
     """Clips with each planted fault."""
     seed: int = 0
     """Of the scenes that --anchors films: another one gives clips that nobody has tuned a threshold on."""
-    batch: int = 8
-    """Films to generate at a time."""
     workers: int = 1
-    """Processes to judge in; the result is the same."""
+    """Processes to film and judge in, best one for each core; the result is the same."""
     command: Annotated[Compare, subcommand("compare")] | Annotated[None, subcommand("score")] = None
 
     def run(self) -> None:
@@ -91,35 +93,46 @@ class Evaluate:
 
         from kinema.errors import UserError
         from kinema.evaluate import evaluation
-        from kinema.evaluate.makers import Format
-        from kinema.shapes import parse_size
+        from kinema.evaluate.model import ModelSource
 
-        if (bool(self.model) + (self.films is not None) + self.anchors) != 1:
+        if (self.films is not None) + (self.anchors or bool(self.model)) != 1:
             raise UserError("say what to judge: one of --model, --films with --prompts, or --anchors")
         if self.out is None:
             raise UserError("say where the results go: --out FOLDER")
-        width, height = parse_size(self.size)
-        form = Format(height=height, width=width, frames=self.frames, fps=self.fps)
-        if self.anchors:
-            lines = evaluation.evaluate_anchors(
-                self.list, form, self.out, faults=self.faults, seed=self.seed, workers=self.workers
-            )
-        elif self.films is not None:
+        if self.films is not None:
             if self.prompts is None:
                 raise UserError("--films needs --prompts: a text file with one prompt a line")
             lines = evaluation.evaluate_films(
                 self.films, self.prompts, self.out, anchors=self.beside, workers=self.workers
             )
         else:
-            from kinema.evaluate.model import generator_of
-
-            lines = evaluation.evaluate_model(
-                self.model, generator_of(self.model, self.fps), self.list, form, self.out,
-                anchors=self.beside, batch=self.batch, workers=self.workers,
-            )  # fmt: skip
+            source = ModelSource(name=self.model) if self.model else None
+            form = self._form(source)
+            if self.anchors or source is None:
+                lines = evaluation.evaluate_anchors(
+                    self.list, form, self.out,
+                    faults=self.faults, seed=self.seed, vae=source, workers=self.workers,
+                )  # fmt: skip
+            else:
+                lines = evaluation.evaluate_model(
+                    self.model, source, self.list, form, self.out, anchors=self.beside, workers=self.workers
+                )
         console = Console()
+        line = ""
         with console.status("") as status:
             for line in lines:
                 status.update(line)
+        if line:
+            console.print(line, markup=False, soft_wrap=True)
         console.print((self.out / "scorecard.md").read_text(), markup=False, soft_wrap=True)
         print(self.out / "scorecard.html")
+
+    def _form(self, source: ModelSource | None) -> Format:
+        from kinema.evaluate.makers import Format
+        from kinema.shapes import parse_size
+
+        size = parse_size(self.size) if self.size else None
+        if source is not None:
+            return source.form(size=size, frames=self.frames, fps=self.fps)
+        width, height = size or (128, 128)
+        return Format(height=height, width=width, frames=self.frames or 33, fps=self.fps or 12.0)

@@ -18,8 +18,12 @@ _FRINGE, _THIN = 0.12, 0.4
 """A blob smaller than this share of a blob that it touches, and with less than this share of its pixels
 inside, is the seam between two things."""
 _LONG = 1.82
-"""Ratio of the sides of a region that may be two things side by side; a cylinder has 1.75 at most."""
+"""Ratio of the axes of a region that may be two things side by side; a cylinder has 1.75 at most, two discs
+that touch √5."""
 _WAIST = 0.85
+_ONE_HUE = 0.55
+"""Share of the distance between two palette colours within which regions that touch are one thing, whose hue
+happens to lie between the two. Things of two colours are a whole distance apart."""
 _RIM = 3
 """Pixels round a blob in which its soft edge lies."""
 _LOOK = 16
@@ -123,7 +127,7 @@ def blobs_of(frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Blob]]:
     return [
         _frame_blobs(
             frame,
-            *_labelled(classes[frame]),
+            *_labelled(classes[frame], alpha[frame], beta[frame]),
             pixels=frames[frame],
             alpha=alpha[frame],
             beta=beta[frame],
@@ -133,7 +137,9 @@ def blobs_of(frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Blob]]:
     ]
 
 
-def _labelled(classes: Int8[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"], list[int]]:
+def _labelled(
+    classes: Int8[np.ndarray, "h w"], alpha: Float32[np.ndarray, "h w"], beta: Float32[np.ndarray, "h w"]
+) -> tuple[Int32[np.ndarray, "h w"], list[int]]:
     """Regions of one colour, numbered from 1, and the colour of each number."""
     labels = np.zeros(classes.shape, dtype=np.int32)
     colours = [palette.NOTHING]
@@ -142,7 +148,53 @@ def _labelled(classes: Int8[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"
         part, count = ndimage.label(classes == colour, structure=_AROUND)
         labels += np.where(part > 0, part + (len(colours) - 1), 0).astype(np.int32)
         colours += [int(colour)] * int(count)
-    return _parted(labels, colours)
+    return _parted(_joined(labels, colours, alpha, beta), colours)
+
+
+def _joined(
+    labels: Int32[np.ndarray, "h w"],
+    colours: list[int],
+    alpha: Float32[np.ndarray, "h w"],
+    beta: Float32[np.ndarray, "h w"],
+) -> Int32[np.ndarray, "h w"]:
+    """Regions of neighbouring colours that touch and hardly differ in hue take the number of the larger one.
+
+    An off-colour film has hues half-way between two of the palette, and noise would cut one thing in two.
+    """
+    pairs = _touching(labels)
+    if not len(pairs):
+        return labels
+    flat, count = labels.ravel(), len(colours)
+    sums = [np.bincount(flat, weights=axis.ravel(), minlength=count) for axis in (alpha, beta)]
+    hue = np.degrees(np.arctan2(sums[1], sums[0])) % 360
+    areas = np.bincount(flat, minlength=count)
+    beside: dict[int, set[int]] = {}
+    for one, other in pairs.tolist():
+        beside.setdefault(one, set()).add(colours[other])
+        beside.setdefault(other, set()).add(colours[one])
+    wheel = np.array([*palette.HUES.values()])
+    owner = np.arange(count)
+    for one, other in pairs.tolist():
+        small = min(one, other, key=lambda n: areas[n])
+        # What lies between things of two other colours is their seam; see `_is_seam`.
+        if len(beside[small]) > 1:
+            continue
+        apart = palette.hue_distance(wheel[colours[one]], wheel[colours[other]])
+        if palette.hue_distance(hue[one], hue[other]) < _ONE_HUE * apart:
+            first, second = owner[one], owner[other]
+            larger = first if areas[first] >= areas[second] else second
+            owner[(owner == first) | (owner == second)] = larger
+    return owner[labels].astype(np.int32)
+
+
+def _touching(labels: Int32[np.ndarray, "h w"]) -> Int[np.ndarray, "n 2"]:
+    """Pairs of regions that share an edge of a pixel, the smaller number first."""
+    sides = ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:]))
+    found = []
+    for one, other in sides:
+        meet = (one != other) & (one > 0) & (other > 0)
+        found.append(np.stack([one[meet], other[meet]], axis=1))
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
 def _nearest(labels: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
@@ -166,11 +218,9 @@ def _parted(
         rows, columns = (slice(max(0, p.start - 2), p.stop + 2) for p in place)
         crop = labels[rows, columns]
         mine = crop == number
-        tall, wide = (p.stop - p.start for p in place)
-        elongated = max(tall, wide) >= _LONG * min(tall, wide)
         cut = place[0].start == 0 or place[1].start == 0
         cut = cut or place[0].stop == labels.shape[0] or place[1].stop == labels.shape[1]
-        if not elongated or cut or mine.sum() < 40 or ((crop > 0) & ~mine).any():
+        if cut or mine.sum() < 40 or ((crop > 0) & ~mine).any() or _elongation(mine) < _LONG:
             continue
         depth = np.asarray(ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(mine), 1)))
         depth = depth[1:-1, 1:-1]
@@ -182,6 +232,12 @@ def _parted(
             crop[mine & (owner == core)] = len(colours)
             colours.append(colours[number])
     return labels, colours
+
+
+def _elongation(mask: np.ndarray) -> float:
+    """Ratio of the axes of the ellipse with the same second moments, whichever way it lies."""
+    axes = np.linalg.eigvalsh(np.cov(np.stack(np.nonzero(mask))))
+    return float(np.sqrt(axes[1] / max(axes[0], 1e-9)))
 
 
 def _interior(labels: Int32[np.ndarray, "h w"]) -> np.ndarray:

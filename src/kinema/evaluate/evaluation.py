@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 from kinema.errors import UserError
 from kinema.evaluate import run, scorecard
 from kinema.evaluate.faults import FAULTS
-from kinema.evaluate.lists import Item, digest, prompts
-from kinema.evaluate.makers import Format, Generator, Told, from_folder
+from kinema.evaluate.filmed import Spent, filmed, missing
+from kinema.evaluate.lists import digest, prompts
+from kinema.evaluate.makers import Format, Source, from_folder
 from kinema.evaluate.page import Example, markdown, page
 from kinema.evaluate.record import Record
 from kinema.evaluate.strips import embedded, strip
@@ -37,9 +40,26 @@ def check_folder(out: Path, told: dict[str, object]) -> None:
 
 
 def evaluate_anchors(
-    list_name: str, form: Format, out: Path, *, faults: int, seed: int = 0, workers: int
+    list_name: str,
+    form: Format,
+    out: Path,
+    *,
+    faults: int,
+    seed: int = 0,
+    vae: run.Autoencoder | None = None,
+    workers: int,
 ) -> Iterator[str]:
-    """Judge the simulator, what is made of its films, and planted faults. Yields lines of progress."""
+    """Judge the simulator, what is made of its films, and planted faults. Yields lines of progress.
+
+    Args:
+        list_name: whose kinds of prompts the simulator films.
+        form: of the films.
+        out: folder for the results.
+        faults: clips with each planted fault.
+        seed: of the scenes; see `scene_seed`.
+        vae: for the row of reconstructions; None leaves it out.
+        workers: processes.
+    """
     items = prompts(list_name)
     check_folder(
         out,
@@ -51,7 +71,10 @@ def evaluate_anchors(
             "seed": seed,
         },
     )
-    for done in run.anchors(items, form, out, seed=seed, workers=workers):
+    if vae is not None:
+        # In a folder of its own, so that the row can be added to anchors that are there already.
+        check_folder(run.anchor_folder(out, "reconstructed"), {"autoencoder": vae.fingerprint()})
+    for done in run.anchors(items, form, out, seed=seed, vae=vae, workers=workers):
         yield f"anchors: {done} clips"
     for done in run.plant_faults(faults, form, out, seed=seed, workers=workers):
         yield f"planted faults: {done}"
@@ -68,16 +91,19 @@ def evaluate_anchors(
 
 def evaluate_model(
     name: str,
-    generator: Generator,
+    source: Source,
     list_name: str,
     form: Format,
     out: Path,
     *,
     anchors: Path | None,
-    batch: int,
     workers: int,
 ) -> Iterator[str]:
-    """Generate what is missing, judge it, write the scorecard. Yields lines of progress."""
+    """Generate what is missing, judge it, write the scorecard. Yields lines of progress.
+
+    Raises:
+        UserError: there is no such list or model, or the folder holds the results of another request.
+    """
     items = prompts(list_name)
     check_folder(
         out,
@@ -87,35 +113,21 @@ def evaluate_model(
             "format": asdict(form),
             "what": "model",
             "model": name,
+            "weights": source.fingerprint(),
         },
     )
-    for done in run.judge_generated(
-        _generated(items, generator, form, out, batch), form.fps, out, workers=workers
-    ):
-        yield f"{name}: {done} films"
-    _finish(name, list_name, digest(list_name), str(form), out, anchors)
-
-
-def _generated(
-    items: tuple[Item, ...], generator: Generator, form: Format, out: Path, batch: int
-) -> Iterator[tuple[Item, int, Told]]:
-    """Films that are not judged yet, a batch at a time."""
-    wanted = [
-        (item, k, prompt)
-        for item in items
-        for k, prompt in enumerate((item.prompt, item.swapped))
-        if prompt and not (out / "judged" / f"{item.index:05}-{k}.json").exists()
-    ]
-    for start in range(0, len(wanted), batch):
-        part = wanted[start : start + batch]
-        films = generator.generate(
-            [prompt for _, _, prompt in part],
-            [item.seed for item, _, _ in part],
-            form.frames,
-            (form.width, form.height),
+    of = len(missing(items, form, out))
+    spent: list[Spent] = []
+    start = time.perf_counter()
+    for one in filmed(items, source, form, out, workers=workers):
+        spent.append(one)
+        filming = statistics.median(s.filming for s in spent)
+        judging = statistics.median(s.judging for s in spent)
+        yield (
+            f"{name}: {len(spent)} of {of} films in {time.perf_counter() - start:.0f} s; a film costs "
+            f"{filming:.2f} s of processor time to make and {judging:.2f} s to judge"
         )
-        for (item, k, prompt), frames in zip(part, films, strict=True):
-            yield item, k, Told(prompt=prompt, frames=frames)
+    _finish(name, list_name, digest(list_name), str(form), out, anchors)
 
 
 def evaluate_films(

@@ -12,6 +12,9 @@ LEAST_FRAMES = 3
 WINDOW = 3
 """Frames to either side whose evidence for a shape is added up."""
 
+UNDECIDED = 0.7
+"""Log odds of the best shape against the second, over the window, below which none is named: two to one."""
+
 TRAVEL = 0.9
 """A thing that is to move must travel this far, so that a frozen film never wins. On the floor this is in
 radii of the mean thing, so it is one radius of the smallest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,17 +21,6 @@ _LOOSE = 0.05
 Frames = UInt8[np.ndarray, "f h w 3"]
 
 
-@runtime_checkable
-class Generator(Protocol):
-    """All that the scorecard asks of a model."""
-
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], frames: int, size: tuple[int, int]
-    ) -> Iterator[Frames]:
-        """One film for each prompt and seed, in their order; `size` is width and height in pixels."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """Of the films that are made."""
@@ -44,6 +32,33 @@ class Format:
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}, {self.frames} frames at {self.fps:g} a second"
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """All that the scorecard asks of a model."""
+
+    def film(self, prompt: str, seed: int, form: Format) -> Frames:
+        """The film of a prompt, the same whenever the seed is."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where a generator comes from. Hashable, and little enough to be handed to another process."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether every process films for itself; else this one films for all of them."""
+        ...
+
+    def generator(self) -> Generator:
+        """Load it."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when the films of a prompt and seed would."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,33 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from kinema.evaluate.makers import Frames
+import numpy as np
+import torch
+
+from kinema.evaluate.makers import Format, Frames
+from kinema.generate.machine import device_of
 from kinema.generate.pipeline import Pipeline, load
+from kinema.models.source import open_model
+
+_ENDS = 1 << 20
+"""Bytes at either end of a weights file that tell it from another one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PipelineGenerator:
-    """Films from a pipeline, one after another: the noise of each comes from its own seed alone."""
+    """Films from a pipeline: the noise of each comes from its own seed alone."""
 
     pipeline: Pipeline
-    fps: float
 
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], frames: int, size: tuple[int, int]
-    ) -> Iterator[Frames]:
-        """One film for each prompt and seed."""
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            film = self.pipeline.generate(prompt, seed=seed, frames=frames, size=size, fps=self.fps)
-            yield film.frames
+    def film(self, prompt: str, seed: int, form: Format) -> Frames:
+        """One film."""
+        size = (form.width, form.height)
+        return self.pipeline.generate(prompt, seed=seed, frames=form.frames, size=size, fps=form.fps).frames
 
 
-def generator_of(name: str, fps: float) -> PipelineGenerator:
-    """Load a model by its folder or name.
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A model by its name or folder: little enough to be handed to another process, which loads it there.
 
-    Raises:
-        UserError: there is none.
+    On a processor a film is made by one thread, and every process makes its own: on two cores that is
+    faster than two threads for one film, and no figure depends on how many processes there are. Batches
+    would save a quarter of the transformer's time there, and would make each film depend on its neighbours.
     """
-    return PipelineGenerator(pipeline=load(name), fps=fps)
+
+    name: str
+
+    @property
+    def apart(self) -> bool:
+        """Whether every process films for itself; a GPU is for one process."""
+        return device_of("auto").type == "cpu"
+
+    def generator(self) -> PipelineGenerator:
+        """Load it.
+
+        Raises:
+            UserError: there is none.
+        """
+        return PipelineGenerator(pipeline=load(self.name))
+
+    def reconstruct(self) -> Callable[[Frames], Frames]:
+        """Load its autoencoder alone: films there and back again."""
+        vae = open_model(self.name).load_vae(device=device_of("cpu"))
+
+        def through(frames: Frames) -> Frames:
+            film = (
+                torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+            )
+            with torch.no_grad():
+                back = vae.decode(vae.encode(film))[0].permute(1, 2, 3, 0)
+            return back.mul(127.5).add(128).clamp(0, 255).to(torch.uint8).numpy()
+
+        return through
+
+    def form(self, *, size: tuple[int, int] | None, frames: int | None, fps: float | None) -> Format:
+        """The films it wants to make, but for what is asked for. `size` is width and height.
+
+        Raises:
+            UserError: there is no such model.
+        """
+        recipe = open_model(self.name).recipe
+        width, height = recipe.size if size is None else size
+        return Format(height=height, width=width, frames=frames or recipe.frames, fps=fps or recipe.fps)
+
+    def fingerprint(self) -> str:
+        """Changes when the weights do: results of two models must not meet in one folder."""
+        folder = open_model(self.name).folder
+        digest = hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".json", ".safetensors"):
+                digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+                digest.update(_ends(path))
+        return digest.hexdigest()[:16]
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        start = file.read(_ENDS)
+        file.seek(max(0, path.stat().st_size - _ENDS))
+        return start + file.read()

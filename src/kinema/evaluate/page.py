@@ -23,6 +23,15 @@ TOLD = {
     "laws": "Rolls slow down evenly along a line; falls accelerate and bounces lose energy as they should.",
     "identity": "Everything keeps its colour, size and shape from the first part of the film to the last.",
 }
+ELSEWHERE = {
+    "left/right": "VBench-2.0, 'dynamic spatial relationship': Sora 19.8%, Kling 1.6 20.8%. T2V-CompBench, "
+    "'spatial relationships': 0.60 at best.",
+    "direction": "T2V-CompBench, 'motion binding': 0.29 at best. Morpheus, 8,659 generated clips: 18.1% "
+    "stand still.",
+    "camera": "VBench-2.0, 'camera motion': Sora 27.2%, Kling 61.7%.",
+    "permanence": "Morpheus, 8,659 generated clips: things disappear in 4.9% and double in 9.8%.",
+}
+"""What others published of the same fault, each on a test of its own: no figure here compares with them."""
 EVENTS = {
     "births": "things out of nowhere, per object-minute",
     "deaths": "things gone into nothing, per object-minute",
@@ -140,6 +149,12 @@ def _bars(rows: list[tuple[str, Value]]) -> str:
     return f'<svg viewBox="0 0 {_WIDE} {tall}" role="img">{"".join(parts)}</svg>'
 
 
+def _elsewhere(measure: str) -> str:
+    if measure not in ELSEWHERE:
+        return ""
+    return f'<p class="else">On other tests, not comparable: {html.escape(ELSEWHERE[measure])}</p>'
+
+
 _STYLE = """
 :root{--ink:#1c2330;--soft:#667085;--line:#e4e7ec;--paper:#fbfbfa;--card:#fff;
 --first:#2f6fed;--other:#b9c4d6}
@@ -158,6 +173,7 @@ h2{font-size:21px;margin:0 0 4px}
 .card{margin:0 0 18px}
 .card p{margin:0 0 10px;color:var(--soft)}
 svg{width:100%;max-width:820px;height:auto;font:13px system-ui,sans-serif;fill:var(--ink)}
+.card p.else{font-size:13px;margin:8px 0 0}
 .grid{stroke:var(--line)}
 .axis,.n{fill:var(--soft);font-size:11px}
 .first{fill:var(--first)}
@@ -196,7 +212,7 @@ def page(card: Scorecard, examples: list[Example]) -> str:
         )
         cards.append(
             f'<section class="card"><h2>{html.escape(measure.capitalize())}</h2>'
-            f"<p>{html.escape(TOLD[measure])}</p>{bars}{shown}</section>"
+            f"<p>{html.escape(TOLD[measure])}</p>{bars}{_elsewhere(measure)}{shown}</section>"
         )
     names = "".join(f"<th>{html.escape(row.name)}</th>" for row in card.rows)
     lines = [

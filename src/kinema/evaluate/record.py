@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from kinema.evaluate.frechet import film_features, tracker_features
 from kinema.evaluate.judgement import MEASURES, Judgement, judgement
 from kinema.evaluate.meaning import read
 from kinema.files import write_text
+from kinema.media import psnr, ssim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,18 @@ def record_of(index: int, kind: str, prompt: str, frames: UInt8[np.ndarray, "f h
     )
 
 
+def beside(
+    record: Record, frames: UInt8[np.ndarray, "f h w 3"], truth: UInt8[np.ndarray, "f h w 3"]
+) -> Record:
+    """The record of a copy, with how like the original it is: PSNR in dB and SSIM."""
+    likeness = {"PSNR": psnr(frames, truth), "SSIM": ssim(frames, truth)}
+    return replace(record, figures=record.figures | _plain(likeness))
+
+
+def _plain(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: float(x) if math.isfinite(x) else None for name, x in numbers.items()}
+
+
 def _faults(seen: Judgement) -> dict[str, int]:
     lasting, met = seen.permanence, seen.meeting
     return {
@@ -75,7 +88,7 @@ def _figures(seen: Judgement) -> dict[str, float | None]:
         "flicker": seen.flicker.background,
         "object flicker": seen.flicker.objects,
     }
-    return {name: float(x) if math.isfinite(x) else None for name, x in numbers.items()}
+    return _plain(numbers)
 
 
 def save(record: Record, path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,7 +19,7 @@ from kinema.evaluate.degrade import WORN, frozen, shuffled, worn
 from kinema.evaluate.faults import FAULTS, Fault, detected, plant
 from kinema.evaluate.judgement import judgement
 from kinema.evaluate.lists import Item
-from kinema.evaluate.makers import Format, Told, opened, simulated
+from kinema.evaluate.makers import Format, opened, simulated
 from kinema.evaluate.meaning import read
 from kinema.evaluate.record import Record
 from kinema.files import write_text
@@ -24,14 +27,42 @@ from kinema.media import write_film
 
 Frames = UInt8[np.ndarray, "f h w 3"]
 Job = TypeVar("Job")
-Anchor = Literal["simulator", "simulator, worn", "shuffled captions", "frozen", "frames shuffled"]
+Done = TypeVar("Done")
+Anchor = Literal[
+    "simulator", "simulator, worn", "reconstructed", "shuffled captions", "frozen", "frames shuffled"
+]  # fmt: skip
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 FAULT_SEEDS = 10_000
 """Clips between those of one seed and of the next: no two seeds share a planted fault."""
 
 
-def _folder(anchor: str) -> str:
-    return anchor.replace(", ", "-").replace(" ", "-")
+_WITHOUT: tuple[Anchor, ...] = tuple(anchor for anchor in ANCHORS if anchor != "reconstructed")
+_COPIES: tuple[Anchor, ...] = ("simulator, worn", "reconstructed")
+"""Anchors that are to look like the simulator's films: how far they do is measured too."""
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Whose reconstructions are judged. Hashable, and little enough to be handed to another process."""
+
+    def reconstruct(self) -> Callable[[Frames], Frames]:
+        """Load it."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when its reconstructions would."""
+        ...
+
+
+@functools.cache
+def _reconstruction(vae: Autoencoder) -> Callable[[Frames], Frames]:
+    """Loaded once in every process."""
+    return vae.reconstruct()
+
+
+def anchor_folder(out: Path, anchor: Anchor) -> Path:
+    """Where the films and records of one anchor lie."""
+    return out / anchor.replace(", ", "-").replace(" ", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +72,23 @@ class _AnchorJob:
     """The prompt of another item of the same kind: the shuffled caption."""
     form: Format
     seed: int
+    vae: Autoencoder | None
     out: Path
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """The reconstruction needs an autoencoder."""
+        return ANCHORS if self.vae is not None else _WITHOUT
 
     def paths(self) -> dict[Anchor, list[Path]]:
         """Where each anchor's records go."""
         films = 2 if self.item.swapped else 1
         return {
             anchor: [
-                self.out / _folder(anchor) / "judged" / f"{self.item.index:05}-{k}.json" for k in range(films)
+                anchor_folder(self.out, anchor) / "judged" / f"{self.item.index:05}-{k}.json"
+                for k in range(films)
             ]
-            for anchor in ANCHORS
+            for anchor in self.anchors
         }
 
     def done(self) -> bool:
@@ -62,39 +100,53 @@ def _anchor_job(job: _AnchorJob) -> None:
     paths = job.paths()
     item, fps = job.item, job.form.fps
     for k, told in enumerate(simulated(item, job.form, job.seed)):
-        for anchor in ANCHORS:
+        for anchor in job.anchors:
+            if paths[anchor][k].exists():
+                continue
             prompt, frames = told.prompt, told.frames
             if anchor == "simulator, worn":
                 frames = worn(frames, WORN, seed=item.seed)
+            elif anchor == "reconstructed" and job.vae is not None:
+                frames = _reconstruction(job.vae)(frames)
             elif anchor == "shuffled captions":
                 prompt = job.other
             elif anchor == "frozen":
                 frames = frozen(frames)
             elif anchor == "frames shuffled":
                 frames = shuffled(frames, seed=item.seed)
-            record.save(record.record_of(item.index, item.kind, prompt, frames, fps), paths[anchor][k])
+            judged = record.record_of(item.index, item.kind, prompt, frames, fps)
+            if anchor in _COPIES:
+                judged = record.beside(judged, frames, told.frames)
+            record.save(judged, paths[anchor][k])
         film = job.out / "simulator" / "films" / f"{item.index:05}-{k}.mp4"
-        write_film(film, told.frames, fps=fps)
+        if not film.exists():
+            write_film(film, told.frames, fps=fps)
 
 
 def anchors(
-    items: tuple[Item, ...], form: Format, out: Path, *, seed: int = 0, workers: int
+    items: tuple[Item, ...],
+    form: Format,
+    out: Path,
+    *,
+    seed: int = 0,
+    vae: Autoencoder | None = None,
+    workers: int,
 ) -> Iterator[int]:
     """Judge simulator films, and what is made of them, for the anchors' rows. Yields how many are done."""
-    for anchor in ANCHORS:
-        (out / _folder(anchor) / "judged").mkdir(parents=True, exist_ok=True)
+    for anchor in ANCHORS if vae is not None else _WITHOUT:
+        (anchor_folder(out, anchor) / "judged").mkdir(parents=True, exist_ok=True)
     (out / "simulator" / "films").mkdir(parents=True, exist_ok=True)
     jobs = []
     for item in items:
         same = [other for other in items if other.kind == item.kind]
         other = same[(same.index(item) + 1) % len(same)]
-        jobs.append(_AnchorJob(item=item, other=other.prompt, form=form, seed=seed, out=out))
-    yield from _spread(_anchor_job, [job for job in jobs if not job.done()], workers)
+        jobs.append(_AnchorJob(item=item, other=other.prompt, form=form, seed=seed, vae=vae, out=out))
+    yield from _counted(_anchor_job, [job for job in jobs if not job.done()], workers)
 
 
 def anchor_records(out: Path, anchor: Anchor) -> list[Record]:
     """What has been judged of an anchor."""
-    return records_in(out / _folder(anchor) / "judged")
+    return records_in(anchor_folder(out, anchor) / "judged")
 
 
 def records_in(folder: Path) -> list[Record]:
@@ -131,7 +183,7 @@ def plant_faults(number: int, form: Format, out: Path, *, seed: int = 0, workers
         for k in range(number)
         for f in FAULTS
     ]
-    yield from _spread(_fault_job, [job for job in jobs if not job.path.exists()], workers)
+    yield from _counted(_fault_job, [job for job in jobs if not job.path.exists()], workers)
 
 
 def detections(out: Path, fault: Fault) -> tuple[int, int, int]:
@@ -163,49 +215,33 @@ def films(pairs: list[tuple[str, Path]], out: Path, *, workers: int) -> Iterator
         )
         for k, (prompt, film) in enumerate(pairs)
     ]
-    yield from _spread(_film_job, [job for job in jobs if not job.path.exists()], workers)
+    yield from _counted(_film_job, [job for job in jobs if not job.path.exists()], workers)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _ToldJob:
-    item: Item
-    told: Told
-    fps: float
-    stem: str
-    out: Path
+def spread(work: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
+    """Do all jobs; each writes its own file, so neither their order nor who does them matters.
 
-
-def _told_job(job: _ToldJob) -> None:
-    write_film(job.out / "films" / f"{job.stem}.mp4", job.told.frames, fps=job.fps)
-    judged = record.record_of(job.item.index, job.item.kind, job.told.prompt, job.told.frames, job.fps)
-    record.save(judged, job.out / "judged" / f"{job.stem}.json")
-
-
-def judge_generated(
-    work: Iterable[tuple[Item, int, Told]], fps: float, out: Path, *, workers: int
-) -> Iterator[int]:
-    """Judge films as they are generated; (item, 0 for its prompt and 1 for the swapped one, film)."""
-    for part in ("films", "judged"):
-        (out / part).mkdir(parents=True, exist_ok=True)
-    jobs = (
-        _ToldJob(item=item, told=told, fps=fps, stem=f"{item.index:05}-{k}", out=out)
-        for item, k, told in work
-    )
+    Jobs are taken as they are needed, a few ahead of the processes, so that they may be large.
+    """
     if workers <= 1:
-        for done, job in enumerate(jobs, 1):
-            _told_job(job)
-            yield done
+        for job in jobs:
+            yield work(job)
         return
-    yield from _spread(_told_job, jobs, workers)
+    yield from spread_apart(work, jobs, workers)
 
 
-def _spread(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[int]:
-    """Do all jobs; each writes its own file, so neither their order nor who does them matters."""
-    if workers <= 1:
-        for done, job in enumerate(jobs, 1):
-            work(job)
-            yield done
-        return
+def spread_apart(work: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
+    """The same, in other processes even if it is only one: of one thread each."""
     with crew(workers) as pool:
-        for done, _ in enumerate(pool.map(work, jobs, chunksize=1), 1):
-            yield done
+        begun: deque[Future[Done]] = deque()
+        for job in jobs:
+            begun.append(pool.submit(work, job))
+            if len(begun) >= 3 * workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def _counted(work: Callable[[Job], object], jobs: Iterable[Job], workers: int) -> Iterator[int]:
+    for done, _ in enumerate(spread(work, jobs, workers), 1):
+        yield done

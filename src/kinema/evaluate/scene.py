@@ -52,9 +52,9 @@ def on_screen(film: Parsed, track: Track) -> Float[np.ndarray, "f 2"]:
 
 
 def shape_evidence(track: Track) -> Float[np.ndarray, "f shapes"]:
-    """Log evidence for each shape in each frame; zero where the thing is not seen whole."""
+    """Log evidence for each shape in each frame; zero in frames that tell nothing."""
     found = np.zeros((len(track.seen), len(shapes.SHAPES)))
-    for frame in np.flatnonzero(whole(track)):
+    for frame in np.flatnonzero(telling(track)):
         blob = track.blobs[frame]
         if blob is not None:
             found[frame] = shapes.evidence(blob)
@@ -62,18 +62,31 @@ def shape_evidence(track: Track) -> Float[np.ndarray, "f shapes"]:
 
 
 def shapes_seen(track: Track) -> tuple[str | None, ...]:
-    """The shape in every frame, from the evidence of that frame and its neighbours; None where there is none.
+    """The shape in every frame, from the evidence of that frame and its neighbours.
 
-    Frames without evidence of their own take that of the nearest frame that has some.
+    Frames without evidence of their own take that of the nearest frame that has some. None where there is
+    none at all, or where it does not favour one shape.
     """
     evidence = shape_evidence(track)
     span = np.ones(2 * limits.WINDOW + 1)
     total = ndimage.correlate1d(evidence, span, axis=0, mode="constant")
-    known = np.flatnonzero(ndimage.correlate1d(whole(track).astype(float), span, mode="constant"))
+    known = np.flatnonzero(ndimage.correlate1d(telling(track).astype(float), span, mode="constant"))
     if not len(known):
         return (None,) * len(track.seen)
     nearest = known[np.abs(np.arange(len(track.seen))[:, None] - known).argmin(axis=1)]
-    return tuple(shapes.SHAPES[int(k)] for k in total[nearest].argmax(axis=1))
+    chosen = total[nearest]
+    second, best = np.sort(chosen, axis=1)[:, -2:].T
+    return tuple(
+        shapes.SHAPES[int(k)] if sure else None
+        for k, sure in zip(chosen.argmax(axis=1), best - second >= limits.UNDECIDED, strict=True)
+    )
+
+
+def telling(track: Track) -> Bool[np.ndarray, " f"]:
+    """Frames that tell its shape: those in which it is seen whole, or else those in which it is next to
+    another thing, which may hide part of it, but not cut off by the picture."""
+    good = whole(track)
+    return good if good.any() else track.seen & ~track.border
 
 
 def whole(track: Track) -> Bool[np.ndarray, " f"]:

@@ -17,6 +17,10 @@ from kinema.evaluate.record import Record
 from kinema.files import write_text
 
 BOOTSTRAPS = 10_000
+_FIGURES = (
+    "unevenness", "gravity", "bounce", "energy", "survival", "flicker", "object flicker", "PSNR", "SSIM",
+)  # fmt: skip
+_BOTH_WAYS = "left/right, both ways"
 _LEAST_DISTANCE = 10
 """Films on either side from which a Fréchet distance is worth giving."""
 
@@ -103,14 +107,9 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
         asked = [v for r in records if (v := r.verdicts[measure]) is not None]
         if asked:
             measures[measure] = wilson(sum(asked), len(asked))
-    swaps: dict[int, list[bool]] = {}
-    for record in records:
-        told = record.verdicts["left/right"]
-        if told is not None and record.kind == "still":
-            swaps.setdefault(record.index, []).append(told)
-    both = [all(pair) for pair in swaps.values() if len(pair) == 2]
+    both = [*_twins(records).values()]
     if both:
-        measures["left/right, both ways"] = wilson(sum(both), len(both))
+        measures[_BOTH_WAYS] = wilson(sum(both), len(both))
     minutes = math.fsum(r.figures["object minutes"] or 0.0 for r in records)
     events = {}
     for event in ("births", "deaths", "recoloured", "resized"):
@@ -123,8 +122,8 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
     if moving:
         events["frozen"] = wilson(sum(r.faults["frozen"] for r in moving), len(moving))
     figures = {}
-    for figure in ("unevenness", "gravity", "bounce", "energy", "survival", "flicker", "object flicker"):
-        told = [x for r in records if (x := r.figures[figure]) is not None]
+    for figure in _FIGURES:
+        told = [x for r in records if (x := r.figures.get(figure)) is not None]
         if told:
             figures[figure] = mean(told)
     return Row(
@@ -136,6 +135,16 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
         figures=figures,
         distances=_distances(records, reference),
     )
+
+
+def _twins(records: Sequence[Record]) -> dict[int, bool]:
+    """Whether a prompt and its twin with the colours exchanged are both on the right sides."""
+    swaps: dict[int, list[bool]] = {}
+    for record in records:
+        told = record.verdicts["left/right"]
+        if told is not None and record.kind == "still":
+            swaps.setdefault(record.index, []).append(told)
+    return {index: all(pair) for index, pair in swaps.items() if len(pair) == 2}
 
 
 def _distances(records: Sequence[Record], reference: Sequence[Record]) -> dict[str, float]:
@@ -214,28 +223,29 @@ def differences(a: Sequence[Record], b: Sequence[Record]) -> tuple[Difference, .
         raise UserError("the two have no prompt in common; compare folders made from the same list")
     found = []
     for measure in MEASURES:
-        pairs = np.array(
-            [
-                (ones[key].verdicts[measure], others[key].verdicts[measure])
-                for key in common
-                if ones[key].verdicts[measure] is not None and others[key].verdicts[measure] is not None
-            ],
-            dtype=float,
-        )
-        if not len(pairs):
-            continue
-        gain = pairs[:, 1] - pairs[:, 0]
-        rng = np.random.default_rng(0)
-        draws = np.array([gain[rng.integers(len(gain), size=len(gain))].mean() for _ in range(BOOTSTRAPS)])
-        low, high = np.percentile(draws, [2.5, 97.5])
-        found.append(
-            Difference(
-                measure=measure,
-                a=float(pairs[:, 0].mean()),
-                b=float(pairs[:, 1].mean()),
-                low=float(low),
-                high=float(high),
-                n=len(pairs),
-            )
-        )
-    return tuple(found)
+        pairs = [(ones[key].verdicts[measure], others[key].verdicts[measure]) for key in common]
+        found.append(_difference(measure, [(x, y) for x, y in pairs if x is not None and y is not None]))
+    both = _twins([ones[key] for key in common]), _twins([others[key] for key in common])
+    found.append(
+        _difference(_BOTH_WAYS, [(both[0][k], both[1][k]) for k in sorted(both[0].keys() & both[1].keys())])
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _difference(measure: str, pairs: list[tuple[bool, bool]]) -> Difference | None:
+    if not pairs:
+        return None
+    n = len(pairs)
+    gains = [int(y) - int(x) for x, y in pairs]
+    # A pair gains -1, 0 or 1, so drawing n of them with replacement is one multinomial draw.
+    shares = [gains.count(gain) / n for gain in (-1, 0, 1)]
+    counts = np.random.default_rng(0).multinomial(n, shares, size=BOOTSTRAPS)
+    low, high = np.percentile((counts[:, 2] - counts[:, 0]) / n, [2.5, 97.5])
+    return Difference(
+        measure=measure,
+        a=sum(x for x, _ in pairs) / n,
+        b=sum(y for _, y in pairs) / n,
+        low=float(low),
+        high=float(high),
+        n=n,
+    )
