@@ -16,17 +16,24 @@ from PIL import Image
 
 
 @contextlib.contextmanager
-def event_loop():
-    """Gradio asks for an event loop, and leaves closing it to whoever made it."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+def event_loops_closed():
+    """Closes the event loops that gradio makes at its import and for every page, and leaves open."""
+    made, usual = [], asyncio.new_event_loop
+
+    def recorded():
+        made.append(usual())
+        return made[-1]
+
+    asyncio.new_event_loop = recorded
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        asyncio.new_event_loop = usual
         asyncio.set_event_loop(None)
-        loop.close()
+        for loop in made:
+            loop.close()
 
 
 SERVED = {

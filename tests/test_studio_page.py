@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("httpx")
 
-from tests.studio_server import FakeServer, event_loop
+from tests.studio_server import FakeServer, event_loops_closed
 
-with event_loop():
+with event_loops_closed():
     gr = pytest.importorskip("gradio")
 
 from kinema.errors import UserError
@@ -215,7 +215,7 @@ def test_shapes_fit_the_model(acts):
 def blocks(acts, tmp_path):
     from kinema.studio.page import page
 
-    with event_loop():
+    with event_loops_closed():
         yield page(acts.client, tmp_path)
 
 

@@ -143,10 +143,10 @@ def _form(acts: Acts) -> list[Component]:
     served = acts.served
     names = list(words.shapes(served))
     shape = gr.Radio(names, value=names[0], label="Shape", elem_id="shape")
-    own = round(served.seconds, 2)
+    own = round(served.seconds, 3)
     with gr.Row():
         seconds = gr.Slider(
-            round(1 / served.fps, 3), round(_LONGEST * own, 2), value=own, step=round(1 / served.fps, 3),
+            round(1 / served.fps, 3), round(_LONGEST * own, 3), value=own, step=round(1 / served.fps, 3),
             label="Length in seconds", min_width=140, elem_id="seconds",
         )  # fmt: skip
         seed = gr.Number(
@@ -204,7 +204,7 @@ def _films_and_deeds(acts: Acts, panel: _Panel) -> tuple[gr.Gallery, gr.Dropdown
             with gr.Group(visible="extend" in acts.served.verbs):
                 with gr.Row():
                     longer = gr.Number(
-                        round(acts.served.seconds, 2), label="Seconds more", minimum=0, min_width=120,
+                        round(acts.served.seconds, 3), label="Seconds more", minimum=0, min_width=120,
                         elem_id="longer",
                     )  # fmt: skip
                     where = gr.Radio([AFTER, BEFORE], value=AFTER, label="Where", min_width=120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def studio(server: str | None, *, key: str | None, port: int, data: Path, model:
     Raises:
         UserError: the port is taken, or the server can't be reached or started.
     """
+    # Ending as for Ctrl-C, so that the server that was started ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listening(port))
         if server is None:
