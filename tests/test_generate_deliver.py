@@ -1,0 +1,79 @@
+"""Films on their way to a file: chosen, made, refined, written and watched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.cli.delivery import write
+from kinema.errors import UserError
+from kinema.generate.deliver import deliver
+from kinema.generate.frames import Frames
+from kinema.media import psnr, read_film
+
+from . import oracle
+from .test_generate_refine import halved, smaller_model
+from .test_generate_stream import request_for
+
+
+@pytest.fixture(scope="module")
+def film():
+    return oracle.simulated(1, frames=33)
+
+
+def test_a_film_comes_at_once_and_a_long_one_in_parts(film) -> None:
+    for trained, parts in ((33, 1), (9, 4)):
+        pipe = oracle.oracle_pipeline({"a ball": film}, frames=trained)
+        made = [event for event in deliver(pipe, request_for(pipe, 33)) if isinstance(event, Frames)]
+        assert len(made) >= parts
+        assert (len(made) == 1) == (parts == 1)
+        assert np.array_equal(np.concatenate([part.images for part in made]), film)
+
+
+def test_a_refined_film_is_the_refined_one_alone() -> None:
+    large = oracle.simulated(3, side=64)
+    low = halved(large)
+    pipe = smaller_model(large, 32)
+    knows = pipe.model.oracle
+    small = oracle.oracle_model({"a ball": low}).oracle
+
+    def forward(latents, time, context, *, blocks=(), cache=None):
+        # The small film is made whole, the large one in windows behind an empty cache.
+        which = small if cache is None else knows
+        return type(knows).forward(which, latents, time, context, blocks=blocks, cache=cache)
+
+    knows.forward = forward
+    made = [e for e in deliver(pipe, request_for(pipe, 17), factor=2) if isinstance(e, Frames)]
+    assert np.array_equal(np.concatenate([part.images for part in made]), large)
+    with pytest.raises(UserError, match="give 2 or 4"):
+        next(deliver(pipe, request_for(pipe, 17), factor=3))
+
+
+def test_it_is_written_and_watched_while_it_is_made(film, tmp_path: Path) -> None:
+    pipe = oracle.oracle_pipeline({"a ball": film}, frames=9)
+    out, live = tmp_path / "film.mp4", tmp_path / "live.mp4"
+    assert write(pipe, request_for(pipe, 33), out, factor=1, preview=live, comment="made so") == 33
+    for path in (out, live):
+        back = read_film(path)
+        assert back.fps == 8
+        assert psnr(np.asarray(back.frames), film) > 25
+
+
+def test_what_is_broken_off_leaves_the_preview_alone(film, tmp_path: Path, monkeypatch) -> None:
+    pipe = oracle.oracle_pipeline({"a ball": film}, frames=9)
+    dit = pipe.model.oracle
+    usual, calls = dit.forward, []
+
+    def tired(*arguments, **settings):
+        calls.append(1)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return usual(*arguments, **settings)
+
+    monkeypatch.setattr(dit, "forward", tired)
+    with pytest.raises(KeyboardInterrupt):
+        write(pipe, request_for(pipe, 33), tmp_path / "a.mp4", factor=1, preview=tmp_path / "live.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]
+    assert len(read_film(tmp_path / "live.mp4").frames) >= 9
