@@ -48,14 +48,47 @@ def nothing_is_left_over(made) -> None:
     assert folders == jobs.known(made.desk.store, list(folders))
 
 
-NAMES = st.text(max_size=12) | st.sampled_from([
-    "prompt", "model", "seconds", "size", "seed", "steps", "guidance", "loop", "storyboard", "video", "video[id]",
-    "input_reference[image_url]", "storyboard[][prompt]", "storyboard[0][prompt]", "storyboard[][seconds]", "x",
-])  # fmt: skip
-VALUES = st.text(max_size=40) | st.sampled_from([
-    "", "x", "4", "-1", "nan", "1e400", "64x64", "720x1280", "true", "null", "[]", "{}", "[[", "\0", "\ud7ff", "٤",
-    "data:image/png;base64,", "video_00000000000000000000000000000000",
-])  # fmt: skip
+NAMES = st.text(max_size=12) | st.sampled_from(
+    [
+        "prompt",
+        "model",
+        "seconds",
+        "size",
+        "seed",
+        "steps",
+        "guidance",
+        "loop",
+        "storyboard",
+        "video",
+        "video[id]",
+        "input_reference[image_url]",
+        "storyboard[][prompt]",
+        "storyboard[0][prompt]",
+        "storyboard[][seconds]",
+        "x",
+    ]
+)
+VALUES = st.text(max_size=40) | st.sampled_from(
+    [
+        "x",
+        "4",
+        "-1",
+        "nan",
+        "1e400",
+        "64x64",
+        "720x1280",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        "[[",
+        "\x00",
+        "\ud7ff",
+        "٤",
+        "data:image/png;base64,",
+        "video_00000000000000000000000000000000",
+    ]
+)
 PATHS = st.sampled_from(["/v1/videos", "/v1/videos/edits", "/v1/videos/extensions", "/v1/videos/connections"])
 
 
