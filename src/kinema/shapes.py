@@ -29,6 +29,14 @@ class Stride:
         if self.temporal < 1 or self.spatial < 1:
             raise ValueError(f"strides are at least 1, not {self.temporal} and {self.spatial}")
 
+    def frames(self, groups: int) -> int:
+        """Film frames of the first latent frame and `groups` more."""
+        return 1 + groups * self.temporal
+
+    def groups(self, frames: int) -> int:
+        """Whole groups behind the first of so many film frames."""
+        return max(0, frames - 1) // self.temporal
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoShape:
@@ -111,7 +119,7 @@ class LatentShape:
 
     def first_frame_of(self, latent_frame: int, stride: Stride) -> int:
         """The first film frame that a latent frame holds, both from 0."""
-        return max(0, 1 + (latent_frame - 1) * stride.temporal)
+        return stride.frames(latent_frame - 1) if latent_frame else 0
 
 
 def parse_size(text: str) -> tuple[int, int]:

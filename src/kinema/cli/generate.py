@@ -1,150 +1,174 @@
-"""`kinema generate` and `kinema plan`: a film from words, and what it would cost."""
+"""`kinema generate` and `kinema plan`: a film from words and pictures, and what it would cost."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from kinema.cli.settings import Output, Settings
+from kinema.errors import UserError
+
 if TYPE_CHECKING:
-    from kinema.generate.film import Film
+    from kinema.cli.watch import Made
     from kinema.generate.pipeline import Pipeline
     from kinema.generate.plan import Plan
-    from kinema.generate.request import Request
+    from kinema.generate.request import Keyframe, Request, Wish
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What both commands ask about a film."""
+class Content:
+    """What a film is made from, beside the prompt."""
 
-    model: str = "world"
-    """`world` (shipped), a folder, or owner/name of a hub model."""
-    size: str | None = None
-    """Width x height, for example 832x480."""
-    seconds: float | None = None
-    """Length; rounded to what the model can make."""
-    fps: float | None = None
-    """Frames per second."""
-    steps: int | None = None
-    """Of the solver: more is slower and finer."""
-    guidance: tuple[float, ...] | None = None
-    """How strongly the prompt steers, 1 is off; one number, or one for each expert."""
-    shift: float | None = None
-    """Of the noise schedule towards noise."""
-    negative: str | None = None
-    """What the film shall not show."""
-    seed: int = 0
-    """Another seed, another film."""
     image: Path | None = None
     """The first frame."""
     last_image: Path | None = None
     """The last frame."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1 or auto."""
-    dtype: str = "auto"
-    """float32, bfloat16, int8 (CPU, lossy) or auto."""
-    memory: str = "auto"
-    """high keeps all parts in memory, low has one at a time."""
+    keyframe: tuple[str, ...] = ()
+    """Pictures at their times: 2.5:b.png stands at 2.5 seconds."""
+    storyboard: Path | None = None
+    """A TOML file of shots, in place of a prompt; see docs/verbs.md."""
+    loop: bool = False
+    """The last frame flows into the first."""
 
-    def opened(self, prompt: str) -> tuple[Pipeline, Request]:
-        """The model, and the film decided."""
-        from kinema.generate.pipeline import load
-        from kinema.generate.request import Wish, decide
-        from kinema.shapes import parse_size
-
-        pipe = load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
-        guidance = self.guidance
-        wish = Wish(
-            prompt=prompt,
-            negative=self.negative,
-            size=None if self.size is None else parse_size(self.size),
-            seconds=self.seconds,
-            fps=self.fps,
-            steps=self.steps,
-            guidance=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
-            shift=self.shift,
-            seed=self.seed,
+    def added(self, wish: Wish) -> Wish:
+        """The wish with this."""
+        wish = dataclasses.replace(
+            wish,
             image=self.image,
             last_image=self.last_image,
+            keyframes=tuple(parse_keyframe(text) for text in self.keyframe),
+            loop=self.loop,
         )
-        return pipe, decide(pipe.model, wish)
+        if self.storyboard is None:
+            return wish
+        from kinema.generate.storyboard import read_storyboard
+
+        board = read_storyboard(self.storyboard)
+        seconds = board.seconds if wish.seconds is None else wish.seconds
+        return dataclasses.replace(wish, storyboard=board.shots, seconds=seconds)
+
+
+def parse_keyframe(text: str) -> Keyframe:
+    """A keyframe from `2.5:b.png`.
+
+    Raises:
+        UserError: it is written otherwise.
+    """
+    from kinema.generate.request import Keyframe
+
+    time, colon, name = text.partition(":")
+    try:
+        seconds = float(time)
+    except ValueError:
+        seconds = float("nan")
+    if not colon or not name or not 0 <= seconds < float("inf"):
+        raise UserError(f"{text!r} is no keyframe; write seconds:picture, for example 2.5:b.png")
+    return Keyframe(seconds=seconds, image=Path(name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Settings):
-    """Make a film from words."""
+class Generate(Output, Content, Settings):
+    """Make a film from words and pictures."""
 
-    prompt: Annotated[str, tyro.conf.Positional]
-    """What the film shows."""
-    out: Path = Path("film.mp4")
-    """Where it goes; the ending chooses the format."""
+    prompt: Annotated[str, tyro.conf.Positional] = ""
+    """What the film shows; none with a storyboard."""
+    count: int = 1
+    """So many films, with one seed after the other."""
+    best_of: int = 1
+    """Make so many and keep the one in which most of the prompt is right; prompts of the film set's lab."""
 
     def run(self) -> None:
         """Make it, with a bar that knows what is left."""
-        import time
+        from kinema.cli.watch import told
 
+        with told(self):
+            self._run()
+
+    def _run(self) -> None:
+        from kinema.cli.watch import finish, make, note_unknown_words, state_path
+        from kinema.generate.request import decide
         from kinema.media.formats import format_of
 
         format_of(self.out, None, "good")  # A name that can't be written is told before the work, not after.
-        pipe, request = self.opened(self.prompt)
-        expected = pipe.afford(request)
-        start = time.monotonic()
-        film = _watched(pipe, request, expected)
-        film.save(self.out)
-        height, width = film.frames.shape[1:3]
-        print(
-            f"{self.out}: {len(film.frames)} frames at {width}x{height}, {film.seconds:.2f} s at "
-            f"{film.fps:g} fps, seed {self.seed}, made in {time.monotonic() - start:.1f} s"
-        )
+        self._check()
+        pipe = self.loaded()
+        wish = self.added(self.wish(self.prompt))
+        seeds = range(self.seed, self.seed + max(self.count, self.best_of))
+        requests = [decide(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
+        note_unknown_words(pipe, requests[0], self)
+        best: tuple[float, int, Made] | None = None
+        for seed, request in zip(seeds, requests, strict=True):
+            out = self.out if self.count == 1 else numbered(self.out, seed - self.seed + 1)
+            made = make(pipe, request, dataclasses.replace(self, out=out), state=state_path(out))
+            if self.best_of == 1:
+                finish(made, self, out, seed=seed, note=self._note(made))
+                continue
+            score = self._judged(made, seed)
+            if best is None or score > best[0]:
+                best = (score, seed, made)
+        if best is not None:
+            score, seed, made = best
+            note = f"best of {self.best_of}: {score:.0%} of what the prompt asks for is right"
+            finish(made, self, self.out, seed=seed, note=note)
+
+    def _check(self) -> None:
+        if self.storyboard is None and not self.prompt.strip():
+            raise UserError('say what the film shows: kinema generate "a red ball rolls to the left"')
+        if self.count < 1 or self.best_of < 1:
+            raise UserError("count and best-of are 1 or more")
+        if self.count > 1 and self.best_of > 1:
+            raise UserError("count keeps all films and best-of one of them; give one of the two")
+        if self.best_of > 1:
+            from kinema.evaluate.meaning import read
+
+            if self.storyboard is not None:
+                raise UserError("a storyboard has no one prompt to judge its films by; leave out best-of")
+            read(self.prompt)  # A prompt that can't be judged is told before the work.
+
+    def _note(self, made: Made) -> str:
+        if not self.loop:
+            return ""
+        from kinema.generate.takes import seam
+
+        return f"seam {seam(made.film.frames):.2f} (the step from last to first over the usual one)"
+
+    def _judged(self, made: Made, seed: int) -> float:
+        from kinema.cli.watch import tell
+        from kinema.evaluate.judgement import MEASURES, judgement
+        from kinema.evaluate.meaning import read
+
+        seen = judgement(read(self.prompt), made.film.frames, made.film.fps)
+        verdicts = {name: right for name in MEASURES if (right := seen.verdict(name)) is not None}
+        wrong = [name for name, right in verdicts.items() if not right]
+        score = 1 - len(wrong) / max(1, len(verdicts))
+        tell(self, "judged", seed=seed, score=score, wrong=wrong)
+        if not self.json:
+            print(f"seed {seed}: {score:.0%} right{f', wrong: {chr(44).join(wrong)}' if wrong else ''}")
+        return score
+
+
+def numbered(path: Path, number: int) -> Path:
+    """`film-2.mp4` for the second `film.mp4`."""
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanFilm(Settings):
+class PlanFilm(Content, Settings):
     """Say what a film would cost here."""
 
     def run(self) -> None:
         """Count, measure, and print; refuse what does not fit."""
-        pipe, request = self.opened("")
+        from kinema.generate.request import decide
+
+        pipe = self.loaded()
+        request = decide(pipe.model, self.added(self.wish("")))
         expected = pipe.plan(request)
         _print_plan(pipe, request, expected)
         pipe.afford(request)
-
-
-def _watched(pipe: Pipeline, request: Request, expected: Plan) -> Film:
-    """Run with a progress bar whose unit is the planned second, so that all stages count as they should."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from kinema.generate.pipeline import Film, Stage
-
-    seconds = {cost.name: cost.seconds for cost in expected.costs}
-    order = [cost.name for cost in expected.costs]
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    said = {"text": "reading the prompt", "pictures": "reading pictures", "decode": "decoding"}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(said["text"], total=expected.seconds)
-        for event in pipe.run(request):
-            if isinstance(event, Film):
-                return event
-            if isinstance(event, Stage):
-                name, part, words = event.name, event.done / event.of, said[event.name]
-            else:
-                name, part = "steps", (event.index + 1) / event.of
-                words = f"step {event.index + 1} of {event.of}"
-            if name not in seconds:
-                continue
-            before = sum(seconds[earlier] for earlier in order[: order.index(name)])
-            progress.update(task, completed=before + part * seconds[name], description=words)
-    raise RuntimeError("a run ended without a film")
 
 
 def _print_plan(pipe: Pipeline, request: Request, expected: Plan) -> None:

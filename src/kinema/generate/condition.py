@@ -268,6 +268,57 @@ def hold(
     return Given(latents=latents, level=level)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Changed:
+    """The film that is changed, on the latent grid.
+
+    Attributes:
+        latents: clean.
+        level: at which the solver starts.
+        free: 1 where it may change, 0 where not; None: everywhere.
+    """
+
+    latents: Float[Tensor, "1 c f h w"]
+    level: float
+    free: Float[Tensor, "1 1 f h w"] | None
+
+    def start(self, noise: Float[Tensor, "1 c f h w"], level: float) -> Float[Tensor, "1 c f h w"]:
+        """What the solver starts from."""
+        return flow.noised(self.latents.to(noise), noise, level)
+
+    def blend(self, noise: Float[Tensor, "1 c f h w"]) -> flow.Blend | None:
+        """What the solver keeps, or None where all may change."""
+        if self.free is None:
+            return None
+        return flow.Blend(clean=self.latents.to(noise), noise=noise, free=self.free.to(noise))
+
+
+def change(
+    base: Base,
+    stride: Stride,
+    encode: Callable[[Float[Tensor, "1 3 f h w"]], Float[Tensor, "1 c f2 h2 w2"]],
+) -> Changed:
+    """The film that is changed, on the latent grid.
+
+    A latent pixel is free where any of its pixels is; what the mask leaves out is put back in pixels.
+    """
+    latents = encode(film_of(base.frames))
+    free = None
+    if base.mask is not None:
+        mask = torch.tensor(base.mask).float()[None, None]
+        free = torch.nn.functional.max_pool2d(mask, stride.spatial)[:, :, None]
+        free = (free > 0).to(latents).expand(-1, -1, latents.shape[2], -1, -1)
+    return Changed(latents=latents, level=base.level, free=free)
+
+
+def kept_outside(base: Base, frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f h w 3"]:
+    """The changed film with every pixel as it was that the mask leaves out."""
+    if base.mask is None:
+        return frames
+    share = base.mask.astype(np.float32)[:, :, None]
+    return np.rint(base.frames + share * (frames.astype(np.float32) - base.frames)).astype(np.uint8)
+
+
 def channels_of(
     condition: Condition,
     film: VideoShape,

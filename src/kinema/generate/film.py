@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema.generate.origin import Origin
+from kinema.generate.tail import pack
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Film:
@@ -23,6 +26,8 @@ class Film:
         steps: of the solver.
         guidance: scale of each expert.
         model: what the model was loaded from.
+        end: latents of its last groups of frames, from which it can go on; None where they are not known.
+        origin: the whole request and what made it, as it is kept in the film's file.
     """
 
     frames: UInt8[np.ndarray, "f h w 3"]
@@ -32,6 +37,8 @@ class Film:
     steps: int = 0
     guidance: tuple[float, ...] = ()
     model: str = ""
+    end: Float[Tensor, "1 c g h2 w2"] | None = None
+    origin: Origin | None = None
 
     @property
     def seconds(self) -> float:
@@ -39,14 +46,24 @@ class Film:
         return len(self.frames) / self.fps
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the film; the name's ending chooses the format (.mp4, .webm, .gif, ...).
+        """Write the film, with the request that made it; the name's ending chooses the format (.mp4, ...).
+
+        An MP4 also carries the latents of its end, so that it can be extended without encoding it again.
 
         Raises:
             UserError: the folder does not exist or can't be written, or the ending is unknown.
         """
+        from kinema.files import atomic_path
+        from kinema.media.attached import attach, holds_attachments
         from kinema.media.write import write_film
 
-        write_film(path, self.frames, fps=self.fps)
+        comment = "" if self.origin is None else self.origin.to_json()
+        if self.end is None or not holds_attachments(path):
+            write_film(path, self.frames, fps=self.fps, comment=comment)
+            return
+        with atomic_path(path) as beside:
+            write_film(beside, self.frames, fps=self.fps, comment=comment)
+            attach(beside, pack(self.end, model="" if self.origin is None else self.origin.fingerprint))
 
 
 def to_uint8(film: Float[Tensor, "1 3 f h w"]) -> UInt8[np.ndarray, "f h w 3"]:

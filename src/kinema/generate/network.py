@@ -10,10 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import flow
+from kinema.generate.condition import Picture
 from kinema.generate.part import Part, release
 from kinema.models.dit import Dit
 from kinema.models.dit_context import TextContext, batched, storyboard
+from kinema.models.source import ModelFolder
 from kinema.models.text import TextStates
+from kinema.models.wan import WanFolder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +45,18 @@ class Spoken:
             states=self.states.states[index][None, :length], lengths=self.states.lengths[index].view(1)
         )
         return dit.context(states, self.image)
+
+
+def seen(
+    model: ModelFolder, pictures: Sequence[Picture], *, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "1 m c"] | None:
+    """What a CLIP sees of the pictures as they were before they were fitted; None where there is none."""
+    if not isinstance(model, WanFolder) or not model.sees_pictures:
+        return None
+    shown = [picture.image if picture.original is None else picture.original for picture in pictures]
+    part = Part(lambda: model.load_image(dtype=dtype, device=device), keep=False)
+    with part.use() as clip:
+        return clip.encode(shown).flatten(0, 1)[None]
 
 
 class _Network:

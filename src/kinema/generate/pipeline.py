@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,24 +15,27 @@ from torch import Tensor
 from kinema import flow
 from kinema.errors import UserError
 from kinema.generate import condition as conditions
-from kinema.generate.condition import Given
+from kinema.generate.condition import Condition, Given
 from kinema.generate.film import Film, to_uint8
 from kinema.generate.machine import device_of
-from kinema.generate.network import Experts, Spoken
+from kinema.generate.network import Experts, Spoken, seen
+from kinema.generate.origin import origin_of
 from kinema.generate.part import Part
 from kinema.generate.plan import CHUNK_PIXELS, Plan, check, plan
 from kinema.generate.preview import Preview
 from kinema.generate.progress import Saved, Stage, Step
 from kinema.generate.request import Request, decide
 from kinema.generate.residency import Choice, Dtype, Memory, choose, dtype_of, memory_of, weight_bytes
+from kinema.generate.resume import Resumed, Scene, Start
 from kinema.generate.speed import measure
+from kinema.generate.takes import Take
 from kinema.generate.wish import Image, Wish
 from kinema.models.dit import Dit
 from kinema.models.source import ModelFolder, open_model
-from kinema.models.text import TextEncoder
+from kinema.models.text import TextEncoder, TextStates
 from kinema.models.vae import VideoVae
 from kinema.models.wan import WanFolder
-from kinema.shapes import LatentShape
+from kinema.shapes import LatentShape, VideoShape
 
 
 class Pipeline:
@@ -125,31 +129,43 @@ class Pipeline:
         Raises:
             UserError: `start` is not of this request.
         """
-        spoken = self._spoken(request)
+        takes, stride = request.takes, self.model.vae.stride
+        resumed = Resumed.of(start, [self._schedule(request, take).steps for take in takes], takes, stride)
+        states = self._states(request)
         yield Stage(name="text", done=1, of=1)
-        noise = self._noise(request)
-        given, channels = self._given(request)
-        yield Stage(name="pictures", done=1, of=1)
-        latents = noise
-        if start is not None:
-            self._check(start, request, noise)
-            latents = start.latents[:1].to(self.device)
-        for step in self._solve(request, spoken, noise, given, channels, start):
-            latents = step.latents
-            yield step
-        del spoken, channels
-        pictures: list[UInt8[np.ndarray, "f h w 3"]] = []
-        for done, frames in self._decode(latents):
-            pictures.append(frames)
-            yield Stage(name="decode", done=done, of=latents.shape[2])
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        reel = request.reel
+        finished: list[Float[Tensor, "1 c f h w"]] = []
+        for number, take in enumerate(takes):
+            noise = self._noise(request, take, generator)
+            latents = resumed.latents(number, noise)
+            if number >= resumed.finished:
+                condition = reel.condition(take, stride, request.goal).at(take.film)
+                scene = self._scene(request, number, condition, states)
+                yield Stage(name="pictures", done=number + 1, of=len(takes))
+                for step in self._solve(request, take, scene, noise, resumed.start(number), latents):
+                    latents = step.latents
+                    yield resumed.counted(step, number, finished)
+                del scene
+            pieces: list[UInt8[np.ndarray, "f h w 3"]] = []
+            for done, frames in self._decode(latents):
+                pieces.append(frames)
+                yield Stage(name="decode", done=done, of=latents.shape[2])
+            frames = np.concatenate(pieces)
+            if take.condition.base is not None:
+                frames = conditions.kept_outside(take.condition.base, frames)
+            reel = reel.joined(take, stride, frames, latents.cpu(), request.goal)
+            finished.append(latents)
         yield Film(
-            frames=np.concatenate(pictures),
+            frames=reel.film,
             fps=request.fps,
-            prompt=" / ".join(line.prompt for line in request.condition.lines),
+            prompt=" / ".join(line.prompt for take in takes for line in take.condition.lines),
             seed=None if request.noise is not None else request.seed,
             steps=request.steps,
             guidance=request.guidance,
             model=self.model.name,
+            end=reel.end,
+            origin=origin_of(request, self.model, self.choice, self.device, reel.film),
         )
 
     def ready(self) -> None:
@@ -160,17 +176,18 @@ class Pipeline:
 
     def plan(self, request: Request) -> Plan:
         """What the film costs here, in time and memory; measures this machine for about a second."""
-        return plan(
+        one = plan(
             self.model,
-            request.film,
+            request.largest,
             device=self.device,
             choice=self.choice,
             steps=request.steps,
             guided=any(scale != 1 for scale in request.guidance),
-            pictures=request.condition.given,
+            pictures=request.given,
             speed=measure(self.model.dit, self.model.vae, device=self.device, dtype=self.choice.dtype),
             resident=self._resident(),
         )
+        return one.times(len(request.takes))
 
     def afford(self, request: Request) -> Plan:
         """The same, refused if it has no room.
@@ -185,7 +202,7 @@ class Pipeline:
             device=self.device,
             choice=self.choice,
             guided=any(scale != 1 for scale in request.guidance),
-            pictures=request.condition.given,
+            pictures=request.given,
             fps=request.fps,
         )
         return wanted
@@ -227,74 +244,86 @@ class Pipeline:
 
     # ---- the five calls
 
-    def _spoken(self, request: Request) -> Spoken:
-        """The states of all prompts, and of the pictures where a CLIP belongs to the model."""
-        texts = [line.prompt for line in request.condition.lines]
+    def _states(self, request: Request) -> TextStates:
+        """The states of all takes' prompts in order, the negative prompt's last."""
+        texts = [line.prompt for take in request.takes for line in take.condition.lines]
         with self._text.use() as encoder:
-            states = encoder.encode([*texts, request.condition.negative])
-        image = None
-        model = self.model
-        if isinstance(model, WanFolder) and model.sees_pictures:
-            shown = [
-                picture.image if picture.original is None else picture.original
-                for picture in request.condition.pictures
-            ]
-            part = Part(lambda: model.load_image(dtype=self.choice.dtype, device=self.device), keep=False)
-            with part.use() as clip:
-                image = clip.encode(shown).flatten(0, 1)[None]
+            return encoder.encode([*texts, request.condition.negative])
+
+    def _spoken(self, request: Request) -> Spoken:
+        """What is said in the first take."""
+        return self._said(request, 0, request.condition, self._states(request))
+
+    def _said(self, request: Request, number: int, condition: Condition, states: TextStates) -> Spoken:
+        """What is said in a take, and what a CLIP sees of its pictures where one belongs to the model."""
+        first = sum(len(take.condition.lines) for take in request.takes[:number])
+        rows = [*range(first, first + len(condition.lines)), len(states.lengths) - 1]
+        shape = self._latent_shape(request.takes[number].film)
         return Spoken(
-            states=states,
-            image=image,
-            speaks=request.condition.speaking(self._latent_shape(request), self.model.vae.stride),
+            states=TextStates(states=states.states[rows], lengths=states.lengths[rows]),
+            image=seen(self.model, condition.pictures, dtype=self.choice.dtype, device=self.device),
+            speaks=condition.speaking(shape, self.model.vae.stride),
         )
 
-    def _given(self, request: Request) -> tuple[Given, Float[Tensor, "1 k f h w"] | None]:
-        """Given latent frames, and the channels beside the noise of models that read pictures there."""
-        shape, channels = self._latent_shape(request), self.model.vae.z_dim
-        condition, stride = request.condition, self.model.vae.stride
-        nothing = Given.nothing(channels, shape)
-        if not condition.pictures and not condition.latents:
-            return nothing, None
+    def _scene(self, request: Request, number: int, condition: Condition, states: TextStates) -> Scene:
+        """All that the solver is told of a take: prompts, given latent frames, a film that is changed."""
+        spoken = self._said(request, number, condition, states)
+        film = request.takes[number].film
+        shape, channels, stride = self._latent_shape(film), self.model.vae.z_dim, self.model.vae.stride
+        scene = Scene(spoken=spoken, given=Given.nothing(channels, shape))
+        if not condition.given and not condition.latents:
+            return scene
         with self._vae.use() as vae, torch.no_grad():
 
             def encode(frames: Tensor) -> Tensor:
                 return vae.encode(frames.to(self.device)).cpu()
 
+            base = condition.base
+            changed = None if base is None else conditions.change(base, stride, encode)
             if self.model.recipe.pictures == "channels":
-                beside = conditions.channels_of(condition, request.film, shape, stride, encode)
-                return nothing, beside.to(self.device)
-            return conditions.hold(condition, shape, stride, channels, encode), None
+                beside = conditions.channels_of(condition, film, shape, stride, encode)
+                return dataclasses.replace(scene, channels=beside.to(self.device), changed=changed)
+            given = conditions.hold(condition, shape, stride, channels, encode)
+            return dataclasses.replace(scene, given=given, changed=changed)
+
+    def _schedule(self, request: Request, take: Take) -> flow.Schedule:
+        """The noise levels of a take: all of them, or those from which a film is changed."""
+        levels = flow.wan_schedule if self.model.recipe.schedule == "wan" else flow.linear_schedule
+        schedule = levels(request.steps, request.shift)
+        base = take.condition.base
+        return schedule if base is None else schedule.below(base.level)
 
     def _solve(
         self,
         request: Request,
-        spoken: Spoken,
+        take: Take,
+        scene: Scene,
         noise: Float[Tensor, "1 c f h w"],
-        given: Given,
-        channels: Float[Tensor, "1 k f h w"] | None,
-        start: Saved | None,
+        start: Start,
+        latents: Float[Tensor, "1 c f h w"],
     ) -> Iterator[Step]:
-        recipe = self.model.recipe
+        recipe, given, changed = self.model.recipe, scene.given, scene.changed
         velocity = Experts(
             self._dits,
-            spoken,
+            scene.spoken,
             guidance=request.guidance,
             boundary=recipe.boundary,
-            channels=channels,
+            channels=scene.channels,
             keep=self.choice.keep,
         )
-        levels = flow.wan_schedule if recipe.schedule == "wan" else flow.linear_schedule
-        schedule = levels(request.steps, request.shift)
+        schedule = self._schedule(request, take)
+        if changed is not None and not start.first:
+            latents = changed.start(noise, schedule.sigmas[0])
         preview = Preview(self._vae)
-        rows = () if start is None else start.latents.to(self.device).split(1)
         for step in flow.solve(
             velocity,
-            rows[0] if rows else noise,
+            latents,
             schedule,
             solver=recipe.solver,
             held=given.held(noise),
-            first=0 if start is None else start.index + 1,
-            history=rows[1:],
+            blend=None if changed is None else changed.blend(noise),
+            first=start.first,
+            history=tuple(row.to(self.device) for row in start.history),
         ):
             last = step.index == step.of - 1
             yield Step(
@@ -322,24 +351,17 @@ class Pipeline:
                     images = to_uint8(frames)
                 yield min(start + size, latents.shape[2]), images
 
-    # ---- checks
+    def _latent_shape(self, film: VideoShape) -> LatentShape:
+        return LatentShape.of(film, self.model.vae.stride)
 
-    def _check(self, start: Saved, request: Request, noise: Float[Tensor, "1 c f h w"]) -> None:
-        if start.latents.shape[1:] != noise.shape[1:] or not 0 <= start.index < request.steps:
-            raise UserError(
-                f"the saved state (step {start.index}, latents {tuple(start.latents.shape)}) is of "
-                f"another film than this one of {request.steps} steps and {tuple(noise.shape)}; start it anew"
-            )
-
-    def _latent_shape(self, request: Request) -> LatentShape:
-        return LatentShape.of(request.film, self.model.vae.stride)
-
-    def _noise(self, request: Request) -> Float[Tensor, "1 c f h w"]:
+    def _noise(
+        self, request: Request, take: Take | None = None, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "1 c f h w"]:
         """Standard normal, from the CPU's generator; later stages can't change what a seed means."""
-        shape = self._latent_shape(request)
+        shape = self._latent_shape(request.film if take is None else take.film)
         expected = (1, self.model.vae.z_dim, shape.frames, shape.height, shape.width)
         if request.noise is None:
-            generator = torch.Generator("cpu").manual_seed(request.seed)
+            generator = generator or torch.Generator("cpu").manual_seed(request.seed)
             return torch.randn(expected, generator=generator).to(self.device)
         noise = request.noise
         if noise.shape != expected or noise.dtype != torch.float32:

@@ -73,6 +73,14 @@ class Plan:
         """Of all stages."""
         return sum(cost.seconds for cost in self.costs)
 
+    def times(self, takes: int) -> Plan:
+        """The same for so many takes, one after the other."""
+        costs = tuple(
+            dataclasses.replace(cost, operations=takes * cost.operations, seconds=takes * cost.seconds)
+            for cost in self.costs
+        )
+        return dataclasses.replace(self, costs=costs, steps=takes * self.steps)
+
     @property
     def fits(self) -> bool:
         """Whether the worst moment has room."""

@@ -57,7 +57,7 @@ class Step:
     latents: Float[Tensor, "1 c f h w"]
     clean: Float[Tensor, "1 c f h w"]
     _preview: Preview
-    finished: tuple[Float[Tensor, "1 c f2 h w"], ...] = ()
+    finished: tuple[Float[Tensor, "1 c _ h w"], ...] = ()
     history: tuple[Float[Tensor, "1 c f h w"], ...] = ()
 
     def preview(self) -> UInt8[np.ndarray, "f h w 3"]:

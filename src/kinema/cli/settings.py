@@ -1,0 +1,77 @@
+"""What every command that makes a film asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kinema.generate.pipeline import Pipeline
+    from kinema.generate.request import Wish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every film needs decided."""
+
+    model: str = "world"
+    """`world` (shipped), a folder, or owner/name of a hub model."""
+    size: str | None = None
+    """Width x height, for example 832x480."""
+    seconds: float | None = None
+    """Length; rounded to what the model can make. Of what is new, where a film goes on."""
+    fps: float | None = None
+    """Frames per second."""
+    steps: int | None = None
+    """Of the solver: more is slower and finer."""
+    guidance: tuple[float, ...] | None = None
+    """How strongly the prompt steers, 1 is off; one number, or one for each expert."""
+    shift: float | None = None
+    """Of the noise schedule towards noise."""
+    negative: str | None = None
+    """What the film shall not show."""
+    seed: int = 0
+    """Another seed, another film."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 or auto."""
+    dtype: str = "auto"
+    """float32, bfloat16, int8 (CPU, lossy) or auto."""
+    memory: str = "auto"
+    """high keeps all parts in memory, low has one at a time."""
+
+    def loaded(self) -> Pipeline:
+        """The model."""
+        from kinema.generate.pipeline import load
+
+        return load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
+
+    def wish(self, prompt: str) -> Wish:
+        """These settings as a wish."""
+        from kinema.generate.request import Wish
+        from kinema.shapes import parse_size
+
+        guidance = self.guidance
+        return Wish(
+            prompt=prompt,
+            negative=self.negative,
+            size=None if self.size is None else parse_size(self.size),
+            seconds=self.seconds,
+            fps=self.fps,
+            steps=self.steps,
+            guidance=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
+            shift=self.shift,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where a film goes, and how its making is told."""
+
+    out: Path = Path("film.mp4")
+    """Where it goes; the ending chooses the format."""
+    json: bool = False
+    """Tell the progress on standard output as one JSON object a line."""
+    open: bool = False
+    """Show the film when it is finished."""

@@ -1,0 +1,215 @@
+"""Making a film under the eyes of a person or a program: progress, stopping, saving, showing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from kinema.cli.settings import Output
+from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    from kinema.generate.film import Film
+    from kinema.generate.pipeline import Pipeline
+    from kinema.generate.plan import Plan
+    from kinema.generate.progress import Saved, Stage, Step
+    from kinema.generate.request import Request
+
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Report(Protocol):
+    """Who is told of the progress."""
+
+    def __call__(self, event: Stage | Step) -> None:
+        """The film has come so far."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A film that is finished."""
+
+    film: Film
+    took: float
+    """Seconds."""
+
+
+def tell(output: Output, event: str, **values: object) -> None:
+    """One line of JSON for a program, if one asked for it."""
+    if output.json:
+        print(json.dumps({"event": event} | values), flush=True)
+
+
+@contextlib.contextmanager
+def told(output: Output) -> Iterator[None]:
+    """A mistake inside the block is also told to the program that reads the progress."""
+    try:
+        yield
+    except UserError as error:
+        tell(output, "error", message=str(error))
+        raise
+
+
+def make(
+    pipe: Pipeline, request: Request, output: Output, *, state: Path, start: Saved | None = None
+) -> Made:
+    """Make a film; Ctrl-C ends the program within a step and leaves the state from which to go on.
+
+    Args:
+        pipe: the model.
+        request: the film.
+        output: who is told.
+        state: where the state goes.
+        start: where to begin.
+    """
+    from kinema.generate.pipeline import Film, Step
+    from kinema.generate.replay import state_of
+
+    expected = pipe.afford(request)
+    film = request.film
+    tell(
+        output, "start", width=film.width, height=film.height, fps=request.fps, takes=len(request.takes),
+        expected_seconds=round(expected.seconds, 1),
+    )  # fmt: skip
+    began = time.monotonic()
+    last: Step | None = None
+    try:
+        with _json(output) if output.json else _bar(expected) as report:
+            for event in pipe.run(request, start=start):
+                if isinstance(event, Film):
+                    return Made(film=event, took=time.monotonic() - began)
+                last = event if isinstance(event, Step) else last
+                report(event)
+    except KeyboardInterrupt:
+        saved = start if last is None else last.saved()
+        if saved is None or request.noise is not None:
+            tell(output, "stopped", state=None)
+            print("kinema: stopped before the first step; nothing is kept", file=sys.stderr)
+        else:
+            state_of(pipe, request, saved, output.out.absolute()).save(state)
+            tell(output, "stopped", state=str(state), index=saved.index)
+            print(f"kinema: stopped; go on with: kinema resume {state}", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    raise RuntimeError("a run ended without a film")
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of a film that goes to `out` is kept."""
+    return out.with_name(f"{out.name}.state")
+
+
+def finish(made: Made, output: Output, out: Path, *, seed: int, note: str = "") -> None:
+    """Write the film, say so, and show it if asked to."""
+    film = made.film
+    film.save(out)
+    height, width = film.frames.shape[1:3]
+    if output.json:
+        tell(
+            output, "film", path=str(out), frames=len(film.frames), width=width, height=height, fps=film.fps,
+            seconds=film.seconds, seed=seed, took=round(made.took, 2), note=note,
+        )  # fmt: skip
+    else:
+        print(
+            f"{out}: {len(film.frames)} frames at {width}x{height}, {film.seconds:.2f} s at "
+            f"{film.fps:g} fps, seed {seed}, made in {made.took:.1f} s{f'; {note}' if note else ''}"
+        )
+    if output.open:
+        show(out)
+
+
+def show(path: Path) -> None:
+    """Open a film in whatever this computer shows films with.
+
+    Raises:
+        UserError: there is nothing that would.
+    """
+    if sys.platform == "win32":
+        os.startfile(path)
+        return
+    command = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        subprocess.Popen([command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        raise UserError(f"{path} is written, but there is no {command} here to show it; open it") from None
+
+
+def note_unknown_words(pipe: Pipeline, request: Request, output: Output) -> None:
+    """One line on words that the film set's models never saw, and what does know them."""
+    from kinema.models.folder import KinemaFolder
+    from kinema.world.captions.words import known_words, unknown_words
+
+    if not isinstance(pipe.model, KinemaFolder):
+        return
+    known = known_words()
+    lines = [line.prompt for take in request.takes for line in take.condition.lines]
+    words = list(dict.fromkeys(word for line in lines for word in unknown_words(line, known)))
+    if not words:
+        return
+    message = (
+        f"{pipe.model.name} has never seen {', '.join(words)}; it knows the film set only. Open weights know "
+        "more: --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers or Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+    )
+    tell(output, "note", message=message, words=words)
+    if not output.json:
+        print(f"kinema: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _json(output: Output) -> Iterator[Report]:
+    from kinema.generate.pipeline import Stage
+
+    began = time.monotonic()
+
+    def report(event: Stage | Step) -> None:
+        elapsed = round(time.monotonic() - began, 2)
+        if isinstance(event, Stage):
+            tell(output, "stage", name=event.name, done=event.done, of=event.of, elapsed=elapsed)
+        else:
+            tell(output, "step", index=event.index, of=event.of, time=event.time, elapsed=elapsed)
+
+    yield report
+
+
+@contextlib.contextmanager
+def _bar(expected: Plan) -> Iterator[Report]:
+    """A progress bar whose unit is the planned second, so that all stages count as they should."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from kinema.generate.pipeline import Stage
+
+    seconds = {cost.name: cost.seconds for cost in expected.costs}
+    order = [cost.name for cost in expected.costs]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    said = {"text": "reading the prompt", "pictures": "reading pictures", "decode": "decoding"}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(said["text"], total=expected.seconds)
+
+        def report(event: Stage | Step) -> None:
+            if isinstance(event, Stage):
+                name, part, words = event.name, event.done / event.of, said[event.name]
+            else:
+                name, part = "steps", (event.index + 1) / event.of
+                words = f"step {event.index + 1} of {event.of}"
+            if name in seconds:
+                before = sum(seconds[earlier] for earlier in order[: order.index(name)])
+                progress.update(task, completed=before + part * seconds[name], description=words)
+
+        yield report
