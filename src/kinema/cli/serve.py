@@ -23,6 +23,8 @@ class Serve:
     """Processes that make films; on GPUs one for each."""
     device: str = "auto"
     """cpu, cuda or auto."""
+    sign: bool = False
+    """Sign films, so that they say how they were made (C2PA)."""
     settings: Path | None = None
     """TOML file with keys, limits and more; see docs/serving.md."""
 
@@ -48,6 +50,7 @@ class Serve:
             model=self.model,
             workers=self.workers,
             device=self.device,
+            sign=self.sign,
             keys=keys_of(os.environ.get("KINEMA_API_KEYS", "")),
             webhook=Webhook(url=url, secret=secret) if url else None,
         )

@@ -17,6 +17,7 @@ import uvicorn
 from kinema.errors import UserError
 from kinema.serve.app import App, app
 from kinema.serve.settings import Settings, data_folder
+from kinema.serve.signing import identity_of
 
 STREAM_SECONDS = 5
 """In which downloads may end when the server does."""
@@ -46,6 +47,9 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = data_folder(settings.data)
+    if settings.sign:
+        # Here too, because the server outlives workers that can't begin.
+        identity_of(settings.certificate, settings.certificate_key)
     with _alone(folder), _listening(settings.host, settings.port) as listener:
         made = app(settings)
         host, port = listener.getsockname()[:2]

@@ -99,6 +99,9 @@ class Settings:
         save: seconds of work after which a film's state is saved, so that it can go on from there.
         webhook: told of finished films.
         picture_hosts: names of hosts that pictures may be fetched from; by default only data URLs are taken.
+        sign: whether films are signed (C2PA): how they were made stands in them, and later changes show.
+        certificate: PEM file of the operator's own, to sign with; empty: a self-made one of this user.
+        certificate_key: PEM file of its key, if that is another.
         origins: web pages, as `https://name`, whose scripts may call from a browser.
     """
 
@@ -117,6 +120,9 @@ class Settings:
     webhook: Webhook | None = None
     picture_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    sign: bool = False
+    certificate: str = ""
+    certificate_key: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:

@@ -119,6 +119,9 @@ class Supervisor:
             tries=settings.tries,
             save=settings.save,
             keep=settings.keep,
+            sign=settings.sign,
+            certificate=settings.certificate,
+            certificate_key=settings.certificate_key,
         )
         with single_threaded() if settings.workers > 1 else contextlib.nullcontext():
             self._processes[place] = subprocess.Popen(

@@ -28,6 +28,7 @@ from kinema.models.config_json import from_json
 from kinema.serve import work
 from kinema.serve.folder import FILM, PREVIEW, SPRITES, STATE, THUMBNAIL, clear, empty, folder_of, free_bytes
 from kinema.serve.maker import Made, Maker, Progress, open_maker
+from kinema.serve.signing import identity_of, sign_video
 from kinema.serve.store import Store
 from kinema.serve.video import Video
 
@@ -54,6 +55,9 @@ class Duty:
     tries: int
     save: float
     keep: float
+    sign: bool = False
+    certificate: str = ""
+    certificate_key: str = ""
     attached: bool = True
     """Whether standard input is held by a server, and its end means: stop."""
 
@@ -68,6 +72,8 @@ class Worker:
     def __init__(self, duty: Duty) -> None:
         self._duty = duty
         self._data = Path(duty.data)
+        # Before anything else: a certificate that does not do is told at the start.
+        self._identity = identity_of(duty.certificate, duty.certificate_key) if duty.sign else None
         self._store = Store(self._data, durable=False)
         self._name = work.enter(self._store)
         self._stop = threading.Event()
@@ -146,6 +152,8 @@ class Worker:
             if isinstance(event, Made):
                 self._advance(video, Progress(stage="write", done=0.99, step=steps, steps=steps), previews)
                 _write(folder, event)
+                if self._identity is not None:
+                    sign_video(folder / FILM, video.wanted, maker.served.name, self._identity)
                 if not work.finish(self._store, self._name, video.id, keep=self._duty.keep):
                     raise Lost
                 clear(folder)
