@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kinema.errors import UserError
 
-_KIND = b"kinema\0latents\0\1\0"
+_KIND = b"kinema\0latents\0\1"
 """The box's 16-byte extended type."""
 _SUFFIXES = (".mp4", ".m4v")
 
