@@ -114,6 +114,19 @@ def test_cause_and_effect():
     assert judge("a red ball rolls to the right, but stops before reaching a blue ball", stopped, 8.0).hits
 
 
+def test_a_frozen_film_wins_nothing_that_is_about_motion():
+    stands = film(ball(still(46.0), colour="blue"), ball(still(14.0)))
+    for prompt in (
+        "a red ball rolls to the right and stops",
+        "a red ball rolls to the right and misses a blue ball",
+        "a red ball falls down and lands without bouncing",
+    ):
+        seen = judgement(read(prompt), stands, 8.0)
+        told = {measure: seen.verdict(measure) for measure in ("direction", "cause", "laws")}
+        assert True not in told.values(), (prompt, told)
+        assert False in told.values()
+
+
 def test_unevenness_is_zero_for_steady_slowing_and_large_for_jerks():
     t = np.arange(17) / 8
     slowing = np.stack([2 * t - 0.4 * t**2, 0 * t], axis=1)

@@ -83,7 +83,7 @@ def _contact(film: Parsed, one: Track, two: Track) -> int | None:
 
 
 def _moves(track: Track) -> int | None:
-    """The first frame from which a thing is away from its place for good; None if it stays."""
+    """The first frame in which a thing that leaves its place for good has left it; None if it stays."""
     frames = np.flatnonzero(track.seen)
     if len(frames) < limits.LEAST_FRAMES:
         return None
@@ -94,9 +94,16 @@ def _moves(track: Track) -> int | None:
     covered = track.area[frames] < limits.COVERED * np.pi * track.radius**2
     free = (away > limits.RESPONDS) & (~partly | (away > 2.5 * limits.RESPONDS)) & ~(partly & covered)
     lasting = free[:-1] & free[1:]
-    if not lasting.any():
-        return int(frames[-1]) if free[-1] and not partly[-1] else None
-    return int(frames[int(np.argmax(lasting))])
+    if lasting.any():
+        first = int(np.argmax(lasting))
+    elif free[-1] and not partly[-1]:
+        first = len(frames) - 1
+    else:
+        return None
+    # What slides slowly was on its way before it had gone that far.
+    while first and away[first - 1] > limits.ONSET and not partly[first - 1]:
+        first -= 1
+    return int(frames[first])
 
 
 def _partly(track: Track, frame: int) -> bool:

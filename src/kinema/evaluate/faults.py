@@ -44,6 +44,10 @@ _GROUNDS: dict[Fault, tuple[tuple[Event, str], ...]] = {
 """Clips in which each fault is planted, in turns."""
 
 
+_EARLY = (0.35, 0.6)
+"""Seconds by which the striking thing comes later than what it strikes moves."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Planted:
     """A clip with a fault, and the same without."""
@@ -164,14 +168,13 @@ def _resize(ground: _Ground) -> Frames:
 
 
 def _early(ground: _Ground) -> Frames:
-    ahead = round(ground.spec.fps * float(ground.rng.uniform(0.35, 0.6)))
-    later = np.minimum(np.arange(ground.spec.frames) + ahead, ground.spec.frames - 1)
-    place, turn = ground.scene.seen.position[:, 1], ground.scene.seen.rotation[:, 1]
-    # The end goes on as it was going, so that nothing freezes.
-    drift = np.maximum(np.arange(ground.spec.frames) + ahead - (ground.spec.frames - 1), 0)[:, None]
-    return _filmed(
-        ground.spec, _moved(ground.scene, 1, place[later] + drift * (place[-1] - place[-2]), turn[later])
-    )
+    # The striker comes late, from further away, rather than the struck thing moving before the film begins.
+    late = round(ground.spec.fps * float(ground.rng.uniform(*_EARLY)))
+    frames = np.arange(ground.spec.frames) - late
+    place, turn = ground.scene.seen.position[:, 0], ground.scene.seen.rotation[:, 0]
+    ahead = np.minimum(frames, 0)[:, None] * (place[1] - place[0])
+    frames = np.maximum(frames, 0)
+    return _filmed(ground.spec, _moved(ground.scene, 0, place[frames] + ahead, turn[frames]))
 
 
 def _through(ground: _Ground) -> Frames:

@@ -78,4 +78,6 @@ def frechet(one: Float[np.ndarray, "n d"], two: Float[np.ndarray, "m d"]) -> flo
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
-    return float(((means[0] - means[1]) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * cross)
+    apart = ((means[0] - means[1]) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * cross
+    # Rounding may take equal sets a little below zero.
+    return max(0.0, float(apart))

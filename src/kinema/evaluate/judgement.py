@@ -67,7 +67,8 @@ class Judgement:
             case "permanence":
                 return None if self.camera is not None else self.parsed and not self.permanence.faults
             case "cause":
-                return None if self.meeting is None else self.meeting.right()
+                # A thing that never sets out can't fail to miss another one.
+                return None if self.meeting is None else self.meeting.right() and not self.frozen
             case "laws":
                 return None if self.laws is None else self.laws.right
             case "identity":

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kinema.evaluate import limits, room
+from kinema.evaluate.direction import frozen
 from kinema.evaluate.scene import Scene, on_floor, on_screen
 from kinema.evaluate.tracks import Track
 
@@ -45,7 +46,8 @@ def _rolling(scene: Scene, track: Track) -> Laws:
     if len(frames) < 5:
         return Laws()
     residual = unevenness(place[frames] / room.EXTENT, frames / scene.film.fps)
-    return Laws(unevenness=residual, right=residual <= limits.UNEVEN)
+    # What stands still obeys every law: it has to move as well.
+    return Laws(unevenness=residual, right=residual <= limits.UNEVEN and not frozen(scene))
 
 
 def unevenness(place: Float[np.ndarray, "f 2"], seconds: Float[np.ndarray, " f"]) -> float:

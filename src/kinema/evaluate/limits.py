@@ -27,6 +27,8 @@ RESPONDS = 0.25
 """What is hit moves at least this far, ..."""
 DEFLECTS = 0.3
 """... or what hits it loses or turns at least this share of its velocity."""
+ONSET = 0.08
+"""What moves has begun to when it is this far from its place, about a pixel at 128."""
 CONTACT = 0.1
 """Gap at which two things touch; a pixel of blur is allowed for besides."""
 COVERED = 0.75
