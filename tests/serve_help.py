@@ -44,6 +44,8 @@ def start(
 ) -> Served:
     """Start one and wait until it answers."""
     log = data.with_suffix(".log")
+    # Another version of the client may be on the path of the tests; the server does not use it.
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [
@@ -61,7 +63,7 @@ def start(
             ],
             stderr=file,
             stdout=file,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            env={**plain, "OMP_NUM_THREADS": "1", **(environment or {})},
         )
     before = log.stat().st_size
     deadline = time.monotonic() + 120

@@ -22,6 +22,7 @@ from kinema.serve.desk import Desk
 from kinema.serve.document import document
 from kinema.serve.edge import Edge
 from kinema.serve.errors import ApiError, api_error, bad
+from kinema.serve.intake import Intake
 from kinema.serve.metrics import Metrics
 from kinema.serve.settings import Settings, data_folder
 from kinema.serve.store import Store
@@ -59,6 +60,7 @@ def app(settings: Settings) -> App:
         settings=settings,
         store=store,
         supervisor=Supervisor(settings, store),
+        intake=Intake(store, settings.limits),
         reading=Reading(settings),
         metrics=Metrics(),
     )

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from kinema.serve import jobs
 from kinema.serve.errors import ApiError, missing
 from kinema.serve.folder import free_bytes
+from kinema.serve.intake import Intake
 from kinema.serve.metrics import Metrics
 from kinema.serve.served import Served
 from kinema.serve.settings import Settings
@@ -32,6 +33,7 @@ class Desk:
         settings: what the operator decided.
         store: of the films.
         supervisor: of the workers.
+        intake: of orders.
         reading: of what callers give.
         metrics: of what was answered.
         draining: set when the server is to end: streams stop, and no new films are taken.
@@ -41,6 +43,7 @@ class Desk:
     settings: Settings
     store: Store
     supervisor: Supervisor
+    intake: Intake
     reading: Reading
     metrics: Metrics
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,17 +82,18 @@ class Desk:
             )
         return found
 
-    async def open_for_work(self) -> None:
-        """Refuse new films where they could not be kept.
+    async def open_for_work(self) -> Served:
+        """The model, or a refusal of new films where they could not be kept.
 
         Raises:
-            ApiError: the server ends, or its disk is full.
+            ApiError: the server starts or ends, or its disk is full.
         """
         if self.draining.is_set():
             raise ApiError(503, "The server is about to stop; try again.", code="draining",
                            headers={"retry-after-ms": "3000"})  # fmt: skip
-        if await self.ask(free_bytes, self.settings.data) < self.settings.limits.free:
+        if free_bytes(self.settings.data) < self.settings.limits.free:
             raise ApiError(503, "The server's disk is full; try again later.", code="disk_full", retry=False)
+        return await self.served()
 
 
 def owner_of(request: Request) -> str:

@@ -57,6 +57,22 @@ def is_id(text: str) -> bool:
     )
 
 
+Taken = tuple[Video, bool] | Exception
+"""A film and whether it is new, or why there is none."""
+
+
+def take_all(store: Store, orders: list[Order], limits: Limits) -> list[Taken]:
+    """Put films into the queue in one transaction, and say for each how it went."""
+    answers: list[Taken] = []
+    with store.change() as base:
+        for order in orders:
+            try:
+                answers.append(_take(base, order, limits))
+            except (QueueFull, Repeated) as error:
+                answers.append(error)
+    return answers
+
+
 def take(store: Store, order: Order, limits: Limits) -> tuple[Video, bool]:
     """Put a film into the queue; whether it is new, or the one taken before under the same Idempotency-Key.
 
@@ -65,40 +81,44 @@ def take(store: Store, order: Order, limits: Limits) -> tuple[Video, bool]:
         Repeated: the Idempotency-Key came before with another request.
     """
     with store.change() as base:
-        if order.repeat_key is not None:
-            row = base.execute(
-                "SELECT * FROM videos WHERE owner = ? AND repeat_key = ?", (order.owner, order.repeat_key)
-            ).fetchone()
-            if row is not None:
-                if row["repeat_body"] != order.repeat_body:
-                    raise Repeated
-                return video_of(row), False
-        waiting = base.execute(
-            "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM videos WHERE status = 'queued'",
-            (order.owner,),
-        ).fetchone()
-        if waiting[0] >= limits.queued or waiting[1] >= limits.queued_each:
-            raise QueueFull
+        return _take(base, order, limits)
+
+
+def _take(base: sqlite3.Connection, order: Order, limits: Limits) -> tuple[Video, bool]:
+    if order.repeat_key is not None:
         row = base.execute(
-            """INSERT INTO videos
-                   (id, owner, model, size, seconds, prompt, remixed_from, wanted, created_at,
-                    repeat_key, repeat_body)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *""",
-            (
-                order.id,
-                order.owner,
-                order.model,
-                order.size,
-                order.seconds,
-                order.wanted.prompt,
-                order.remixed_from,
-                to_json(order.wanted),
-                int(time.time()),
-                order.repeat_key,
-                order.repeat_body,
-            ),
+            "SELECT * FROM videos WHERE owner = ? AND repeat_key = ?", (order.owner, order.repeat_key)
         ).fetchone()
-        return video_of(row), True
+        if row is not None:
+            if row["repeat_body"] != order.repeat_body:
+                raise Repeated
+            return video_of(row), False
+    waiting = base.execute(
+        "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM videos WHERE status = 'queued'",
+        (order.owner,),
+    ).fetchone()
+    if waiting[0] >= limits.queued or waiting[1] >= limits.queued_each:
+        raise QueueFull
+    row = base.execute(
+        """INSERT INTO videos
+               (id, owner, model, size, seconds, prompt, remixed_from, wanted, created_at,
+                repeat_key, repeat_body)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *""",
+        (
+            order.id,
+            order.owner,
+            order.model,
+            order.size,
+            order.seconds,
+            order.wanted.prompt,
+            order.remixed_from,
+            to_json(order.wanted),
+            int(time.time()),
+            order.repeat_key,
+            order.repeat_body,
+        ),
+    ).fetchone()
+    return video_of(row), True
 
 
 def find(store: Store, owner: str, identifier: str) -> Video | None:

@@ -57,8 +57,7 @@ async def take_film(desk: Desk, request: Request, fields: dict[str, object], bod
     Raises:
         ApiError: it can't be made, or the queue is full.
     """
-    await desk.open_for_work()
-    served = await desk.served()
+    served = await desk.open_for_work()
     limits = desk.settings.limits
     if body.steps is not None and body.steps > limits.steps:
         raise bad(f"{body.steps} steps are not possible here; give 1 to {limits.steps}.", param="steps")
@@ -81,7 +80,7 @@ async def take_film(desk: Desk, request: Request, fields: dict[str, object], bod
             repeat_key=key,
             repeat_body=None if key is None else await fingerprint({"path": request.url.path, **fields}),
         )
-        video, taken = await desk.ask(jobs.take, desk.store, order, limits)
+        video, taken = await desk.intake.take(order)
     except jobs.QueueFull:
         raise ApiError(
             429, "As many films wait as this server takes; try again when some are done.",

@@ -145,6 +145,7 @@ class Worker:
                 )  # fmt: skip
 
     def _make(self, maker: Maker, video: Video, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         state = folder / STATE
         start = state if state.is_file() else None
         shown, previews, kept, steps = 0.0, video.preview, time.monotonic(), video.steps

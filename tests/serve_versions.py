@@ -1,0 +1,43 @@
+"""The tests of the official client, run with several versions of it.
+
+    python tests/serve_versions.py 2.2.0 2.30.0 3.54.0
+
+Each version is installed into a folder of its own, beside nothing that is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).with_name("test_serve_client.py")
+
+
+def main(versions: list[str]) -> int:
+    """Install and run each; how many failed."""
+    failed = 0
+    for version in versions:
+        folder = Path(tempfile.gettempdir()) / f"openai-{version}"
+        if not folder.is_dir():
+            install = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--target",
+                str(folder),
+                f"openai=={version}",
+            ]
+            subprocess.run(install, check=True)
+        print(f"openai {version}", flush=True)
+        run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
+        failed += subprocess.run(run, env={**os.environ, "PYTHONPATH": str(folder)}).returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
