@@ -8,11 +8,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 video: .venv/ready
 	$(BIN)/kinema world film --out film.mp4
 
+# One thread for each of two processes: libraries that start a thread per core wait for one another.
 test: .venv/dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/dev
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 lint: .venv/dev
 	$(BIN)/ruff check .
