@@ -18,8 +18,10 @@ from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate, PlanFilm
 from kinema.cli.inspect import Inspect
 from kinema.cli.serve import Serve
+from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
 from kinema.cli.train import Train
+from kinema.cli.verbs import ConnectFilms, EditFilm, ExtendFilm, Replay, Resume
 from kinema.cli.world import World
 from kinema.errors import UserError
 
@@ -33,8 +35,14 @@ class Command(Protocol):
 
 Kinema = (
     Annotated[Generate, subcommand("generate", description="Make a film from words.")]
+    | Annotated[ExtendFilm, subcommand("extend", description="Let a film go on, or begin earlier.")]
+    | Annotated[ConnectFilms, subcommand("connect", description="Lead from one film to another.")]
+    | Annotated[EditFilm, subcommand("edit", description="Change a film and keep the rest.")]
+    | Annotated[Replay, subcommand("replay", description="Make a film again from its file.")]
+    | Annotated[Resume, subcommand("resume", description="Go on with a film that was stopped.")]
     | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
     | Annotated[Studio, subcommand("studio", description="A page to make films in.")]
+    | Annotated[Sign, subcommand("sign", description="Write into a film how it was made, signed.")]
     | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
     | Annotated[World, subcommand("world", description="The simulated film set.")]

@@ -1,0 +1,33 @@
+"""`kinema sign`: content credentials for a film."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """Write into a film of ours how it was made, signed (C2PA); `kinema inspect` shows and checks it."""
+
+    film: Annotated[Path, tyro.conf.Positional]
+    """A film that Kinema made."""
+    certificate: Path | None = None
+    """Your own, PEM, the signing certificate first; without, one is made once and kept."""
+    key: Path | None = None
+    """Its private key, PEM, if it is in another file."""
+
+    def run(self) -> None:
+        """Sign it where it is."""
+        from kinema.errors import UserError
+        from kinema.generate.signing import sign_film
+        from kinema.media.provenance_identity import own
+
+        if self.key is not None and self.certificate is None:
+            raise UserError("a key signs only together with its certificate; give --certificate too")
+        identity = None if self.certificate is None else own(self.certificate, self.key)
+        sign_film(self.film, identity=identity)
+        print(f"{self.film}: signed; look at it with: kinema inspect {self.film}")
