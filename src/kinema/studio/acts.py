@@ -19,6 +19,7 @@ Update = Any
 """What gradio takes as news for a component: a value, or `gr.update(...)`."""
 
 AFTER, BEFORE = "After its end", "Before its beginning"
+CANCEL, REMIX, LOOP, EXTEND, CONNECT, DELETE = "Cancel", "Remix", "Make a loop", "Extend", "Connect", "Delete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Acts:
 
     def make(self, prompt: str, *form: Any) -> Iterator[tuple[Update, ...]]:
         """The button of the tab Words."""
-        return self.watch(lambda: self.client.create(self._order(prompt, form)))
+        yield from self.watch(lambda: self.client.create(self._order(prompt, form)))
 
     def tell(self, *values: Any) -> Iterator[tuple[Update, ...]]:
         """The button of the tab Storyboard: rows of words, beginning and transition, then the form."""
@@ -86,7 +87,7 @@ class Acts:
             told = " Then: ".join(shot.prompt for shot in shots)
             return self.client.create(words.order_of(_form(form), told, self.served, shots))
 
-        return self.watch(begin)
+        yield from self.watch(begin)
 
     def resume(self) -> Iterator[tuple[Update, ...]]:
         """When the page opens: follow the film that is being made, if there is one."""
@@ -116,7 +117,7 @@ class Acts:
 
     def remix(self, chosen: str | None, prompt: str) -> Iterator[tuple[Update, ...]]:
         """The chosen film with other words."""
-        return self.watch(lambda: self.client.remix(_film(chosen), _said(prompt)))
+        yield from self.watch(lambda: self.client.remix(_film(chosen), _said(prompt)))
 
     def extend(
         self, chosen: str | None, prompt: str, seconds: float, where: str
@@ -128,7 +129,7 @@ class Acts:
             said = prompt.strip() or self.client.retrieve(film).prompt
             return self.client.extend(film, said, seconds, backward=where == BEFORE)
 
-        return self.watch(begin)
+        yield from self.watch(begin)
 
     def loop(self, chosen: str | None) -> Iterator[tuple[Update, ...]]:
         """The chosen film made once more so that its end leads into its beginning."""
@@ -140,7 +141,7 @@ class Acts:
             )
             return self.client.create(order)
 
-        return self.watch(begin)
+        yield from self.watch(begin)
 
     def connect(self, chosen: str | None, other: str | None, prompt: str) -> Iterator[tuple[Update, ...]]:
         """A bridge from the chosen film to another."""
@@ -151,7 +152,7 @@ class Acts:
                 raise UserError("Choose the film to lead to.")
             return self.client.connect(first, other, prompt.strip() or self.client.retrieve(other).prompt)
 
-        return self.watch(begin)
+        yield from self.watch(begin)
 
     def delete(self, chosen: str | None) -> str:
         """Remove the chosen film from the server."""
@@ -190,11 +191,11 @@ class Acts:
         return (
             path,
             gr.update(value=path, interactive=path is not None),
-            gr.update(interactive=able),
-            gr.update(interactive=able and "extend" in verbs),
-            gr.update(interactive=able),
-            gr.update(interactive=able and "connect" in verbs),
-            gr.update(interactive=able),
+            _button(REMIX, able),
+            _button(EXTEND, able and "extend" in verbs),
+            _button(LOOP, able),
+            _button(CONNECT, able and "connect" in verbs),
+            _button(DELETE, able),
         )
 
     def _order(self, prompt: str, form: Sequence[Any]) -> Order:
@@ -211,7 +212,7 @@ class Acts:
             notice=words.alert(words.state(video)) if failed else "",
             progress=words.progress(video),
             film=film,
-            cancel=gr.update(interactive=not video.ended),
+            cancel=_button(CANCEL, not video.ended),
             watched="" if video.ended else video.id,
         )
 
@@ -231,7 +232,7 @@ def _refused(error: UserError) -> Making:
         notice=words.alert(str(error)),
         progress=words.progress(None),
         film=gr.skip(),
-        cancel=gr.update(interactive=False),
+        cancel=_button(CANCEL, False),
         watched="",
     )
 
@@ -243,6 +244,11 @@ def _form(values: Sequence[Any]) -> words.Form:
         shape=shape, seconds=seconds, seed=seed, steps=steps, guidance=guidance,
         negative=negative, first=first, last=last, loop=loop,
     )  # fmt: skip
+
+
+def _button(words: str, able: bool) -> Update:
+    """News for a button. Its words are said again: without them it loses those that it had."""
+    return gr.update(value=words, interactive=able)
 
 
 def _film(chosen: str | None) -> str:

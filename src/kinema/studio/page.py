@@ -11,7 +11,7 @@ from gradio.components import Component
 from gradio.themes import Base
 
 from kinema.studio import words
-from kinema.studio.acts import AFTER, BEFORE, Acts
+from kinema.studio.acts import AFTER, BEFORE, CANCEL, CONNECT, DELETE, EXTEND, LOOP, REMIX, Acts
 from kinema.studio.client import Client
 
 CSS = """
@@ -28,6 +28,13 @@ THEME = Base(
     # Fonts that every system has: nothing is fetched.
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(
+    # The theme's own greys are too pale for many eyes (below 4.5:1 on white).
+    body_text_color_subdued="*neutral_600",
+    block_info_text_color="*neutral_600",
+    block_label_text_color="*neutral_700",
+    block_title_text_color="*neutral_700",
+    input_placeholder_color="*neutral_500",
 )
 _TO_MAKING = "() => document.getElementById('making').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 _LONGEST = 4
@@ -175,7 +182,7 @@ def _panel() -> _Panel:
     gr.Markdown("## Being made")
     notice = gr.HTML("", elem_id="notice")
     progress = gr.HTML(words.progress(None), elem_id="progress")
-    cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel")
+    cancel = gr.Button(CANCEL, variant="stop", interactive=False, elem_id="cancel")
     film = gr.Video(label="The new film", interactive=False, autoplay=True, loop=True, elem_id="new-film")
     watched = gr.State("")
     return _Panel(
@@ -199,8 +206,8 @@ def _films_and_deeds(acts: Acts, panel: _Panel) -> tuple[gr.Gallery, gr.Dropdown
                 label="Other words, for a remix, an extension or a bridge", lines=3, elem_id="again"
             )
             with gr.Row():
-                remix = gr.Button("Remix", interactive=False, elem_id="remix", min_width=100)
-                loop = gr.Button("Make a loop", interactive=False, elem_id="loop", min_width=100)
+                remix = gr.Button(REMIX, interactive=False, elem_id="remix", min_width=100)
+                loop = gr.Button(LOOP, interactive=False, elem_id="loop", min_width=100)
             with gr.Group(visible="extend" in acts.served.verbs):
                 with gr.Row():
                     longer = gr.Number(
@@ -208,12 +215,12 @@ def _films_and_deeds(acts: Acts, panel: _Panel) -> tuple[gr.Gallery, gr.Dropdown
                         elem_id="longer",
                     )  # fmt: skip
                     where = gr.Radio([AFTER, BEFORE], value=AFTER, label="Where", min_width=120)
-                extend = gr.Button("Extend", interactive=False, elem_id="extend")
+                extend = gr.Button(EXTEND, interactive=False, elem_id="extend")
             with gr.Group(visible="connect" in acts.served.verbs):
                 other = gr.Dropdown([], label="Film to lead to", elem_id="other")
-                connect = gr.Button("Connect", interactive=False, elem_id="connect")
+                connect = gr.Button(CONNECT, interactive=False, elem_id="connect")
             download = gr.DownloadButton("Download", interactive=False, elem_id="download")
-            delete = gr.Button("Delete", variant="stop", interactive=False, elem_id="delete")
+            delete = gr.Button(DELETE, variant="stop", interactive=False, elem_id="delete")
             with gr.Row(visible=False) as sure:
                 yes = gr.Button("Yes, delete this film", variant="stop", elem_id="delete-yes", min_width=100)
                 no = gr.Button("Keep it", elem_id="delete-no", min_width=100)
