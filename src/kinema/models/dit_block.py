@@ -58,9 +58,14 @@ class SelfAttention(nn.Module):
         return cast("nn.Linear", self.to_out[0])
 
     def _norm(self, x: Float[Tensor, "b n d"], norm: nn.RMSNorm) -> Float[Tensor, "b n heads k"]:
+        # Under autocast the weight is float32 and `x` is not; the fused kernel wants one type.
+        weight = norm.weight.to(x.dtype)
         if self.across:
-            return norm(x).unflatten(-1, (self.heads, -1))
-        return norm(x.unflatten(-1, (self.heads, -1)))
+            return functional.rms_norm(x, norm.normalized_shape, weight, norm.eps).unflatten(
+                -1, (self.heads, -1)
+            )
+        split = x.unflatten(-1, (self.heads, -1))
+        return functional.rms_norm(split, norm.normalized_shape, weight, norm.eps)
 
     def forward(
         self,

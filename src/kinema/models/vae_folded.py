@@ -31,7 +31,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h w c"]:
         """Normalise; the epsilon keeps gradients bounded where a pixel's channels are all zero."""
-        return F.rms_norm(x, self.gamma.shape, self.gamma, eps=1e-6)
+        return F.rms_norm(x, self.gamma.shape, self.gamma.to(x.dtype), eps=1e-6)
 
 
 class FlatConv(nn.Conv2d):
