@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinema.errors import UserError
+
 if TYPE_CHECKING:
     from kinema.generate.pipeline import Pipeline
     from kinema.generate.request import Wish
@@ -25,6 +27,8 @@ class Settings:
     """Frames per second."""
     steps: int | None = None
     """Of the solver: more is slower and finer."""
+    fast: bool = False
+    """The few steps without guidance that the model was distilled to, if it was."""
     guidance: tuple[float, ...] | None = None
     """How strongly the prompt steers, 1 is off; one number, or one for each expert."""
     shift: float | None = None
@@ -51,14 +55,22 @@ class Settings:
         from kinema.generate.request import Wish
         from kinema.shapes import parse_size
 
-        guidance = self.guidance
+        steps, guidance = self.steps, self.guidance
+        if self.fast:
+            from kinema.generate.fast import fast_of
+            from kinema.models.source import open_model
+
+            if steps is not None or guidance is not None:
+                raise UserError("fast decides steps and guidance; leave these out, or leave out fast")
+            path = fast_of(open_model(self.model))
+            steps, guidance = path.steps, (path.guidance,)
         return Wish(
             prompt=prompt,
             negative=self.negative,
             size=None if self.size is None else parse_size(self.size),
             seconds=self.seconds,
             fps=self.fps,
-            steps=self.steps,
+            steps=steps,
             guidance=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
             shift=self.shift,
             seed=self.seed,

@@ -30,6 +30,7 @@ class Recipe:
         long_films: how a film longer than `frames` goes on from the finished ones. `windows`: given again in
             front of the new ones. `cache`: as keys and values, for transformers trained under block-causal
             masks; see `kinema.generate.stream`.
+        fast_steps: of a model distilled to few steps, without guidance; None: it is not.
     """
 
     steps: int = 50
@@ -44,8 +45,11 @@ class Recipe:
     fps: float = 16.0
     negative: str = ""
     long_films: LongFilms = "windows"
+    fast_steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.fast_steps is not None and self.fast_steps < 1:
+            raise ValueError(f"a film takes at least one step, not {self.fast_steps}")
         if self.steps < 1 or self.frames < 1 or self.fps <= 0 or self.shift <= 0:
             raise ValueError(f"steps, frames, fps and shift are positive, not {self}")
         if len(self.guidance) != (1 if self.boundary is None else 2):
