@@ -16,7 +16,8 @@ from kinema.generate.frames import Decoder, Frames, tiling_of
 from kinema.generate.pipeline import Pipeline
 from kinema.generate.progress import Step
 from kinema.generate.refine import Refinement, check_refine, refine
-from kinema.generate.request import Request
+from kinema.generate.request import Request, Wish
+from kinema.generate.takes import Take, empty_reel
 from kinema.generate.windows import Window, blended, windows
 from kinema.media import psnr, resized
 from kinema.shapes import LatentShape, VideoShape
@@ -38,14 +39,16 @@ def sharpness(film: np.ndarray) -> float:
 
 def request_for(pipe: Pipeline, film: np.ndarray, *, steps: int = 4, pictures=()) -> Request:
     size = VideoShape(frames=len(film), height=film.shape[1], width=film.shape[2])
+    condition = Condition(lines=(Line(prompt="a ball"),), pictures=pictures).at(size)
     return Request(
-        condition=Condition(lines=(Line(prompt="a ball"),), pictures=pictures).at(size),
-        film=size,
+        takes=(Take(condition=condition, film=size),),
+        reel=empty_reel(size),
         fps=8.0,
         steps=steps,
         guidance=pipe.model.recipe.guidance,
         shift=1.0,
         seed=0,
+        wish=Wish(prompt="a ball"),
     )
 
 

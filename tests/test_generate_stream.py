@@ -19,9 +19,10 @@ from kinema.generate.frames import Frames
 from kinema.generate.network import Spoken
 from kinema.generate.pipeline import Pipeline
 from kinema.generate.progress import Stage, Step
-from kinema.generate.request import Request
+from kinema.generate.request import Request, Shot, Wish, decide
 from kinema.generate.stream import Streaming, is_long, stream, streaming_of
 from kinema.generate.stretch import Stretches
+from kinema.generate.takes import Take, empty_reel
 from kinema.media import writer
 from kinema.models.dit_cache import DitCache
 from kinema.models.text import TextStates
@@ -35,16 +36,19 @@ WINDOWS = Streaming(way="windows", first=3, block=2, window=1)
 
 
 def request_for(pipe: Pipeline, frames: int, *lines: Line, **changes) -> Request:
+    """A film of one take, of any length."""
     recipe = pipe.model.recipe
     film = VideoShape(frames=frames, height=recipe.size[1], width=recipe.size[0])
+    condition = changes.pop("condition", Condition(lines=lines or (Line(prompt="a ball"),)).at(film))
     fields = {
-        "condition": Condition(lines=lines or (Line(prompt="a ball"),)).at(film),
-        "film": film,
+        "takes": (Take(condition=condition, film=film),),
+        "reel": empty_reel(film),
         "fps": recipe.fps,
         "steps": 2,
         "guidance": recipe.guidance,
         "shift": 1.0,
         "seed": 0,
+        "wish": Wish(prompt="a ball"),
     }
     return Request(**(fields | changes))
 
@@ -116,6 +120,27 @@ def test_lines_speak_at_their_times(films, streaming: Streaming) -> None:
     ball, cube = films["a ball"], films["a cube"]
     expected = np.concatenate([ball[:9], cube[9:13], ball[13:21], cube[21:]])
     assert np.array_equal(made, expected)
+
+
+@pytest.mark.parametrize("streaming", [CACHE, WINDOWS])
+def test_a_storyboard_streams_shot_by_shot(films, streaming: Streaming) -> None:
+    """A cut begins the next film anew, a blend changes who speaks in the film that goes on."""
+    pipe = oracle.oracle_pipeline(films, frames=9)
+    shots = (
+        Shot(prompt="a ball", seconds=0.0),
+        Shot(prompt="a cube", seconds=17 / 8, transition="cut"),
+        Shot(prompt="a ball", seconds=30 / 8, transition="blend"),
+    )
+    request = decide(pipe.model, Wish(storyboard=shots, frames=50, steps=2))
+    assert len(request.takes) > 2
+    assert is_long(pipe.model, request)
+    events = [event for event in stream(pipe, request, streaming) if isinstance(event, Frames)]
+    made = np.concatenate([event.images for event in events])
+    ball, cube = films["a ball"], films["a cube"]
+    assert len(made) == events[-1].done == events[-1].of == 50
+    assert np.array_equal(made[:17], ball[:17])
+    assert np.array_equal(made[17:30], cube[:13])
+    assert np.array_equal(made[30:50], ball[13:33])
 
 
 def test_each_block_is_told_its_own_lines_alone() -> None:

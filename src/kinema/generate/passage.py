@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from kinema.generate.condition import Condition, Line
+from kinema.generate.condition import Condition, Line, Picture
 from kinema.generate.network import Spoken
 from kinema.generate.pipeline import Pipeline
 from kinema.generate.request import Request
-from kinema.models.source import ModelFolder
+from kinema.generate.takes import Take
 from kinema.models.text import TextStates
-from kinema.shapes import LatentShape, VideoShape
+from kinema.shapes import LatentShape, Stride, VideoShape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,24 +32,63 @@ class Passage:
     hidden: tuple[int, ...] = ()
 
 
-def passages(model: ModelFolder, request: Request) -> tuple[Passage, ...]:  # noqa: ARG001
-    """The passages of a film that is made from words and pictures; none for films made from other films."""
-    if request.condition.base is not None:
+def passages(request: Request, stride: Stride) -> tuple[Passage, ...]:
+    """The passages of a film that is made from words and pictures; none for films made from other films.
+
+    Takes that go on from each other are one passage: a stream has its own way to go on.
+    """
+    if len(request.reel.frames) or request.goal is not None:
         return ()
-    return (Passage(condition=request.condition, film=request.film),)
+    chains: list[list[Take]] = []
+    for take in request.takes:
+        if take.condition.base is not None or take.joint not in ("cut", "after"):
+            return ()
+        if take.joint == "cut":
+            chains.append([take])
+        else:
+            chains[-1].append(take)
+    return tuple(_joined(chain, stride) for chain in chains)
 
 
-def whole(model: ModelFolder, request: Request, film: VideoShape) -> Passage:
-    """A finished film as one passage: who speaks when, and the pictures of its first passage.
+def _joined(chain: Sequence[Take], stride: Stride) -> Passage:
+    """Takes that share frames where they meet as one passage."""
+    lines: list[Line] = []
+    pictures: list[Picture] = []
+    hidden: set[int] = set()
+    stop = 0
+    for take in chain:
+        start = stop - stride.frames(take.carried) if stop else 0
+        stop = start + take.film.frames
+        for line in take.condition.lines:
+            frame = start + line.frame
+            # A take begins with the line that speaks already.
+            if not lines or (frame > lines[-1].frame and line.prompt != lines[-1].prompt):
+                lines.append(dataclasses.replace(line, frame=frame))
+        pictures += [
+            dataclasses.replace(picture, frame=start + picture.frame % take.film.frames)
+            for picture in take.condition.pictures
+        ]
+        hidden |= {start + frame for frame in take.hidden}
+    first = chain[0]
+    condition = dataclasses.replace(first.condition, lines=tuple(lines), pictures=tuple(pictures))
+    return Passage(
+        condition=condition,
+        film=dataclasses.replace(first.film, frames=stop),
+        hidden=tuple(sorted(hidden)),
+    )
+
+
+def whole(request: Request, stride: Stride, film: VideoShape) -> Passage:
+    """A finished film as one passage: who speaks when, and the pictures of its first take.
 
     Args:
-        model: that made it.
         request: that it was made from.
+        stride: of the autoencoder.
         film: as it is shown.
     """
     lines: list[Line] = []
     start = 0
-    for part in passages(model, request):
+    for part in passages(request, stride):
         for line in part.condition.lines:
             shown = line.frame - sum(frame < line.frame for frame in part.hidden)
             if start + shown < film.frames and (not lines or lines[-1].frame < start + shown):

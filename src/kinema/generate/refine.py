@@ -113,7 +113,7 @@ def refine(
     # Whole groups of frames; the last frame stands still until its group is full.
     film = np.concatenate([film, np.repeat(film[-1:], rest, axis=0)])
     size = VideoShape(frames=len(film), height=film.shape[1], width=film.shape[2])
-    told = whole(pipeline.model, request, size)
+    told = whole(request, stride, size)
     spoken = said(pipeline, [told], request.condition.negative)[0]
     yield Stage(name="text", done=1, of=1)
     scale, expert = request.guidance[-1], pipeline.model.recipe.experts - 1

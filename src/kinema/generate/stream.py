@@ -95,7 +95,7 @@ def is_long(model: ModelFolder, request: Request) -> bool:
     that can't stream make somewhat longer films in one piece, as well as they can; beyond twice their length
     these fall apart.
     """
-    longest = max((passage.film.frames for passage in passages(model, request)), default=0)
+    longest = max((passage.film.frames for passage in passages(request, model.vae.stride)), default=0)
     return longest > model.recipe.frames * (1 if _goes_on(model) else 2)
 
 
@@ -150,7 +150,7 @@ def stream(
         UserError: the model can't make long films, or this film is none of those.
     """
     streaming = streaming or streaming_of(pipeline.model)
-    parts = passages(pipeline.model, request)
+    parts = passages(request, pipeline.model.vae.stride)
     if not parts:
         raise UserError("this film is made from another, which a stream does not see; make it shorter")
     spoken = said(pipeline, parts, request.condition.negative)
