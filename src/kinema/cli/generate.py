@@ -80,6 +80,10 @@ class Generate(Output, Content, Settings):
     """So many films, with one seed after the other."""
     best_of: int = 1
     """Make so many and keep the one in which most of the prompt is right; prompts of the film set's lab."""
+    refine: int = 1
+    """2 or 4: make the film that much larger, with detail from the model."""
+    preview: Path | None = None
+    """A second file that can be watched while the film is made."""
 
     def run(self) -> None:
         """Make it, with a bar that knows what is left."""
@@ -96,13 +100,16 @@ class Generate(Output, Content, Settings):
         format_of(self.out, None, "good")  # A name that can't be written is told before the work, not after.
         self._check()
         pipe = self.loaded()
-        wish = self.added(self.wish(self.prompt))
+        wish = dataclasses.replace(self.added(self.wish(self.prompt)), refine=self.refine)
         seeds = range(self.seed, self.seed + max(self.count, self.best_of))
         requests = [decide(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
         note_unknown_words(pipe, requests[0], self)
         best: tuple[float, int, Made] | None = None
         for seed, request in zip(seeds, requests, strict=True):
             out = self.out if self.count == 1 else numbered(self.out, seed - self.seed + 1)
+            if self._is_written_meanwhile(pipe, request):
+                self._write(pipe, request, out)
+                continue
             made = make(pipe, request, dataclasses.replace(self, out=out), state=state_path(out))
             if self.best_of == 1:
                 finish(made, self, out, seed=seed, note=self._note(made))
@@ -114,6 +121,36 @@ class Generate(Output, Content, Settings):
             score, seed, made = best
             note = f"best of {self.best_of}: {score:.0%} of what the prompt asks for is right"
             finish(made, self, self.out, seed=seed, note=note)
+
+    def _is_written_meanwhile(self, pipe: Pipeline, request: Request) -> bool:
+        from kinema.generate.stream import is_long
+
+        meanwhile = self.refine > 1 or self.preview is not None or is_long(pipe.model, request)
+        if meanwhile and self.best_of > 1:
+            raise UserError(
+                "best-of chooses among whole films; leave it out for long, refined or previewed ones"
+            )
+        if meanwhile and len(request.takes) > 1:
+            raise UserError(
+                "films of several takes (loops, storyboards, long films with keyframes) are neither refined "
+                "nor previewed; leave out refine and preview"
+            )
+        return meanwhile
+
+    def _write(self, pipe: Pipeline, request: Request, out: Path) -> None:
+        """Make a film whose frames go to its file as they are made."""
+        import time
+
+        from kinema.cli.delivery import write
+        from kinema.cli.watch import say
+        from kinema.generate.origin import origin_of
+
+        began = time.monotonic()
+        comment = origin_of(request, pipe.model, pipe.choice, pipe.device).to_json()
+        frames = write(pipe, request, out, factor=self.refine, preview=self.preview, comment=comment)
+        size = (self.refine * request.film.width, self.refine * request.film.height)
+        took = time.monotonic() - began
+        say(self, out, frames=frames, size=size, fps=request.fps, seed=request.seed, took=took)
 
     def _check(self) -> None:
         if self.storyboard is None and not self.prompt.strip():

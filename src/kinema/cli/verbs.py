@@ -13,7 +13,8 @@ from tyro.conf import Positional
 from kinema.cli.settings import Output, Settings
 
 if TYPE_CHECKING:
-    from kinema.generate.request import Wish
+    from kinema.generate.pipeline import Pipeline
+    from kinema.generate.request import Request, Wish
 
 
 def _made(settings: Settings, output: Output, wish: Wish) -> None:
@@ -132,10 +133,12 @@ class Replay(_Again):
             pipe, request = reopened(
                 origin, self.film.parent, model=self.model, device=self.device, memory=self.memory
             )
-            made = make(pipe, request, output, state=state_path(output.out))
-            other = differs(origin, made.film.frames)
-            note = f"not the frames of {self.film}" if other else f"the frames of {self.film}, bit for bit"
-            finish(made, output, output.out, seed=origin.request.seed, note=note)
+            if origin.frames:
+                made = make(pipe, request, output, state=state_path(output.out))
+                other = differs(origin, made.film.frames)
+                finish(made, output, output.out, seed=origin.request.seed, note=self._note(other))
+            else:
+                other = self._written(pipe, request, output)
         if other:
             print(
                 f"kinema: the frames differ; {self.film} was made with Kinema {origin.kinema}, torch "
@@ -143,6 +146,32 @@ class Replay(_Again):
                 file=sys.stderr,
             )
             raise SystemExit(1)
+
+    def _note(self, other: bool) -> str:
+        return f"not the frames of {self.film}" if other else f"the frames of {self.film}, bit for bit"
+
+    def _written(self, pipe: Pipeline, request: Request, output: Output) -> bool:
+        """A film whose frames go to the file as they are made, again; whether the file has other frames."""
+        import time
+
+        import numpy as np
+
+        from kinema.cli.delivery import write
+        from kinema.cli.watch import say
+        from kinema.generate.origin import origin_of
+        from kinema.media import read_film
+
+        began, factor = time.monotonic(), request.wish.refine
+        comment = origin_of(request, pipe.model, pipe.choice, pipe.device).to_json()
+        frames = write(pipe, request, output.out, factor=factor, preview=None, comment=comment)
+        other = not np.array_equal(read_film(self.film).frames, read_film(output.out).frames)
+        size = (factor * request.film.width, factor * request.film.height)
+        took = time.monotonic() - began
+        say(
+            output, output.out, frames=frames, size=size, fps=request.fps, seed=request.seed, took=took,
+            note=self._note(other),
+        )  # fmt: skip
+        return other
 
 
 @dataclass(frozen=True, kw_only=True)

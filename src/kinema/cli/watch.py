@@ -113,15 +113,34 @@ def finish(made: Made, output: Output, out: Path, *, seed: int, note: str = "") 
     film = made.film
     film.save(out)
     height, width = film.frames.shape[1:3]
+    say(
+        output, out, frames=len(film.frames), size=(width, height), fps=film.fps, seed=seed, took=made.took,
+        note=note,
+    )  # fmt: skip
+
+
+def say(
+    output: Output,
+    out: Path,
+    *,
+    frames: int,
+    size: tuple[int, int],
+    fps: float,
+    seed: int,
+    took: float,
+    note: str = "",
+) -> None:
+    """Say that a film is written, and show it if asked to."""
+    width, height = size
     if output.json:
         tell(
-            output, "film", path=str(out), frames=len(film.frames), width=width, height=height, fps=film.fps,
-            seconds=film.seconds, seed=seed, took=round(made.took, 2), note=note,
+            output, "film", path=str(out), frames=frames, width=width, height=height, fps=fps,
+            seconds=frames / fps, seed=seed, took=round(took, 2), note=note,
         )  # fmt: skip
     else:
         print(
-            f"{out}: {len(film.frames)} frames at {width}x{height}, {film.seconds:.2f} s at "
-            f"{film.fps:g} fps, seed {seed}, made in {made.took:.1f} s{f'; {note}' if note else ''}"
+            f"{out}: {frames} frames at {width}x{height}, {frames / fps:.2f} s at {fps:g} fps, seed {seed}, "
+            f"made in {took:.1f} s{f'; {note}' if note else ''}"
         )
     if output.open:
         show(out)

@@ -173,7 +173,8 @@ class Origin:
         request: what was asked for, every setting decided.
         device: its type; `dtype` and `int8`: how the model was held there.
         kinema: the version; `torch` likewise.
-        frames: SHA-256 of the frames as they were made, before a codec took its share.
+        frames: SHA-256 of the frames as they were made, before a codec took its share; empty where they went
+            to the file as they were made.
     """
 
     model: str
@@ -205,9 +206,9 @@ def origin_of(
     model: ModelFolder,
     choice: Choice,
     device: torch.device,
-    frames: UInt8[np.ndarray, "f h w 3"],
+    frames: UInt8[np.ndarray, "f h w 3"] | None = None,
 ) -> Origin:
-    """What made a film that is finished."""
+    """What makes a film; `frames` where it is finished."""
     return Origin(
         model=model.name,
         fingerprint=fingerprint(model.folder),
@@ -217,7 +218,7 @@ def origin_of(
         int8=choice.int8,
         kinema=kinema.__version__,
         torch=torch.__version__,
-        frames=digest(frames),
+        frames="" if frames is None else digest(frames),
     )
 
 

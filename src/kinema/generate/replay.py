@@ -91,8 +91,7 @@ class State:
 
 def state_of(pipe: Pipeline, request: Request, saved: Saved, out: str | os.PathLike[str]) -> State:
     """The state of a film that is being made."""
-    nothing = np.zeros((0, 1, 1, 3), dtype=np.uint8)
-    origin = origin_of(request, pipe.model, pipe.choice, pipe.device, nothing)
+    origin = origin_of(request, pipe.model, pipe.choice, pipe.device)
     return State(origin=origin, saved=saved, out=os.fspath(out))
 
 

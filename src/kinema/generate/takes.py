@@ -59,7 +59,7 @@ class Reel:
 
     frames: UInt8[np.ndarray, "f h w 3"]
     shown: Bool[np.ndarray, " f"]
-    tail: Float[Tensor, "1 c g h w"] | None = None
+    tail: Float[Tensor, "1 c g h2 w2"] | None = None
 
     @classmethod
     def of(cls, frames: UInt8[np.ndarray, "f h w 3"], tail: Tensor | None = None) -> Reel:
@@ -72,11 +72,11 @@ class Reel:
         return self.frames[self.shown]
 
     @property
-    def end(self) -> Float[Tensor, "1 c g h w"] | None:
+    def end(self) -> Float[Tensor, "1 c g h2 w2"] | None:
         """The tail, if the film ends with it: None where its last frame is not shown."""
         return self.tail if len(self.shown) and self.shown[-1] else None
 
-    def condition(self, take: Take, stride: Stride, goal: UInt8[np.ndarray, "f h w 3"] | None) -> Condition:
+    def condition(self, take: Take, stride: Stride, goal: UInt8[np.ndarray, "f3 h w 3"] | None) -> Condition:
         """What the take is made from, with the film so far.
 
         Args:
@@ -113,7 +113,7 @@ class Reel:
         stride: Stride,
         frames: UInt8[np.ndarray, "f h w 3"],
         latents: Float[Tensor, "1 c f2 h2 w2"],
-        goal: UInt8[np.ndarray, "f h w 3"] | None,
+        goal: UInt8[np.ndarray, "f3 h w 3"] | None,
     ) -> Reel:
         """The film with a take that is finished."""
         shown = np.ones(len(frames), dtype=bool)

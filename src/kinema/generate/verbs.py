@@ -60,7 +60,7 @@ class Canvas:
         """A film of so many frames."""
         return VideoShape(frames=frames, height=self.size[1], width=self.size[0])
 
-    def near(self, frames: float) -> int:
+    def near(self, frames: int | float) -> int:
         """The nearest number of frames that a take can have."""
         return self.shape(max(1, round(frames))).rounded(self.stride).frames
 
@@ -86,8 +86,8 @@ class Draft:
 
     takes: tuple[Take, ...]
     reel: Frames | None = None
-    tail: Float[Tensor, "1 c g h w"] | None = None
-    goal: Frames | None = None
+    tail: Float[Tensor, "1 c g h2 w2"] | None = None
+    goal: UInt8[np.ndarray, "f2 h w 3"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,7 +181,9 @@ def extension(canvas: Canvas, prompt: str, reel: Frames, tail: Tensor | None, *,
     return Draft(takes=tuple(takes), reel=reel, tail=tail)
 
 
-def bridge(canvas: Canvas, prompt: str, first: Frames, tail: Tensor | None, last: Frames) -> Draft:
+def bridge(
+    canvas: Canvas, prompt: str, first: Frames, tail: Tensor | None, last: UInt8[np.ndarray, "f2 h w 3"]
+) -> Draft:
     """`canvas.frames` new frames lead from the end of one film to the beginning of another.
 
     Raises:
