@@ -284,11 +284,12 @@ def test_cancelling_and_events(served, client):
     assert httpx.post(f"{served.url}/videos/{video.id}/cancel", headers=auth).status_code == 200
 
 
-def test_a_request_that_kills_the_worker_fails_with_a_reason_and_nobody_else_suffers(client):
+def test_a_request_that_kills_the_worker_fails_with_a_reason_and_nobody_else_suffers(served, client):
     deadly = client.videos.create(prompt="die=2")
     other = client.videos.create(prompt="a ball")
     failed = client.videos.poll(deadly.id, poll_interval_ms=200)
     assert (failed.status, failed.error.code) == ("failed", "worker_lost")
+    serve_help.until(lambda: not list((served.data / "videos" / deadly.id).iterdir()))
     assert client.videos.poll(other.id, poll_interval_ms=100).status == "completed"
 
 

@@ -172,7 +172,7 @@ def test_what_is_over_is_swept_with_its_files(tmp_path):
         folder_of(tmp_path, made.id).mkdir()
         (tmp_path / "videos" / "orphan").mkdir()
         worker = work.enter(store)
-        work.claim(store, worker, lease=9, tries=3, keep=9)
+        work.claim(store, worker, lease=9, tries=3)
         work.finish(store, worker, made.id, keep=-5)
         supervisor = Supervisor(settings, store)
         supervisor.start()
@@ -187,10 +187,10 @@ def test_one_worker_that_hangs_does_not_hold_a_film_for_ever(tmp_path):
     )
     jobs.take(store, made, Limits())
     silent, other = work.enter(store), work.enter(store)
-    work.claim(store, silent, lease=0.2, tries=3, keep=9)
-    assert work.claim(store, other, lease=5, tries=3, keep=9) is None
+    work.claim(store, silent, lease=0.2, tries=3)
+    assert work.claim(store, other, lease=5, tries=3) is None
     time.sleep(0.3)
-    assert work.claim(store, other, lease=5, tries=3, keep=9).id == made.id
+    assert work.claim(store, other, lease=5, tries=3).id == made.id
     store.close()
 
 

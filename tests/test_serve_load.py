@@ -73,8 +73,6 @@ def test_five_hundred_requests_from_twenty_clients(tmp_path):
         all_made_once(served, made + again)
         for times in (took, more):
             cuts = statistics.quantiles(times, n=100)
-            print(
-                f"create: median {cuts[49] * 1e3:.0f} ms, p95 {cuts[94] * 1e3:.0f} ms, p99 {cuts[98] * 1e3:.0f} ms"
-            )
+            print("create: median, p95, p99 in ms", *(round(1e3 * cuts[at]) for at in (49, 94, 98)))
         print(f"memory: {first / 2**20:.0f} MB, then {second / 2**20:.0f} MB")
         assert second < first + 30 * 2**20

@@ -17,7 +17,7 @@ from kinema.serve.settings import Limits
 from kinema.serve.store import Store
 from kinema.serve.wanted import Wanted
 
-LEASE = {"lease": 60.0, "tries": 3, "keep": 100.0}
+LEASE = {"lease": 60.0, "tries": 3}
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_owners_take_turns(store):
 def test_a_lease_that_ran_out_is_taken_over_and_the_first_worker_is_told(store):
     video = take(store)
     slow, quick = work.enter(store), work.enter(store)
-    assert work.claim(store, slow, lease=-1, tries=3, keep=100).id == video
+    assert work.claim(store, slow, lease=-1, tries=3).id == video
     assert work.claim(store, quick, **LEASE).id == video
     assert not work.finish(store, slow, video, keep=100)
     assert not work.fail(store, slow, video, code="x", message="x", keep=100)
@@ -107,6 +107,8 @@ def test_a_film_that_never_gets_on_is_given_up_and_one_that_does_is_not(store):
         assert work.claim(store, name, **LEASE).id == poison
         work.bury(store, name)
     assert work.claim(store, work.enter(store), **LEASE) is None
+    assert jobs.abandon(store, 3, keep=100) == [poison]
+    assert jobs.abandon(store, 3, keep=100) == []
     found = jobs.find(store, "alice", poison)
     assert (found.status, found.error_code) == ("failed", "worker_lost")
     unlucky = take(store)
@@ -162,8 +164,8 @@ def test_what_takes_too_long_is_ended(store):
     video = take(store)
     name = work.enter(store)
     work.claim(store, name, **LEASE)
-    assert jobs.overdue(store, 100, keep=100) == 0
-    assert jobs.overdue(store, -1, keep=100) == 1
+    assert jobs.overdue(store, 100, keep=100) == []
+    assert jobs.overdue(store, -1, keep=100) == [video]
     found = jobs.find(store, "alice", video)
     assert (found.status, found.error_code) == ("failed", "time_limit")
     assert not work.mine(store, name, video)
@@ -194,7 +196,7 @@ def test_a_store_of_another_version_or_a_damaged_one_is_refused(tmp_path):
         Store(tmp_path / "other", durable=False)
 
 
-DEEDS = ("take", "claim", "advance", "save", "finish", "fail", "cancel", "delete", "die", "lapse")
+DEEDS = ("take", "claim", "advance", "save", "finish", "fail", "cancel", "delete", "die", "lapse", "abandon")
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -233,6 +235,8 @@ def test_whatever_happens_the_promises_hold(tmp_path_factory, deeds):
         elif deed == "die":
             work.bury(store, worker)
             workers[who] = work.enter(store)
+        elif deed == "abandon":
+            assert not set(jobs.abandon(store, 3, keep=1000)) & set(ended)
         elif deed == "lapse":
             with store.change() as base:
                 base.execute("UPDATE videos SET lease = 0 WHERE status = 'in_progress'")

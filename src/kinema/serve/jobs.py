@@ -146,7 +146,7 @@ def cancel(store: Store, owner: str, identifier: str) -> bool:
     """End a film that is not ended; its worker stops when it next looks. False if it was ended before."""
     with store.change() as base:
         return _fail(base, "id = :id AND owner = :owner", "cancelled", "The film was cancelled.",
-                     {"id": identifier, "owner": owner}) == 1  # fmt: skip
+                     {"id": identifier, "owner": owner}) == [identifier]  # fmt: skip
 
 
 def delete(store: Store, owner: str, identifier: str) -> bool:
@@ -164,8 +164,8 @@ def expire(store: Store) -> list[str]:
     return [row["id"] for row in rows]
 
 
-def overdue(store: Store, seconds: float, *, keep: float) -> int:
-    """End the films that take longer than allowed; how many there were."""
+def overdue(store: Store, seconds: float, *, keep: float) -> list[str]:
+    """End the films that take longer than allowed, and say which."""
     with store.change() as base:
         return _fail(
             base,
@@ -177,15 +177,36 @@ def overdue(store: Store, seconds: float, *, keep: float) -> int:
         )
 
 
-def _fail(base: sqlite3.Connection, which: str, code: str, message: str, values: dict[str, object]) -> int:
-    now = time.time()
-    done = base.execute(
+def abandon(store: Store, tries: int, *, keep: float) -> list[str]:
+    """End the films that were begun `tries` times without getting on, and say which: they kill workers."""
+    with store.change() as base:
+        return _fail(
+            base,
+            "status = 'in_progress' AND lease < :lapsed AND tries >= :tries",
+            "worker_lost",
+            f"The process that made this film died {tries} times at the same place; it may need more memory "
+            "than there is. Ask for a smaller or shorter film.",
+            {"lapsed": time.time(), "tries": tries, "keep": keep},
+        )
+
+
+def _fail(
+    base: sqlite3.Connection, which: str, code: str, message: str, values: dict[str, object]
+) -> list[str]:
+    now = int(time.time())
+    rows = base.execute(
         f"""UPDATE videos SET status = 'failed', error_code = :code, error_message = :message,
-                completed_at = NULL, expires_at = :now + :keep, worker = NULL, change = change + 1
-            WHERE {which} AND {_OPEN}""",
-        {"keep": 86400.0, **values, "code": code, "message": message, "now": int(now)},
-    )
-    return done.rowcount
+                completed_at = NULL, expires_at = CAST(:now + :keep AS INTEGER), worker = NULL,
+                change = change + 1
+            WHERE {which} AND {_OPEN} RETURNING id""",
+        {"keep": 86400.0, **values, "code": code, "message": message, "now": now},
+    ).fetchall()
+    return [row["id"] for row in rows]
+
+
+def failed(store: Store) -> list[str]:
+    """The films that failed."""
+    return [row["id"] for row in store.all("SELECT id FROM videos WHERE status = 'failed'", {})]
 
 
 def known(store: Store, identifiers: list[str]) -> set[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from kinema.crew import single_threaded
 from kinema.models.config_json import to_json
 from kinema.serve import jobs, work
-from kinema.serve.folder import discard, empty_trash, folders
+from kinema.serve.folder import discard, empty, empty_trash, folder_of, folders
 from kinema.serve.settings import Settings
 from kinema.serve.store import Store
 from kinema.serve.worker import Duty
@@ -92,7 +92,12 @@ class Supervisor:
                 log.warning("supervisor: %s", error)
 
     def _look(self) -> None:
-        jobs.overdue(self._store, self._settings.limits.job, keep=self._settings.keep)
+        settings = self._settings
+        for identifier in (
+            *jobs.overdue(self._store, settings.limits.job, keep=settings.keep),
+            *jobs.abandon(self._store, settings.tries, keep=settings.keep),
+        ):
+            empty(folder_of(settings.data, identifier))
         for place, process in enumerate(self._processes):
             if process is None or process.poll() is None:
                 continue
@@ -141,6 +146,8 @@ class Supervisor:
     def _sweep(self, *, older: float) -> None:
         for identifier in jobs.expire(self._store):
             discard(self._settings.data, identifier)
+        for identifier in jobs.failed(self._store):
+            empty(folder_of(self._settings.data, identifier))
         found = folders(self._settings.data, older=older)
         kept = jobs.known(self._store, found)
         for identifier in found:

@@ -76,10 +76,10 @@ def beat(store: Store, worker: str, lease: float) -> None:
         )
 
 
-def claim(store: Store, worker: str, *, lease: float, tries: int, keep: float) -> Video | None:
+def claim(store: Store, worker: str, *, lease: float, tries: int) -> Video | None:
     """The film to make next: one that a dead worker left, else that of the owner whose turn it is.
 
-    A film that was begun `tries` times without getting on kills whoever takes it, and fails here.
+    One that was begun `tries` times without getting on kills whoever takes it; see `jobs.abandon`.
     """
     now = time.time()
     values: dict[str, object] = {
@@ -87,29 +87,22 @@ def claim(store: Store, worker: str, *, lease: float, tries: int, keep: float) -
         "worker": worker,
         "lease": now + lease,
         "tries": tries,
-        "keep": keep,
     }
     if store.one(
         """SELECT 1 FROM videos WHERE status = 'queued'
-           UNION ALL SELECT 1 FROM videos WHERE status = 'in_progress' AND lease < :now LIMIT 1""",
+           UNION ALL SELECT 1 FROM videos
+           WHERE status = 'in_progress' AND lease < :now AND tries < :tries LIMIT 1""",
         values,
     ) is None:  # fmt: skip
         return None
     with store.change() as base:
-        base.execute(
-            """UPDATE videos SET status = 'failed', error_code = 'worker_lost', worker = NULL,
-                   error_message = 'The process that made this film died ' || tries || ' times at the same '
-                       || 'place; it may need more memory than there is. Ask for a smaller or shorter film.',
-                   expires_at = CAST(:now + :keep AS INTEGER), change = change + 1
-               WHERE status = 'in_progress' AND lease < :now AND tries >= :tries""",
-            values,
-        )
         row = base.execute(
             """UPDATE videos SET status = 'in_progress', worker = :worker, lease = :lease, tries = tries + 1,
                    started_at = coalesce(started_at, :now), change = change + 1
                WHERE id = (
                    SELECT id FROM (
-                       SELECT id, -1 AS turn FROM videos WHERE status = 'in_progress' AND lease < :now
+                       SELECT id, -1 AS turn FROM videos
+                       WHERE status = 'in_progress' AND lease < :now AND tries < :tries
                        UNION ALL
                        SELECT min(videos.id), coalesce(owners.turn, 0)
                        FROM videos LEFT JOIN owners USING (owner)

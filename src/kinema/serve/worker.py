@@ -101,10 +101,7 @@ class Worker:
     def _serve(self, maker: Maker) -> None:
         while not self._stop.is_set():
             try:
-                video = work.claim(
-                    self._store, self._name,
-                    lease=self._duty.lease, tries=self._duty.tries, keep=self._duty.keep,
-                )  # fmt: skip
+                video = work.claim(self._store, self._name, lease=self._duty.lease, tries=self._duty.tries)
             except sqlite3.OperationalError as error:  # the disk is full, or the store locked for long
                 log.warning("the store: %s", error)
                 video = None
