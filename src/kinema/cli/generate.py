@@ -130,11 +130,6 @@ class Generate(Output, Content, Settings):
             raise UserError(
                 "best-of chooses among whole films; leave it out for long, refined or previewed ones"
             )
-        if meanwhile and len(request.takes) > 1:
-            raise UserError(
-                "films of several takes (loops, storyboards, long films with keyframes) are neither refined "
-                "nor previewed; leave out refine and preview"
-            )
         return meanwhile
 
     def _write(self, pipe: Pipeline, request: Request, out: Path) -> None:
