@@ -21,7 +21,7 @@ from kinema.models.dit_block import Block, FeedForward, Layout
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import FLOAT32_ISLANDS, DitConfig
 from kinema.models.dit_context import KeysValues, TextContext, frame_bias, pad_bias
-from kinema.models.dit_ops import layer_norm, linear, modulated_norm
+from kinema.models.dit_ops import keep_freed_memory, layer_norm, linear, modulated_norm
 from kinema.models.rope import rotation
 from kinema.models.text import TextStates
 
@@ -289,6 +289,7 @@ class Dit(nn.Module):
         # The first self-attention has not met the text yet: guidance needs it once, not twice.
         late = config.text == "cross" and not past and not keep
 
+        keep_freed_memory(self.device)
         x = self._tokens(latents, 0 if cache is None else cache.seen)
         time = _distinct(time)
         if not late and branches > 1:
