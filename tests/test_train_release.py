@@ -13,6 +13,7 @@ from kinema.models.text import TextStates
 from kinema.train import release
 from kinema.train.export import export
 from kinema.train.filming import Filming, film, shard_path, stored
+from kinema.train.stages import Bench
 
 CPU = torch.device("cpu")
 FILMING = Filming(count=6, height=32, width=32, frames=9, shard=4, events=(("still", 0.7), ("roll", 0.3)))
@@ -56,13 +57,15 @@ def test_clips_of_a_store_do_not_depend_on_its_size():
 def test_the_recipe_from_nothing_to_weights_and_stopped_on_the_way(tmp_path):
     config = release.tiny(budget=1.0)
     asked = iter([False] * 12 + [True] * 1000)
-    stages = [p.stage for p in release.release(config, tmp_path, Lengths, CPU, stop=lambda: next(asked))]
+    bench = Bench(run=tmp_path, device=CPU, encoder=Lengths)
+    hasty = dataclasses.replace(bench, stop=lambda: next(asked))
+    stages = [p.stage for p in release.release(config, hasty)]
     assert "transformer" not in stages
-    stages = [p.stage for p in release.release(config, tmp_path, Lengths, CPU)]
+    stages = [p.stage for p in release.release(config, bench)]
     assert "transformer" in stages
-    again = [p.stage for p in release.release(config, tmp_path, Lengths, CPU)]
+    again = [p.stage for p in release.release(config, bench)]
     assert "transformer" not in again, "a finished recipe trains nothing more"
-    folder = export(release.trained(config, tmp_path, CPU), tmp_path / "weights")
+    folder = export(release.trained(config, bench), tmp_path / "weights")
     opened = KinemaFolder.open(folder, name="tiny")
     dit = opened.load_transformer(dtype=torch.float32, device=CPU)
     vae = opened.load_vae(device=CPU)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from kinema.models.dit_config import small
 from kinema.models.vae_config import VaeConfig
 from kinema.train import chance
-from kinema.train.dit import DitTask, DitTraining, LatentFilms, TimeConfig, drawn_times
+from kinema.train.crops import cropped
+from kinema.train.dit import DitTask, DitTraining, TimeConfig, drawn_times
 from kinema.train.films import HeldFilms
-from kinema.train.latents import encode_captions, encode_films, latent_films
+from kinema.train.latents import LatentFilms, encode_captions, encode_films
 from kinema.train.loop import LoopConfig, train
 from kinema.train.optimizer import OptimizerConfig
-from kinema.train.vae import VaeTask, VaeTraining, cropped, latent_statistics
+from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
 
 CPU = torch.device("cpu")
 
@@ -134,15 +135,12 @@ class Letters:
         )
 
 
-def test_captions_are_encoded_once_each_and_found_again():
+def test_captions_are_encoded_once_each():
     films = moving_squares()
-    texts, states = encode_captions(Letters(), films, batch=2)
+    texts, states = encode_captions(Letters(), [films], batch=2)
     assert texts[-1] == ""
     assert len(states[-1]) == 1
     assert sorted(texts[:-1]) == ["a square", "moves left", "moves right"]
-    data = latent_films(films, torch.zeros(6, 4, 2, 4, 4), texts, states)
-    for index in range(6):
-        assert [texts[row] for row in data.captions[index]] == list(films.captions(index))
     for text, state in zip(texts, states, strict=True):
         assert state.float().equal(Letters().encode([text]).states[0])
 
@@ -171,7 +169,7 @@ def test_the_transformer_learns_to_heed_the_words(tmp_path):
             optimizer=OptimizerConfig(learning_rate=3e-3, muon_learning_rate=1e-2, warmup=5),
         ),
     )
-    task = DitTask(config, films, films.part(0, 18), CPU)  # wrong captions come from half-way round
+    task = DitTask(config, [films], [films.part(0, 18)], CPU)  # wrong captions come from half-way round
     before = task.validate()
     assert before["right_over_wrong"] == pytest.approx(1.0, abs=1e-3)
     # A fresh model predicts zero: its loss is the power of noise − x₀.
@@ -186,11 +184,13 @@ def test_the_transformer_learns_to_heed_the_words(tmp_path):
 def test_given_frames_are_not_scored():
     films = two_ways()
     config = DitTraining(batch=8, causal=0.0, model=small(width=64, layers=1, channels=4, grid=(2, 2)))
-    task = DitTask(dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0)), films, films, CPU)
+    task = DitTask(
+        dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0)), [films], [films], CPU
+    )
     first = task.loss(0, 0, 1).value.item()
     # The first latent frame is given in every sample: breaking the velocity's target there changes nothing
     # but what the model reads, and a fresh model reads nothing.
     other = dataclasses.replace(films, latents=films.latents.clone())
     other.latents[:, :, 0] += 100.0
-    changed = DitTask(task.config, other, other, CPU).loss(0, 0, 1).value.item()
+    changed = DitTask(task.config, [other], [other], CPU).loss(0, 0, 1).value.item()
     assert changed == pytest.approx(first, rel=1e-5)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kinema.train import chance
-from kinema.train.loop import LoopConfig, Loss, train
+from kinema.train.loop import LoopConfig, Loss, Work, train
 from kinema.train.optimizer import OptimizerConfig
 
 
@@ -23,10 +23,19 @@ class Toy:
     def matrices(self):
         return [self.module[0].weight]
 
+    def blocks(self):
+        return []
+
+    def methods(self):
+        return []
+
+    def work(self, step):
+        return Work(samples=8, operations=100.0)
+
     def loss(self, step, part, parts):
         x = chance.normal((8, 2), 0, "x", step, part)
         value = (self.module(x)[:, 0] - x.sum(1).sin()).square().mean() / parts
-        return Loss(value=value, logs={"mean": x.mean().item()})
+        return Loss(value=value, logs={"mean": x.mean() / parts})
 
     def validate(self):
         x = chance.normal((64, 2), 1, "validate")
@@ -47,5 +56,6 @@ def config(steps=40, **changes):
 
 if __name__ == "__main__":
     run = Path(sys.argv[1])
-    for report in train(Toy(), config(), run, settings={}):
+    settings = config(steps=int(sys.argv[2]), save_every=1) if len(sys.argv) > 2 else config()
+    for report in train(Toy(), settings, run, settings={}):
         print(report.step, report.loss.hex(), flush=True)

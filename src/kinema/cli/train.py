@@ -1,29 +1,42 @@
-"""`kinema train`: the release recipe, its parts, and going on after a stop."""
+"""`kinema train`: the release recipe, its parts alone, and going on after a stop."""
 
 from __future__ import annotations
 
-import json
-import signal
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from kinema.cli.train_more import Carry, Scaling
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from kinema.models.dit_config import DitConfig
+    from kinema.models.vae_config import VaeConfig
+    from kinema.train.release import ReleaseConfig
+    from kinema.train.runs import DitRun, FilmsConfig, VaeRun
+    from kinema.train.stages import Bench
 
-    from kinema.train.release import Progress, ReleaseConfig
-
-CONFIG = "release.json"
-SHOWN = ("ema/objects_psnr", "ema/psnr", "ema/loss_right", "ema/right_over_wrong")
-"""Scores that are printed while training; the log has them all."""
+NOTES = {"release": "release.json", "vae": "vae-run.json", "dit": "dit-run.json"}
+"""The file in a run's folder that holds its settings, by the kind of run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
+class Where:
+    """What every run asks about the machine."""
+
+    device: str = "auto"
+    """cpu, cuda, or auto."""
+    text: Path | None = None
+    """Folder of the text encoder (model.safetensors, tokenizer.json); its package otherwise."""
+    render: Literal["cpu", "cuda"] = "cpu"
+    """What draws the pictures of the film set; cuda needs the extra kinema[cuda]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Where):
     """Film the set, train the autoencoder and the transformer, export the weights: everything, offline."""
 
     out: Path
@@ -32,139 +45,238 @@ class Release:
     """Time for everything: 90s, 25m, 2h."""
     scale: Literal["auto", "lab", "whole", "tiny"] = "auto"
     """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse; auto takes what the machine is for."""
-    device: str = "auto"
-    """cpu, cuda, or auto."""
-    set: tuple[str, ...] = ()
-    """Settings to change, as name.of.setting=value: dit.batch=16 filming.count=2000"""
+    start: Annotated[str, arg(name="from")] = ""
+    """Go on from a model: `world` (shipped), or an exported folder. Its autoencoder is kept."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """A setting to change, as name.of.setting=value: --set dit.batch=16 --set filming.count=2000"""
 
     def run(self) -> None:
         """Run the recipe."""
-        from kinema.files import write_text
-        from kinema.models.config_json import from_values, to_json
         from kinema.train import release
-        from kinema.train.settings import override, plain
 
-        device = chosen_device(self.device)
         scale = self.scale
         if scale == "auto":
-            scale = "whole" if device == "cuda" else "lab"
+            scale = "whole" if chosen_device(self.device) == "cuda" else "lab"
         presets = {"lab": release.lab, "whole": release.whole, "tiny": release.tiny}
-        config = override(presets[scale](budget=seconds_of(self.budget)), self.set)
-        note = self.out / CONFIG
-        if note.is_file():
-            saved = from_values(release.ReleaseConfig, json.loads(note.read_text()), what=str(note))
-            if plain(saved) != plain(config):
-                raise UserError(
-                    f"{self.out} holds a run with other settings; "
-                    f"go on with `kinema train resume {self.out}`, or choose another folder"
-                )
-        else:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_text(note, to_json(config))
-        run_release(config, self.out, device)
+        config = presets[scale](budget=seconds_of(self.budget))
+        if self.start:
+            config = going_on(config, self.start)
+        begin(config, self.set, self.out, "release", self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume:
+class Vae(Where):
+    """Train an autoencoder alone."""
+
+    out: Path
+    """Folder of the run; a run that is there goes on."""
+    preset: Literal["lab", "whole", "tiny"] = "lab"
+    """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse."""
+    films: UseAppendAction[tuple[Path, ...]] = ()
+    """A folder of films (`kinema world films`, or a run's films); filmed on the way otherwise."""
+    start: Annotated[str, arg(name="from")] = ""
+    """Go on from weights: `world` (shipped), or a folder that has a part `vae`."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """A setting to change, as name.of.setting=value: --set training.batch=8"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.train import runs
+
+        presets = {"lab": runs.vae_lab, "whole": runs.vae_whole, "tiny": runs.vae_tiny}
+        config = presets[self.preset]()
+        config = dataclasses.replace(config, films=from_folders(config.films, self.films))
+        if self.start:
+            _, vae = shapes_of(self.start)
+            training = dataclasses.replace(config.training, model=vae)
+            config = dataclasses.replace(config, start=self.start, training=training)
+        begin(config, self.set, self.out, "vae", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dit(Where):
+    """Train a transformer over an autoencoder that is there."""
+
+    out: Path
+    """Folder of the run; a run that is there goes on."""
+    vae: str
+    """The autoencoder: a folder that has a part `vae`, or `world` (shipped)."""
+    preset: Literal["lab", "whole", "tiny"] = "lab"
+    """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse."""
+    films: UseAppendAction[tuple[Path, ...]] = ()
+    """A folder of films (`kinema world films`, or a run's films), one for each shape; filmed otherwise."""
+    start: Annotated[str, arg(name="from")] = ""
+    """Go on from weights: `world` (shipped), or an exported folder."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """A setting to change, as name.of.setting=value: --set training.model.width=256"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.train import runs
+
+        presets = {"lab": runs.dit_lab, "whole": runs.dit_whole, "tiny": runs.dit_tiny}
+        config = presets[self.preset](vae=self.vae)
+        config = dataclasses.replace(config, films=from_folders(config.films, self.films))
+        if self.start:
+            dit, _ = shapes_of(self.start)
+            training = dataclasses.replace(config.training, model=dit)
+            config = dataclasses.replace(config, start=self.start, training=training)
+        begin(config, self.set, self.out, "dit", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Where):
     """Go on with a run that was stopped or killed, exactly where its last checkpoint was."""
 
     run_folder: Positional[Path]
     """The run's folder."""
-    device: str = "auto"
-    """cpu, cuda, or auto."""
 
     def run(self) -> None:
         """Go on."""
-        from kinema.models.config_json import from_json
-        from kinema.train.release import ReleaseConfig
-
-        note = self.run_folder / CONFIG
-        if not note.is_file():
+        kind = next((kind for kind, note in NOTES.items() if (self.run_folder / note).is_file()), None)
+        if kind is None:
             raise UserError(
-                f"{self.run_folder} holds no run ({CONFIG} is missing); name the folder given as --out"
+                f"{self.run_folder} holds no run (no {', '.join(NOTES.values())}); "
+                "name the folder given as --out"
             )
-        config = from_json(ReleaseConfig, note.read_text(), what=str(note))
-        run_release(config, self.run_folder, chosen_device(self.device))
+        carried_out(saved_config(self.run_folder, kind), self.run_folder, self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """What to train."""
 
-    what: Annotated[Release, subcommand("release")] | Annotated[Resume, subcommand("resume")]
+    what: (
+        Annotated[Release, subcommand("release")]
+        | Annotated[Vae, subcommand("vae")]
+        | Annotated[Dit, subcommand("dit")]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[Scaling, subcommand("scaling")]
+        | Annotated[Carry, subcommand("carry")]
+    )
 
     def run(self) -> None:
         """Train it."""
         self.what.run()
 
 
-def run_release(config: ReleaseConfig, run: Path, device: str) -> None:
-    """Run the recipe with a progress bar and a log, save on SIGTERM and Ctrl-C, and export at the end."""
+def begin(config: Any, assignments: tuple[str, ...], run: Path, kind: str, where: Where) -> None:
+    """Change a preset by settings, note it in the run's folder, and carry it out.
+
+    Raises:
+        UserError: a setting does not exist, or the folder holds another run.
+    """
+    from kinema.files import write_text
+    from kinema.models.config_json import to_json
+    from kinema.train.settings import override, plain
+
+    config = override(config, assignments)
+    for other, name in NOTES.items():
+        if other != kind and (run / name).is_file():
+            raise UserError(f"{run} holds a run of another kind ({name}); choose another folder")
+    if (run / NOTES[kind]).is_file():
+        if plain(saved_config(run, kind)) != plain(config):
+            raise UserError(
+                f"{run} holds a run with other settings; "
+                f"go on with `kinema train resume {run}`, or choose another folder"
+            )
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / NOTES[kind], to_json(config))
+    carried_out(config, run, where)
+
+
+def saved_config(run: Path, kind: str) -> ReleaseConfig | VaeRun | DitRun:
+    """The settings that a run began with."""
+    from kinema.models.config_json import from_json
+    from kinema.train.release import ReleaseConfig
+    from kinema.train.runs import DitRun, VaeRun
+
+    note = run / NOTES[kind]
+    kinds = {"release": ReleaseConfig, "vae": VaeRun, "dit": DitRun}
+    return from_json(kinds[kind], note.read_text(), what=str(note))
+
+
+def carried_out(config: ReleaseConfig | VaeRun | DitRun, run: Path, where: Where) -> None:
+    """Run it: with bars and a log, saved on SIGTERM and Ctrl-C; in the end the weights are exported."""
     import torch
 
+    from kinema.cli.train_watch import judged_by_facts, until_stopped, watched
+    from kinema.distributed.crowd import ALONE, joined
     from kinema.models.text_minilm import MiniLm
-    from kinema.train.export import export
-    from kinema.train.release import release, trained
+    from kinema.train import runs
+    from kinema.train.release import ReleaseConfig, release
+    from kinema.train.stages import Bench
 
+    device = torch.device(chosen_device(where.device))
     stopping = until_stopped()
-    log = run / "log.jsonl"
-    with log.open("a") as lines:
-        for progress in shown(release(config, run, MiniLm.load, torch.device(device), stop=stopping)):
-            if progress.report is not None:
-                lines.write(json.dumps(logged(progress)) + "\n")
-                lines.flush()
-    if stopping():
-        print(f"stopped; go on with: kinema train resume {run}")
-        return
-    folder = export(trained(config, run, torch.device(device)), run / "weights")
-    print(folder)
+    fps = config.filming.fps if isinstance(config, ReleaseConfig) else config.films.filming.fps
+    with joined(device.type) as crowd:
+        bench = Bench(
+            run=run,
+            device=device,
+            encoder=lambda: MiniLm.load(where.text).to(device),
+            stop=stopping,
+            judge=judged_by_facts(fps),
+            crowd=crowd,
+            render=where.render,
+        )
+        match config:
+            case ReleaseConfig():
+                steps = release(config, bench)
+            case runs.VaeRun():
+                steps = runs.train_vae(config, bench)
+            case runs.DitRun():
+                steps = runs.train_dit(config, bench)
+        watched(steps, run, speaks=crowd.leads)
+        if crowd.any(stopping()):
+            if crowd.leads:
+                print(f"stopped; go on with: kinema train resume {run}")
+            return
+        if crowd.leads:
+            print(exported(config, dataclasses.replace(bench, crowd=ALONE)))
+        crowd.wait()
 
 
-def logged(progress: Progress) -> dict[str, object]:
-    """One line of the log."""
-    report = progress.report
-    assert report is not None
-    line: dict[str, object] = {"stage": progress.stage, "step": report.step, "loss": report.loss}
-    line |= {"norm": report.norm, "seconds": round(report.seconds, 2), **report.logs}
-    return line | ({"scores": dict(report.scores)} if report.scores else {})
+def exported(config: ReleaseConfig | VaeRun | DitRun, bench: Bench) -> Path:
+    """Write what a finished run made to the folder `weights` in it."""
+    from kinema.train import runs
+    from kinema.train.export import export, export_dit, export_vae
+    from kinema.train.release import ReleaseConfig, trained
+
+    folder = bench.run / "weights"
+    match config:
+        case ReleaseConfig():
+            return export(trained(config, bench), folder)
+        case runs.VaeRun():
+            return export_vae(config, runs.trained_vae(config, bench), folder)
+        case runs.DitRun():
+            vae = runs.autoencoder_of(config.vae, bench)
+            return export_dit(config, vae, runs.trained_dit(config, bench), folder)
 
 
-def shown(steps):
-    """Pass progress on, showing it as bars that know what is left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description:12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+def going_on(config: ReleaseConfig, start: str) -> ReleaseConfig:
+    """The recipe, going on from a model: of its shapes, and with its autoencoder."""
+    dit, vae = shapes_of(start)
+    return dataclasses.replace(
+        config,
+        start=start,
+        vae=dataclasses.replace(config.vae, model=vae),
+        dit=dataclasses.replace(config.dit, model=dit),
     )
-    bars = Bars(*columns)
-    tasks = {}
-    with bars:
-        for progress in steps:
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.of, note="")
-            note = ""
-            if progress.report is not None:
-                note = f"loss {progress.report.loss:.4f}, {progress.report.steps_per_second:.2f} steps/s"
-                for name, value in (progress.report.scores or {}).items():
-                    if name in ("ema/objects_psnr", "ema/psnr", "ema/loss_right", "ema/right_over_wrong"):
-                        bars.console.print(
-                            f"{progress.stage} step {progress.report.step}: {name} {value:.4f}"
-                        )
-            bars.update(tasks[progress.stage], completed=progress.done, total=progress.of, note=note)
-            yield progress
 
 
-def until_stopped() -> Callable[[], bool]:
-    """A question that turns true when the process is asked to end (SIGTERM, Ctrl-C): save, then stop."""
-    asked = []
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda number, _frame: asked.append(number))
-    return lambda: bool(asked)
+def shapes_of(name: str) -> tuple[DitConfig, VaeConfig]:
+    """Of the parts of a model of our own."""
+    from kinema.models.source import open_model
+
+    model = open_model(name)
+    return model.dit, model.vae
+
+
+def from_folders(config: FilmsConfig, folders: tuple[Path, ...]) -> FilmsConfig:
+    """The films of these folders, if there are any, else those that are filmed."""
+    return dataclasses.replace(config, folders=tuple(str(folder) for folder in folders))
 
 
 def chosen_device(wish: str) -> str:

@@ -2,47 +2,36 @@
 
 x_t = (1 − t)·x₀ + t·noise and the network predicts noise − x₀ (Lipman et al., 2023; Liu et al., 2023). One t
 per latent frame is diffusion forcing (Chen et al., 2024): with some frames clean, the same model continues,
-connects and animates pictures.
+connects and animates pictures. Films of several shapes, and pictures, are trained on in turn (Brooks et al.,
+"Video generation models as world simulators", 2024: 'native' size).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinema.errors import UserError
 from kinema.models.dit import Dit
 from kinema.models.dit_config import DitConfig, small
 from kinema.models.text import TextStates
+from kinema.shapes import LatentShape
 from kinema.train import chance
-from kinema.train.loop import LoopConfig, Loss
+from kinema.train.buckets import Drawn, Group, buckets_of
+from kinema.train.latents import LatentFilms, StateTable
+from kinema.train.levels import LEVELS, TimeConfig, drawn_times, drawn_together
+from kinema.train.loop import LoopConfig, Loss, Work
+from kinema.train.operations import dit_operations
 from kinema.train.optimizer import OptimizerConfig
+from kinema.train.precision import Precision, mixed
 
-LEVELS = tuple((i + 0.5) / 8 for i in range(8))
-"""Noise levels of the validation loss."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeConfig:
-    """How noise levels are drawn: t = sigmoid(N(mean, 1)).
-
-    Where things stand and which is which is decided above t = 0.9. A mean of 0 samples that 1.4% of the time
-    and leaves left and right at chance; 1.2 learned it. The rest of the samples, at `low_mean`, keep the
-    details sharp.
-    """
-
-    mean: float = 1.2
-    low_mean: float = 0.0
-    low_share: float = 0.3
-    forcing: float = 0.15
-    """Share of samples whose latent frames, in chunks, have independent levels."""
-    chunk: int = 3
-    """Largest number of latent frames that share a level there."""
-    given: float = 0.1
-    """Share of samples whose first latent frames are given clean (t = 0) and not scored."""
+FACTS = "facts_right"
+"""The score of tracked facts, which decides between checkpoints where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +40,22 @@ class DitTraining:
 
     seed: int = 0
     batch: int = 32
+    """Films in a step; of shapes with fewer tokens there are more."""
+    pictures: float = 0.0
+    """Share of steps on single pictures, the first frames of films."""
     caption_dropout: float = 0.1
     causal: float = 0.1
     """Share of steps under a block-causal mask, one latent frame a block, for films made as a stream."""
     plain_captions: float = 0.5
     """Share of samples that use a clip's first caption, the plain one; the rest draw among all."""
+    draws: Literal["sample", "step"] = "sample"
+    """Whether noise, levels and captions come from (seed, step, sample), made on the CPU and the same on any
+    machine, or from (seed, step), in one batch and the noise on the GPU: a thousand times as fast there."""
+    precision: Precision = "auto"
+    compiled: bool = False
+    """Compile the blocks: slower for a minute, then faster."""
+    recompute: bool = False
+    """Forget activations and compute them again for the gradient, where memory is short."""
     time: TimeConfig = field(default_factory=TimeConfig)
     model: DitConfig = field(default_factory=small)
     loop: LoopConfig = field(
@@ -66,45 +66,71 @@ class DitTraining:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LatentFilms:
-    """Films as latents, with captions and the text states of every caption."""
+class _Drawn:
+    """Everything random of a step, for some of its samples."""
 
-    latents: Float[Tensor, "n c f h w"]
-    """Normalised."""
-    captions: tuple[tuple[int, ...], ...]
-    """For each film, the rows of `states` that caption it; the plain caption first."""
-    states: tuple[Float[Tensor, "_ d"], ...]
-    """Text states of each distinct caption; the last row is the empty prompt's."""
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def part(self, first: int, last: int) -> LatentFilms:
-        """Films `first` up to `last`."""
-        return LatentFilms(
-            latents=self.latents[first:last], captions=self.captions[first:last], states=self.states
-        )
-
-    def text(self, rows: Sequence[int]) -> TextStates:
-        """The states of some captions as one batch."""
-        return TextStates.of([self.states[row].float() for row in rows])
+    times: Float[Tensor, "b f"]
+    noise: Float[Tensor, "b c f h w"]
+    rows: list[int]
+    scored: float
+    """Latent frames that are scored in the whole step."""
 
 
 class DitTask:
-    """The transformer as a `kinema.train.loop.Task`."""
+    """The transformer as a `kinema.train.loop.Task`.
+
+    Args:
+        config: how to train.
+        films: a group for each shape; their states are the same.
+        held_out: groups to validate on, the first of them in full.
+        device: where.
+        start: weights to go on from.
+    """
 
     def __init__(
-        self, config: DitTraining, films: LatentFilms, held_out: LatentFilms, device: torch.device
+        self,
+        config: DitTraining,
+        films: Sequence[LatentFilms],
+        held_out: Sequence[LatentFilms],
+        device: torch.device,
+        *,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.dit = Dit(config.model).to(device)
-        every = torch.cat([state.float() for state in films.states])
-        self.dit.set_text_statistics(every.mean(0), every.std(0))
+        self.states = StateTable(films[0].states, device)
+        if start is None:
+            self.dit.set_text_statistics(*self.states.statistics())
+        else:
+            self.dit.load_state_dict(dict(start))
+        if config.compiled:
+            # Every shape of film, with and without the block-causal mask, is a program of its own; behind the
+            # usual limit of 8 the compiler would give up without a word.
+            torch._dynamo.config.recompile_limit = 64
+            for block in self.dit.blocks:
+                block.compile()
         self.config = config
-        self.films = films
+        # A GPU has room for all latents; a processor has them already.
+        self.latents = [group.latents.to(device) for group in films]
+        self.captions = [group.captions for group in films]
         self.held_out = held_out
         self.device = device
+        self.buckets = buckets_of(
+            [self._group(latents) for latents in self.latents],
+            batch=config.batch,
+            pictures=config.pictures,
+            seed=config.seed,
+        )
+
+    def _group(self, latents: Tensor) -> Group:
+        shape = _shape(latents)
+        one = LatentShape(frames=1, height=shape.height, width=shape.width)
+        return Group(count=len(latents), frames=shape.frames, tokens=one.tokens(self.config.model.patch))
+
+    def shape(self, group: int) -> LatentShape:
+        """Of the films of a group."""
+        return _shape(self.latents[group])
 
     @property
     def module(self) -> nn.Module:
@@ -117,89 +143,138 @@ class DitTask:
             if name.startswith("blocks.") and parameter.ndim == 2:
                 yield parameter
 
+    def blocks(self) -> Iterable[nn.Module]:
+        """The transformer's."""
+        return self.dit.blocks
+
+    def methods(self) -> Iterable[str]:
+        """The text runs through the blocks before the film does."""
+        return ("context",)
+
+    def work(self, step: int) -> Work:
+        """Of the step's shape and batch."""
+        bucket = self.buckets.at(step).bucket
+        shape = _shape(self.latents[bucket.group][:, :, : bucket.frames])
+        text = float(self.states.lengths.float().mean())
+        each = dit_operations(self.config.model, shape, text)
+        return Work(samples=bucket.batch, operations=3 * bucket.batch * each)
+
     def loss(self, step: int, part: int, parts: int) -> Loss:
         """Mean squared velocity error over the latent frames that are not given."""
-        config, films = self.config, self.films
-        chosen = chance.batch_at(step, config.batch, len(films), config.seed)[part::parts]
-        clean = films.latents[chosen].float()
-        places = [chance.generator(config.seed, "dit", step, index) for index in chosen]
-        times = torch.stack([drawn_times(config.time, clean.shape[2], place) for place in places])
-        noise = torch.stack([torch.randn(clean.shape[1:], generator=place) for place in places])
-        rows = [self._caption(index, place) for index, place in zip(chosen, places, strict=True)]
+        config = self.config
+        drawn = self.buckets.at(step)
+        latents = self.latents[drawn.bucket.group]
+        chosen = list(drawn.films)[part::parts]
+        if not chosen:
+            raise UserError(
+                f"a step of {len(drawn.films)} films can't be split among {parts}; "
+                "raise batch or accumulate less"
+            )
+        clean = latents[torch.tensor(chosen, device=latents.device), :, : drawn.bucket.frames].float()
+        random = self._drawn(step, drawn, part, parts, latents.shape[1])
         blocks: tuple[int, ...] = ()
         if chance.uniform(config.seed, "causal", step) < config.causal:
             blocks = (1,) * clean.shape[2]
-        error = self._error(self.dit, clean, times, noise, films.text(rows), blocks)
-        scored = (times > 0).to(error)
-        value = (error * scored).sum() / scored.sum()
-        share = len(chosen) / config.batch
-        return Loss(value=value * share)
+        text = self.states.batch(random.rows)
+        error = self._error(clean, random.times, random.noise, text, blocks)
+        scored = (random.times > 0).to(error)
+        return Loss(value=(error * scored).sum() / random.scored)
 
-    def _caption(self, index: int, place: torch.Generator) -> int:
-        drop, plain, pick = torch.rand(3, generator=place).tolist()
+    def _drawn(self, step: int, drawn: Drawn, part: int, parts: int, channels: int) -> _Drawn:
+        config, films = self.config, drawn.films
+        latents = self.shape(drawn.bucket.group)
+        shape = (channels, drawn.bucket.frames, latents.height, latents.width)
+        captions = self.captions[drawn.bucket.group]
+        if config.draws == "sample":
+            places = [chance.generator(config.seed, "dit", step, index) for index in films]
+            # Levels come first, so that every process knows how many frames are scored in the whole step.
+            times = torch.stack([drawn_times(config.time, shape[1], place) for place in places])
+            places = places[part::parts]
+            noise = torch.stack([torch.randn(shape, generator=place) for place in places]).to(self.device)
+            picks = torch.stack([torch.rand(3, generator=place) for place in places])
+        else:
+            place = chance.generator(config.seed, "dit", step)
+            times = drawn_together(config.time, len(films), shape[1], place)
+            picks = torch.rand(len(films), 3, generator=place)[part::parts]
+            there = torch.Generator(self.device).manual_seed(chance.key(config.seed, "noise", step))
+            noise = torch.randn(len(films), *shape, generator=there, device=self.device)[part::parts]
+        rows = [
+            self._caption(captions[index], *pick)
+            for index, pick in zip(films[part::parts], picks.tolist(), strict=True)
+        ]
+        return _Drawn(times=times[part::parts], noise=noise, rows=rows, scored=float((times > 0).sum()))
+
+    def _caption(self, rows: tuple[int, ...], drop: float, plain: float, pick: float) -> int:
         if drop < self.config.caption_dropout:
-            return len(self.films.states) - 1
-        rows = self.films.captions[index]
+            return self.states.empty
         return rows[0] if plain < self.config.plain_captions else rows[int(pick * len(rows))]
 
     def _error(
         self,
-        dit: Dit,
         clean: Float[Tensor, "b c f h w"],
         times: Float[Tensor, "b f"],
         noise: Float[Tensor, "b c f h w"],
         text: TextStates,
         blocks: tuple[int, ...] = (),
     ) -> Float[Tensor, "b f"]:
-        """Mean squared error of the velocity of each latent frame."""
-        mix = times[:, None, :, None, None]
+        """Mean squared error of the velocity of each latent frame, in float32."""
+        mix = times[:, None, :, None, None].to(self.device)
         noisy = (1 - mix) * clean + mix * noise
-        velocity = dit(noisy.to(self.device), times, dit.context(text), blocks=blocks)
-        return (velocity.float() - (noise - clean).to(self.device)).square().mean(dim=(1, 3, 4))
+        with mixed(self.config.precision, self.device):
+            context = self.dit.context(text)
+            velocity = self.dit(noisy, times, context, blocks=blocks, recompute=self.config.recompute)
+        return (velocity.float() - (noise - clean)).square().mean(dim=(1, 3, 4))
 
     def validate(self) -> Mapping[str, float]:
-        """Loss on held-out films with fixed noise at 8 levels: with right, wrong and no captions."""
-        films, count = self.held_out, len(self.held_out)
+        """Loss on held-out films with fixed noise at 8 levels: with right, wrong and no captions.
+
+        Of groups after the first, the mean with right captions.
+        """
+        films, count = self.held_out[0], len(self.held_out[0])
         right = [rows[0] for rows in films.captions]
         wrong = right[count // 2 :] + right[: count // 2]
-        empty = [len(films.states) - 1] * count
-        losses: dict[str, list[float]] = {"right": [], "wrong": [], "empty": []}
+        losses = {
+            "right": self._by_level(films, right),
+            "wrong": self._by_level(films, wrong),
+            "empty": self._by_level(films, [self.states.empty] * count),
+        }
+        scores = {f"loss_{level:.4f}": value for level, value in zip(LEVELS, losses["right"], strict=True)}
+        scores |= {f"loss_{name}": sum(values) / len(values) for name, values in losses.items()}
+        # At high noise only the words say what the film shows: that is where text that is ignored shows.
+        scores["right_over_wrong"] = losses["right"][-1] / losses["wrong"][-1]
+        for group in self.held_out[1:]:
+            shape = _shape(group.latents)
+            each = self._by_level(group, [rows[0] for rows in group.captions])
+            scores[f"loss_{shape.frames}x{shape.height}x{shape.width}"] = sum(each) / len(each)
+        return scores
+
+    def _by_level(self, films: LatentFilms, rows: Sequence[int]) -> list[float]:
+        """The mean loss under these captions, at each level."""
+        losses, count = [], len(films)
         for level in LEVELS:
-            sums = dict.fromkeys(losses, 0.0)
+            total = 0.0
             for first in range(0, count, 64):
                 picked = range(first, min(first + 64, count))
-                clean = films.latents[picked.start : picked.stop].float()
+                clean = films.latents[picked.start : picked.stop].float().to(self.device)
                 times = torch.full((len(picked), clean.shape[2]), level)
                 noise = torch.stack([chance.normal(tuple(clean.shape[1:]), 0, "held out", i) for i in picked])
-                for name, rows in (("right", right), ("wrong", wrong), ("empty", empty)):
-                    text = films.text([rows[i] for i in picked])
-                    sums[name] += self._error(self.dit, clean, times, noise, text).sum().item()
-            for name, total in sums.items():
-                losses[name].append(total / (count * films.latents.shape[2]))
-        scores = {f"loss_{level:.4f}": value for level, value in zip(LEVELS, losses["right"], strict=True)}
-        means = {name: sum(values) / len(values) for name, values in losses.items()}
-        # At high noise only the words say what the film shows: that is where text that is ignored shows.
-        gap = losses["right"][-1] / losses["wrong"][-1]
-        return scores | {f"loss_{name}": value for name, value in means.items()} | {"right_over_wrong": gap}
+                text = self.states.batch([rows[i] for i in picked])
+                total += self._error(clean, times, noise.to(self.device), text).sum().item()
+            losses.append(total / (count * films.latents.shape[2]))
+        return losses
 
     def better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Whether the words are heeded more.
+        """Whether more of what the prompts ask for is in the films; where that is unknown or equal, whether
+        the words are heeded more.
 
         The mean loss prefers models that bind worse; the ratio of right to wrong captions does not.
         """
-        return best is None or scores["right_over_wrong"] < best["right_over_wrong"]
+        if best is None:
+            return True
+        if FACTS in scores and FACTS in best and scores[FACTS] != best[FACTS]:
+            return scores[FACTS] > best[FACTS]
+        return scores["right_over_wrong"] < best["right_over_wrong"]
 
 
-def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Float[Tensor, " f"]:
-    """Noise levels of one sample's latent frames."""
-    kind, low = torch.rand(2, generator=place).tolist()
-    mean = config.low_mean if low < config.low_share else config.mean
-    if kind < config.forcing:
-        levels = torch.sigmoid(torch.randn(frames, generator=place) + mean)
-        chunk = 1 + int(torch.randint(config.chunk, (1,), generator=place))
-        return levels[torch.arange(frames) // chunk]
-    times = torch.sigmoid(torch.randn(1, generator=place) + mean).repeat(frames)
-    if kind < config.forcing + config.given and frames > 1:
-        given = 1 if low < 0.7 else 1 + int(torch.randint(frames - 1, (1,), generator=place))
-        times[:given] = 0.0
-    return times
+def _shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:
+    return LatentShape(frames=latents.shape[2], height=latents.shape[3], width=latents.shape[4])

@@ -7,9 +7,13 @@ from pathlib import Path
 
 from kinema.files import write_text
 from kinema.models.config_json import to_json
-from kinema.models.folder import save_folder
+from kinema.models.dit import Dit
+from kinema.models.folder import save_folder, save_vae
 from kinema.models.recipe import Recipe
+from kinema.models.vae import VideoVae
+from kinema.train.filming import Filming
 from kinema.train.release import ReleaseConfig, Trained
+from kinema.train.runs import DitRun, VaeRun
 
 STEPS = 20
 GUIDANCE = 3.5
@@ -20,7 +24,11 @@ def recipe_of(config: ReleaseConfig) -> Recipe:
 
     Guidance of 3.5 and 20 steps are what the small model was measured with; more of either changed little.
     """
-    filming = config.filming
+    return recipe_for(config.filming)
+
+
+def recipe_for(filming: Filming) -> Recipe:
+    """How a model wants to be run that was trained on such films."""
     return Recipe(
         steps=STEPS,
         guidance=(GUIDANCE,),
@@ -44,4 +52,28 @@ def export(trained: Trained, folder: Path) -> Path:
     save_folder(folder, recipe=recipe_of(trained.config), transformer=trained.dit, vae=trained.vae)
     write_text(folder / "training.json", to_json(trained.config))
     write_text(folder / "scores.json", json.dumps(trained.report, indent=1) + "\n")
+    return folder
+
+
+def export_vae(config: VaeRun, vae: VideoVae, folder: Path) -> Path:
+    """Write an autoencoder on its own, with its settings: what `kinema train dit --vae` reads.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_vae(folder, vae)
+    write_text(folder / "training.json", to_json(config))
+    return folder
+
+
+def export_dit(config: DitRun, vae: VideoVae, dit: Dit, folder: Path) -> Path:
+    """Write a transformer and the autoencoder that it was trained over: a model that `kinema generate` reads.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_folder(folder, recipe=recipe_for(config.films.filming), transformer=dit, vae=vae)
+    write_text(folder / "training.json", to_json(config))
     return folder

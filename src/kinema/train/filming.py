@@ -58,8 +58,8 @@ class Filming:
     shard: int = 64
     """Clips in a shard."""
 
-    def spec(self, index: int) -> ClipSpec:
-        """The clip at `index`, whatever was filmed before."""
+    def spec(self, index: int, attempt: int = 0) -> ClipSpec:
+        """The clip at `index`, whatever was filmed before; other attempts have other seeds."""
         event = None
         if self.events:
             place = chance.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
@@ -69,7 +69,7 @@ class Filming:
         # Consecutive seeds: the film set spreads outcomes evenly over them.
         first = chance.key(self.seed, "clips", self.split) % 2**31 << 20
         return ClipSpec(
-            seed=first + index,
+            seed=first + index + (attempt << 52),
             lab=self.lab,
             event=event,
             height=self.height,
@@ -106,20 +106,28 @@ class StoredFilms:
         return self.texts[index]
 
 
-def film(config: Filming, folder: Path, *, workers: int | None = None) -> Iterator[int]:
+ATTEMPTS = 8
+"""Seeds tried for one clip: short films leave no time for some outcomes."""
+RenderDevice = Literal["cpu", "cuda"]
+
+
+def film(
+    config: Filming, folder: Path, *, workers: int | None = None, render: RenderDevice = "cpu"
+) -> Iterator[int]:
     """Film what is missing of a store; yields how many clips it holds, after every shard.
 
     Args:
         config: what to film.
         folder: where the shards go.
         workers: processes; None takes every core. With 0 this process films alone.
+        render: what draws the pictures. Pictures from a GPU differ from a processor's by rounding.
     """
     folder.mkdir(parents=True, exist_ok=True)
     present = [n for n in range(config.shards) if shard_path(folder, n).is_file()]
     missing = [n for n in range(config.shards) if n not in set(present)]
     done = sum(_shard_count(config, n) for n in present)
     yield done
-    jobs = [(config, folder, n) for n in missing]
+    jobs = [(config, folder, n, render) for n in missing]
     if not jobs:
         return
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -141,14 +149,23 @@ def film(config: Filming, folder: Path, *, workers: int | None = None) -> Iterat
 
 def stored(config: Filming, folder: Path) -> StoredFilms:
     """The clips filmed so far, shard by shard in order, up to the first that is missing."""
+    return stored_folder(folder, count=config.count)
+
+
+def stored_folder(folder: Path, *, count: int | None = None) -> StoredFilms:
+    """The first `count` clips of a store, or all, up to the first shard that is missing."""
     pixels, texts, starts = [], [], []
-    for number in range(config.shards):
+    for number in itertools.count():
+        if count is not None and len(texts) >= count:
+            break
         path = shard_path(folder, number)
         if not path.is_file():
             break
         starts.append(len(texts))
         header, begin = _header(path)
         texts += [tuple(clip) for clip in json.loads(header["__metadata__"]["captions"])]
+        if count is not None:
+            del texts[count:]
         shape, place = header["frames"]["shape"], begin + header["frames"]["data_offsets"][0]
         pixels.append(np.memmap(path, np.uint8, "r", offset=place, shape=tuple(shape)))
     return StoredFilms(pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts))
@@ -165,26 +182,37 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 @contextlib.contextmanager
-def filming_beside(config: Filming, folder: Path) -> Iterator[None]:
-    """While the block runs, one other process films what the store lacks; what it has begun is dropped then.
+def filming_beside(config: Filming, folder: Path, *, workers: int = 1) -> Iterator[None]:
+    """While the block runs, other processes film what the store lacks; what they have begun is dropped then.
 
     Training the autoencoder needs few films, so the rest of the set is made meanwhile.
     """
     with single_threaded():
-        beside = get_context("spawn").Process(target=_film_alone, args=(config, folder), daemon=True)
-        beside.start()
+        crowd = [
+            get_context("spawn").Process(
+                target=_film_alone, args=(config, folder, part, workers), daemon=True
+            )
+            for part in range(workers)
+        ]
+        for beside in crowd:
+            beside.start()
     try:
         yield
     finally:
-        beside.terminate()
-        beside.join()
+        for beside in crowd:
+            beside.terminate()
+        for beside in crowd:
+            beside.join()
         for half in folder.glob(".*.part*"):
             half.unlink(missing_ok=True)
 
 
-def _film_alone(config: Filming, folder: Path) -> None:
-    for _ in film(config, folder, workers=0):
-        pass
+def _film_alone(config: Filming, folder: Path, part: int, parts: int) -> None:
+    """Every so many-th shard that is missing, without a word."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(part, config.shards, parts):
+        if not shard_path(folder, number).is_file():
+            _film_shard((config, folder, number, "cpu"))
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -196,18 +224,33 @@ def _shard_count(config: Filming, number: int) -> int:
     return min(config.shard, config.count - number * config.shard)
 
 
-def _film_shard(job: tuple[Filming, Path, int]) -> int:
-    config, folder, number = job
+def _clip(
+    config: Filming, index: int, render: RenderDevice
+) -> tuple[UInt8[np.ndarray, "f h w 3"] | None, list[str]]:
+    """Frames and captions at an index; where a seed's outcome can't be had in so short a film, of another."""
     from kinema.world.captions import captions
     from kinema.world.clip import make_clip
 
-    frames, texts = [], []
-    for place in range(_shard_count(config, number)):
-        clip = make_clip(config.spec(number * config.shard + place))
-        frames.append(clip.frames)
-        texts.append([caption.text for caption in captions(clip.facts)])
+    for attempt in range(ATTEMPTS):
+        try:
+            clip = make_clip(config.spec(index, attempt), device=render)
+        except UserError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            continue
+        return clip.frames, [caption.text for caption in captions(clip.facts)]
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _film_shard(job: tuple[Filming, Path, int, RenderDevice]) -> int:
+    config, folder, number, render = job
+    first = number * config.shard
+    clips = [_clip(config, first + place, render) for place in range(_shard_count(config, number))]
+    frames, texts = [frames for frames, _ in clips], [texts for _, texts in clips]
     with atomic_path(shard_path(folder, number)) as beside:
         safetensors.numpy.save_file(
-            {"frames": np.stack(frames)}, beside, metadata={"captions": json.dumps(texts)}
+            {"frames": np.stack([each for each in frames if each is not None])},
+            beside,
+            metadata={"captions": json.dumps(texts)},
         )
     return len(frames)

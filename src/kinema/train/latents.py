@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from kinema.models.text import TextEncoder
+from kinema.models.text import TextEncoder, TextStates
 from kinema.models.vae import VideoVae
-from kinema.train.dit import LatentFilms
+from kinema.train.crops import as_input
 from kinema.train.films import Films
-from kinema.train.vae import as_input
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentFilms:
+    """Films of one shape as latents, with captions and the text states of every caption."""
+
+    latents: Float[Tensor, "n c f h w"]
+    """Normalised."""
+    captions: tuple[tuple[int, ...], ...]
+    """For each film, the rows of `states` that caption it; the plain caption first."""
+    states: tuple[Float[Tensor, "_ d"], ...]
+    """Text states of each distinct caption; the last row is the empty prompt's."""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def part(self, first: int, last: int) -> LatentFilms:
+        """Films `first` up to `last`."""
+        return LatentFilms(
+            latents=self.latents[first:last], captions=self.captions[first:last], states=self.states
+        )
+
+
+class StateTable:
+    """The states of all captions in one piece, so that a batch of them is one gathering, on any device."""
+
+    def __init__(self, states: Sequence[Float[Tensor, "_ d"]], device: torch.device) -> None:
+        lengths = torch.tensor([len(state) for state in states])
+        self.lengths = lengths
+        self._starts = lengths.cumsum(0) - lengths
+        self._rows = torch.cat(list(states)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def empty(self) -> int:
+        """The row of the empty prompt."""
+        return len(self) - 1
+
+    def batch(self, rows: Sequence[int]) -> TextStates:
+        """The states of some captions, float32, padded by zeros."""
+        picked = torch.tensor(list(rows))
+        lengths = self.lengths[picked]
+        place = torch.arange(int(lengths.max()))
+        inside = place < lengths[:, None]
+        where = torch.where(inside, self._starts[picked][:, None] + place, 0).to(self._rows.device)
+        states = self._rows[where].float() * inside[..., None].to(self._rows.device)
+        return TextStates(states=states, lengths=lengths)
+
+    def statistics(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """Mean and standard deviation of every channel over all states."""
+        rows = self._rows.float()
+        return rows.mean(0), rows.std(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +88,17 @@ def encode_films(
         frames = np.stack([films.frames(index) for index in picked])
         yield (
             Encoded(done=picked.stop, of=len(films)),
-            vae.encode(as_input(frames).to(device)).to("cpu", torch.float32),
+            vae.encode(as_input(frames, device)).to("cpu", torch.float32),
         )
 
 
 @torch.no_grad()
 def encode_captions(
-    encoder: TextEncoder, films: Films, *, batch: int = 128
+    encoder: TextEncoder, films: Sequence[Films], *, batch: int = 128
 ) -> tuple[list[str], list[Tensor]]:
     """Every distinct caption and its states `l d` in half precision; the empty prompt is last."""
-    texts = sorted({text for index in range(len(films)) for text in films.captions(index)} - {""})
-    texts.append("")
+    told = {text for store in films for index in range(len(store)) for text in store.captions(index)}
+    texts = [*sorted(told - {""}), ""]
     # Sorted by length, a batch has little padding.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     states: list[Tensor] = [torch.empty(0)] * len(texts)
@@ -52,15 +106,5 @@ def encode_captions(
         rows = order[first : first + batch]
         made = encoder.encode([texts[row] for row in rows])
         for place, row in enumerate(rows):
-            states[row] = made.states[place, : int(made.lengths[place])].half().clone()
+            states[row] = made.states[place, : int(made.lengths[place])].cpu().half().clone()
     return texts, states
-
-
-def latent_films(films: Films, latents: Tensor, texts: list[str], states: list[Tensor]) -> LatentFilms:
-    """Films, latents and states brought together."""
-    row = {text: index for index, text in enumerate(texts)}
-    return LatentFilms(
-        latents=latents,
-        captions=tuple(tuple(row[text] for text in films.captions(i)) for i in range(len(films))),
-        states=tuple(states),
-    )

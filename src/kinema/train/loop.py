@@ -7,6 +7,7 @@ was killed and resumed computes what the uninterrupted run computes, bit for bit
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from kinema import checkpoint
+from kinema.distributed.crowd import ALONE, Crowd
+from kinema.distributed.sharding import shard, split_like, whole
 from kinema.errors import UserError
 from kinema.train.optimizer import Ema, OptimizerConfig, Optimizers
 
@@ -42,7 +45,23 @@ class Loss:
     """A part of a step: the value to descend, and what to log beside it."""
 
     value: Tensor
-    logs: Mapping[str, float] = field(default_factory=dict)
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+    """Shares of the step's numbers: over all parts they add up. Not read before the step is done, so that a
+    GPU never waits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a step takes."""
+
+    samples: int
+    operations: float
+    """Floating-point operations, forward and backward."""
+
+
+Look = Callable[[int], Mapping[str, float]]
+"""Called with the step when a run is validated, while the module holds the averaged weights: it may write
+sample sheets, and judge them. What it returns joins the scores."""
 
 
 @runtime_checkable
@@ -58,8 +77,20 @@ class Task(Protocol):
         """Parameters that suit Muon: the weights of linear maps inside blocks."""
         ...
 
+    def blocks(self) -> Iterable[nn.Module]:
+        """Parts of the module that are gathered one by one where it is in shards."""
+        ...
+
+    def methods(self) -> Iterable[str]:
+        """Methods of the module that run layers outside `forward`."""
+        ...
+
+    def work(self, step: int) -> Work:
+        """What a step takes, all its parts together."""
+        ...
+
     def loss(self, step: int, part: int, parts: int) -> Loss:
-        """Loss of part `part` of `parts` of a step, already divided by `parts`."""
+        """Loss of part `part` of `parts` of a step; over all parts it adds up to the step's."""
         ...
 
     def validate(self) -> Mapping[str, float]:
@@ -85,6 +116,9 @@ class Report:
     seconds: float
     """Time in training steps since this process began, validation left out."""
     steps_per_second: float
+    samples_per_second: float
+    operations_per_second: float
+    """Floating-point operations, counted from the shapes."""
     scores: Mapping[str, float] | None = None
     """Of the averaged weights, prefixed `ema/`, and of the raw ones, prefixed `raw/`, when validated."""
     saved: Path | None = None
@@ -97,6 +131,8 @@ def train(
     *,
     settings: Mapping[str, object],
     stop: Callable[[], bool] = lambda: False,
+    look: Look | None = None,
+    crowd: Crowd = ALONE,
 ) -> Iterator[Report]:
     """Train until `config.steps`, going on from the newest valid checkpoint in `run` if there is one.
 
@@ -107,6 +143,8 @@ def train(
         settings: the whole configuration as plain JSON; a run is resumed only under the settings it began
             with.
         stop: asked after every step; when true, the step is saved and the loop ends.
+        look: looks at the averaged weights whenever they are validated.
+        crowd: the processes that share every step; each computes parts of it, and the leader writes.
 
     Yields:
         A report after every step. A caller that stops listening stops the training.
@@ -114,47 +152,54 @@ def train(
     Raises:
         UserError: the folder holds a run with other settings, or the disk is full.
     """
+    shard(task.module, crowd, blocks=task.blocks(), methods=task.methods())
     optimizers = Optimizers.of(task.module, config.optimizer, matrices=task.matrices())
     ema = Ema(task.module, config.ema)
     first, best, best_scores = 0, None, None
     if checkpoint.steps(run):
         saved = checkpoint.load(run)
-        if saved.state["settings"] != dict(settings):
-            different = sorted(_differences(saved.state["settings"], dict(settings)))
+        different = sorted(_differences(saved.state["settings"], dict(settings)))
+        if different:
             raise UserError(
                 f"{run} was trained with other settings ({', '.join(different)}); resume it as it was "
                 "(`kinema train resume`), or choose another folder"
             )
-        task.module.load_state_dict(dict(saved.parts["model"]))
-        ema.tensors = dict(saved.parts["ema"])
+        _fill(task.module, saved.parts["model"])
+        ema.load(saved.parts["ema"])
         optimizers.load(dict(saved.parts["optimizer"]))
         first = saved.step
         best, best_scores = saved.state["best"], saved.state["best_scores"]
+    parts = config.accumulate * crowd.size
     task.module.train()
-    seconds = 0.0
+    seconds, samples, operations = 0.0, 0, 0.0
     for step in range(first, config.steps):
         began = time.perf_counter()
-        total, logs = 0.0, {}
-        for part in range(config.accumulate):
-            loss = task.loss(step, part, config.accumulate)
-            loss.value.backward()
-            total += loss.value.item()
-            for name, value in loss.logs.items():
-                logs[name] = logs.get(name, 0.0) + value / config.accumulate
-        norm = optimizers.step(step, config.steps)
+        losses = [
+            _backward(task.loss(step, part * crowd.size + crowd.rank, parts), crowd)
+            for part in range(config.accumulate)
+        ]
+        norm = optimizers.step(step, config.steps).item()
         ema.update(task.module, step)
+        total = crowd.total(sum(loss.value.item() for loss in losses))
+        names = losses[0].logs
+        logs = {name: crowd.total(sum(loss.logs[name].item() for loss in losses)) for name in names}
         seconds += time.perf_counter() - began
+        work = task.work(step)
+        samples, operations = samples + work.samples, operations + work.operations
         done = step + 1
-        stopping = stop()
+        stopping = crowd.any(stop())
         scores = None
         if done % config.validate_every == 0 or done == config.steps:
-            scores = validated(task, ema)
+            scores = validated(task, ema, None if look is None else functools.partial(look, done))
+            # What decides must be the same everywhere, to the last bit.
+            scores = {name: crowd.total(value if crowd.leads else 0.0) for name, value in scores.items()}
             averaged = {k.removeprefix("ema/"): v for k, v in scores.items() if k.startswith("ema/")}
             if task.better(averaged, best_scores):
                 best, best_scores = done, averaged
         saved_to = None
         if done % config.save_every == 0 or done == config.steps or stopping or best == done:
-            saved_to = _save(task, optimizers, ema, run, done, config.keep, best, best_scores, settings)
+            state = {"best": best, "best_scores": best_scores, "settings": dict(settings)}
+            saved_to = _save(task, optimizers, ema, run, done, config.keep, state, crowd)
         yield Report(
             step=done,
             of=config.steps,
@@ -163,6 +208,8 @@ def train(
             logs=logs,
             seconds=seconds,
             steps_per_second=(done - first) / seconds,
+            samples_per_second=samples / seconds,
+            operations_per_second=operations / seconds,
             scores=scores,
             saved=saved_to,
         )
@@ -170,7 +217,25 @@ def train(
             return
 
 
-def validated(task: Task, ema: Ema) -> dict[str, float]:
+def _backward(loss: Loss, crowd: Crowd) -> Loss:
+    # Shards average their gradients over the processes; the parts of a step are meant to be added.
+    (loss.value * crowd.size if crowd.size > 1 else loss.value).backward()
+    return Loss(value=loss.value.detach(), logs=loss.logs)
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Whole tensors into a module that may be in shards."""
+    own = module.state_dict()
+    if own.keys() != tensors.keys():
+        raise UserError("the checkpoint is of another model; choose another folder")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(split_like(tensors[name], value))
+
+
+def validated(
+    task: Task, ema: Ema, look: Callable[[], Mapping[str, float]] | None = None
+) -> dict[str, float]:
     """Scores of the raw weights and of the averaged ones; the module keeps its raw weights."""
     raw = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
     task.module.eval()
@@ -178,6 +243,8 @@ def validated(task: Task, ema: Ema) -> dict[str, float]:
         scores = {f"raw/{name}": value for name, value in task.validate().items()}
         task.module.load_state_dict(ema.tensors)
         scores |= {f"ema/{name}": value for name, value in task.validate().items()}
+        if look is not None:
+            scores |= {f"ema/{name}": value for name, value in look().items()}
         task.module.load_state_dict(raw)
     task.module.train()
     return scores
@@ -202,34 +269,34 @@ def _save(
     run: Path,
     step: int,
     keep: int,
-    best: int | None,
-    best_scores: Mapping[str, float] | None,
-    settings: Mapping[str, object],
+    state: Mapping[str, object],
+    crowd: Crowd,
 ) -> Path:
-    return checkpoint.save(
-        run,
-        checkpoint.Checkpoint(
-            step=step,
-            parts={
-                "model": task.module.state_dict(),
-                "ema": ema.tensors,
-                "optimizer": dict(optimizers.tensors()),
-            },
-            state={
-                "best": best,
-                "best_scores": None if best_scores is None else dict(best_scores),
-                "settings": dict(settings),
-            },
-        ),
-        keep=keep,
-        best=best,
-    )
+    parts = {
+        "model": {name: whole(value) for name, value in task.module.state_dict().items()},
+        "ema": ema.whole(),
+        "optimizer": dict(optimizers.tensors()),
+    }
+    if crowd.leads:
+        best = state["best"]
+        checkpoint.save(
+            run,
+            checkpoint.Checkpoint(step=step, parts=parts, state=state),
+            keep=keep,
+            best=best if isinstance(best, int) else None,
+        )
+    crowd.wait()
+    return checkpoint.folder_of(run, step)
 
 
 def _differences(before: object, now: object, path: str = "") -> Iterator[str]:
-    """The dotted names at which two JSON values differ."""
+    """The dotted names at which two JSON values differ.
+
+    A setting that the saved run does not know is newer than the run, which had what is now its default.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         for name in before.keys() | now.keys():
-            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)
+            if name in before:
+                yield from _differences(before[name], now.get(name), f"{path}.{name}" if path else name)
     elif before != now:
         yield path

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kinema.distributed.sharding import local, split_like, whole
 
 # Quintic Newton-Schulz steps whose coefficients change from step to step (Amsel et al., "The Polar Express",
 # 2025): five bring singular values from [1e-3, 1] close to 1.
@@ -52,6 +54,10 @@ class Muon(torch.optim.Optimizer):
 
     torch.optim.Muon casts to bfloat16, which is slow on processors without such units. The update is scaled
     by 0.2·sqrt(max(rows, columns)), so that its root mean square equals AdamW's (Liu et al., 2025).
+
+    A matrix has singular values only as a whole. Where it is in shards, the momentum stays so, the direction
+    is gathered, and every process orthogonalises it for itself: of a matrix of 512 x 2048 that takes some
+    20 GFLOP, and a step on a batch of hundreds of films takes thousands of times as much.
     """
 
     def __init__(
@@ -74,11 +80,12 @@ class Muon(torch.optim.Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                ahead = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
+                ahead = whole(parameter.grad.lerp(state["momentum"], group["momentum"])).flatten(1)
                 update = orthogonalised(ahead)
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 size = 0.2 * math.sqrt(max(update.shape))
-                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+                update = split_like(update.view(parameter.shape), parameter)
+                parameter.add_(update, alpha=-group["lr"] * size)
         return value
 
 
@@ -128,36 +135,37 @@ class Optimizers:
             rates.append(config.muon_learning_rate)
         return cls(config=config, members=tuple(members), rates=tuple(rates), parameters=tuple(trainable))
 
-    def step(self, step: int, steps: int) -> float:
+    def step(self, step: int, steps: int) -> Tensor:
         """Clip the gradients, update, clear the gradients; returns the gradient norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip))
         scale = self.config.scale(step, steps)
         for member, rate in zip(self.members, self.rates, strict=True):
             for group in member.param_groups:
                 group["lr"] = rate * scale
             member.step()
             member.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The state of every member, by a stable name."""
+        """The state of every member, whole, by a stable name; every process has to ask for it."""
         for place, member in enumerate(self.members):
             for index, values in member.state_dict()["state"].items():
                 for name, value in values.items():
-                    yield f"{place}.{index}.{name}", value
+                    yield f"{place}.{index}.{name}", whole(value)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave. Raises KeyError if the run's parameters have changed since."""
         for place, member in enumerate(self.members):
-            whole = member.state_dict()
-            count = sum(len(group["params"]) for group in whole["param_groups"])
-            state: dict[int, dict[str, Tensor]] = {index: {} for index in range(count)}
+            entire = member.state_dict()
+            owned = [p for group in member.param_groups for p in group["params"]]
+            state: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(owned))}
             for name, value in tensors.items():
                 owner, index, key = name.split(".", 2)
                 if int(owner) == place:
-                    state[int(index)][key] = value
-            whole["state"] = {index: values for index, values in state.items() if values}
-            member.load_state_dict(whole)
+                    like = owned[int(index)]
+                    state[int(index)][key] = split_like(value, like) if value.shape == like.shape else value
+            entire["state"] = {index: values for index, values in state.items() if values}
+            member.load_state_dict(entire)
 
 
 class Ema:
@@ -176,6 +184,16 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step))
         now = module.state_dict()
         floating = [name for name, value in self.tensors.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.tensors[n] for n in floating], [now[n] for n in floating], 1 - decay)
+        torch._foreach_lerp_(
+            [local(self.tensors[n]) for n in floating], [local(now[n]) for n in floating], 1 - decay
+        )
         for name in self.tensors.keys() - set(floating):
             self.tensors[name].copy_(now[name])
+
+    def whole(self) -> dict[str, Tensor]:
+        """The mean, gathered; every process has to ask for it."""
+        return {name: whole(value) for name, value in self.tensors.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `whole` gave."""
+        self.tensors = {name: split_like(tensors[name], like) for name, like in self.tensors.items()}

@@ -2,37 +2,48 @@
 
     film the set → train the autoencoder → encode → train the transformer → export
 
-Every stage leaves what it made in the run's folder and is skipped when that is there, so a recipe that was
-stopped goes on where it was. How many steps fit is measured on this machine once, then written down, so
-that a resumed run follows the same schedule.
+A recipe that was stopped goes on where it was. How many steps fit is measured on this machine once, then
+written down, so that a resumed run follows the same schedule.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import safetensors.torch
-import torch
-from torch import Tensor
 
 from kinema import checkpoint
-from kinema.files import atomic_path, write_text
+from kinema.files import write_text
 from kinema.models.dit import Dit
 from kinema.models.dit_config import small
-from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
-from kinema.train.dit import DitTask, DitTraining, LatentFilms
-from kinema.train.filming import Filming, StoredFilms, film, filming_beside, stored
-from kinema.train.latents import encode_captions, encode_films, latent_films
-from kinema.train.loop import LoopConfig, Report, Task, averaged_weights, train
-from kinema.train.settings import plain
-from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+from kinema.train.dit import FACTS, DitTask, DitTraining
+from kinema.train.filming import Filming, filming_beside, stored
+from kinema.train.loop import averaged_weights
+from kinema.train.samples import SampleConfig
+from kinema.train.stages import (
+    Bench,
+    Progress,
+    Store,
+    autoencoder,
+    encoded,
+    filmed,
+    finished_autoencoder,
+    fitted,
+    latent_data,
+    names,
+    started,
+    store,
+    transformer,
+)
+from kinema.train.vae import VaeTask, VaeTraining
+
+COUNTS = "films.json"
+"""How many films of each shape the run trains on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +57,18 @@ class ReleaseConfig:
     """Test split, for validation only."""
     vae: VaeTraining = field(default_factory=VaeTraining)
     dit: DitTraining = field(default_factory=DitTraining)
+    also: tuple[Filming, ...] = ()
+    """Films of other sizes and lengths, or of the lab; the transformer trains on all of them in turn."""
+    start: str = ""
+    """A model to go on from: `world` (shipped) or an exported folder. Its autoencoder is kept."""
+    samples: SampleConfig = field(default_factory=SampleConfig)
     vae_films: int = 1536
     """The autoencoder trains on the first so many films, while the others are being made."""
     vae_share: float = 0.38
     """Of the budget that filming leaves; the transformer gets the rest but a twentieth."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where the recipe is."""
-
-    stage: str
-    done: int
-    of: int
-    seconds: float
-    """Since the recipe began (in this process)."""
-    report: Report | None = None
-    """In training stages."""
+    film_share: float | None = None
+    """After the autoencoder, films are made for so much of the budget and then it goes on with what is there.
+    None waits for all of them."""
 
 
 def lab(*, budget: float, films: int = 8000) -> ReleaseConfig:
@@ -84,17 +90,41 @@ def lab(*, budget: float, films: int = 8000) -> ReleaseConfig:
 
 
 def whole(*, budget: float, films: int = 20000) -> ReleaseConfig:
-    """For one large GPU: the whole set at 128 x 128, 33 frames at 12 a second."""
-    filming = Filming(
+    """For one large GPU: the whole set at 128 x 128, 33 frames at 12 a second, lying and standing pictures,
+    shorter and larger films, and the lab, on which the judge looks."""
+    square = Filming(
         count=films, height=128, width=128, frames=33, fps=12.0, lab=False, events=(), split="all"
+    )
+
+    def other(share: float, width: int, height: int, frames: int) -> Filming:
+        return dataclasses.replace(
+            square, count=max(square.shard, int(films * share)), width=width, height=height, frames=frames
+        )
+
+    lab_films = dataclasses.replace(
+        square, count=films // 4, lab=True, split="train", events=Filming(count=1).events
     )
     return ReleaseConfig(
         budget=budget,
-        filming=filming,
-        held_out=dataclasses.replace(filming, count=256, seed=1),
-        vae=VaeTraining(batch=32, crop=64),
-        dit=DitTraining(batch=256, model=small(width=512, layers=12, grid=(8, 8))),
+        filming=square,
+        held_out=dataclasses.replace(square, count=256, seed=1),
+        also=(
+            lab_films,
+            other(0.1, 160, 96, 33),
+            other(0.1, 96, 160, 33),
+            other(0.1, 128, 128, 17),
+            other(0.05, 192, 192, 17),
+        ),
+        vae=VaeTraining(batch=32, crop=64, resident=True),
+        dit=DitTraining(
+            batch=256,
+            pictures=0.05,
+            draws="step",
+            compiled=True,
+            model=small(width=512, layers=12, grid=(8, 8)),
+        ),
         vae_share=0.25,
+        film_share=0.2,
     )
 
 
@@ -105,9 +135,11 @@ def tiny(*, budget: float) -> ReleaseConfig:
         budget=budget,
         filming=few,
         held_out=dataclasses.replace(few, count=4, split="test", seed=1),
+        also=(dataclasses.replace(few, count=4, width=48),),
+        samples=SampleConfig(count=2, steps=2, shown=2),
         vae_films=4,
         vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),
-        dit=DitTraining(batch=4, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
+        dit=DitTraining(batch=4, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
     )
 
 
@@ -121,80 +153,104 @@ class Trained:
     report: Mapping[str, object]
 
 
-def release(
-    config: ReleaseConfig,
-    run: Path,
-    encoder: Callable[[], TextEncoder],
-    device: torch.device,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Progress]:
-    """Run the recipe in the folder `run`; yields its progress. Afterwards `trained` gives the weights.
+def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
+    """Run the recipe; yields its progress. Afterwards `trained` gives the weights.
 
     Args:
         config: what to make.
-        run: the recipe's folder; a recipe with the same settings goes on there.
-        encoder: makes the text encoder when it is needed.
-        device: where to train.
-        stop: asked after every step; when true the recipe saves and ends.
+        bench: where; a recipe with the same settings goes on there.
     """
     began = time.perf_counter()
-
-    def at(stage: str, done: int, of: int, report: Report | None = None) -> Progress:
-        seconds = time.perf_counter() - began
-        return Progress(stage=stage, done=done, of=of, seconds=seconds, report=report)
-
-    run.mkdir(parents=True, exist_ok=True)
+    bench.run.mkdir(parents=True, exist_ok=True)
+    begun = None if not config.start else started(config.start, bench.device)
     first = _first(config)
-    for part, name in ((config.held_out, "held-out"), (first, "films")):
-        for done in film(part, run / name):
-            yield at(f"film {name}", done, part.count)
-            if stop():
-                return
-    held = stored(config.held_out, run / "held-out")
-    left = max(config.budget - (time.perf_counter() - began), 1.0)
-
-    with filming_beside(config.filming, run / "films"):
-        task = VaeTask(config.vae, stored(first, run / "films"), held, device)
-        loop = _fitted(run / "vae.json", task, config.vae.loop, config.vae_share * left)
-        settings = plain(dataclasses.replace(config.vae, loop=loop))
-        for report in train(task, loop, run / "vae", settings=settings, stop=stop):
-            yield at("autoencoder", report.step, report.of, report)
-    if stop():
-        return
-    vae = _averaged_vae(task, run, held, device)
-    for done in film(config.filming, run / "films"):
-        yield at("film films", done, config.filming.count)
-        if stop():
+    for part, name in ((config.held_out, names(0)[1]), (first, names(0)[0])):
+        yield from filmed(bench, part, name)
+        if bench.stopped():
             return
-    films = stored(config.filming, run / "films")
+    left = max(config.budget - (time.perf_counter() - began), 1.0)
+    if begun is not None:
+        vae, share = begun.vae, 0.0
+    else:
+        share = config.vae_share
+        workers = 1 if bench.device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
+        with filming_beside(config.filming, bench.run / "films", workers=workers * bench.crowd.leads):
+            films = store(bench, first, config.held_out)
+            task = VaeTask(config.vae, films.films, films.held_out, bench.device)
+            loop = fitted(bench, "vae.json", task, config.vae.loop, share * left)
+            yield from autoencoder(bench, task, dataclasses.replace(config.vae, loop=loop))
+            del task
+        if bench.stopped():
+            return
+        vae = finished_autoencoder(bench, config.vae, films.held_out)
+    yield from _film_the_rest(config, bench, left)
+    if bench.stopped():
+        return
+    stores = _stores(config, bench)
+    yield from encoded(bench, vae, stores)
+    data = latent_data(bench.run)
+    weights = None if begun is None else begun.dit
+    dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights)
+    spent = share + (config.film_share or 0.0)
+    loop = fitted(bench, "dit.json", dit_task, config.dit.loop, (0.95 - spent) * left)
+    dit = dataclasses.replace(config.dit, loop=loop)
+    lab_group = next((i for i, one in enumerate((config.filming, *config.also)) if one.lab), 0)
+    yield from transformer(bench, dit_task, dit, vae, data, config.samples, group=lab_group)
 
-    latents_path = run / "latents.safetensors"
-    if not latents_path.is_file():
-        made = []
-        for progress, batch in encode_films(vae, films, device):
-            made.append(batch)
-            yield at("encode", progress.done, progress.of)
-        held_made = [batch for _, batch in encode_films(vae, held, device)]
-        _save_tensors(latents_path, {"films": torch.cat(made), "held_out": torch.cat(held_made)})
-    data, held_data = _latent_data(config, run, encoder)
 
-    dit_task = DitTask(config.dit, data, held_data, device)
-    loop = _fitted(run / "dit.json", dit_task, config.dit.loop, (0.95 - config.vae_share) * left)
-    settings = plain(dataclasses.replace(config.dit, loop=loop))
-    for report in train(dit_task, loop, run / "dit", settings=settings, stop=stop):
-        yield at("transformer", report.step, report.of, report)
-
-
-def trained(config: ReleaseConfig, run: Path, device: torch.device) -> Trained:
-    """The averaged weights of a finished recipe."""
-    held = stored(config.held_out, run / "held-out")
-    vae = _averaged_vae(VaeTask(config.vae, held, held, device), run, held, device)
-    dit = Dit(config.dit.model).to(device)
-    dit.load_state_dict(averaged_weights(run / "dit", best=False))
-    scores = {name: checkpoint.load(run / name).state for name in ("vae", "dit")}
+def trained(config: ReleaseConfig, bench: Bench) -> Trained:
+    """The averaged weights of a finished recipe: the transformer's best by tracked facts, where they are
+    known, else its last."""
+    if config.start:
+        vae = started(config.start, bench.device).vae
+        parts = ("dit",)
+    else:
+        vae = finished_autoencoder(bench, config.vae, stored(config.held_out, bench.run / names(0)[1]))
+        parts = ("vae", "dit")
+    scores = {name: checkpoint.load(bench.run / name).state for name in parts}
+    dit = Dit(config.dit.model).to(bench.device)
+    judged = FACTS in (scores["dit"]["best_scores"] or {})
+    dit.load_state_dict(averaged_weights(bench.run / "dit", best=judged))
     report = {name: {"best": s["best"], "scores": s["best_scores"]} for name, s in scores.items()}
     return Trained(vae=vae.eval(), dit=dit.eval(), config=config, report=report)
+
+
+def _film_the_rest(config: ReleaseConfig, bench: Bench, left: float) -> Iterator[Progress]:
+    """Films of every shape, all of them or as many as their share of the budget allows."""
+    note = bench.run / COUNTS
+    if config.film_share is not None and note.is_file():
+        return
+    seconds = float("inf") if config.film_share is None else config.film_share * left
+    each = (config.filming, *config.also)
+    pixels = [one.count * one.frames * one.height * one.width for one in each]
+    for number, filming in enumerate(each):
+        films, held = names(number)
+        yield from filmed(bench, _held_out(config, number), held)
+        yield from filmed(bench, filming, films, seconds=seconds * pixels[number] / sum(pixels))
+        if bench.stopped():
+            return
+    with bench.crowd.leader_first():
+        if not note.is_file():
+            counts = [len(stored(one, bench.run / names(n)[0])) for n, one in enumerate(each)]
+            write_text(note, json.dumps(counts) + "\n")
+
+
+def _stores(config: ReleaseConfig, bench: Bench) -> list[Store]:
+    """The films of every shape, as many as there were when the recipe went on without waiting for more."""
+    counts = json.loads((bench.run / COUNTS).read_text())
+    filmings = [
+        dataclasses.replace(one, count=count)
+        for one, count in zip((config.filming, *config.also), counts, strict=True)
+    ]
+    return [store(bench, one, _held_out(config, n), n) for n, one in enumerate(filmings)]
+
+
+def _held_out(config: ReleaseConfig, number: int) -> Filming:
+    if number == 0:
+        return config.held_out
+    one = config.also[number - 1]
+    split = "test" if one.lab else "all"
+    return dataclasses.replace(one, count=max(4, config.held_out.count // 4), seed=one.seed + 1, split=split)
 
 
 def _first(config: ReleaseConfig) -> Filming:
@@ -202,66 +258,3 @@ def _first(config: ReleaseConfig) -> Filming:
     shards = -(-min(config.vae_films, config.filming.count) // config.filming.shard)
     count = min(shards * config.filming.shard, config.filming.count)
     return dataclasses.replace(config.filming, count=count)
-
-
-def _stores(config: ReleaseConfig, run: Path) -> tuple[StoredFilms, StoredFilms]:
-    return stored(config.filming, run / "films"), stored(config.held_out, run / "held-out")
-
-
-def _fitted(note: Path, task: Task, loop: LoopConfig, seconds: float) -> LoopConfig:
-    """The loop with as many steps as fit into `seconds` here; written down the first time."""
-    if note.is_file():
-        steps = int(json.loads(note.read_text())["steps"])
-    else:
-        # The first step also compiles and allocates; the two after it are what a step costs.
-        task.loss(0, 0, loop.accumulate).value.backward()
-        began = time.perf_counter()
-        for step in (1, 2):
-            task.loss(step, 0, loop.accumulate).value.backward()
-        per_step = (time.perf_counter() - began) / 2 * loop.accumulate * 1.15
-        task.module.zero_grad(set_to_none=True)
-        steps = max(20, int(seconds / per_step))
-        write_text(note, json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n")
-    every = max(10, steps // 12)
-    return dataclasses.replace(loop, steps=steps, validate_every=every, save_every=max(10, every // 2))
-
-
-def _averaged_vae(task: VaeTask, run: Path, held: StoredFilms, device: torch.device) -> VideoVae:
-    """The averaged autoencoder of the run, its latents normalised by what held-out films show."""
-    vae = VideoVae(task.config.model).to(device)
-    vae.load_state_dict(averaged_weights(run / "vae"))
-    vae.eval()
-    note = run / "normalisation.json"
-    if note.is_file():
-        constants = json.loads(note.read_text())
-    else:
-        mean, std = latent_statistics(vae, held, device)
-        constants = {"mean": mean, "std": std}
-        write_text(note, json.dumps(constants) + "\n")
-    return vae.with_normalisation(constants["mean"], constants["std"])
-
-
-def _latent_data(
-    config: ReleaseConfig, run: Path, encoder: Callable[[], TextEncoder]
-) -> tuple[LatentFilms, LatentFilms]:
-    films, held = _stores(config, run)
-    states_path = run / "states.safetensors"
-    if not states_path.is_file():
-        both = StoredFilms(pixels=(), texts=films.texts + held.texts)
-        texts, states = encode_captions(encoder(), both)
-        lengths = torch.tensor([len(state) for state in states])
-        _save_tensors(states_path, {"states": torch.cat(states), "lengths": lengths})
-        write_text(run / "texts.json", json.dumps(texts))
-    texts = json.loads((run / "texts.json").read_text())
-    loaded = safetensors.torch.load_file(states_path)
-    states = list(loaded["states"].split(loaded["lengths"].tolist()))
-    latents = safetensors.torch.load_file(run / "latents.safetensors")
-    return (
-        latent_films(films, latents["films"], texts, states),
-        latent_films(held, latents["held_out"], texts, states),
-    )
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    with atomic_path(path) as beside:
-        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)

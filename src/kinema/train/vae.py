@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from kinema.errors import UserError
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 from kinema.train import chance
+from kinema.train.crops import ResidentFilms, as_input, cropped
 from kinema.train.films import Films
-from kinema.train.loop import LoopConfig, Loss
+from kinema.train.loop import LoopConfig, Loss, Work
+from kinema.train.operations import vae_operations
 from kinema.train.optimizer import OptimizerConfig
+from kinema.train.precision import Precision, mixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,10 @@ class VaeTraining:
     """Weight of the error of differences between neighbouring pixels."""
     divergence: float = 1e-4
     """Weight of the Kullback-Leibler divergence of the latents from the standard normal."""
+    resident: bool = False
+    """Films lie on the device and crops are cut there, drawn from (seed, step): a processor that cuts them
+    can't keep up with a GPU. Else they are read where they are and drawn from (seed, step, film)."""
+    precision: Precision = "auto"
     model: VaeConfig = field(default_factory=VaeConfig.small)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -56,14 +63,33 @@ class VaeTraining:
 
 
 class VaeTask:
-    """The autoencoder as a `kinema.train.loop.Task`."""
+    """The autoencoder as a `kinema.train.loop.Task`.
 
-    def __init__(self, config: VaeTraining, films: Films, held_out: Films, device: torch.device) -> None:
+    Args:
+        config: how to train.
+        films: to train on, of one shape.
+        held_out: to validate on.
+        device: where.
+        start: weights to go on from.
+    """
+
+    def __init__(
+        self,
+        config: VaeTraining,
+        films: Films,
+        held_out: Films,
+        device: torch.device,
+        *,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.vae = VideoVae(config.model).to(device)
+        if start is not None:
+            self.vae.load_state_dict(dict(start))
         self.config = config
         self.films = films
+        self.resident = ResidentFilms.of(films, device, seed=config.seed) if config.resident else None
         self.held_out = held_out
         self.device = device
 
@@ -78,30 +104,54 @@ class VaeTask:
             if parameter.ndim >= 2 and ".stages." in f".{name}":
                 yield parameter
 
+    def blocks(self) -> Iterable[nn.Module]:
+        """None: the parameters are few."""
+        return ()
+
+    def methods(self) -> Iterable[str]:
+        """What validation calls."""
+        return ("encode", "decode")
+
+    def work(self, step: int) -> Work:
+        """Of crops, or of whole films."""
+        frames, height, width, _ = self.films.frames(0).shape
+        if not self._whole(step):
+            height, width = min(height, self.config.crop), min(width, self.config.crop)
+        shape = LatentShape.of(VideoShape(frames=frames, height=height, width=width), self.vae.stride)
+        batch = self.config.batch
+        return Work(samples=batch, operations=3 * batch * vae_operations(self.config.model, shape))
+
+    def _whole(self, step: int) -> bool:
+        """Whether a step is on whole films."""
+        config, (_, height, width, _) = self.config, self.films.frames(0).shape
+        return not config.crop or step % config.whole_every == 0 or min(height, width) <= config.crop
+
     def loss(self, step: int, part: int, parts: int) -> Loss:
         """Reconstruction of crops or, every so often, of whole films."""
         config = self.config
         chosen = chance.batch_at(step, config.batch, len(self.films), config.seed)[part::parts]
-        whole = not config.crop or step % config.whole_every == 0
-        pieces = []
-        for index in chosen:
-            frames = self.films.frames(index)
-            if not whole and min(frames.shape[1:3]) > config.crop:
-                draw = np.random.default_rng(chance.key(config.seed, "crop", step, index))
-                frames = cropped(frames, config.crop, config.near_things, draw)
-            pieces.append(frames)
-        x = as_input(np.stack(pieces)).to(self.device)
+        if not chosen:
+            raise UserError(
+                f"a step of {config.batch} films can't be split among {parts}; raise batch or accumulate less"
+            )
+        x = self._pieces(step, part, parts, chosen)
         shape = LatentShape.of(
             VideoShape(frames=x.shape[2], height=x.shape[3], width=x.shape[4]), self.vae.stride
         )
         sizes = (self.vae.config.z_dim, shape.frames, shape.height, shape.width)
-        noise = torch.stack([chance.normal(sizes, config.seed, "vae", step, index) for index in chosen])
-        made = self.vae(x, noise.to(self.device))
-        error = made.frames - x
+        if self.resident is None:
+            noise = torch.stack([chance.normal(sizes, config.seed, "vae", step, i) for i in chosen])
+        else:
+            place = torch.Generator(self.device).manual_seed(chance.key(config.seed, "vae", step))
+            whole = (config.batch, *sizes)
+            noise = torch.randn(whole, generator=place, device=self.device)[part::parts]
+        with mixed(config.precision, self.device):
+            made = self.vae(x, noise.to(self.device))
+        error = made.frames.float() - x
         absolute = error.abs().mean()
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        variance = made.posterior.log_variance
-        divergence = 0.5 * (made.posterior.mean.square() + variance.exp() - 1 - variance).mean()
+        mean, variance = made.posterior.mean.float(), made.posterior.log_variance.float()
+        divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
         value = (
             absolute
             + config.square * error.square().mean()
@@ -109,7 +159,26 @@ class VaeTask:
             + config.divergence * divergence
         )
         share = len(chosen) / config.batch
-        return Loss(value=value * share, logs={"l1": absolute.item(), "kl": divergence.item()})
+        logs = {"l1": absolute.detach() * share, "kl": divergence.detach() * share}
+        return Loss(value=value * share, logs=logs)
+
+    def _pieces(self, step: int, part: int, parts: int, chosen: list[int]) -> Tensor:
+        """What a step is trained on, in [-1, 1]."""
+        config, whole = self.config, self._whole(step)
+        if self.resident is not None:
+            if whole:
+                return self.resident.whole(chosen)
+            place = chance.generator(config.seed, "crops", step)
+            picks = torch.rand(config.batch, 4, generator=place)[part::parts]
+            return self.resident.crops(chosen, picks, config.crop, config.near_things)
+        pieces = []
+        for index in chosen:
+            frames = self.films.frames(index)
+            if not whole:
+                draw = np.random.default_rng(chance.key(config.seed, "crop", step, index))
+                frames = cropped(frames, config.crop, config.near_things, draw)
+            pieces.append(frames)
+        return as_input(np.stack(pieces), self.device)
 
     def validate(self) -> Mapping[str, float]:
         """PSNR on held-out films: of all pixels, and of the strongly coloured ones, which are the things."""
@@ -120,38 +189,13 @@ class VaeTask:
         return best is None or scores["objects_psnr"] > best["objects_psnr"]
 
 
-def cropped(
-    frames: UInt8[np.ndarray, "f h w 3"], side: int, near: float, draw: np.random.Generator
-) -> UInt8[np.ndarray, "f s s 3"]:
-    """A square crop of all frames, with probability `near` round a pixel that stands out."""
-    _, height, width, _ = frames.shape
-    y, x = int(draw.integers(0, height)), int(draw.integers(0, width))
-    if draw.random() < near:
-        frame = frames[int(draw.integers(len(frames)))].astype(np.int16)
-        # What stands out differs from the frame's usual colour, row by row (floors fade into backdrops).
-        away = np.abs(frame - np.median(frame, axis=1, keepdims=True)).max(-1)
-        rows, columns = np.nonzero(away > 60)
-        if len(rows):
-            pick = int(draw.integers(len(rows)))
-            y = int(rows[pick]) + int(draw.integers(-side // 3, side // 3 + 1))
-            x = int(columns[pick]) + int(draw.integers(-side // 3, side // 3 + 1))
-    top = min(max(y - side // 2, 0), height - side)
-    left = min(max(x - side // 2, 0), width - side)
-    return frames[:, top : top + side, left : left + side]
-
-
-def as_input(films: UInt8[np.ndarray, "b f h w 3"]) -> Float[Tensor, "b 3 f h w"]:
-    """uint8 films as the models take them, in [-1, 1]."""
-    return torch.from_numpy(films.astype(np.float32)).permute(0, 4, 1, 2, 3) / 127.5 - 1
-
-
 @torch.no_grad()
 def reconstruction_quality(vae: VideoVae, films: Films, device: torch.device) -> dict[str, float]:
     """PSNR in dB over films: `psnr` of all pixels, `objects_psnr` of those with saturation above half."""
     error = error_objects = 0.0
     pixels = objects = 0
     for index in range(len(films)):
-        x = as_input(films.frames(index)[None]).to(device)
+        x = as_input(films.frames(index)[None], device)
         made = vae.decode(vae.encode(x))
         squared = ((made - x) / 2).square()
         coloured = (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) > 0.5).expand_as(x)
@@ -171,7 +215,7 @@ def latent_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of the posterior means, over the first `limit` films."""
     means = [
-        vae.encode_posterior(as_input(films.frames(i)[None]).to(device)).mean.cpu()
+        vae.encode_posterior(as_input(films.frames(i)[None], device)).mean.cpu()
         for i in range(min(limit, len(films)))
     ]
     values = torch.cat(means).double().transpose(0, 1).flatten(1)

@@ -1,0 +1,179 @@
+"""A training to be carried to a machine without a network: code, text encoder and wheels in one folder.
+
+The text encoder is cut down for the journey: half precision, and of its 30,522 word pieces those that the
+film set's captions use, all single letters (so that any word can still be spelled) and the commonest.
+A text whose pieces are all kept is split as before, because the splitting always takes the longest piece
+that is there; its states differ by the rounding to half precision alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+import kinema
+from kinema.errors import UserError
+from kinema.files import atomic_path, write_text
+from kinema.models.text_minilm import packaged
+from kinema.world.captions import captions
+from kinema.world.clip import make_clip
+from kinema.world.spec import ClipSpec
+
+COMMON = 6000
+"""Of the pieces, which stand in the order of how common they are, so many are kept in any case."""
+EMBEDDING = "embeddings.word_embeddings.weight"
+WHEELS = ("mujoco-core", "av", "tyro", "docstring-parser", "typeguard", "ftfy", "wcwidth", "tensorboardX")
+"""What a machine made for learning lacks; torch, numba, scipy and the like are on it."""
+START = """#!/usr/bin/env bash
+# The whole recipe, offline: bash {name} RUN [further options of `kinema train release`].
+set -euo pipefail
+here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
+out="$1"; shift
+python="${{PYTHON:-python3}}"
+if compgen -G "$here/wheels/*.whl" > /dev/null; then
+    "$python" -m pip install --quiet --no-index --no-deps --target "$here/site" "$here"/wheels/*.whl
+fi
+export PYTHONPATH="$here/src:$here/site${{PYTHONPATH:+:$PYTHONPATH}}"
+if [ -f "$out/release.json" ]; then
+    exec "$python" -m kinema train resume "$out" --text "$here/text"
+fi
+exec "$python" -m kinema train release --out "$out" --text "$here/text" "$@"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What was prepared."""
+
+    folder: Path
+    parts: dict[str, int]
+    """Bytes of each part."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all parts."""
+        return sum(self.parts.values())
+
+
+def words_of_the_set(clips: int) -> list[str]:
+    """Every caption of some clips of the whole set and of the lab; nothing is drawn but what they need."""
+    told: dict[str, None] = {}
+    for index in range(clips):
+        for lab in (False, True):
+            clip = make_clip(ClipSpec(seed=index, lab=lab, height=32, width=32), render=False)
+            told |= dict.fromkeys(caption.text for caption in captions(clip.facts))
+    return list(told)
+
+
+def cut_text_encoder(folder: Path, texts: Iterable[str], *, common: int = COMMON) -> int:
+    """Write the text encoder with fewer word pieces, in half precision.
+
+    Args:
+        folder: made if it does not exist; `MiniLm.load` reads it.
+        texts: all of their pieces are kept.
+        common: so many of the commonest pieces are kept besides.
+
+    Returns:
+        How many pieces are left.
+    """
+    source = packaged()
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.no_padding()
+    used = {piece for encoding in tokenizer.encode_batch(list(texts)) for piece in encoding.ids}
+    settings = json.loads((source / "tokenizer.json").read_text())
+    vocabulary: dict[str, int] = settings["model"]["vocab"]
+    special = {entry["id"] for entry in settings["added_tokens"]}
+    letters = {number for piece, number in vocabulary.items() if len(piece.removeprefix("##")) == 1}
+    unused = {number for piece, number in vocabulary.items() if piece.startswith("[unused")}
+    commonest = [number for number in range(len(vocabulary)) if number not in unused][:common]
+    kept = sorted(used | special | letters | set(commonest))
+    place = {old: new for new, old in enumerate(kept)}
+
+    settings["model"]["vocab"] = {
+        piece: place[number] for piece, number in vocabulary.items() if number in place
+    }
+    for entry in settings["added_tokens"]:
+        entry["id"] = place[entry["id"]]
+    for entry in settings["post_processor"].get("special_tokens", {}).values():
+        entry["ids"] = [place[number] for number in entry["ids"]]
+    settings["truncation"] = settings["padding"] = None
+    weights = load_file(source / "model.safetensors")
+    weights[EMBEDDING] = weights[EMBEDDING][torch.tensor(kept)]
+    folder.mkdir(parents=True, exist_ok=True)
+    halves = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    with atomic_path(folder / "model.safetensors") as beside:
+        save_file(halves, beside)
+    write_text(folder / "tokenizer.json", json.dumps(settings, ensure_ascii=False))
+    return len(kept)
+
+
+def carry(
+    folder: Path,
+    *,
+    clips: int = 400,
+    wheels: Iterable[str] = WHEELS,
+    python: str = "3.12",
+    platforms: Iterable[str] = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64"),
+) -> Carried:
+    """Prepare a folder from which a machine without a network runs the release recipe: `bash start.sh RUN`.
+
+    Args:
+        folder: made if it does not exist.
+        clips: of the film set, whose words the text encoder keeps.
+        wheels: packages to take along, in this environment's versions; empty takes none.
+        python: of the other machine.
+        platforms: that its wheels may be for.
+
+    Raises:
+        UserError: a wheel can't be had.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    code = Path(kinema.__file__).parent
+    target = folder / "src" / "kinema"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(code, target, ignore=shutil.ignore_patterns("__pycache__"))
+    cut_text_encoder(folder / "text", words_of_the_set(clips))
+    wanted = [f"{name}=={_version(name)}" for name in wheels]
+    if wanted:
+        _download(wanted, folder / "wheels", python=python, platforms=platforms)
+    write_text(folder / "start.sh", START.format(name="start.sh"))
+    parts = {part: _size(folder / part) for part in ("src", "text", "wheels")}
+    return Carried(folder=folder, parts=parts)
+
+
+def _download(wanted: list[str], target: Path, *, python: str, platforms: Iterable[str]) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", python, "--implementation", "cp", "--dest", str(target)]
+    for platform in platforms:
+        command += ["--platform", platform]
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise UserError(f"a wheel can't be had ({last}); name others with --wheels, or take none")
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise UserError(
+            f"{name} is not installed here, so its version is unknown; install it first"
+        ) from None
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

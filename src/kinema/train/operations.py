@@ -1,0 +1,35 @@
+"""How many floating-point operations a training step takes, counted from shapes."""
+
+from __future__ import annotations
+
+import functools
+
+from kinema.generate.plan import coder_operations
+from kinema.models.dit_config import DitConfig
+from kinema.models.vae_config import VaeConfig
+from kinema.shapes import LatentShape
+
+
+def dit_operations(config: DitConfig, shape: LatentShape, text: float) -> float:
+    """Of one sample going forward: products and attention of every block, over film and joined text.
+
+    A backward pass takes twice as many.
+
+    Args:
+        config: of the transformer.
+        shape: of the latents.
+        text: tokens of the prompt.
+    """
+    tokens = shape.tokens(config.patch)
+    joined = tokens + (text if config.text == "joint" else 0)
+    cross = text if config.text == "cross" else 0
+    maps = (4 + (2 if config.text == "cross" else 0)) * config.width + 2 * config.mlp_width
+    attention = 4.0 * config.width * (tokens * (joined + cross) + (joined - tokens) * text)
+    ends = 2.0 * tokens * config.width * (config.in_channels + config.out_channels) * config.patch**2
+    return config.layers * (2.0 * joined * config.width * maps + attention) + ends
+
+
+@functools.lru_cache(maxsize=64)
+def vae_operations(config: VaeConfig, shape: LatentShape) -> float:
+    """Of one film going through encoder and decoder; a backward pass takes twice as many."""
+    return sum(coder_operations(config, shape, encoder=way, whole=True) for way in (True, False))

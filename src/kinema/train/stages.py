@@ -1,0 +1,310 @@
+"""The stages that runs are made of: films, autoencoder, latents, transformer.
+
+Every stage leaves what it made in the run's folder and is skipped when that is there, so whatever was
+stopped goes on where it was. Where several processes train, the leader makes the files and the others find
+them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from kinema.distributed.crowd import ALONE, Crowd
+from kinema.errors import UserError
+from kinema.files import atomic_path, write_text
+from kinema.models.source import open_model
+from kinema.models.text import TextEncoder
+from kinema.models.vae import VideoVae
+from kinema.train.dit import DitTask, DitTraining
+from kinema.train.filming import Filming, RenderDevice, film, stored
+from kinema.train.films import Films
+from kinema.train.latents import LatentFilms, encode_captions, encode_films
+from kinema.train.loop import LoopConfig, Report, Task, averaged_weights, train
+from kinema.train.samples import Judge, SampleConfig, looking_at_films, looking_at_reconstructions
+from kinema.train.settings import plain
+from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is."""
+
+    stage: str
+    done: int
+    of: int
+    report: Report | None = None
+    """In training stages."""
+    sheet: Path | None = None
+    """Drawn at this step."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """Where and with whom a run is carried out: what is no part of its settings."""
+
+    run: Path
+    """The run's folder."""
+    device: torch.device
+    encoder: Callable[[], TextEncoder]
+    """Makes the text encoder when it is needed."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked after every step; when true the run saves and ends."""
+    judge: Judge | None = None
+    crowd: Crowd = ALONE
+    render: RenderDevice = "cpu"
+    """What draws the pictures of the film set."""
+
+    def stopped(self) -> bool:
+        """Whether any process was asked to stop; all have to ask this together."""
+        return self.crowd.any(self.stop())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Store:
+    """Films of one shape, and films of that shape to validate on."""
+
+    films: Films
+    held_out: Films
+
+
+def filmed(bench: Bench, filming: Filming, name: str, *, seconds: float = math.inf) -> Iterator[Progress]:
+    """Film what a store lacks, in the folder `name` of the run, for so many seconds at most."""
+    began = time.perf_counter()
+    with bench.crowd.leader_first():
+        if not bench.crowd.leads:
+            return
+        for done in film(filming, bench.run / name, render=bench.render):
+            yield Progress(stage=f"film {name}", done=done, of=filming.count)
+            if bench.stop() or time.perf_counter() - began > seconds:
+                return
+
+
+def store(bench: Bench, filming: Filming, held_out: Filming, number: int = 0) -> Store:
+    """A store that is filmed."""
+    films, held = names(number)
+    return Store(films=stored(filming, bench.run / films), held_out=stored(held_out, bench.run / held))
+
+
+def names(number: int) -> tuple[str, str]:
+    """Folders of the films of a shape, and of those held out."""
+    behind = f"-{number}" if number else ""
+    return f"films{behind}", f"held-out{behind}"
+
+
+def autoencoder(bench: Bench, task: VaeTask, config: VaeTraining) -> Iterator[Progress]:
+    """Train an autoencoder in the folder `vae` of the run."""
+    sheets = bench.run / "sheets" / "vae"
+    for report in train(
+        task,
+        config.loop,
+        bench.run / "vae",
+        settings=plain(config),
+        stop=bench.stop,
+        look=looking_at_reconstructions(task.vae, task.held_out, sheets, crowd=bench.crowd),
+        crowd=bench.crowd,
+    ):
+        yield _at("autoencoder", report, sheets)
+
+
+def finished_autoencoder(bench: Bench, config: VaeTraining, held_out: Films) -> VideoVae:
+    """The averaged autoencoder of the run, its latents normalised by what held-out films show."""
+    vae = VideoVae(config.model).to(bench.device)
+    vae.load_state_dict(averaged_weights(bench.run / "vae"))
+    vae.eval()
+    note = bench.run / "normalisation.json"
+    with bench.crowd.leader_first():
+        if not note.is_file():
+            mean, std = latent_statistics(vae, held_out, bench.device)
+            write_text(note, json.dumps({"mean": mean, "std": std}) + "\n")
+    constants = json.loads(note.read_text())
+    return vae.with_normalisation(constants["mean"], constants["std"])
+
+
+def encoded(bench: Bench, vae: VideoVae, stores: Sequence[Store]) -> Iterator[Progress]:
+    """Latents of all films, and states of all captions."""
+    with bench.crowd.leader_first():
+        for number, one in enumerate(stores):
+            path = _latents_path(bench.run, number)
+            if path.is_file():
+                continue
+            made = []
+            for progress, batch in encode_films(vae, one.films, bench.device):
+                made.append(batch)
+                yield Progress(stage="encode", done=progress.done, of=progress.of)
+            held = [batch for _, batch in encode_films(vae, one.held_out, bench.device)]
+            _save_tensors(path, {"films": torch.cat(made), "held_out": torch.cat(held)})
+        path = bench.run / "states.safetensors"
+        if not path.is_file():
+            everything = [films for one in stores for films in (one.films, one.held_out)]
+            texts, states = encode_captions(bench.encoder(), everything)
+            lengths = torch.tensor([len(state) for state in states])
+            _save_tensors(path, {"states": torch.cat(states), "lengths": lengths})
+            write_text(bench.run / "texts.json", json.dumps(texts))
+        row = {text: place for place, text in enumerate(json.loads((bench.run / "texts.json").read_text()))}
+        for number, one in enumerate(stores):
+            path = _captions_path(bench.run, number)
+            if not path.is_file():
+                told = {"films": _rows(one.films, row), "held_out": _rows(one.held_out, row)}
+                write_text(path, json.dumps(told) + "\n")
+
+
+def _rows(films: Films, row: Mapping[str, int]) -> list[list[int]]:
+    return [[row[text] for text in films.captions(index)] for index in range(len(films))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentData:
+    """What a transformer is trained on: a group for each store."""
+
+    films: tuple[LatentFilms, ...]
+    held_out: tuple[LatentFilms, ...]
+    texts: tuple[str, ...]
+
+    def prompts(self, group: int, count: int) -> list[tuple[str, int]]:
+        """Plain captions of the first held-out films of a group that differ, and their rows."""
+        rows = dict.fromkeys(captions[0] for captions in self.held_out[group].captions)
+        return [(self.texts[row], row) for row in list(rows)[:count]]
+
+
+def latent_data(run: Path) -> LatentData:
+    """What `encoded` left in a run's folder.
+
+    Raises:
+        UserError: the folder has none.
+    """
+    shapes = sorted(run.glob("captions*.json"), key=lambda path: (len(path.name), path.name))
+    wanted = [run / name for name in ("latents.safetensors", "states.safetensors", "texts.json")]
+    missing = [path.name for path in wanted if not path.is_file()]
+    if missing or not shapes:
+        raise UserError(
+            f"{run} lacks {', '.join([*missing, *([] if shapes else ['captions.json'])])}; "
+            "name a run that has encoded its films, or resume it until it has"
+        )
+    texts = json.loads((run / "texts.json").read_text())
+    loaded = safetensors.torch.load_file(run / "states.safetensors")
+    states = loaded["states"].split(loaded["lengths"].tolist())
+    films, held = [], []
+    for number, path in enumerate(shapes):
+        latents = safetensors.torch.load_file(_latents_path(run, number))
+        rows = json.loads(path.read_text())
+        for name, groups in (("films", films), ("held_out", held)):
+            captions = tuple(tuple(each) for each in rows[name])
+            groups.append(LatentFilms(latents=latents[name], captions=captions, states=states))
+    return LatentData(films=tuple(films), held_out=tuple(held), texts=tuple(texts))
+
+
+def transformer(
+    bench: Bench,
+    task: DitTask,
+    config: DitTraining,
+    vae: VideoVae,
+    data: LatentData,
+    samples: SampleConfig,
+    *,
+    group: int = 0,
+) -> Iterator[Progress]:
+    """Train a transformer in the folder `dit` of the run; `group` is where the sheets' prompts come from."""
+    sheets, look = bench.run / "sheets" / "dit", None
+    if samples.count:
+        prompts = data.prompts(group, samples.count)
+        look = looking_at_films(
+            task.dit,
+            vae,
+            task.states,
+            prompts,
+            task.shape(group),
+            samples,
+            sheets,
+            judge=bench.judge,
+            precision=config.precision,
+            crowd=bench.crowd,
+        )
+    for report in train(
+        task,
+        config.loop,
+        bench.run / "dit",
+        settings=plain(config),
+        stop=bench.stop,
+        look=look,
+        crowd=bench.crowd,
+    ):
+        yield _at("transformer", report, sheets)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Started:
+    """A model to go on from."""
+
+    vae: VideoVae
+    dit: dict[str, Tensor]
+
+
+def started(name: str, device: torch.device) -> Started:
+    """The shipped model (`world`), or an exported one, by its folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    model = open_model(name)
+    dit = model.load_transformer(dtype=torch.float32, device=device)
+    return Started(vae=model.load_vae(device=device), dit=dit.state_dict())
+
+
+def fitted(bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float) -> LoopConfig:
+    """The loop with as many steps as fit into `seconds` here; written down the first time."""
+    note = bench.run / name
+    with bench.crowd.leader_first():
+        if not note.is_file():
+            parts = loop.accumulate * bench.crowd.size
+            # The first steps also compile and allocate; those after them are what a step costs.
+            warm, timed = (12, 12) if bench.device.type == "cuda" else (1, 2)
+            for step in range(warm):
+                task.loss(step, 0, parts).value.backward()
+            _finish(bench.device)
+            began = time.perf_counter()
+            for step in range(warm, warm + timed):
+                task.loss(step, 0, parts).value.backward()
+            _finish(bench.device)
+            per_step = (time.perf_counter() - began) / timed * loop.accumulate * 1.15
+            task.module.zero_grad(set_to_none=True)
+            steps = max(20, int(seconds / per_step))
+            write_text(note, json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n")
+    steps = int(json.loads(note.read_text())["steps"])
+    every = max(10, steps // 12)
+    return dataclasses.replace(loop, steps=steps, validate_every=every, save_every=max(10, every // 2))
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _at(stage: str, report: Report, sheets: Path) -> Progress:
+    sheet = None
+    if report.scores is not None:
+        drawn = sheets / f"step-{report.step:08d}.png"
+        sheet = drawn if drawn.is_file() else None
+    return Progress(stage=stage, done=report.step, of=report.of, report=report, sheet=sheet)
+
+
+def _latents_path(run: Path, number: int) -> Path:
+    return run / (f"latents-{number}.safetensors" if number else "latents.safetensors")
+
+
+def _captions_path(run: Path, number: int) -> Path:
+    return run / (f"captions-{number}.json" if number else "captions.json")
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with atomic_path(path) as beside:
+        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)

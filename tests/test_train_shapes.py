@@ -1,0 +1,202 @@
+"""The transformer's training on films of several shapes, drawn in batches, in bfloat16, and looked at."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kinema.models.dit_config import small
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+from kinema.train import chance
+from kinema.train.crops import ResidentFilms, as_input
+from kinema.train.dit import FACTS, DitTask, DitTraining
+from kinema.train.films import HeldFilms
+from kinema.train.latents import LatentFilms, StateTable
+from kinema.train.levels import TimeConfig, drawn_together
+from kinema.train.loop import LoopConfig, train
+from kinema.train.samples import SampleConfig, looking_at_films, looking_at_reconstructions
+from kinema.train.vae import VaeTask, VaeTraining
+
+CPU = torch.device("cpu")
+STATES = (torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10])
+
+
+def group(count, frames, height, width, seed=0):
+    latents = torch.randn(count, 4, frames, height, width, generator=torch.Generator().manual_seed(seed))
+    return LatentFilms(latents=latents, captions=((0, 1), (1,)) * (count // 2), states=STATES)
+
+
+GROUPS = [group(12, 3, 4, 4), group(8, 2, 4, 8, seed=1)]
+
+
+def training(**changes):
+    return dataclasses.replace(
+        DitTraining(batch=6, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
+        **changes,
+    )
+
+
+def moved(task):
+    """The same weights, but none of them zero: a fresh model predicts nothing."""
+    with torch.no_grad():
+        for number, parameter in enumerate(task.dit.parameters()):
+            parameter.add_(0.05 * chance.normal(tuple(parameter.shape), "moved", number))
+    return task
+
+
+@pytest.mark.parametrize("draws", ["sample", "step"])
+def test_parts_of_a_step_add_up_whatever_its_shape(draws):
+    task = moved(DitTask(training(draws=draws), GROUPS, GROUPS, CPU))
+    shapes = set()
+    for step in range(14):
+        bucket = task.buckets.at(step).bucket
+        shapes.add((bucket.group, bucket.frames))
+        whole = task.loss(step, 0, 1).value.item()
+        parts = sum(task.loss(step, part, 3).value.item() for part in range(3))
+        assert parts == pytest.approx(whole, rel=1e-5)
+    assert len(shapes) >= 3
+
+
+@pytest.mark.parametrize("draws", ["sample", "step"])
+def test_a_run_on_several_shapes_resumes_exactly(tmp_path, draws):
+    config = training(draws=draws, loop=LoopConfig(steps=8, validate_every=8, save_every=3))
+
+    def run(folder, stop=lambda: False):
+        task = DitTask(config, GROUPS, [each.part(0, 4) for each in GROUPS], CPU)
+        return [r.loss for r in train(task, config.loop, folder, settings={}, stop=stop)], task
+
+    whole, task = run(tmp_path / "whole")
+    asked = iter([False, False, False, False, True])
+    first, _ = run(tmp_path / "cut", lambda: next(asked))
+    second, again = run(tmp_path / "cut")
+    assert first + second == whole
+    for name, value in task.dit.state_dict().items():
+        assert value.equal(again.dit.state_dict()[name])
+
+
+def test_validation_tells_the_loss_of_every_shape():
+    task = DitTask(training(), GROUPS, [each.part(0, 4) for each in GROUPS], CPU)
+    scores = task.validate()
+    assert {"loss_right", "right_over_wrong", "loss_2x4x8"} <= scores.keys()
+
+
+def test_levels_drawn_together_are_distributed_as_one_by_one():
+    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1)
+    drawn = drawn_together(config, 6000, 5, chance.generator(1))
+    assert drawn.shape == (6000, 5)
+    assert ((drawn >= 0) & (drawn < 1)).all()
+    given = drawn[:, 0] == 0
+    level = drawn.max(1).values == drawn.min(1).values
+    assert given.float().mean().item() == pytest.approx(0.1, abs=0.015)
+    assert (~given & ~level).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert (drawn[given] > 0).any(1).all()
+    logits = torch.logit(drawn[level][:, 0])
+    assert logits.mean().item() == pytest.approx(0.84, abs=0.06)
+    assert logits.var().item() == pytest.approx(1 + 0.21 * 1.2**2, abs=0.1)
+
+
+def test_bfloat16_is_close_and_keeps_float32_weights():
+    full = moved(DitTask(training(), GROUPS, GROUPS, CPU))
+    half = moved(DitTask(training(precision="bfloat16"), GROUPS, GROUPS, CPU))
+    for step in range(4):
+        loss = half.loss(step, 0, 1).value
+        assert loss.dtype is torch.float32
+        assert loss.item() == pytest.approx(full.loss(step, 0, 1).value.item(), rel=2e-2)
+        assert loss.item() != full.loss(step, 0, 1).value.item()
+    loss.backward()
+    assert {p.dtype for p in half.dit.parameters()} == {torch.float32}
+    assert all(p.grad.dtype is torch.float32 for p in half.dit.parameters() if p.grad is not None)
+
+
+def squares(count=6, side=32, frames=5):
+    pixels = np.full((count, frames, side, side, 3), 128, np.uint8)
+    for clip in range(count):
+        pixels[clip, :, 10:18, 4 + clip : 12 + clip] = (220, 30, 30)
+    return HeldFilms(pixels=pixels, texts=(("a square",),) * count)
+
+
+def test_crops_on_the_device_are_pieces_of_their_films_and_show_things():
+    films = squares()
+    resident = ResidentFilms.of(films, CPU, seed=0)
+    assert resident.whole([2, 5]).equal(as_input(films.pixels[[2, 5]], CPU))
+    chosen = [0, 3, 5, 1] * 8
+    picks = torch.rand(32, 4, generator=chance.generator(0))
+    crops = resident.crops(chosen, picks, 16, 1.0)
+    for index, crop in zip(chosen, crops, strict=True):
+        film = as_input(films.pixels[[index]], CPU)[0]
+        places = [(y, x) for y in range(17) for x in range(17)]
+        assert any(film[:, :, y : y + 16, x : x + 16].equal(crop) for y, x in places)
+    assert (crops.std(dim=(1, 2, 3, 4)) > 0.05).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_autoencoder_trains_on_resident_films_in_parts(precision):
+    films = squares()
+    config = VaeTraining(
+        batch=4, crop=16, model=VaeConfig.tiny(folded=True), resident=True, precision=precision
+    )
+    task = VaeTask(config, films, films, CPU)
+    for step in (0, 1):
+        whole = task.loss(step, 0, 1)
+        parts = [task.loss(step, part, 2).value.item() for part in range(2)]
+        assert sum(parts) == pytest.approx(whole.value.item(), rel=1e-2 if precision == "bfloat16" else 1e-5)
+        whole.value.backward()
+        assert task.work(step).operations > 0
+
+
+def test_looking_draws_the_same_sheet_each_time_and_passes_scores_on(tmp_path):
+    task = moved(DitTask(training(), GROUPS, GROUPS, CPU))
+    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
+    states = StateTable(STATES, CPU)
+    seen = []
+
+    def judge(films):
+        seen.append(films)
+        return {FACTS: 0.5}
+
+    config = SampleConfig(count=2, steps=2, batch=1)
+    prompts = [("one", 0), ("two", 1)]
+    look = looking_at_films(task.dit, vae, states, prompts, task.shape(0), config, tmp_path, judge=judge)
+    assert look(10) == look(20) == {FACTS: 0.5}
+    assert [film.prompt for film in seen[0]] == ["one", "two"]
+    for before, after in zip(*seen, strict=True):
+        assert np.array_equal(before.frames, after.frames)
+    sheets = sorted(tmp_path.glob("*.png"))
+    assert [sheet.name for sheet in sheets] == ["step-00000010.png", "step-00000020.png"]
+    assert sheets[0].read_bytes() == sheets[1].read_bytes()
+    # In one batch or one by one, a film is the same up to rounding.
+    together = dataclasses.replace(config, batch=2)
+    looking_at_films(task.dit, vae, states, prompts, task.shape(0), together, tmp_path, judge=judge)(30)
+    for alone, beside in zip(seen[0], seen[2], strict=True):
+        assert np.abs(alone.frames.astype(int) - beside.frames).max() <= 1
+
+
+def test_reconstructions_are_shown_below_the_films(tmp_path):
+    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
+    with torch.no_grad():
+        assert looking_at_reconstructions(vae, squares(2), tmp_path)(5) == {}
+    with Image.open(tmp_path / "step-00000005.png") as sheet:
+        assert sheet.size[1] > 4 * 96
+
+
+def test_facts_decide_between_checkpoints_before_the_captions_do():
+    task = DitTask(training(), GROUPS, GROUPS, CPU)
+    assert task.better({FACTS: 0.8, "right_over_wrong": 0.9}, {FACTS: 0.7, "right_over_wrong": 0.5})
+    assert not task.better({FACTS: 0.6, "right_over_wrong": 0.4}, {FACTS: 0.7, "right_over_wrong": 0.5})
+    assert task.better({FACTS: 0.7, "right_over_wrong": 0.4}, {FACTS: 0.7, "right_over_wrong": 0.5})
+    assert task.better({"right_over_wrong": 0.4}, {"right_over_wrong": 0.5})
+
+
+def test_what_is_looked_at_decides_which_checkpoint_is_best(tmp_path):
+    config = training(loop=LoopConfig(steps=6, validate_every=2, save_every=2))
+    facts = iter([0.2, 0.9, 0.4])
+    task = DitTask(config, GROUPS, [GROUPS[0].part(0, 4)], CPU)
+    reports = list(train(task, config.loop, tmp_path, settings={}, look=lambda step: {FACTS: next(facts)}))
+    assert reports[3].scores["ema/facts_right"] == 0.9
+    from kinema import checkpoint
+
+    assert checkpoint.load(tmp_path).state["best"] == 4
+    assert 4 in checkpoint.steps(tmp_path)
