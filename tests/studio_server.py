@@ -131,7 +131,9 @@ class FakeServer:
             film.update(status="failed", error={"code": "server_error", "message": self.fail_with})
         else:
             film.update(status="completed", progress=100)
-        return "".join([*told, _event(film["status"], film)])
+        # As the server does: the same change as progress, and then how it ended.
+        last = {name: film[name] for name in ("id", "status", "progress")}
+        return "".join([*told, _event("progress", last), _event(film["status"], film)])
 
 
 def _event(name: str, data: dict) -> str:

@@ -51,10 +51,13 @@ def address(tmp_path_factory):
             break
     else:
         pytest.fail("the studio ended: " + "".join(said))
-    threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True).start()
+    rest = threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True)
+    rest.start()
     yield found[1]
     process.terminate()
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
+    rest.join(60)
+    process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +136,8 @@ def test_a_person_makes_watches_cancels_remixes_extends_tells_and_deletes(chromi
     # A mistake is told in words, and goes away.
     visit.fill("prompt", "")
     visit.click("make")
-    page.wait_for_selector("[role=alert]")
-    assert "Write what the film shall show." in page.inner_text("[role=alert]")
+    page.wait_for_selector("#notice [role=alert]")
+    assert "Write what the film shall show." in page.inner_text("#notice [role=alert]")
     # Remix, extend, loop, connect.
     visit.enabled("remix")
     visit.fill("again", "A blue ball rolls to the left")

@@ -28,7 +28,7 @@ def test_a_film_is_followed_to_its_end(client, server, tmp_path):
     begun = client.create(Order(prompt="a red ball", size="80x48", seconds=2.125, seed=3))
     assert (begun.status, begun.seed) == ("queued", 3)
     seen = list(client.follow(begun.id))
-    assert [video.status for video in seen] == ["queued"] + ["in_progress"] * 8 + ["completed"]
+    assert [video.status for video in seen] == ["queued"] + ["in_progress"] * 9 + ["completed"]
     assert [video.progress for video in seen] == sorted(video.progress for video in seen)
     assert seen[2].preview is not None
     assert seen[2].preview[:4] == b"RIFF"

@@ -63,6 +63,7 @@ def test_a_film_that_fails_says_why_in_an_alert(acts, server):
     server.fail_with = "There is not enough memory; <ask> for less."
     news = list(acts.make("a", *form(acts)))
     assert 'role="alert"' in news[-1][NOTICE]
+    assert "It failed: There is" in news[-1][NOTICE]
     assert "not enough memory; &lt;ask&gt; for less" in news[-1][NOTICE]
     assert not news[-1][CANCEL]["interactive"]
 
@@ -253,6 +254,8 @@ def test_each_button_hands_over_what_its_act_takes(blocks, acts):
         if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
             assert len(function.inputs) == len(parameters), name
         assert len(function.outputs) == counts.get(name, 1), name
+        # Gradio looks at the function, not at what it returns, to know whether news will follow.
+        assert inspect.isgeneratorfunction(function.fn) == (counts.get(name) == 5), name
     assert seen == {*counts, "cancel", "plan", "delete"}
     make = next(
         function for function in blocks.fns.values() if getattr(function.fn, "__name__", "") == "make"

@@ -347,9 +347,11 @@ def _after(video: Video, name: str, told: Mapping[str, Any]) -> Video:
         return replace(video, preview=_picture(str(told.get("image", ""))) or video.preview)
     if name != "progress":
         return video
+    status = str(told.get("status", video.status))
     return replace(
         video,
-        status=str(told.get("status", video.status)),
+        # How it ended is told by the event that ends the stream, which says why as well.
+        status=video.status if status in ENDED else status,
         progress=int(told.get("progress", video.progress)),
         step=int(told.get("step", video.step)),
         steps=int(told.get("steps", video.steps)),
