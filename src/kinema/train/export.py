@@ -24,11 +24,11 @@ def recipe_of(config: ReleaseConfig) -> Recipe:
 
     Guidance of 3.5 and 20 steps are what the small model was measured with; more of either changed little.
     """
-    return recipe_for(config.filming)
+    return recipe_for(config.filming, causal=config.dit.causal > 0)
 
 
-def recipe_for(filming: Filming) -> Recipe:
-    """How a model wants to be run that was trained on such films."""
+def recipe_for(filming: Filming, *, causal: bool) -> Recipe:
+    """How a model wants to be run that was trained on such films, and under block-causal masks or not."""
     return Recipe(
         steps=STEPS,
         guidance=(GUIDANCE,),
@@ -39,6 +39,7 @@ def recipe_for(filming: Filming) -> Recipe:
         size=(filming.width, filming.height),
         frames=filming.frames,
         fps=filming.fps,
+        long_films="cache" if causal else "windows",
     )
 
 
@@ -74,6 +75,7 @@ def export_dit(config: DitRun, vae: VideoVae, dit: Dit, folder: Path) -> Path:
         The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_folder(folder, recipe=recipe_for(config.films.filming), transformer=dit, vae=vae)
+    recipe = recipe_for(config.films.filming, causal=config.training.causal > 0)
+    save_folder(folder, recipe=recipe, transformer=dit, vae=vae)
     write_text(folder / "training.json", to_json(config))
     return folder
