@@ -165,11 +165,13 @@ def extension(canvas: Canvas, prompt: str, reel: Frames, tail: Tensor | None, *,
     if not reached:
         raise UserError(f"{len(reel)} frames are too few to lead up to; {stride.temporal} are needed")
     room = _window(canvas) - 1 - reached
-    groups = room if canvas.frames is None else stride.groups(canvas.near(canvas.frames))
-    count = max(1, -(-(groups + 1) // (room + 1)))
+    frames = stride.frames(room) if canvas.frames is None else canvas.frames
+    # Each take begins with a frame of its own, as films do.
+    count = -(-frames // stride.frames(room))
+    groups = min(count * room, round((frames - count) / stride.temporal))
     takes = []
     for number in range(count):
-        free = (groups + 1) // count + (number < (groups + 1) % count) - 1
+        free = groups // count + (number < groups % count)
         takes.append(
             Take(
                 condition=canvas.told(prompt),
