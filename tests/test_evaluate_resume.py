@@ -1,4 +1,4 @@
-"""A model's scorecard is the same to the last digit, killed or not, whatever the number of processes."""
+"""A scorecard is the same to the last digit, killed or not, whatever the number of processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kinema.evaluate.evaluation import evaluate_model
 from kinema.evaluate.makers import Format
 from kinema.evaluate.model import ModelSource
 from kinema.models import dit_config
@@ -20,11 +21,27 @@ from kinema.models.folder import save_folder
 from kinema.models.recipe import Recipe
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
+from tests.evaluate_painter import Drawing
 
+FORM = Format(height=64, width=64, frames=9, fps=8.0)
+ROOT = Path(__file__).parents[1]
 RECIPE = Recipe(
     steps=1, guidance=(1.0,), shift=1.0, solver="euler", schedule="linear", pictures="frames", size=(48, 48),
     frames=5, fps=8.0,
 )  # fmt: skip
+DRAW = """
+import sys
+from pathlib import Path
+from kinema.evaluate.evaluation import evaluate_model
+from kinema.evaluate.makers import Format
+from tests.evaluate_painter import Drawing
+
+if __name__ == "__main__":
+    form = Format(height=64, width=64, frames=9, fps=8.0)
+    out, workers = Path(sys.argv[1]), int(sys.argv[2])
+    list(evaluate_model("drawing", Drawing(apart=True), "smoke", form, out, anchors=None, workers=workers))
+"""
+RUN = "import sys; from kinema.cli import main; sys.exit(main())"
 
 
 def _model(folder: Path, seed: int = 0) -> Path:
@@ -43,27 +60,11 @@ def model(tmp_path_factory):
     return _model(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def _command(model: Path, out: Path, workers: int) -> list[str]:
-    words = [
-        "evaluate",
-        "--model",
-        str(model),
-        "--list",
-        "smoke",
-        "--out",
-        str(out),
-        "--workers",
-        str(workers),
-    ]
-    return [sys.executable, "-c", "import sys; from kinema.cli import main; sys.exit(main())", *words]
-
-
-def _killed(model: Path, out: Path, workers: int) -> int:
+def _killed(command: list[str], out: Path) -> int:
     """Start, kill everything when a few films are judged; how many there are."""
     run = subprocess.Popen(
-        _command(model, out, workers), start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
     try:
         while run.poll() is None and len([*(out / "judged").glob("0*.json")]) < 3:
             time.sleep(0.005)
@@ -73,21 +74,32 @@ def _killed(model: Path, out: Path, workers: int) -> int:
     return len([*(out / "judged").glob("0*.json")])
 
 
-@pytest.fixture(scope="module")
-def undisturbed(model, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    subprocess.run(_command(model, out, 1), check=True, capture_output=True)
-    return out
+def _same(one: Path, other: Path) -> bool:
+    names = ("scorecard.json", "scorecard.md", "scorecard.html")
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize(("first", "second"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
-def test_killed_and_resumed_in_other_numbers_of_processes(model, undisturbed, tmp_path, first, second):
-    out = tmp_path / "out"
-    assert 3 <= _killed(model, out, first) < 50
+def test_killed_in_two_processes_and_resumed_in_one(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    list(evaluate_model("drawing", Drawing(apart=False), "smoke", FORM, whole, anchors=None, workers=1))
+    assert 3 <= _killed([sys.executable, "-c", DRAW, str(out), "2"], out) < 50
     assert not (out / "scorecard.json").exists()
-    subprocess.run(_command(model, out, second), check=True, capture_output=True)
-    for name in ("scorecard.json", "scorecard.md", "scorecard.html"):
-        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    list(evaluate_model("drawing", Drawing(apart=True), "smoke", FORM, out, anchors=None, workers=1))
+    assert _same(whole, out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_a_models_films_are_the_same_in_any_number_of_processes(model, tmp_path, first, second):
+    def command(out: Path, workers: int) -> list[str]:
+        told = ["--model", str(model), "--list", "smoke", "--out", str(out), "--workers", str(workers)]
+        return [sys.executable, "-c", RUN, "evaluate", *told]
+
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    subprocess.run(command(whole, 1), check=True, capture_output=True)
+    assert 3 <= _killed(command(out, first), out) < 50
+    subprocess.run(command(out, second), check=True, capture_output=True)
+    assert _same(whole, out)
 
 
 def test_films_are_made_as_the_recipe_says(model):
