@@ -31,6 +31,11 @@ def halved(film: np.ndarray) -> np.ndarray:
     return film.reshape(f, h // 2, 2, w // 2, 2, c).mean((2, 4)).round().astype(np.uint8)
 
 
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Up to the rounding of the smaller film's pixels."""
+    return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 2
+
+
 def sharpness(film: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels."""
     values = film.astype(float)
@@ -84,7 +89,7 @@ def test_windows_find_the_same_film(large) -> None:
     low = halved(large)
     pipe = smaller_model(large, 32)
     made = refined(pipe, request_for(pipe, low), low, 2)
-    assert np.array_equal(made, large)
+    assert same(made, large)
     # Three by three windows, with the prompt and without, in the one of four steps that begins below 0.4.
     assert len(pipe.model.oracle.calls) == 9 * 2
 
@@ -93,7 +98,7 @@ def test_a_long_film_is_refined_in_windows_of_time(large) -> None:
     film = oracle.simulated(1, frames=33)
     pipe = oracle.oracle_pipeline({"a ball": film}, frames=17)
     low = halved(film)
-    assert np.array_equal(refined(pipe, request_for(pipe, low), low, 2), film)
+    assert same(refined(pipe, request_for(pipe, low), low, 2), film)
     assert set(pipe.model.oracle.calls) == {(0, 5), (2, 5), (4, 5)}
 
 
@@ -101,7 +106,7 @@ def test_any_number_of_frames_comes_back(large) -> None:
     low = halved(large)[:15]
     pipe = smaller_model(large, 64)
     made = refined(pipe, request_for(pipe, halved(large)), low, 2)
-    assert np.array_equal(made[:13], large[:13])
+    assert same(made[:13], large[:13])
     assert made.shape == (15, 64, 64, 3)
 
 
@@ -117,7 +122,9 @@ def test_four_is_two_passes(large) -> None:
         return torch.zeros_like(latents.repeat(context.batch, 1, 1, 1, 1))
 
     knows.forward = forward
-    events = list(refine(pipe, request_for(pipe, small), small, 4))
+    # What stands in is not the film at that size, so nothing of it may be kept.
+    free = Refinement(faithful=False)
+    events = list(refine(pipe, request_for(pipe, small), small, 4, free))
     made = np.concatenate([event.images for event in events if isinstance(event, Frames)])
     assert np.array_equal(made, large)
     steps = [event for event in events if isinstance(event, Step)]
@@ -133,7 +140,7 @@ def test_a_little_noise_keeps_more_of_the_enlargement(large) -> None:
         latents.repeat(context.batch, 1, 1, 1, 1)
     )
     request = request_for(pipe, low, steps=10)
-    a, b = (refined(pipe, request, low, 2, Refinement(level=level)) for level in (0.2, 0.6))
+    a, b = (refined(pipe, request, low, 2, Refinement(level=level, faithful=False)) for level in (0.2, 0.6))
     enlarged = np.stack([resized(frame, (64, 64)) for frame in low])
     assert psnr(a, enlarged) > psnr(b, enlarged) + 3
 
@@ -143,9 +150,19 @@ def test_pictures_come_in_their_own_detail(large) -> None:
     pipe = smaller_model(large, 64)
     other = oracle.simulated(4, side=64)[0]
     picture = Picture(image=halved(other[None])[0], original=other)
+    low[0] = picture.image
     made = refined(pipe, request_for(pipe, low, pictures=(picture,)), low, 2)
-    assert np.array_equal(made[0], other)
-    assert np.array_equal(made[1:], large[1:])
+    assert same(made[0], other)
+    assert same(made[1:], large[1:])
+
+
+def test_it_stays_faithful_to_the_film(large) -> None:
+    """Whatever the network says, squares of the larger film have the means of the smaller one's pixels."""
+    low = halved(large)
+    pipe = smaller_model(oracle.simulated(4, side=64), 64)
+    request = request_for(pipe, low)
+    kept, lost = (refined(pipe, request, low, 2, Refinement(faithful=each)) for each in (True, False))
+    assert psnr(halved(kept), low) > psnr(halved(lost), low) + 10
 
 
 @settings(max_examples=60)
