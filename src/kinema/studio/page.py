@@ -21,7 +21,6 @@ CSS = """
 .preview { width: 100%; max-width: 320px; border-radius: 8px; }
 .alert { background: #b91c1c; color: #fff; border-radius: 8px; padding: 10px 14px; font-weight: 600; }
 footer { display: none !important; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
 """
 THEME = Base(
     primary_hue="blue",
