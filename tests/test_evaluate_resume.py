@@ -79,6 +79,7 @@ def _same(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
+@pytest.mark.slow
 def test_killed_in_two_processes_and_resumed_in_one(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     list(evaluate_model("drawing", Drawing(apart=False), "smoke", FORM, whole, anchors=None, workers=1))
