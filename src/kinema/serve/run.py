@@ -45,7 +45,8 @@ def serve(settings: Settings) -> None:
         UserError: the address or the data folder can't be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "python_multipart"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     folder = data_folder(settings.data)
     if settings.sign:
         # Here too, because the server outlives workers that can't begin.

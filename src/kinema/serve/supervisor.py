@@ -92,12 +92,9 @@ class Supervisor:
                 log.warning("supervisor: %s", error)
 
     def _look(self) -> None:
-        settings = self._settings
-        for identifier in (
-            *jobs.overdue(self._store, settings.limits.job, keep=settings.keep),
-            *jobs.abandon(self._store, settings.tries, keep=settings.keep),
-        ):
-            empty(folder_of(settings.data, identifier))
+        # Most looks find nothing under way, and need not ask for the right to write.
+        if self._store.one("SELECT 1 FROM videos WHERE status = 'in_progress' LIMIT 1", {}) is not None:
+            self._end_hopeless()
         for place, process in enumerate(self._processes):
             if process is None or process.poll() is None:
                 continue
@@ -110,6 +107,14 @@ class Supervisor:
             self._release_dead()
             self.restarts += 1
             self._spawn(place)
+
+    def _end_hopeless(self) -> None:
+        settings = self._settings
+        for identifier in (
+            *jobs.overdue(self._store, settings.limits.job, keep=settings.keep),
+            *jobs.abandon(self._store, settings.tries, keep=settings.keep),
+        ):
+            empty(folder_of(settings.data, identifier))
 
     def _spawn(self, place: int) -> None:
         settings = self._settings
