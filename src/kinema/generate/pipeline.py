@@ -212,7 +212,7 @@ class Pipeline:
         weights = weight_bytes(self.model, self.choice.dtype, int8=self.choice.int8)
         names = ["text_encoder", "vae", "transformer", "transformer_2"]
         parts = [self._text, self._vae, *self._dits]
-        return sum(weights[name] for name, part in zip(names, parts, strict=False) if part.resident)
+        return sum(weights.get(name, 0) for name, part in zip(names, parts, strict=False) if part.resident)
 
     def save(self, folder: str | os.PathLike[str], *, shard_bytes: int | None = None) -> None:
         """Write the model in the layout it came in; diffusers loads a Wan folder that was saved here.
