@@ -212,7 +212,7 @@ def test_words_the_model_has_never_seen_are_named(model, here, capsys):
     assert "never seen zebra;" in told[0]
     assert "--model Wan-AI" in told[0]
     kinema(model, "generate", BALL)
-    assert not capsys.readouterr().err
+    assert not capsys.readouterr().err.strip()
 
 
 @pytest.mark.parametrize(
