@@ -13,6 +13,7 @@ from kinema.models.text import TextStates
 from kinema.train import release
 from kinema.train.export import export
 from kinema.train.filming import Filming, film, shard_path, stored
+from kinema.train.loop import averaged_weights
 from kinema.train.stages import Bench
 
 CPU = torch.device("cpu")
@@ -70,6 +71,9 @@ def test_the_recipe_from_nothing_to_weights_and_stopped_on_the_way(tmp_path):
     dit = opened.load_transformer(dtype=torch.float32, device=CPU)
     vae = opened.load_vae(device=CPU)
     assert dit.config == config.dit.model
+    before, after = (averaged_weights(tmp_path / part) for part in ("vae", "decoder"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}, "the latents that the transformer learned from stay what they are"
     films = stored(config.filming, tmp_path / "films")
     frames = torch.from_numpy(films.frames(0).copy()).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     latents = vae.encode(frames)

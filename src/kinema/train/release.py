@@ -1,6 +1,6 @@
 """The release recipe: from a bare machine to weights that can ship, in one budget of time.
 
-    film the set → train the autoencoder → encode → train the transformer → export
+    film the set → train the autoencoder → encode → train the transformer → refine the decoder → export
 
 A recipe that was stopped goes on where it was. How many steps fit is measured on this machine once, then
 written down, so that a resumed run follows the same schedule.
@@ -23,7 +23,8 @@ from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
-from kinema.train.loop import averaged_weights
+from kinema.train.loop import LoopConfig, averaged_weights
+from kinema.train.optimizer import OptimizerConfig
 from kinema.train.samples import SampleConfig
 from kinema.train.stages import (
     Bench,
@@ -62,6 +63,10 @@ class ReleaseConfig:
     start: str = ""
     """A model to go on from: `world` (shipped) or an exported folder. Its autoencoder is kept."""
     samples: SampleConfig = field(default_factory=SampleConfig)
+    decoder: VaeTraining | None = None
+    """How the decoder is trained further, alone, on all films, once the latents are made; None leaves it."""
+    decoder_share: float = 0.1
+    """Of the budget, for that."""
     vae_films: int = 1536
     """The autoencoder trains on the first so many films, while the others are being made."""
     vae_share: float = 0.38
@@ -85,6 +90,20 @@ def lab(*, budget: float, films: int = 8000) -> ReleaseConfig:
         filming=Filming(count=films),
         held_out=Filming(count=192, split="test", seed=1),
         vae=VaeTraining(batch=4, crop=64, model=autoencoder),
+        vae_share=0.3,
+        decoder=VaeTraining(
+            seed=1,
+            batch=4,
+            crop=64,
+            decoder_only=True,
+            model=autoencoder,
+            loop=LoopConfig(
+                ema=0.998,
+                optimizer=OptimizerConfig(
+                    learning_rate=1.5e-3, muon_learning_rate=1.5e-3, betas=(0.9, 0.99), warmup=30, decay=0.8
+                ),
+            ),
+        ),
         dit=DitTraining(batch=16, model=small(width=192, layers=6, grid=(4, 4))),
     )
 
@@ -139,6 +158,7 @@ def tiny(*, budget: float) -> ReleaseConfig:
         samples=SampleConfig(count=2, steps=2, shown=2),
         vae_films=4,
         vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),
+        decoder=VaeTraining(batch=2, crop=16, decoder_only=True, model=VaeConfig.tiny(folded=True)),
         dit=DitTraining(batch=4, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
     )
 
@@ -192,10 +212,19 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     weights = None if begun is None else begun.dit
     dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights)
     spent = share + (config.film_share or 0.0)
+    if config.decoder is not None and begun is None:
+        spent += config.decoder_share
     loop = fitted(bench, "dit.json", dit_task, config.dit.loop, (0.95 - spent) * left)
     dit = dataclasses.replace(config.dit, loop=loop)
     lab_group = next((i for i, one in enumerate((config.filming, *config.also)) if one.lab), 0)
     yield from transformer(bench, dit_task, dit, vae, data, config.samples, group=lab_group)
+    if config.decoder is not None and begun is None and not bench.stopped():
+        weights = averaged_weights(bench.run / "vae")
+        of = stores[0]
+        task = VaeTask(config.decoder, of.films, of.held_out, bench.device, start=weights)
+        loop = fitted(bench, "decoder.json", task, config.decoder.loop, config.decoder_share * left)
+        finer = dataclasses.replace(config.decoder, loop=loop)
+        yield from autoencoder(bench, task, finer, part="decoder")
 
 
 def trained(config: ReleaseConfig, bench: Bench) -> Trained:
@@ -205,8 +234,10 @@ def trained(config: ReleaseConfig, bench: Bench) -> Trained:
         vae = started(config.start, bench.device).vae
         parts = ("dit",)
     else:
-        vae = finished_autoencoder(bench, config.vae, stored(config.held_out, bench.run / names(0)[1]))
-        parts = ("vae", "dit")
+        part = "vae" if config.decoder is None else "decoder"
+        held = stored(config.held_out, bench.run / names(0)[1])
+        vae = finished_autoencoder(bench, config.vae, held, part=part)
+        parts = (part, "dit")
     scores = {name: checkpoint.load(bench.run / name).state for name in parts}
     dit = Dit(config.dit.model).to(bench.device)
     judged = FACTS in (scores["dit"]["best_scores"] or {})

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import torch
@@ -101,25 +102,32 @@ def names(number: int) -> tuple[str, str]:
     return f"films{behind}", f"held-out{behind}"
 
 
-def autoencoder(bench: Bench, task: VaeTask, config: VaeTraining) -> Iterator[Progress]:
-    """Train an autoencoder in the folder `vae` of the run."""
-    sheets = bench.run / "sheets" / "vae"
+def autoencoder(
+    bench: Bench, task: VaeTask, config: VaeTraining, *, part: Literal["vae", "decoder"] = "vae"
+) -> Iterator[Progress]:
+    """Train an autoencoder, or its decoder alone, in the folder `part` of the run."""
+    sheets = bench.run / "sheets" / part
     for report in train(
         task,
         config.loop,
-        bench.run / "vae",
+        bench.run / part,
         settings=plain(config),
         stop=bench.stop,
         look=looking_at_reconstructions(task.vae, task.held_out, sheets, crowd=bench.crowd),
         crowd=bench.crowd,
     ):
-        yield _at("autoencoder", report, sheets)
+        yield _at("autoencoder" if part == "vae" else "decoder", report, sheets)
 
 
-def finished_autoencoder(bench: Bench, config: VaeTraining, held_out: Films) -> VideoVae:
-    """The averaged autoencoder of the run, its latents normalised by what held-out films show."""
+def finished_autoencoder(
+    bench: Bench, config: VaeTraining, held_out: Films, *, part: Literal["vae", "decoder"] = "vae"
+) -> VideoVae:
+    """The averaged autoencoder of the run, its latents normalised by what held-out films show.
+
+    The constants are those of the first time: a decoder that was trained further reads the same latents.
+    """
     vae = VideoVae(config.model).to(bench.device)
-    vae.load_state_dict(averaged_weights(bench.run / "vae"))
+    vae.load_state_dict(averaged_weights(bench.run / part))
     vae.eval()
     note = bench.run / "normalisation.json"
     with bench.crowd.leader_first():

@@ -51,6 +51,8 @@ class VaeTraining:
     """Films lie on the device and crops are cut there, drawn from (seed, step): a processor that cuts them
     can't keep up with a GPU. Else they are read where they are and drawn from (seed, step, film)."""
     precision: Precision = "auto"
+    decoder_only: bool = False
+    """The encoder stays as it is, so that latents that were made by it stay valid."""
     model: VaeConfig = field(default_factory=VaeConfig.small)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -87,6 +89,8 @@ class VaeTask:
             self.vae = VideoVae(config.model).to(device)
         if start is not None:
             self.vae.load_state_dict(dict(start))
+        if config.decoder_only:
+            self.vae.encoder.requires_grad_(False)
         self.config = config
         self.films = films
         self.resident = ResidentFilms.of(films, device, seed=config.seed) if config.resident else None
@@ -101,7 +105,7 @@ class VaeTask:
     def matrices(self) -> Iterable[Tensor]:
         """The convolutions and mixings inside the stages; the first and last layers stay with AdamW."""
         for name, parameter in self.vae.named_parameters():
-            if parameter.ndim >= 2 and ".stages." in f".{name}":
+            if parameter.requires_grad and parameter.ndim >= 2 and ".stages." in f".{name}":
                 yield parameter
 
     def blocks(self) -> Iterable[nn.Module]:
