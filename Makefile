@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: video test test-slow lint bench format clean
 
 video: .venv/ready
-	$(BIN)/kinema world film --out film.mp4
+	$(BIN)/kinema generate "a red ball rolls from left to right" --out film.mp4
 
 # One thread for each of two processes: libraries that start a thread per core wait for one another.
 test: .venv/dev

@@ -239,12 +239,16 @@ def _asked(wish: Wish, fps: float) -> int | None:
 
 def _check_shape(model: ModelFolder, film: VideoShape) -> None:
     near = film.rounded(model.vae.stride, model.dit.patch)
-    if near != film:
+    if (near.width, near.height) != (film.width, film.height):
         unit = model.vae.stride.spatial * model.dit.patch
         raise UserError(
-            f"{film.frames} frames at {film.width}x{film.height} do not fit this model: frames must be a "
-            f"multiple of {model.vae.stride.temporal} plus 1 and sides multiples of {unit}; "
-            f"the nearest is {near.frames} frames at {near.width}x{near.height}"
+            f"films of {film.width}x{film.height} do not fit this model: sides must be multiples of {unit}; "
+            f"the nearest is {near.width}x{near.height}"
+        )
+    if near != film:
+        raise UserError(
+            f"{film.frames} frames do not fit this model: frames must be a multiple of "
+            f"{model.vae.stride.temporal} plus 1; the nearest is {near.frames} frames"
         )
 
 
