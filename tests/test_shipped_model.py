@@ -18,7 +18,7 @@ def test_it_makes_a_film_from_words_and_the_same_one_again():
     pipe = kinema.load("world")
     prompt = "a red ball rolls to the left"
     film = pipe.generate(prompt, steps=4, seed=3)
-    assert film.frames.shape == (17, 64, 64, 3)
+    assert film.frames.shape == (17, 128, 128, 3)
     assert film.fps == 8
     assert np.array_equal(film.frames, pipe.generate(prompt, steps=4, seed=3).frames)
     assert not np.array_equal(film.frames, pipe.generate(prompt, steps=4, seed=4).frames)
@@ -32,9 +32,9 @@ def test_the_words_say_which_colour_and_which_way():
         film = pipe.generate(f"a red ball rolls to the {direction}", steps=12, seed=0).frames.astype(float)
         redness = np.clip(film[..., 0] - film[..., 1:3].max(-1) - 40, 0, None)
         assert redness.sum((1, 2)).min() > 0, "a red thing is in view throughout"
-        columns = np.arange(64)
+        columns = np.arange(film.shape[2])
         return (redness.sum(1) * columns).sum(1) / redness.sum((1, 2))
 
     left, right = middle("left"), middle("right")
-    assert left[-1] < left[0] - 6
-    assert right[-1] > right[0] + 6
+    assert left[-1] < left[0] - 12
+    assert right[-1] > right[0] + 12

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from kinema.train.optimizer import Ema, OptimizerConfig, Optimizers, orthogonalised
+from kinema.train import optimizer
+from kinema.train.optimizer import (
+    Ema,
+    OptimizerConfig,
+    Optimizers,
+    orthogonalised,
+    orthogonalised_together,
+)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 4), (4, 16), (32, 24)])
@@ -14,6 +21,19 @@ def test_orthogonalised_keeps_singular_vectors_and_levels_singular_values(shape)
     made = orthogonalised(matrix)
     assert torch.linalg.svdvals(made).sub(1).abs().max() < 0.1
     assert (made - u @ v).norm() / (u @ v).norm() < 0.08
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_matrices_of_a_shape_are_orthogonalised_together_as_alone(monkeypatch, rounded):
+    monkeypatch.setattr(optimizer, "multiplies_bfloat16", lambda device: rounded)
+    place = torch.Generator().manual_seed(0)
+    shapes = [(96, 160), (160, 96), (8, 8), (96, 160), (70, 70)]
+    matrices = [torch.randn(shape, generator=place) for shape in shapes]
+    for matrix, made in zip(matrices, orthogonalised_together(matrices), strict=True):
+        assert made.shape == matrix.shape
+        assert made.dtype is torch.float32
+        off = (made - orthogonalised(matrix)).norm() / made.norm()
+        assert off < (0.05 if rounded else 1e-4)
 
 
 def test_schedule_rises_stays_and_falls():

@@ -1,6 +1,8 @@
 """The transformer's training on films of several shapes, drawn in batches, in bfloat16, and looked at."""
 
 import dataclasses
+import json
+import time
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms, StateTable
 from kinema.train.levels import TimeConfig, drawn_together
-from kinema.train.loop import LoopConfig, train
+from kinema.train.loop import LoopConfig, Work, train
 from kinema.train.samples import SampleConfig, looking_at_films, looking_at_reconstructions
+from kinema.train.stages import Bench, fitted
 from kinema.train.vae import VaeTask, VaeTraining
+from tests.toy_training import Toy
 
 CPU = torch.device("cpu")
 STATES = (torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10])
@@ -33,9 +37,9 @@ GROUPS = [group(12, 3, 4, 4), group(8, 2, 4, 8, seed=1)]
 
 
 def training(**changes):
+    model = small(width=64, layers=1, channels=4, grid=(2, 2))
     return dataclasses.replace(
-        DitTraining(batch=6, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
-        **changes,
+        DitTraining(batch=6, pictures=0.2, precision="float32", model=model), **changes
     )
 
 
@@ -58,6 +62,39 @@ def test_parts_of_a_step_add_up_whatever_its_shape(draws):
         parts = sum(task.loss(step, part, 3).value.item() for part in range(3))
         assert parts == pytest.approx(whole, rel=1e-5)
     assert len(shapes) >= 3
+
+
+def test_states_padded_to_a_multiple_change_nothing():
+    task = moved(DitTask(training(), GROUPS, GROUPS, CPU))
+    table, rows = task.states, [0, 1, 2]
+    tight, loose = table.batch(rows), table.batch(rows, multiple=16)
+    assert loose.states.shape[1] == 16
+    assert loose.lengths.equal(tight.lengths)
+    clean = GROUPS[0].latents[:3]
+    times = torch.full((3, clean.shape[2]), 0.5)
+    ours, theirs = (task.dit(clean, times, task.dit.context(text)) for text in (tight, loose))
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+class OfTwoKinds(Toy):
+    """A task in which every third step is ten times the work of the others, and takes as long."""
+
+    def work(self, step):
+        return Work(samples=1, operations=10.0 if step % 3 == 0 else 1.0)
+
+    def loss(self, step, part, parts):
+        time.sleep(0.003 * self.work(step).operations)
+        return super().loss(step, part, parts)
+
+
+def test_steps_that_fit_count_the_long_ones(tmp_path):
+    bench = Bench(run=tmp_path, device=CPU, encoder=lambda: None)
+    loop = fitted(bench, "steps.json", OfTwoKinds(), LoopConfig(), 60.0, looks=4)
+    # 4 operations a step on average, of at least 3 ms: 12 ms and the margin.
+    each = json.loads((tmp_path / "steps.json").read_text())["seconds_per_step"]
+    assert each >= 0.012
+    assert loop.steps == int(60.0 / each)
+    assert loop.validate_every == loop.steps // 4
 
 
 @pytest.mark.parametrize("draws", ["sample", "step"])

@@ -37,7 +37,9 @@ def moving_squares(count=6, side=32, frames=5):
 
 
 def vae_training(**changes):
-    return dataclasses.replace(VaeTraining(batch=4, crop=16, model=VaeConfig.tiny(folded=True)), **changes)
+    return dataclasses.replace(
+        VaeTraining(batch=4, crop=16, precision="float32", model=VaeConfig.tiny(folded=True)), **changes
+    )
 
 
 def test_the_autoencoder_learns(tmp_path):
@@ -85,12 +87,36 @@ def test_crops_near_things_show_them():
     assert np.mean(seen) > 0.9
 
 
+def test_half_the_crops_near_things_are_where_something_changes():
+    frames = np.full((5, 96, 96, 3), 128, np.uint8)
+    frames[:, 4:44, 4:44] = (30, 30, 220)  # large and still, where most pixels that stand out are
+    for number, frame in enumerate(frames):
+        frame[80:84, 70 + 3 * number : 74 + 3 * number] = (220, 30, 30)
+    draws = [cropped(frames, 16, 1.0, np.random.default_rng(seed)) for seed in range(200)]
+    changing = np.mean([(crop[0] != crop[-1]).any() or (crop[0] != crop[2]).any() for crop in draws])
+    assert 0.4 < changing < 0.65
+
+
+def test_latents_in_bfloat16_are_those_of_float32_but_for_rounding():
+    films = moving_squares()
+    vae = VaeTask(vae_training(), films, films, CPU).vae.eval()
+    exact, rounded = (
+        torch.cat([batch for _, batch in encode_films(vae, films, CPU, precision=precision)])
+        for precision in ("float32", "bfloat16")
+    )
+    assert rounded.dtype is torch.float32
+    assert not rounded.equal(exact)
+    assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
 def test_latent_statistics_normalise():
     films = moving_squares()
     vae = VaeTask(vae_training(), films, films, CPU).vae.eval()
     mean, std = latent_statistics(vae, films, CPU)
     normalised = vae.with_normalisation(mean, std)
-    latents = torch.cat([batch for _, batch in encode_films(normalised, films, CPU, batch=4)])
+    latents = torch.cat(
+        [batch for _, batch in encode_films(normalised, films, CPU, batch=4, precision="float32")]
+    )
     assert latents.shape[0] == len(films)
     assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-4
     assert (latents.std((0, 2, 3, 4)) - 1).abs().max() < 1e-3

@@ -22,8 +22,14 @@ from kinema.models.convolution_cpu import Scratch
 
 
 def takes_cpu_route(x: Tensor) -> bool:
-    """Whether `x` goes the way of `convolution_cpu`: float32 on a CPU, and nobody asks for gradients."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+    """Whether `x` goes the way of `convolution_cpu`: float32 on a CPU, and nobody asks for gradients.
+
+    Compiled programs take torch's own convolution, as the compiler can't see through scratch memory; so does
+    autocast, as that asks for products in another type.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        return False
+    return not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
 
 
 def rms_norm(x: Float[Tensor, "*rows c"], gamma: Float[Tensor, " c"]) -> Float[Tensor, "*rows c"]:

@@ -14,6 +14,8 @@ from kinema.train.films import Films
 
 STANDS_OUT = 60
 """How far, of 255, a pixel differs from the usual colour of its row to count as a thing."""
+MOVING = 0.5
+"""Share of the pixels that stand out which is drawn among those that change, where a film has such."""
 SPOTS = 64
 """Pixels that stand out, kept of each film that lies on the device."""
 
@@ -21,7 +23,7 @@ SPOTS = 64
 def cropped(
     frames: UInt8[np.ndarray, "f h w 3"], side: int, near: float, draw: np.random.Generator
 ) -> UInt8[np.ndarray, "f s s 3"]:
-    """A square crop of all frames, with probability `near` round a pixel that stands out."""
+    """A square crop of all frames, with probability `near` round a pixel that stands out, or that changes."""
     _, height, width, _ = frames.shape
     y, x = int(draw.integers(0, height)), int(draw.integers(0, width))
     if draw.random() < near:
@@ -29,6 +31,13 @@ def cropped(
         # What stands out differs from the frame's usual colour, row by row (floors fade into backdrops).
         away = np.abs(frame - np.median(frame, axis=1, keepdims=True)).max(-1)
         rows, columns = np.nonzero(away > STANDS_OUT)
+        if draw.random() < MOVING:
+            # What moves blurs first: four frames share a latent frame, and a still thing needs but one.
+            change = np.abs(frames[-1].astype(np.int16) - frames[0])
+            middle = np.abs(frames[len(frames) // 2].astype(np.int16) - frames[0])
+            moved = np.nonzero(np.maximum(change, middle).max(-1) > STANDS_OUT)
+            if len(moved[0]):
+                rows, columns = moved
         if len(rows):
             pick = int(draw.integers(len(rows)))
             y = int(rows[pick]) + int(draw.integers(-side // 3, side // 3 + 1))
@@ -99,6 +108,13 @@ def _spots(film: UInt8[Tensor, "f h w 3"], seed: int, index: int) -> Int[Tensor,
     frame = film[int(torch.randint(len(film), (1,), generator=place))].float()
     usual = frame.median(dim=1, keepdim=True).values
     found = ((frame - usual).abs().amax(-1) > STANDS_OUT).nonzero().cpu()
+    first, middle, last = (film[i].float() for i in (0, len(film) // 2, -1))
+    change = torch.maximum((last - first).abs(), (middle - first).abs())
+    moved = (change.amax(-1) > STANDS_OUT).nonzero().cpu()
+    if len(moved) and len(found):
+        count = int(MOVING * SPOTS)
+        some = (moved, count), (found, SPOTS - count)
+        return torch.cat([each[torch.randint(len(each), (n,), generator=place)] for each, n in some])
     if not len(found):
         height, width = frame.shape[:2]
         return (torch.rand(SPOTS, 2, generator=place) * torch.tensor([height, width])).long()

@@ -28,7 +28,7 @@ from kinema.train.levels import LEVELS, TimeConfig, drawn_times, drawn_together
 from kinema.train.loop import LoopConfig, Loss, Work
 from kinema.train.operations import dit_operations
 from kinema.train.optimizer import OptimizerConfig
-from kinema.train.precision import Precision, mixed
+from kinema.train.precision import Precision, compile_parts, mixed
 
 FACTS = "facts_right"
 """The score of tracked facts, which decides between checkpoints where it is known."""
@@ -105,11 +105,7 @@ class DitTask:
         else:
             self.dit.load_state_dict(dict(start))
         if config.compiled:
-            # Every shape of film, with and without the block-causal mask, is a program of its own; behind the
-            # usual limit of 8 the compiler would give up without a word.
-            torch._dynamo.config.recompile_limit = 64
-            for block in self.dit.blocks:
-                block.compile()
+            compile_parts(self.dit.blocks, device, shapes_vary=device.type != "cpu")
         self.config = config
         # A GPU has room for all latents; a processor has them already.
         self.latents = [group.latents.to(device) for group in films]
@@ -175,7 +171,8 @@ class DitTask:
         blocks: tuple[int, ...] = ()
         if chance.uniform(config.seed, "causal", step) < config.causal:
             blocks = (1,) * clean.shape[2]
-        text = self.states.batch(random.rows)
+        # A program is compiled for each shape: lengths in steps keep them few.
+        text = self.states.batch(random.rows, multiple=16 if config.compiled else 1)
         error = self._error(clean, random.times, random.noise, text, blocks)
         scored = (random.times > 0).to(error)
         return Loss(value=(error * scored).sum() / random.scored)

@@ -14,6 +14,7 @@ from kinema.models.text import TextEncoder, TextStates
 from kinema.models.vae import VideoVae
 from kinema.train.crops import as_input
 from kinema.train.films import Films
+from kinema.train.precision import Precision, mixed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,11 +55,11 @@ class StateTable:
         """The row of the empty prompt."""
         return len(self) - 1
 
-    def batch(self, rows: Sequence[int]) -> TextStates:
-        """The states of some captions, float32, padded by zeros."""
+    def batch(self, rows: Sequence[int], *, multiple: int = 1) -> TextStates:
+        """The states of some captions, float32, padded by zeros to a multiple of so many."""
         picked = torch.tensor(list(rows))
         lengths = self.lengths[picked]
-        place = torch.arange(int(lengths.max()))
+        place = torch.arange(-(-int(lengths.max()) // multiple) * multiple)
         inside = place < lengths[:, None]
         where = torch.where(inside, self._starts[picked][:, None] + place, 0).to(self._rows.device)
         states = self._rows[where].float() * inside[..., None].to(self._rows.device)
@@ -80,16 +81,15 @@ class Encoded:
 
 @torch.no_grad()
 def encode_films(
-    vae: VideoVae, films: Films, device: torch.device, *, batch: int = 16
+    vae: VideoVae, films: Films, device: torch.device, *, batch: int = 16, precision: Precision = "auto"
 ) -> Iterator[tuple[Encoded, Tensor]]:
     """Latents of films, normalised, batch by batch: progress and `b c f h w` on the CPU."""
     for first in range(0, len(films), batch):
         picked = range(first, min(first + batch, len(films)))
         frames = np.stack([films.frames(index) for index in picked])
-        yield (
-            Encoded(done=picked.stop, of=len(films)),
-            vae.encode(as_input(frames, device)).to("cpu", torch.float32),
-        )
+        with mixed(precision, device):
+            latents = vae.encode(as_input(frames, device)).to("cpu", torch.float32)
+        yield Encoded(done=picked.stop, of=len(films)), latents
 
 
 @torch.no_grad()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.distributed.sharding import local, split_like, whole
+from kinema.train.precision import multiplies_bfloat16
 
 # Quintic Newton-Schulz steps whose coefficients change from step to step (Amsel et al., "The Polar Express",
 # 2025): five bring singular values from [1e-3, 1] close to 1.
@@ -50,10 +52,11 @@ class OptimizerConfig:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised (Jordan et al., 2024), in the parameter's own precision.
+    """Momentum whose update is orthogonalised (Jordan et al., 2024).
 
-    torch.optim.Muon casts to bfloat16, which is slow on processors without such units. The update is scaled
-    by 0.2·sqrt(max(rows, columns)), so that its root mean square equals AdamW's (Liu et al., 2025).
+    torch.optim.Muon always casts to bfloat16, which is slow on processors without units for it; here that is
+    done only where there are such units. The update is scaled by 0.2·sqrt(max(rows, columns)), so that its
+    root mean square equals AdamW's (Liu et al., 2025).
 
     A matrix has singular values only as a whole. Where it is in shards, the momentum stays so, the direction
     is gathered, and every process orthogonalises it for itself: of a matrix of 512 x 2048 that takes some
@@ -73,31 +76,57 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 value = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                ahead = whole(parameter.grad.lerp(state["momentum"], group["momentum"])).flatten(1)
-                update = orthogonalised(ahead)
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = [self._ahead(parameter, group["momentum"]) for parameter in trained]
+            for parameter, update in zip(trained, orthogonalised_together(ahead), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 size = 0.2 * math.sqrt(max(update.shape))
-                update = split_like(update.view(parameter.shape), parameter)
+                update = split_like(update.reshape(parameter.shape), parameter)
                 parameter.add_(update, alpha=-group["lr"] * size)
         return value
 
+    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The direction of a parameter as one matrix: Nesterov's, the momentum a step on."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        return whole(gradient.lerp(state["momentum"], momentum)).flatten(1)
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, to about 1%: singular vectors kept, singular values near 1."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() * 1.01 + 1e-7)
+
+_WORTH_CASTING = 64
+"""Rows from which a matrix is faster in bfloat16, casts included."""
+
+
+def orthogonalised_together(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """`orthogonalised` of each, those of one shape in one batch, in the type that is fastest here."""
+    made: list[Tensor] = list(matrices)
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        rows, columns = matrix.shape
+        shapes.setdefault((min(rows, columns), max(rows, columns)), []).append(place)
+    for (short, _), places in shapes.items():
+        wide = torch.stack([made[i] if made[i].shape[0] == short else made[i].T for i in places])
+        fast = short >= _WORTH_CASTING and multiplies_bfloat16(wide.device)
+        turned = orthogonalised(wide.bfloat16() if fast else wide).to(wide.dtype)
+        for place, one in zip(places, turned, strict=True):
+            made[place] = one if made[place].shape[0] == short else one.T
+    return made
+
+
+def orthogonalised(matrix: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
+    """The nearest semi-orthogonal matrix of each: singular vectors kept, singular values within 1% of 1.
+
+    In bfloat16 the singular values end within some 10% of 1, which serves a direction as well.
+    """
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
     for a, b, c in NEWTON_SCHULZ:
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.mT if tall else x
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -45,6 +45,8 @@ from kinema.train.vae import VaeTask, VaeTraining
 
 COUNTS = "films.json"
 """How many films of each shape the run trains on."""
+CODER_LOOKS = 4
+"""How often an autoencoder is validated: its films are coded in full, which takes as long as some steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,25 +78,34 @@ class ReleaseConfig:
     None waits for all of them."""
 
 
-def lab(*, budget: float, films: int = 8000) -> ReleaseConfig:
+def lab(*, budget: float, films: int = 8192) -> ReleaseConfig:
     """For two cores and no GPU: the lab at 128 x 128, 17 frames at 8 a second.
 
     The autoencoder halves once more than the usual small one: a solid thing on an even floor needs no more
-    latents at 128 pixels than at 64, and the transformer's cost stays what it was.
+    latents at 128 pixels than at 64, and the transformer's cost stays what it was. It is wide where pixels
+    come in and go out: four frames of a moving thing are four pictures, which 48 channels blurred into one.
     """
     autoencoder = dataclasses.replace(
-        VaeConfig.small(), base_dim=48, dim_mult=(1, 2, 4), temporal_downsample=(False, False)
+        VaeConfig.small(),
+        base_dim=96,
+        z_dim=24,
+        dim_mult=(1, 1, 2),
+        temporal_downsample=(False, False),
+        latents_mean=(0.0,) * 24,
+        latents_std=(1.0,) * 24,
     )
     return ReleaseConfig(
         budget=budget,
         filming=Filming(count=films),
         held_out=Filming(count=192, split="test", seed=1),
-        vae=VaeTraining(batch=4, crop=64, model=autoencoder),
-        vae_share=0.3,
+        vae=VaeTraining(batch=4, crop=64, compiled=True, model=autoencoder),
+        vae_share=0.36,
+        samples=SampleConfig(count=24),
         decoder=VaeTraining(
             seed=1,
             batch=4,
             crop=64,
+            compiled=True,
             decoder_only=True,
             model=autoencoder,
             loop=LoopConfig(
@@ -104,7 +115,7 @@ def lab(*, budget: float, films: int = 8000) -> ReleaseConfig:
                 ),
             ),
         ),
-        dit=DitTraining(batch=16, model=small(width=192, layers=6, grid=(4, 4))),
+        dit=DitTraining(batch=24, compiled=True, model=small(width=192, layers=6, channels=24, grid=(4, 4))),
     )
 
 
@@ -197,7 +208,7 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
         with filming_beside(config.filming, bench.run / "films", workers=workers * bench.crowd.leads):
             films = store(bench, first, config.held_out)
             task = VaeTask(config.vae, films.films, films.held_out, bench.device)
-            loop = fitted(bench, "vae.json", task, config.vae.loop, share * left)
+            loop = fitted(bench, "vae.json", task, config.vae.loop, share * left, looks=CODER_LOOKS)
             yield from autoencoder(bench, task, dataclasses.replace(config.vae, loop=loop))
             del task
         if bench.stopped():
@@ -207,7 +218,7 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     if bench.stopped():
         return
     stores = _stores(config, bench)
-    yield from encoded(bench, vae, stores)
+    yield from encoded(bench, vae, stores, precision=config.vae.precision)
     data = latent_data(bench.run)
     weights = None if begun is None else begun.dit
     dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights)
@@ -222,7 +233,8 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
         weights = averaged_weights(bench.run / "vae")
         of = stores[0]
         task = VaeTask(config.decoder, of.films, of.held_out, bench.device, start=weights)
-        loop = fitted(bench, "decoder.json", task, config.decoder.loop, config.decoder_share * left)
+        seconds = config.decoder_share * left
+        loop = fitted(bench, "decoder.json", task, config.decoder.loop, seconds, looks=CODER_LOOKS)
         finer = dataclasses.replace(config.decoder, loop=loop)
         yield from autoencoder(bench, task, finer, part="decoder")
 

@@ -193,7 +193,7 @@ def train_dit(config: DitRun, bench: Bench) -> Iterator[Progress]:
     yield from films_of(config.films, bench, made)
     if bench.stopped():
         return
-    yield from encoded(bench, vae, made)
+    yield from encoded(bench, vae, made, precision=config.training.precision)
     data = latent_data(bench.run)
     start = started(config.start, bench.device).dit if config.start else None
     task = DitTask(config.training, data.films, data.held_out, bench.device, start=start)

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,9 +31,13 @@ from kinema.train.filming import Filming, RenderDevice, film, stored
 from kinema.train.films import Films
 from kinema.train.latents import LatentFilms, encode_captions, encode_films
 from kinema.train.loop import LoopConfig, Report, Task, averaged_weights, train
+from kinema.train.precision import Precision
 from kinema.train.samples import Judge, SampleConfig, looking_at_films, looking_at_reconstructions
 from kinema.train.settings import plain
 from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+
+STEPS_OF_A_ROUND = 60
+"""Steps over which crops, whole films and shapes have all had their turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,18 +142,24 @@ def finished_autoencoder(
     return vae.with_normalisation(constants["mean"], constants["std"])
 
 
-def encoded(bench: Bench, vae: VideoVae, stores: Sequence[Store]) -> Iterator[Progress]:
-    """Latents of all films, and states of all captions."""
+def encoded(
+    bench: Bench, vae: VideoVae, stores: Sequence[Store], *, precision: Precision = "auto"
+) -> Iterator[Progress]:
+    """Latents of all films, and states of all captions.
+
+    The states are made in float32, as a film's are: a few channels hardly vary round large means, and would
+    drown in the rounding of bfloat16.
+    """
     with bench.crowd.leader_first():
         for number, one in enumerate(stores):
             path = _latents_path(bench.run, number)
             if path.is_file():
                 continue
             made = []
-            for progress, batch in encode_films(vae, one.films, bench.device):
+            for progress, batch in encode_films(vae, one.films, bench.device, precision=precision):
                 made.append(batch)
                 yield Progress(stage="encode", done=progress.done, of=progress.of)
-            held = [batch for _, batch in encode_films(vae, one.held_out, bench.device)]
+            held = [batch for _, batch in encode_films(vae, one.held_out, bench.device, precision=precision)]
             _save_tensors(path, {"films": torch.cat(made), "held_out": torch.cat(held)})
         path = bench.run / "states.safetensors"
         if not path.is_file():
@@ -268,14 +278,18 @@ def started(name: str, device: torch.device) -> Started:
     return Started(vae=model.load_vae(device=device), dit=dit.state_dict())
 
 
-def fitted(bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float) -> LoopConfig:
-    """The loop with as many steps as fit into `seconds` here; written down the first time."""
+def fitted(
+    bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float, *, looks: int = 12
+) -> LoopConfig:
+    """The loop with as many steps as fit into `seconds` here, validated `looks` times; written down the first
+    time."""
     note = bench.run / name
     with bench.crowd.leader_first():
         if not note.is_file():
             parts = loop.accumulate * bench.crowd.size
-            # The first steps also compile and allocate; those after them are what a step costs.
-            warm, timed = (12, 12) if bench.device.type == "cuda" else (1, 2)
+            # The first steps also compile and allocate; those after them are what an operation costs. Steps
+            # differ (crops and whole films, other shapes), so what is timed is scaled to a round of them.
+            warm, timed = (12, 12) if bench.device.type == "cuda" else (2, 4)
             for step in range(warm):
                 task.loss(step, 0, parts).value.backward()
             _finish(bench.device)
@@ -283,13 +297,19 @@ def fitted(bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float
             for step in range(warm, warm + timed):
                 task.loss(step, 0, parts).value.backward()
             _finish(bench.device)
-            per_step = (time.perf_counter() - began) / timed * loop.accumulate * 1.15
+            per_operation = (time.perf_counter() - began) / _operations(task, range(warm, warm + timed))
+            mean = _operations(task, range(STEPS_OF_A_ROUND)) / STEPS_OF_A_ROUND
+            per_step = per_operation * mean * loop.accumulate * 1.15
             task.module.zero_grad(set_to_none=True)
             steps = max(20, int(seconds / per_step))
             write_text(note, json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n")
     steps = int(json.loads(note.read_text())["steps"])
-    every = max(10, steps // 12)
-    return dataclasses.replace(loop, steps=steps, validate_every=every, save_every=max(10, every // 2))
+    often = dataclasses.replace(loop, validate_every=max(10, steps // looks), save_every=max(10, steps // 24))
+    return dataclasses.replace(often, steps=steps)
+
+
+def _operations(task: Task, steps: Iterable[int]) -> float:
+    return sum(task.work(step).operations for step in steps)
 
 
 def _finish(device: torch.device) -> None:

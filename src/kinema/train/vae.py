@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kinema.errors import UserError
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
+from kinema.models.vae_folded import FoldedBlock
 from kinema.shapes import LatentShape, VideoShape
 from kinema.train import chance
 from kinema.train.crops import ResidentFilms, as_input, cropped
@@ -25,7 +26,7 @@ from kinema.train.films import Films
 from kinema.train.loop import LoopConfig, Loss, Work
 from kinema.train.operations import vae_operations
 from kinema.train.optimizer import OptimizerConfig
-from kinema.train.precision import Precision, mixed
+from kinema.train.precision import Precision, compile_parts, mixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +37,10 @@ class VaeTraining:
     batch: int = 8
     crop: int = 32
     """Side of the square crops, a multiple of the spatial stride; 0 trains on whole films only."""
-    whole_every: int = 4
+    whole_every: int = 10
     """Every so many steps the batch is whole films, not crops."""
     near_things: float = 0.8
-    """Share of crops placed round a pixel that stands out from its film."""
+    """Share of crops placed round a pixel that stands out from its film, or that changes in it."""
     square: float = 4.0
     """Weight of the squared error beside the absolute one. Absolute error alone paints small things away
     for the first hundreds of steps."""
@@ -51,6 +52,8 @@ class VaeTraining:
     """Films lie on the device and crops are cut there, drawn from (seed, step): a processor that cuts them
     can't keep up with a GPU. Else they are read where they are and drawn from (seed, step, film)."""
     precision: Precision = "auto"
+    compiled: bool = False
+    """Compile the blocks of the folded layout: half a minute, then twice as fast on two cores with AMX."""
     decoder_only: bool = False
     """The encoder stays as it is, so that latents that were made by it stay valid."""
     model: VaeConfig = field(default_factory=VaeConfig.small)
@@ -91,6 +94,9 @@ class VaeTask:
             self.vae.load_state_dict(dict(start))
         if config.decoder_only:
             self.vae.encoder.requires_grad_(False)
+        if config.compiled:
+            blocks = [m for m in self.vae.modules() if isinstance(m, FoldedBlock)]
+            compile_parts(blocks, device, shapes_vary=False)
         self.config = config
         self.films = films
         self.resident = ResidentFilms.of(films, device, seed=config.seed) if config.resident else None
