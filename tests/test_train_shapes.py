@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kinema.errors import UserError
 from kinema.models.dit_config import small
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
@@ -237,3 +238,17 @@ def test_what_is_looked_at_decides_which_checkpoint_is_best(tmp_path):
 
     assert checkpoint.load(tmp_path).state["best"] == 4
     assert 4 in checkpoint.steps(tmp_path)
+
+
+def test_blocks_of_another_model_are_taken_and_what_touches_latents_begins_anew():
+    first = moved(DitTask(training(), GROUPS, GROUPS, CPU)).dit.state_dict()
+    narrow = dataclasses.replace(training().model, in_channels=8, out_channels=8)
+    wide = [dataclasses.replace(one, latents=one.latents.repeat(1, 2, 1, 1, 1)) for one in GROUPS]
+    second = DitTask(training(model=narrow), wide, wide, CPU, blocks=first).dit.state_dict()
+    for name, value in second.items():
+        touches = name.startswith(("patch_embedding.", "proj_out."))
+        assert touches or value.equal(first[name]), name
+    assert not second["proj_out.weight"].any()
+    deeper = dataclasses.replace(training().model, layers=2)
+    with pytest.raises(UserError, match="same width and depth"):
+        DitTask(training(model=deeper), GROUPS, GROUPS, CPU, blocks=first)

@@ -85,6 +85,8 @@ class DitTask:
         held_out: groups to validate on, the first of them in full.
         device: where.
         start: weights to go on from.
+        blocks: weights of a model over another autoencoder: all but what reads and writes latents begins
+            with them. Which word means what, and what follows from it, need not be learned again.
     """
 
     def __init__(
@@ -95,15 +97,18 @@ class DitTask:
         device: torch.device,
         *,
         start: Mapping[str, Tensor] | None = None,
+        blocks: Mapping[str, Tensor] | None = None,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.dit = Dit(config.model).to(device)
         self.states = StateTable(films[0].states, device)
-        if start is None:
-            self.dit.set_text_statistics(*self.states.statistics())
-        else:
+        if start is not None:
             self.dit.load_state_dict(dict(start))
+        elif blocks is not None:
+            self.dit.load_state_dict(_transplanted(self.dit, blocks))
+        else:
+            self.dit.set_text_statistics(*self.states.statistics())
         if config.compiled:
             compile_parts(self.dit.blocks, device, shapes_vary=device.type != "cpu")
         self.config = config
@@ -275,3 +280,21 @@ class DitTask:
 
 def _shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:
     return LatentShape(frames=latents.shape[2], height=latents.shape[3], width=latents.shape[4])
+
+
+LATENT_LAYERS = ("patch_embedding.", "proj_out.")
+"""What reads and writes latents: it means nothing over another autoencoder."""
+
+
+def _transplanted(dit: Dit, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of another transformer, but for the layers next to the latents."""
+    own = dit.state_dict()
+    inner = {name for name in own if not name.startswith(LATENT_LAYERS)}
+    unlike = sorted(n for n in inner if n not in others or others[n].shape != own[n].shape)
+    unlike += sorted(n for n in others if n not in own)
+    if unlike:
+        raise UserError(
+            f"the model to take blocks from differs in {unlike[0]} and {len(unlike) - 1} other weights; "
+            "train a transformer of the same width and depth, or begin without blocks_from"
+        )
+    return own | {name: others[name] for name in inner}

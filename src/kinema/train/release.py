@@ -64,6 +64,8 @@ class ReleaseConfig:
     """Films of other sizes and lengths, or of the lab; the transformer trains on all of them in turn."""
     start: str = ""
     """A model to go on from: `world` (shipped) or an exported folder. Its autoencoder is kept."""
+    blocks_from: str = ""
+    """A model whose transformer blocks to begin with, where the autoencoder is new: `world` or a folder."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     decoder: VaeTraining | None = None
     """How the decoder is trained further, alone, on all films, once the latents are made; None leaves it."""
@@ -221,7 +223,8 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     yield from encoded(bench, vae, stores, precision=config.vae.precision)
     data = latent_data(bench.run)
     weights = None if begun is None else begun.dit
-    dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights)
+    blocks = started(config.blocks_from, bench.device).dit if config.blocks_from else None
+    dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights, blocks=blocks)
     spent = share + (config.film_share or 0.0)
     if config.decoder is not None and begun is None:
         spent += config.decoder_share
