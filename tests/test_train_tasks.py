@@ -163,7 +163,7 @@ class Letters:
 
 def test_captions_are_encoded_once_each():
     films = moving_squares()
-    texts, states = encode_captions(Letters(), [films], batch=2)
+    texts, states = encode_captions(Letters(), [films], CPU, batch=2)
     assert texts[-1] == ""
     assert len(states[-1]) == 1
     assert sorted(texts[:-1]) == ["a square", "moves left", "moves right"]

@@ -94,9 +94,17 @@ def encode_films(
 
 @torch.no_grad()
 def encode_captions(
-    encoder: TextEncoder, films: Sequence[Films], *, batch: int = 128
+    encoder: TextEncoder,
+    films: Sequence[Films],
+    device: torch.device,
+    *,
+    batch: int = 128,
+    precision: Precision = "auto",
 ) -> tuple[list[str], list[Tensor]]:
-    """Every distinct caption and its states `l d` in half precision; the empty prompt is last."""
+    """Every distinct caption and its states `l d` in half precision; the empty prompt is last.
+
+    In bfloat16 standardised states of MiniLM are 0.7% off (root mean square; the worst channel 1.0%).
+    """
     told = {text for store in films for index in range(len(store)) for text in store.captions(index)}
     texts = [*sorted(told - {""}), ""]
     # Sorted by length, a batch has little padding.
@@ -104,7 +112,8 @@ def encode_captions(
     states: list[Tensor] = [torch.empty(0)] * len(texts)
     for first in range(0, len(order), batch):
         rows = order[first : first + batch]
-        made = encoder.encode([texts[row] for row in rows])
+        with mixed(precision, device):
+            made = encoder.encode([texts[row] for row in rows])
         for place, row in enumerate(rows):
             states[row] = made.states[place, : int(made.lengths[place])].cpu().half().clone()
     return texts, states

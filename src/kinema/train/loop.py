@@ -236,10 +236,13 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def validated(
     task: Task, ema: Ema, look: Callable[[], Mapping[str, float]] | None = None
 ) -> dict[str, float]:
-    """Scores of the raw weights and of the averaged ones; the module keeps its raw weights."""
+    """Scores of the raw weights and of the averaged ones; the module keeps its raw weights.
+
+    Nothing is compiled for it: its shapes would all be programs of their own.
+    """
     raw = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
     task.module.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         scores = {f"raw/{name}": value for name, value in task.validate().items()}
         task.module.load_state_dict(ema.tensors)
         scores |= {f"ema/{name}": value for name, value in task.validate().items()}

@@ -117,7 +117,12 @@ def lab(*, budget: float, films: int = 8192) -> ReleaseConfig:
                 ),
             ),
         ),
-        dit=DitTraining(batch=24, compiled=True, model=small(width=192, layers=6, channels=24, grid=(4, 4))),
+        dit=DitTraining(
+            batch=24,
+            compiled=True,
+            plain_captions=0.6,
+            model=small(width=192, layers=6, channels=24, grid=(4, 4)),
+        ),
     )
 
 

@@ -145,11 +145,7 @@ def finished_autoencoder(
 def encoded(
     bench: Bench, vae: VideoVae, stores: Sequence[Store], *, precision: Precision = "auto"
 ) -> Iterator[Progress]:
-    """Latents of all films, and states of all captions.
-
-    The states are made in float32, as a film's are: a few channels hardly vary round large means, and would
-    drown in the rounding of bfloat16.
-    """
+    """Latents of all films, and states of all captions."""
     with bench.crowd.leader_first():
         for number, one in enumerate(stores):
             path = _latents_path(bench.run, number)
@@ -163,8 +159,9 @@ def encoded(
             _save_tensors(path, {"films": torch.cat(made), "held_out": torch.cat(held)})
         path = bench.run / "states.safetensors"
         if not path.is_file():
-            everything = [films for one in stores for films in (one.films, one.held_out)]
-            texts, states = encode_captions(bench.encoder(), everything)
+            captioned = [films for one in stores for films in (one.films, one.held_out)]
+            encoder = bench.encoder()
+            texts, states = encode_captions(encoder, captioned, bench.device, precision=precision)
             lengths = torch.tensor([len(state) for state in states])
             _save_tensors(path, {"states": torch.cat(states), "lengths": lengths})
             write_text(bench.run / "texts.json", json.dumps(texts))
@@ -279,7 +276,7 @@ def started(name: str, device: torch.device) -> Started:
 
 
 def fitted(
-    bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float, *, looks: int = 12
+    bench: Bench, name: str, task: Task, loop: LoopConfig, seconds: float, *, looks: int = 6
 ) -> LoopConfig:
     """The loop with as many steps as fit into `seconds` here, validated `looks` times; written down the first
     time."""
