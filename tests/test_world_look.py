@@ -59,6 +59,28 @@ def test_hues_keep_their_names_under_every_sky(sky):
     assert (seen.max(-1) > 0.2).all()
 
 
+@pytest.mark.parametrize("sky", ["clear blue sky", "sunset", "studio"])
+def test_a_wall_behind_the_scene_leaves_it_in_the_light(sky):
+    def ground(seed, walled):
+        table = MaterialTable()
+        wall = decor("wall", np.random.default_rng(0), table, wall="plain") if walled else ()
+        scene = Scene(
+            placed=wall, materials=table.array(), sky=sky, sky_seed=seed, floor="plain floor", floor_seed=0,
+            cameras=camera_row((0, -3, 1.2), (0, 0, 0), 12)[None],
+        )  # fmt: skip
+        return float(render(scene, 16, 16).frames.mean())
+
+    for seed in range(12):
+        assert ground(seed, walled=True) > 0.9 * ground(seed, walled=False), seed
+
+
+@pytest.mark.parametrize("sky", SKIES)
+def test_the_side_that_is_filmed_is_not_the_dark_one(sky):
+    for seed in range(40):
+        look = sky_look(sky, seed)
+        assert np.sin(np.arctan2(look.sun[1], look.sun[0]) + look.yaw) < 1e-6
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 4.0))
 def test_pictures_are_stored_within_two_percent(seed, scale):

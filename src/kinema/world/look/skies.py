@@ -246,7 +246,9 @@ def sky_look(name: str, seed: int) -> SkyLook:
     if name == LAB_SKY:
         return _lab()
     base = _photographed(kind) if kind.picture else _painted(name, seed % VARIANTS)
-    yaw = float(np.random.default_rng(seed).uniform(0, 2 * math.pi))
+    # The sun stands to one side of the scene or behind the camera. From beyond the scene it would leave dark
+    # the side that is filmed, and scenery would cast its shadow on it.
+    yaw = float(np.random.default_rng(seed).uniform(-math.pi, 0)) - math.atan2(base.sun[1], base.sun[0])
     return SkyLook(
         sky=kind,
         radiance=base.radiance,
