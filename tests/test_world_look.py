@@ -81,6 +81,25 @@ def test_the_side_that_is_filmed_is_not_the_dark_one(sky):
         assert np.sin(np.arctan2(look.sun[1], look.sun[0]) + look.yaw) < 1e-6
 
 
+def test_black_is_not_a_hole():
+    table = MaterialTable()
+    ball = Primitive(
+        kind=Kind.SPHERE, size=(0.5, 0, 0), material=table.add(material("clay", "black")), occlusion=0.5
+    )
+    thing = Placed(identity=1, primitives=(ball,), position=np.array([[0, 0, 0.5]]), rotation=np.eye(3)[None])
+    made = render(
+        Scene(
+            placed=(thing,), materials=table.array(), sky="clear blue sky", sky_seed=5, floor="plain floor",
+            floor_seed=0, cameras=camera_row((0, -4, 1.2), (0, 0, 0.5), 24)[None],
+        ),
+        48, 48, objects=True,
+    )  # fmt: skip
+    seen = made.frames[0][made.identities[0] == 1].mean(-1)
+    # Light and shade on it tell that it is round; and it stays black.
+    assert np.percentile(seen, 90) - np.percentile(seen, 10) > 12
+    assert np.median(seen) < 60
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 4.0))
 def test_pictures_are_stored_within_two_percent(seed, scale):

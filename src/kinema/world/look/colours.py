@@ -21,7 +21,7 @@ COLOURS: MappingProxyType[Colour, tuple[float, float, float]] = MappingProxyType
         "purple": (0.50, 0.08, 0.60),
         "pink": (0.96, 0.45, 0.63),
         "white": (0.92, 0.92, 0.90),
-        "black": (0.035, 0.035, 0.04),
+        "black": (0.11, 0.11, 0.115),
         "brown": (0.36, 0.19, 0.08),
         "gray": (0.45, 0.45, 0.46),
     }

@@ -44,7 +44,7 @@ SPECULARITY = {
     "clay": 0.1, "glowing": 0.0,
 }  # fmt: skip
 WOOD = ((0.60, 0.38, 0.19), (0.40, 0.22, 0.10))
-MARBLE = ((0.88, 0.87, 0.85), (0.22, 0.22, 0.26))
+MARBLE = ((0.90, 0.89, 0.87), (0.46, 0.46, 0.50))
 """The own colours of wood and marble, sRGB."""
 
 Paint = Colour | Sequence[float] | np.ndarray
