@@ -30,6 +30,11 @@ def seen(facts: ClipFacts, entity: int, frames: slice) -> ClipFacts:
     return replace(facts, tracks=replace(facts.tracks, pixels=pixels))
 
 
+def alike(facts: ClipFacts, **look) -> ClipFacts:
+    """The same clip with another look for everything in it."""
+    return replace(facts, entities=tuple(replace(entity, **look) for entity in facts.entities))
+
+
 TRUE = (
     cases.rolling(),
     cases.colliding(),
@@ -44,6 +49,9 @@ TRUE = (
     cases.counting(),
     cases.in_a_row(),
     cases.in_a_row(4),
+    alike(cases.counting(), material="marble", colour=None, pattern="marbled"),
+    alike(cases.counting(), pattern="two-tone", second_colour="black"),
+    alike(cases.counting(), pattern="spotted", second_colour="white"),
 )
 
 
@@ -160,6 +168,24 @@ HITS = "An orange ball rolls to the right and hits a cyan cube, pushing it to th
             "Three red cubes are on the ground.",
             "Four red cubes are on the ground.",
             "count",
+        ),
+        (
+            alike(cases.counting(), material="marble", colour=None, pattern="marbled"),
+            "Three marble cubes are on the ground.",
+            "Three wooden cubes are on the ground.",
+            "named",
+        ),
+        (
+            alike(cases.counting(), pattern="striped", second_colour="white"),
+            "Three red and white striped cubes are on the ground.",
+            "Three red and blue striped cubes are on the ground.",
+            "named",
+        ),
+        (
+            alike(cases.counting(), pattern="spotted", second_colour="white"),
+            "Three red cubes with white spots are on the ground.",
+            "Three red cubes with black spots are on the ground.",
+            "named",
         ),
         (
             cases.in_a_row(4),

@@ -150,6 +150,20 @@ def test_a_missing_wall_is_given_as_the_reason():
     assert told["core"] == "a red ball keeps rolling to the left because there is no wall"
 
 
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        ({"material": "marble", "colour": None, "pattern": "marbled"}, "three marble cubes"),
+        ({"pattern": "two-tone", "second_colour": "black"}, "three red and black two-tone cubes"),
+        ({"pattern": "spotted", "second_colour": "white"}, "three red cubes with white spots"),
+    ],
+)
+def test_things_that_are_counted_are_told_by_their_look(look, words):
+    facts = cases.counting()
+    facts = replace(facts, entities=tuple(replace(e, **look) for e in facts.entities))
+    assert by_style(facts)["core"] == f"{words} are on the ground"
+
+
 def test_two_things_alike_are_told_apart():
     twins = (cases.entity(0, "cube", "red"), cases.entity(1, "cube", "red"))
     text = captions(replace(cases.standing_beside(), entities=twins))[0].text

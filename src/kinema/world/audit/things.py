@@ -114,7 +114,7 @@ _ONE = re.compile(
 )
 _MANY = re.compile(
     rf"(?:(?P<head>(?:a |the )?(?:tower|stack|row|line) of ))?(?P<the>the )?{_NUMBER}? ?{_ADJECTIVES}"
-    rf"(?P<noun>{_words(_PLURAL_NOUNS)})\b"
+    rf"(?P<noun>{_words(_PLURAL_NOUNS)})\b{_SPOTS}"
 )
 _HEAD = re.compile(r"(?:the |a )?(?P<head>tower|stack|row|line)\b(?! of)")
 _SOME = re.compile(
@@ -123,12 +123,21 @@ _SOME = re.compile(
 )
 
 
-def _group_of(facts: ClipFacts, shape: str, colours: set[str]) -> str | None:
+def _group_of(facts: ClipFacts, shape: str, adjectives: str = "", spots: str | None = None) -> str | None:
+    colours = set(_colours_in(adjectives))
+    material = _first(MATERIALS, adjectives)
+    patterned = spots or _first(PATTERNS, adjectives)
     for name in sorted({entity.group for entity in facts.entities if entity.group}):
         members = [entity for entity in facts.entities if entity.group == name]
         if shape and any(member.shape != shape for member in members):
             continue
-        if colours and colours != {member.colour for member in members}:
+        if patterned:
+            # Two colours of each of them, not of two kinds among them.
+            if not all(_fits(member, shape, adjectives, spots) for member in members):
+                continue
+        elif colours and colours != {member.colour for member in members}:
+            continue
+        if material and any(member.material != material for member in members):
             continue
         return name
     return None
@@ -168,7 +177,7 @@ def mention_at(text: str, start: int, facts: ClipFacts, met: list[int]) -> tuple
     some = _SOME.match(text, start)
     if some:
         shape = _PLURAL_NOUNS[some["noun"]] if some["noun"] else ""
-        group = _group_of(facts, shape, set())
+        group = _group_of(facts, shape)
         size = sum(entity.group == group for entity in facts.entities)
         word = some["some"].removeprefix("just ").removeprefix("only ")
         number = {"all": size, "every one": size, "none": 0, "any": 0}.get(word)
@@ -181,7 +190,7 @@ def mention_at(text: str, start: int, facts: ClipFacts, met: list[int]) -> tuple
     head = _HEAD.match(text, start)
     if head:
         shape = "domino" if head["head"] in ("row", "line") else ""
-        group = _group_of(facts, shape, set())
+        group = _group_of(facts, shape)
         return Mention(text=head[0], group=group, wrong="" if group else "no such group"), head.end()
     one = _ONE.match(text, start)
     if one is None:
@@ -192,8 +201,7 @@ def mention_at(text: str, start: int, facts: ClipFacts, met: list[int]) -> tuple
 def _group_mention(found: re.Match[str], facts: ClipFacts) -> Mention:
     number = found["number"]
     said = (NUMBERS[number] if number in NUMBERS else int(number)) if number else None
-    colours = set(_colours_in(found["adjectives"]))
-    group = _group_of(facts, _PLURAL_NOUNS[found["noun"]], colours)
+    group = _group_of(facts, _PLURAL_NOUNS[found["noun"]], found["adjectives"], found["spots"])
     if group is None:
         return Mention(text=found[0], number=said, wrong="no group of such things")
     return Mention(text=found[0], group=group, number=said)

@@ -158,22 +158,35 @@ class Names:
         if entity.colour is not None:
             colour = self._colour(entity.colour)
             self.coloured[entity.index] = colour
-            words.append(colour)
-            other = entity.second_colour if entity.second_colour != entity.colour else None
-            second = lexicon.COLOURS[other][0] if other is not None else ""
-            if entity.pattern == "spotted" and second:
-                tail = " " + (lexicon.SPOTS[0] if core else pick(self.dice, lexicon.SPOTS)).format(
-                    colour=second
-                )
-            elif entity.pattern in lexicon.PATTERNS and second:
-                pattern = lexicon.PATTERNS[entity.pattern]
-                words += ["and", second, pattern[0] if core else pick(self.dice, pattern)]
+            pattern, tail = self._pattern(entity)
+            words += [colour, *pattern]
         if tell_material:
             stuff = material.stuff
             words.append(stuff[0] if core else pick(self.dice, stuff))
         noun = self._noun(entity)
         self.met[entity.index] = noun
         return " ".join([*words, noun]) + tail
+
+    def _pattern(self, entity: EntityFacts) -> tuple[list[str], str]:
+        """What is said of its second colour: behind the first colour, and behind the noun."""
+        if entity.second_colour is None or entity.second_colour == entity.colour:
+            return [], ""
+        core = self.detail == "core"
+        second = lexicon.COLOURS[entity.second_colour][0]
+        if entity.pattern == "spotted":
+            spots = lexicon.SPOTS[0] if core else pick(self.dice, lexicon.SPOTS)
+            return [], " " + spots.format(colour=second)
+        if entity.pattern in lexicon.PATTERNS:
+            pattern = lexicon.PATTERNS[entity.pattern]
+            return ["and", second, pattern[0] if core else pick(self.dice, pattern)], ""
+        return [], ""
+
+    def _look(self, entity: EntityFacts) -> tuple[list[str], str]:
+        """What many things that look alike are told by beside their colour."""
+        if entity.colour is None:
+            stuff = lexicon.MATERIALS[entity.material].stuff
+            return [stuff[0] if self.detail == "core" else pick(self.dice, stuff)], ""
+        return self._pattern(entity)
 
     def _short(self, ref: Ref) -> str:
         if isinstance(ref, str):
@@ -203,6 +216,13 @@ class Names:
         many = lexicon.MANY_COLOURS[0] if core else pick(self.dice, lexicon.MANY_COLOURS)
         plain = shape in ("pin", "block")
         natural = any(member.colour is None for member in group.members)
+        tail = ""
+        looks = {(m.material, m.colour, m.pattern, m.second_colour) for m in group.members}
+        if len(looks) == 1 and not plain:
+            # All alike: what is told of one of them, but for its colour, is told of all.
+            own, tail = self._look(group.members[0])
+        else:
+            own = []
         if not natural and (not plain or (not core and self.dice.random() < 0.6)):
             if len(colours) == 1:
                 words.append(lexicon.COLOURS[colours[0]][0])
@@ -210,6 +230,7 @@ class Names:
                 words.append(f"{colours[0]} and {colours[1]}")
             elif colours and not core:
                 words.append(many)
+        words += own
         noun = lexicon.SHAPES[shape][0] if shape else "object"
         if self.register == "casual" and shape:
             noun = pick(self.dice, lexicon.SHAPES[shape])
@@ -218,9 +239,9 @@ class Names:
         head = (heads[0] if core or self.register == "terse" else pick(self.dice, heads)) if heads else ""
         if head:
             self.met[group.name] = head.split()[0] if shape != "domino" else "*" + nouns
-            name = f"{head} {' '.join([*words, nouns])}"
+            name = f"{head} {' '.join([*words, nouns])}{tail}"
             if shape == "domino":
                 self.met[group.name] = "*" + nouns
             return name if bare else lexicon.article(name)
         self.met[group.name] = ("*" if group.number != 1 else "") + nouns.removeprefix("bowling ")
-        return " ".join([*words, nouns])
+        return " ".join([*words, nouns]) + tail
