@@ -52,6 +52,7 @@ TRUE = (
     alike(cases.counting(), material="marble", colour=None, pattern="marbled"),
     alike(cases.counting(), pattern="two-tone", second_colour="black"),
     alike(cases.counting(), pattern="spotted", second_colour="white"),
+    replace(cases.colliding(), event="mass pair", outcome="light", cause="light"),
 )
 
 

@@ -164,6 +164,15 @@ def test_things_that_are_counted_are_told_by_their_look(look, words):
     assert by_style(facts)["core"] == f"{words} are on the ground"
 
 
+def test_the_weight_of_a_ball_is_not_taken_for_a_shade_of_its_colour():
+    for cause in ("light", "heavy"):
+        for seed in range(10):
+            facts = replace(cases.colliding(seed=seed), event="mass pair", outcome=cause, cause=cause)
+            for caption in captions(facts):
+                assert not re.search(r"\blight (?!\w*weight)", caption.text), caption.text
+    assert by_style(replace(cases.colliding(), cause="light"))["core"].startswith("a lightweight orange ball")
+
+
 def test_two_things_alike_are_told_apart():
     twins = (cases.entity(0, "cube", "red"), cases.entity(1, "cube", "red"))
     text = captions(replace(cases.standing_beside(), entities=twins))[0].text

@@ -56,7 +56,7 @@ SIZES: dict[str, str] = {
     "big": "large",
 }  # fmt: skip
 
-WEIGHTS = {"light": "light", "lightweight": "light", "heavy": "heavy", "weighty": "heavy"}
+WEIGHTS = {"lightweight": "light", "featherweight": "light", "heavy": "heavy", "weighty": "heavy"}
 MANY = ("colourful", "multicoloured")
 NUMBERS = {
     word: value

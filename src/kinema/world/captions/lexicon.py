@@ -116,7 +116,8 @@ HEADS = {"block": ("tower of", "stack of"), "cube": ("tower of", "stack of"), "d
 
 MANY_COLOURS = ("colourful", "multicoloured")
 
-WEIGHTS = {"light": ("light", "lightweight"), "heavy": ("heavy", "weighty")}
+WEIGHTS = {"light": ("lightweight", "featherweight"), "heavy": ("heavy", "weighty")}
+"""Not 'light': a light green ball is one of a pale green."""
 
 DETERMINERS = ("a", "an", "the", "another", "other", "and", "object", "objects")
 
