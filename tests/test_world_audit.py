@@ -53,6 +53,8 @@ TRUE = (
     alike(cases.counting(), pattern="two-tone", second_colour="black"),
     alike(cases.counting(), pattern="spotted", second_colour="white"),
     replace(cases.colliding(), event="mass pair", outcome="light", cause="light"),
+    replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1]),
+    alike(cases.standing_beside(), shape="capsule"),
 )
 
 

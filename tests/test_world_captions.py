@@ -173,6 +173,23 @@ def test_the_weight_of_a_ball_is_not_taken_for_a_shade_of_its_colour():
     assert by_style(replace(cases.colliding(), cause="light"))["core"].startswith("a lightweight orange ball")
 
 
+def test_what_lies_does_not_stand():
+    facts = cases.standing_beside()
+    facts = replace(facts, entities=tuple(replace(e, shape="capsule") for e in facts.entities))
+    assert captions(facts)[0].text == "a green capsule lies to the left of a blue capsule"
+    for seed in range(20):
+        for caption in captions(replace(facts, seed=seed)):
+            assert not re.search(r"\b(stand|sit)", caption.text), caption.text
+
+
+def test_what_keeps_rolling_reads_well_after_a_video_of():
+    facts = replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1])
+    for seed in range(10):
+        text = by_style(replace(facts, seed=seed))["video of"]
+        assert " continuing to roll " in text
+        assert "keeping" not in text
+
+
 def test_two_things_alike_are_told_apart():
     twins = (cases.entity(0, "cube", "red"), cases.entity(1, "cube", "red"))
     text = captions(replace(cases.standing_beside(), entities=twins))[0].text

@@ -45,7 +45,7 @@ GOING = {
     "slow": ("creep", "crawl"),
 }
 MOVING = "(?P<verb>" + "|".join(forms(*verbs) for verbs in GOING.values()) + ")"
-BE = r"(?:is |are |being |stands? |standing |sits? |sitting |rests? |resting |stand |sit |)"
+BE = r"(?:is |are |being |stands? |standing |sits? |sitting |rests? |resting |lies? |lying |)"
 
 # (kind, pattern). The first that matches wins, so the longer and more telling ones stand first.
 PREDICATES: tuple[tuple[str, str], ...] = (
@@ -210,13 +210,16 @@ PREDICATES: tuple[tuple[str, str], ...] = (
     ),
     (
         "moves",
-        rf"(?:{forms('go')} |{forms('come')} |{forms('keep')} )?(?:{SPEED} )?{MOVING}(?: by)?(?: "
+        rf"(?:{forms('go', 'come', 'keep')} |{forms('continue')} to )?(?:{SPEED} )?{MOVING}(?: by)?(?: "
         rf"(?P<speed2>slowly|gently|unhurriedly|lazily|quickly|swiftly|at high speed|fast|rapidly|at full "
         rf"speed))?(?:, heading)? {DIRECTION}(?: (?P<speed3>slowly|gently|unhurriedly|lazily|quickly|"
         rf"swiftly|at high speed|fast|rapidly|at full speed))?",
     ),
     ("speed", rf"{forms('move', 'go')} {SPEED}"),
-    ("exists", rf"(?:{forms('stand', 'rest', 'sit', 'be')} )?(?:right there )?on the (?:ground|floor)"),
+    (
+        "exists",
+        rf"(?:{forms('stand', 'rest', 'sit', 'lie', 'be')} )?(?:right there )?on the (?:ground|floor)",
+    ),
     ("behind", rf"{forms('stand')} in the background"),
 )
 COMPILED = tuple((kind, re.compile(rf"(?:{pattern})(?![\w-])")) for kind, pattern in PREDICATES)

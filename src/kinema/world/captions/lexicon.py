@@ -38,6 +38,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "rod": ("rod",),
 }
 
+LYING = ("egg", "capsule", "ring", "disc")
+"""What nobody would say stands: these lie."""
+
 PLURALS = {
     "box": "boxes",
     "snowman": "snowmen",

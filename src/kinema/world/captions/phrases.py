@@ -296,3 +296,7 @@ FALLS_ONTO = says("[fall] onto {o} / [drop] onto {o} / [come] down on {o}")
 """'hits', at the end of a fall."""
 KEEPS_MOVING = say("[keep] {verbing} {dir} {adv}")
 """'moves', where one might have expected a wall."""
+CONTINUES = say("[continue] to {verb} {dir} {adv}")
+"""The same behind 'a video of', where it would be 'keeping rolling'."""
+LIES = "[lie]"
+"""What capsules do where others '[stand]' or '[sit]'."""

@@ -62,6 +62,8 @@ class Teller(Speaker):
             self._arrange(beat)
             return
         phrase = self._phrase(beat)
+        if phrase is phrases.KEEPS_MOVING and self.form == "gerund" and not self.sentences:
+            phrase = phrases.CONTINUES
         join = phrase.join
         own_sentence = self._beats >= self.longest
         subject = beat.subject

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kinema.world.captions import lexicon, manners, phrases
 from kinema.world.captions.grammar import tidy
@@ -33,6 +33,21 @@ class Speaker:
         return self.names.register == "terse"
 
     def _phrase(self, beat: Beat) -> Phrase:
+        phrase = self._worded(beat)
+        if beat.kind in ("left of", "right of", "count", "exists") and self._lies(beat.subject):
+            text = phrase.text.replace("[stand]", phrases.LIES).replace("[sit]", phrases.LIES)
+            return replace(phrase, text=text)
+        return phrase
+
+    def _lies(self, ref: Ref | None) -> bool:
+        """Whether a thing, or every thing of a group, lies on its side."""
+        if isinstance(ref, str):
+            members = self.names.groups[ref].members
+        else:
+            members = () if ref is None else (self.names.facts.entities[ref],)
+        return bool(members) and all(member.shape in lexicon.LYING for member in members)
+
+    def _worded(self, beat: Beat) -> Phrase:
         register = self.names.register
         if beat.kind == "chain stops":
             options = phrases.CHAIN_STOPS if beat.number is not None else phrases.CHAIN_STOPS_EARLY
