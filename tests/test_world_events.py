@@ -85,6 +85,18 @@ def test_unlike_shapes_and_wide_pictures():
     assert screen.in_view(view.box[wide.event_frame, 0])
 
 
+@pytest.mark.parametrize(("shape", "axis"), [("prism", 0), ("egg", 2), ("capsule", 2)])
+def test_what_has_a_length_is_not_seen_end_on(shape, axis):
+    from kinema.world.entities import matrix
+    from kinema.world.stage import Stage
+
+    for seed in range(50):
+        stage = Stage(np.random.default_rng(seed), lab=False, frames=33, fps=12)
+        along = matrix(stage.entities[stage.put(shape, 0.0, 0.0)].rotation)[:, axis]
+        # A prism across the view is a square, an egg or a capsule along it is a ball.
+        assert abs(along[0 if shape == "prism" else 1]) < 0.95
+
+
 def test_left_and_right_hold_in_the_world_and_on_screen():
     told = 0
     for seed in range(40):

@@ -29,6 +29,8 @@ from kinema.world.vocabulary import (
 T = TypeVar("T")
 
 _ROUND: tuple[Shape, ...] = ("ball", "egg")
+_TURNED: dict[Shape, float] = {"prism": 0.9, "egg": 0.9, "capsule": 0.9}
+"""Radians about the vertical, so that a prism is not seen as a square, or an egg or a capsule as a ball."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,7 @@ class Stage:
         height, rotation = standing(thing, lying)
         if facing is None:
             loose = shape not in ("car", "snowman") and not lying
-            facing = self.between(-0.5, 0.5) if loose else 0.0
+            facing = self.between(-0.5, 0.5) + _TURNED.get(shape, 0.0) if loose else 0.0
         rotation = after(turn((0.0, 0.0, 1.0), facing), rotation)
         if shape == "ball":
             rotation = self.tumbled()
