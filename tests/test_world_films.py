@@ -17,8 +17,9 @@ from safetensors.numpy import load_file
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.media import read_film
+from kinema.media import read_film, read_picture
 from kinema.world.captions import STYLES
+from kinema.world.facts import Caption
 from kinema.world.films import FilmsRequest, clip_id, clip_seed, film_one, known_event, spec_of
 from kinema.world.production import film_many
 from kinema.world.record import captions_of, facts_of
@@ -145,6 +146,33 @@ def test_one_film_and_its_caption(tmp_path, capsys):
     again = film_one(event="still", seed=0, size="32x32", frames=9, lab=False, out=tmp_path / "b.mp4")
     assert again.caption == caption
     assert (tmp_path / "b.mp4").read_bytes() == out.read_bytes()
+
+
+def test_a_sheet_has_a_row_for_each_clip(tmp_path, capsys):
+    heights = []
+    for count in ("1", "3"):
+        out = tmp_path / f"{count}.png"
+        main(
+            ["world", "sheet", "--event", "still", "--count", count, "--size", "32x32", "--frames", "9",
+             "--style", "core", "--out", str(out)]
+        )  # fmt: skip
+        assert capsys.readouterr().out.strip().splitlines()[-1] == str(out)
+        heights.append(read_picture(out).shape[0])
+    assert heights[1] > heights[0] + 2 * 32
+
+
+def test_an_audit_that_holds_says_so_and_one_that_does_not_fails(capsys, monkeypatch):
+    command = ["world", "audit", "--lab", "--count", "2", "--draws", "0", "--workers", "1", "--frames", "13"]
+    main([*command, "--size", "128x128"])
+    said = capsys.readouterr().out
+    assert "words not read" in said
+    assert "below 99.5%" not in said
+    lie = (Caption(style="core", text="nine green cones are on the ground"),)
+    monkeypatch.setattr("kinema.world.audit.report.captions", lambda facts: lie)
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 1
+    assert "below 99.5%" in capsys.readouterr().out
 
 
 def test_unknown_events_end_in_one_line_with_the_nearest(capsys):
