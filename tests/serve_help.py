@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import kinema
 from kinema.serve.app import App, app
 from kinema.serve.settings import Limits, Settings
 from kinema.serve.worker import Duty, Worker
@@ -44,8 +45,8 @@ def start(
 ) -> Served:
     """Start one and wait until it answers."""
     log = data.with_suffix(".log")
-    # Another version of the client may be on the path of the tests; the server does not use it.
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Another version of the client may be on the path of the tests; the server has the code under test alone.
+    plain = {**os.environ, "PYTHONPATH": str(Path(kinema.__file__).parents[1])}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [

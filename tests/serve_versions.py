@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).with_name("test_serve_client.py")
+SOURCE = TESTS.parents[1] / "src"
 
 
 def main(versions: list[str]) -> int:
@@ -35,7 +36,8 @@ def main(versions: list[str]) -> int:
             subprocess.run(install, check=True)
         print(f"openai {version}", flush=True)
         run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
-        failed += subprocess.run(run, env={**os.environ, "PYTHONPATH": str(folder)}).returncode != 0
+        path = f"{folder}{os.pathsep}{SOURCE}"
+        failed += subprocess.run(run, env={**os.environ, "PYTHONPATH": path}).returncode != 0
     return failed
 
 
