@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: video test test-slow lint bench format clean
+.PHONY: video test test-page test-slow audit lint bench format clean
 
 video: .venv/ready
 	$(BIN)/kinema generate "a red ball rolls from left to right" --out film.mp4
@@ -14,6 +14,15 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+# The page in a real Chromium, which comes from the system: apt-get install chromium.
+test-page: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -rs tests/test_studio_browser.py
+
+# Asks the public list of known holes, so it needs a network; `make test` has the list of tests/advisories.toml.
+audit: .venv/dev
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --local --skip-editable
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -78,7 +78,7 @@ async def take_film(desk: Desk, request: Request, fields: dict[str, object], bod
             wanted=draft.wanted,
             remixed_from=draft.remixed_from,
             repeat_key=key,
-            repeat_body=None if key is None else await fingerprint({"path": request.url.path, **fields}),
+            repeat_body=None if key is None else await fingerprint({"path": request.scope["path"], **fields}),
         )
         video, taken = await desk.intake.take(order)
     except jobs.QueueFull:
