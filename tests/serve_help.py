@@ -77,6 +77,16 @@ def start(
     raise AssertionError(log.read_text())
 
 
+def join(data: Path, *options: str) -> subprocess.Popen[bytes]:
+    """`kinema work`: one worker more for the server of a data folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "kinema", "work", "--data", str(data), "--model", "testcard", *options],
+        env={**os.environ, "PYTHONPATH": str(Path(kinema.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def ready(url: str) -> None:
     """Wait until the server at `url` is ready."""
     import httpx

@@ -15,11 +15,14 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import torch
 from starlette.testclient import TestClient
 
+from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media.read import read_film
 from kinema.serve import jobs, testcard, work
+from kinema.serve.films import gpu_of
 from kinema.serve.folder import folder_of
 from kinema.serve.settings import Limits, Settings, Webhook
 from kinema.serve.store import Store
@@ -192,6 +195,25 @@ def test_one_worker_that_hangs_does_not_hold_a_film_for_ever(tmp_path):
     time.sleep(0.3)
     assert work.claim(store, other, lease=5, tries=3).id == made.id
     store.close()
+
+
+def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(monkeypatch):
+    for there, device, places in (
+        (2, "auto", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cuda", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cuda:1", ["cuda:1"] * 3),
+        (2, "cpu", ["cpu"] * 3),
+        (1, "cuda", ["cuda"] * 3),
+        (0, "auto", ["auto"] * 3),
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda there=there: there)
+        assert [gpu_of(device, place) for place in range(3)] == places
+
+
+def test_a_worker_that_nobody_waits_for_is_told_so(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["work", "--data", str(tmp_path)])
+    assert "no server has used" in capsys.readouterr().err
 
 
 def test_films_of_the_shipped_model_by_way_of_the_api(tmp_path):

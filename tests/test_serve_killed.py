@@ -126,6 +126,22 @@ def test_a_server_that_is_told_to_stop_saves_what_it_is_at(tmp_path, settings, u
         assert content(again.url, video) == uninterrupted[1]
 
 
+def test_a_worker_that_joined_is_killed_and_the_other_makes_its_film(tmp_path, settings, uninterrupted):
+    data = tmp_path / "data"
+    with serve_help.serving(data, "--settings", str(settings)) as served:
+        joined = serve_help.join(data, "--settings", str(settings))
+        serve_help.until(lambda: len(rows(data, "SELECT 1 FROM workers WHERE served IS NOT NULL")) == 2)
+        videos = [order(served.url, seed % 3) for seed in range(6)]
+        working = "SELECT pid FROM videos JOIN workers ON workers.id = worker WHERE step >= 5"
+        serve_help.until(lambda: (joined.pid,) in rows(data, working))
+        joined.kill()
+        joined.wait()
+        for number, video in enumerate(videos):
+            serve_help.until(lambda video=video: told(served.url, video)["status"] == "completed")
+            assert content(served.url, video) == uninterrupted[number % 3]
+        nothing_is_left_over(data)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_two_workers_one_of_them_killed(tmp_path, settings, uninterrupted):

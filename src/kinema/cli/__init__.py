@@ -17,7 +17,7 @@ from kinema.cli.bench import Bench
 from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate, PlanFilm
 from kinema.cli.inspect import Inspect
-from kinema.cli.serve import Serve
+from kinema.cli.serve import Serve, Work
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
 from kinema.cli.train import Train
@@ -45,6 +45,7 @@ Kinema = (
     | Annotated[Sign, subcommand("sign", description="Write into a film how it was made, signed.")]
     | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
+    | Annotated[Work, subcommand("work", description="Make films for a server: one worker more.")]
     | Annotated[World, subcommand("world", description="The simulated film set.")]
     | Annotated[Train, subcommand("train", description="Train models of our own.")]
     | Annotated[Evaluate, subcommand("evaluate", description="The scorecard: the known faults, measured.")]

@@ -1,10 +1,14 @@
-"""`kinema serve`: the HTTP API and its workers."""
+"""`kinema serve` and `kinema work`: the HTTP API and its workers."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kinema.serve.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +44,72 @@ class Serve:
             ) from None
         from dataclasses import replace
 
-        from kinema.serve.settings import Settings, Webhook, keys_of, read_settings
+        from kinema.serve.settings import Settings
 
-        secret = os.environ.get("KINEMA_WEBHOOK_SECRET", "")
-        url = os.environ.get("KINEMA_WEBHOOK_URL", "")
-        base = Settings(
-            data=self.data.expanduser().absolute(),
-            port=self.port,
-            model=self.model,
-            workers=self.workers,
-            device=self.device,
-            sign=self.sign,
-            keys=keys_of(os.environ.get("KINEMA_API_KEYS", "")),
-            webhook=Webhook(url=url, secret=secret) if url else None,
+        base = _settings(
+            Settings(
+                data=self.data.expanduser().absolute(),
+                port=self.port,
+                model=self.model,
+                workers=self.workers,
+                device=self.device,
+                sign=self.sign,
+            ),
+            self.settings,
         )
-        if self.settings is not None:
-            base = read_settings(self.settings, base)
         # Last, because whether an address may be listened on depends on the keys.
         serve(base if self.host == base.host else replace(base, host=self.host))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Make films for a server on this machine: one worker more, which may come and go."""
+
+    data: Path = Path("kinema-data")
+    """Folder of the server; the worker takes its films from there."""
+    model: str = "world"
+    """The server's."""
+    device: str = "auto"
+    """cpu, cuda, auto, or one of several GPUs: cuda:1."""
+    sign: bool = False
+    """As the server's."""
+    settings: Path | None = None
+    """The server's TOML file, if it has one."""
+
+    def run(self) -> None:
+        """Work until SIGTERM or Ctrl-C; what is under way is saved, and goes on elsewhere."""
+        from kinema.errors import UserError
+
+        try:
+            from kinema.serve.worker import command
+        except ModuleNotFoundError as error:
+            raise UserError(f"working needs {error.name}; install it with: pip install kinema") from None
+        from kinema.serve.settings import Settings
+
+        data = self.data.expanduser().absolute()
+        if not (data / "store.sqlite").is_file():
+            raise UserError(f"no server has used {data} yet; start `kinema serve --data {data}` first")
+        base = Settings(data=data, model=self.model, device=self.device, sign=self.sign)
+        told = command(_settings(base, self.settings), place=0, attached=False)
+        # In place of this process: servers know workers by their command.
+        os.execv(told[0], told)
+
+
+def _settings(base: Settings, file: Path | None) -> Settings:
+    """With what the environment and a settings file say.
+
+    Raises:
+        UserError: they say something that can't be.
+    """
+    from dataclasses import replace
+
+    from kinema.serve.settings import Webhook, keys_of, read_settings
+
+    secret = os.environ.get("KINEMA_WEBHOOK_SECRET", "")
+    url = os.environ.get("KINEMA_WEBHOOK_URL", "")
+    base = replace(
+        base,
+        keys=keys_of(os.environ.get("KINEMA_API_KEYS", "")),
+        webhook=Webhook(url=url, secret=secret) if url else None,
+    )
+    return base if file is None else read_settings(file, base)

@@ -28,8 +28,8 @@ _SURELY = 4
 class Films:
     """A model that is kept in memory between films."""
 
-    def __init__(self, model: str, device: str) -> None:
-        self._pipe = load(model, device=device)
+    def __init__(self, model: str, device: str, place: int = 0) -> None:
+        self._pipe = load(model, device=gpu_of(device, place))
         self._pipe.ready()
 
     @property
@@ -74,6 +74,12 @@ class Films:
                 )
             else:
                 yield Progress(stage=event.name, done=_done(event), step=steps, steps=steps)
+
+
+def gpu_of(device: str, place: int) -> str:
+    """The device of the worker in that place; where there are more workers than GPUs, they share them."""
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return f"cuda:{place % count}" if count > 1 else device
 
 
 def wish_of(wanted: Wanted, folder: Path) -> Wish:

@@ -71,8 +71,13 @@ class Maker(Protocol):
         ...
 
 
-def open_maker(model: str, device: str) -> Maker:
+def open_maker(model: str, device: str, place: int = 0) -> Maker:
     """The maker of that name: `testcard`, or a model as `kinema.load` takes it.
+
+    Args:
+        model: its name.
+        device: auto, cpu, cuda, or cuda:1.
+        place: of the worker among several, for each to have a GPU of its own.
 
     Raises:
         UserError: there is no such model or device.
@@ -83,7 +88,7 @@ def open_maker(model: str, device: str) -> Maker:
         return TestCard()
     from kinema.serve.films import Films
 
-    return Films(model, device)
+    return Films(model, device, place)
 
 
 def needed(folder: Path, name: str | None) -> Path | None:

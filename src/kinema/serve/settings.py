@@ -90,7 +90,7 @@ class Settings:
         host: address to listen on.
         port: to listen on.
         workers: processes that make films; on GPUs, one for each.
-        device: of the workers: auto, cpu, cuda; with several GPUs worker n takes the n-th.
+        device: of the workers: auto, cpu, cuda; with several GPUs worker n takes the n-th. Or one: cuda:1.
         keys: of the callers; without any the server listens on loopback only and asks for none.
         limits: what callers may ask for.
         keep: seconds a finished film is kept.

@@ -8,18 +8,16 @@ import os
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from kinema.crew import single_threaded
-from kinema.models.config_json import to_json
 from kinema.serve import jobs, work
 from kinema.serve.folder import discard, empty, empty_trash, folder_of, folders
 from kinema.serve.settings import Settings
 from kinema.serve.store import Store
-from kinema.serve.worker import Duty
+from kinema.serve.worker import command
 
 log = logging.getLogger("kinema.serve")
 
@@ -118,24 +116,9 @@ class Supervisor:
 
     def _spawn(self, place: int) -> None:
         settings = self._settings
-        device = settings.device
-        if device == "cuda" and settings.workers > 1:
-            device = f"cuda:{place}"
-        duty = Duty(
-            data=str(settings.data),
-            model=settings.model,
-            device=device,
-            lease=settings.lease,
-            tries=settings.tries,
-            save=settings.save,
-            keep=settings.keep,
-            sign=settings.sign,
-            certificate=settings.certificate,
-            certificate_key=settings.certificate_key,
-        )
         with single_threaded() if settings.workers > 1 else contextlib.nullcontext():
             self._processes[place] = subprocess.Popen(
-                [sys.executable, "-m", "kinema.serve.worker", to_json(duty)], stdin=subprocess.PIPE
+                command(settings, place=place, attached=True), stdin=subprocess.PIPE
             )
         self._born[place] = time.monotonic()
 

@@ -1,8 +1,8 @@
 """A worker: a process that claims films from the store and makes them, one after the other.
 
 It speaks with the server through the store and the data folder alone, and needs no server to be there:
-`python -m kinema.serve.worker` with the same data folder is one worker more. The one exception is its
-standard input: a server that starts it holds the other end, so that the worker ends when the server does.
+`kinema work` with the same data folder is one worker more. The one exception is its standard input: a server
+that starts it holds the other end, so that the worker ends when the server does.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.files import write_bytes
-from kinema.models.config_json import from_json
+from kinema.models.config_json import from_json, to_json
 from kinema.serve import work
 from kinema.serve.folder import FILM, PREVIEW, SPRITES, STATE, THUMBNAIL, clear, empty, folder_of, free_bytes
 from kinema.serve.maker import Made, Maker, Progress, open_maker
+from kinema.serve.settings import Settings
 from kinema.serve.signing import identity_of, sign_video
 from kinema.serve.store import Store
 from kinema.serve.video import Video
@@ -55,11 +56,32 @@ class Duty:
     tries: int
     save: float
     keep: float
+    place: int = 0
+    """Which of several workers this is; with several GPUs it takes the one in that place."""
     sign: bool = False
     certificate: str = ""
     certificate_key: str = ""
     attached: bool = True
     """Whether standard input is held by a server, and its end means: stop."""
+
+
+def command(settings: Settings, *, place: int, attached: bool) -> list[str]:
+    """What starts a worker with a server's settings. It is known by its command among the processes."""
+    duty = Duty(
+        data=str(settings.data),
+        model=settings.model,
+        device=settings.device,
+        place=place,
+        lease=settings.lease,
+        tries=settings.tries,
+        save=settings.save,
+        keep=settings.keep,
+        sign=settings.sign,
+        certificate=settings.certificate,
+        certificate_key=settings.certificate_key,
+        attached=attached,
+    )
+    return [sys.executable, "-m", "kinema.serve.worker", to_json(duty)]
 
 
 class Lost(Exception):  # noqa: N818 - no error: somebody cancelled, or another worker has it
@@ -90,7 +112,7 @@ class Worker:
         if self._duty.attached:
             threading.Thread(target=self._watch, daemon=True).start()
         try:
-            maker = open_maker(self._duty.model, self._duty.device)
+            maker = open_maker(self._duty.model, self._duty.device, self._duty.place)
             work.offer(self._store, self._name, maker.served)
             self._serve(maker)
         finally:
@@ -254,9 +276,10 @@ def _disk_full(error: BaseException | None) -> bool:
 def main() -> None:
     """`python -m kinema.serve.worker DUTY`, the duty in JSON."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    duty = from_json(Duty, sys.argv[1], what="the worker's duty")
     try:
-        worker = Worker(duty)
+        if len(sys.argv) != 2:
+            raise UserError("a worker is started with: kinema work --data DIR")
+        worker = Worker(from_json(Duty, sys.argv[1], what="the worker's duty"))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: worker.stop())
         worker.run()
