@@ -117,6 +117,12 @@ class Visit:
 def test_a_person_makes_watches_cancels_remixes_extends_tells_and_deletes(chromium, address, tmp_path):
     visit = Visit(chromium, address, 1280)
     page = visit.page
+    # Nothing is there yet, and what is there says so.
+    page.wait_for_timeout(2000)  # in which what happens at the opening has happened
+    assert page.inner_text("#progress").strip() == "No film is being made."
+    assert page.inner_text("#cancel").strip() == "Cancel"
+    assert page.evaluate(NAMELESS) == []
+    _keep(page, "empty", whole=True)
     # Make, and watch.
     visit.fill("prompt", "A red ball rolls to the left pace=0.5")
     visit.click("make")

@@ -184,10 +184,14 @@ def test_deleting(acts, server):
 
 
 def test_opening_the_page_goes_on_with_what_is_being_made(acts, server):
-    assert list(acts.resume()) == []
+    # News there must be: where a function says nothing, gradio empties all that it might have told of.
+    (nothing,) = acts.resume()
+    assert "No film is being made." in nothing[PROGRESS]
+    assert (nothing[CANCEL]["value"], nothing[CANCEL]["interactive"]) == ("Cancel", False)
     acts.client.create(Order(prompt="a"))
     assert "Done." in list(acts.resume())[-1][PROGRESS]
-    assert list(acts.resume()) == []
+    (nothing,) = acts.resume()
+    assert nothing[NOTICE] == nothing[WATCHED] == ""
 
 
 def test_the_plan_in_words(acts):
@@ -205,6 +209,13 @@ def test_no_words_of_a_film_become_part_of_the_page(text, status):
         Video(id="x", status=status, progress=3, prompt="", size="1x1", seconds="1", error="e")
     ).count("<") + (2 if text else 0)
     assert "\n" not in words.label(video)
+
+
+def test_the_shipped_model_knows_every_word_of_the_examples():
+    from kinema.world.captions.words import known_words, unknown_words
+
+    known = known_words()
+    assert [word for example in words.EXAMPLES for word in unknown_words(example, known)] == []
 
 
 def test_shapes_fit_the_model(acts):

@@ -72,7 +72,7 @@ class Acts:
             for video in self.client.follow(begun.id):
                 yield self._news(video).values()
         except UserError as error:
-            yield _refused(error).values()
+            yield _nothing(str(error)).values()
 
     def make(self, prompt: str, *form: Any) -> Iterator[tuple[Update, ...]]:
         """The button of the tab Words."""
@@ -94,10 +94,13 @@ class Acts:
         try:
             open_films = [video for video in self.client.videos() if not video.ended]
         except UserError as error:
-            yield _refused(error).values()
+            yield _nothing(str(error)).values()
             return
         if open_films:
             yield from self.watch(lambda: open_films[-1])
+        else:
+            # Gradio empties the panel of a function that says nothing.
+            yield _nothing("").values()
 
     def cancel(self, watched: str) -> str:
         """End the film that is being made; what becomes of it is told by those who follow it."""
@@ -227,9 +230,10 @@ class Acts:
         return path
 
 
-def _refused(error: UserError) -> Making:
+def _nothing(why: str) -> Making:
+    """No film is being made; what is wrong, if anything."""
     return Making(
-        notice=words.alert(str(error)),
+        notice=words.alert(why),
         progress=words.progress(None),
         film=gr.skip(),
         cancel=_button(CANCEL, False),

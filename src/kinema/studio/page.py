@@ -20,6 +20,13 @@ CSS = """
 .bar > div { background: var(--color-accent); height: 100%; transition: width .2s; }
 .preview { width: 100%; max-width: 320px; border-radius: 8px; }
 .alert { background: #b91c1c; color: #fff; border-radius: 8px; padding: 10px 14px; font-weight: 600; }
+#notice:not(:has(.alert)) { display: none; }
+#notice .html-container, #progress .html-container { padding: 0 !important; }
+#notice p, #progress p { margin: 4px 0; }
+/* Gradio's thumbnails are 100 pixels wide or more: three in a row are wider than a phone. */
+@media (max-width: 480px) {
+  #gallery .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+}
 footer { display: none !important; }
 """
 THEME = Base(
@@ -179,8 +186,8 @@ def _form(acts: Acts) -> list[Component]:
 
 def _panel() -> _Panel:
     gr.Markdown("## Being made")
-    notice = gr.HTML("", elem_id="notice")
-    progress = gr.HTML(words.progress(None), elem_id="progress")
+    notice = gr.HTML("", elem_id="notice", padding=False)
+    progress = gr.HTML(words.progress(None), elem_id="progress", padding=False)
     cancel = gr.Button(CANCEL, variant="stop", interactive=False, elem_id="cancel")
     film = gr.Video(label="The new film", interactive=False, autoplay=True, loop=True, elem_id="new-film")
     watched = gr.State("")

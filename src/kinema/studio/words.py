@@ -13,11 +13,12 @@ from kinema.serve.served import Served, fitted
 from kinema.studio.client import Order, Plan, Shot, Transition, Video
 
 EXAMPLES = (
-    "A red ball rolls behind a blue box and comes out on the other side.",
-    "Two cubes collide on a wooden floor; the smaller one slides away.",
-    "A green cylinder falls, bounces twice and comes to rest.",
-    "The camera circles around a yellow cone that casts a long shadow.",
+    "A red ball rolls to the left.",
+    "A yellow cone stands to the left of a green cube.",
+    "A blue cube slides to the right.",
+    "A green ball falls and bounces.",
 )
+"""In words that the shipped model was trained on, and short enough for their buttons."""
 SHAPES = {"Wide": 16 / 9, "Square": 1.0, "Upright": 9 / 16}
 """What a person chooses from, beside the model's own size: width over height."""
 MOST_SHOTS = 6
