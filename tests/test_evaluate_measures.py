@@ -114,6 +114,19 @@ def test_cause_and_effect():
     assert judge("a red ball rolls to the right, but stops before reaching a blue ball", stopped, 8.0).hits
 
 
+def test_what_bounces_back_between_two_frames_went_the_way_it_was_sent():
+    """At few frames a second no picture need show the touch: the way back is not the striker's own."""
+    prompt = "a red ball rolls to the right and hits a blue ball"
+    one = np.array([10.0, 17, 24, *np.linspace(23, 12, 14)])
+    two = 40.0 + np.concatenate([np.zeros(3), np.minimum(5.0 * np.arange(1, 15), 12)])
+    told = film(ball(two, colour="blue"), ball(one))
+    assert not any(track.touching.any() for track in parse(told, 8.0).tracks)
+    seen = judgement(read(prompt), told, 8.0)
+    assert (seen.direction, seen.verdict("cause")) == (True, True)
+    mirrored = judgement(read(prompt), told[:, :, ::-1], 8.0)
+    assert mirrored.direction is False
+
+
 def test_a_frozen_film_wins_nothing_that_is_about_motion():
     stands = film(ball(still(46.0), colour="blue"), ball(still(14.0)))
     for prompt in (

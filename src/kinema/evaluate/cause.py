@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
+from kinema.evaluate import contact as contacts
 from kinema.evaluate import limits, room
 from kinema.evaluate.scene import Scene, on_floor
 from kinema.evaluate.tracks import Parsed, Track
@@ -43,13 +43,13 @@ def meeting(scene: Scene) -> Meeting | None:
     if scene.meaning.story != "meets":
         return None
     one, two = scene.main(0), scene.main(1)
-    wanted = scene.meaning.ending in ("hits", "tips over")
+    wanted = scene.meaning.strikes
     if one is None or two is None:
         return Meeting(
             contact=None, responds=None, deflected=False, early=False, missed=wanted, passed=False,
             disturbed=False, energy=0.0,
         )  # fmt: skip
-    contact = _contact(scene.film, one, two)
+    contact = contacts.contact(scene.film, one, two)
     responds = _moves(two)
     deflected = contact is not None and _deflected(scene.film, one, two, contact)
     touched = contact is not None and (responds is not None or deflected)
@@ -64,22 +64,6 @@ def meeting(scene: Scene) -> Meeting | None:
         disturbed=not wanted and responds is not None,
         energy=_energy(scene.film, one, two, contact),
     )
-
-
-def _contact(film: Parsed, one: Track, two: Track) -> int | None:
-    """The first frame in which the gap between their outlines is closed, up to blur."""
-    allowed = limits.CONTACT * min(one.radius, two.radius) + film.scale
-    # Between two frames a fast thing touches and leaves again: what it covers in one frame counts.
-    steps = np.linalg.norm(np.diff(one.centre, axis=0, prepend=one.centre[:1]), axis=1)
-    reach = allowed + np.nan_to_num(ndimage.maximum_filter1d(np.nan_to_num(steps), 3))
-    for frame in np.flatnonzero(one.seen & two.seen):
-        a, b = one.blobs[frame], two.blobs[frame]
-        if a is None or b is None or min(a.gap, b.gap) > reach[frame]:
-            continue
-        if np.hypot(a.x - b.x, a.y - b.y) < 2 * (one.radius + two.radius):
-            return int(frame)
-    hidden = np.flatnonzero(one.seen & ~two.seen)
-    return int(hidden[0]) if len(hidden) and hidden[0] > 0 and one.touching[hidden[0] - 1] else None
 
 
 def _moves(track: Track) -> int | None:

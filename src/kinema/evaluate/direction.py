@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.evaluate import limits, room
+from kinema.evaluate.contact import contact
 from kinema.evaluate.scene import Scene, on_floor
 from kinema.evaluate.tracks import Parsed, Track
 
@@ -35,12 +36,15 @@ class Heading:
 
 def until(scene: Scene, track: Track) -> int:
     """The last frame of its own way: up to the first thing that it meets, or the end."""
-    last = track.last
-    if scene.meaning.story == "meets":
-        met = np.flatnonzero(track.touching)
-        if len(met):
-            last = min(last, max(int(met[0]), track.first + 2))
-    return last
+    if scene.meaning.story != "meets":
+        return track.last
+    met = [int(frame) for frame in np.flatnonzero(track.touching)[:1]]
+    struck = scene.main(1)
+    if scene.meaning.strikes and struck is not None:
+        # What strikes between two frames may be on its way back in the second.
+        between = contact(scene.film, track, struck)
+        met += [] if between is None else [between]
+    return min([track.last, *(max(frame, track.first + 2) for frame in met)])
 
 
 def heading(scene: Scene, track: Track) -> Heading | None:

@@ -56,6 +56,11 @@ class Meaning:
         """Every wanted thing's shape, sorted: a multiset."""
         return tuple(sorted(thing.shape for thing in self.things for _ in range(thing.count)))
 
+    @property
+    def strikes(self) -> bool:
+        """Whether the first thing is to touch the second."""
+        return self.ending in ("hits", "tips over")
+
 
 _NOUNS = {shape: shape for shape in SHAPES} | {plural(shape): shape for shape in SHAPES}
 _COUNTS = {"a": 1, "an": 1, "another": 1} | {word: number for number, word in enumerate(NUMBERS) if number}
