@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kinema.evaluate.cause import momentum_error
 from kinema.evaluate.identity import identity, survival
 from kinema.evaluate.judgement import judgement
 from kinema.evaluate.laws import unevenness
@@ -112,6 +113,23 @@ def test_cause_and_effect():
     stopped = film(ball(still(46.0), colour="blue"), ball(np.minimum(line(10, 60), 26.0)))
     assert judge(prompt, stopped, 8.0).hits is False
     assert judge("a red ball rolls to the right, but stops before reaching a blue ball", stopped, 8.0).hits
+
+
+def test_momentum_error_is_what_the_others_push_does_not_answer():
+    push = np.array([0.3, 0.4])
+    assert momentum_error(push, -2.5 * push) == pytest.approx(0)
+    assert momentum_error(push, np.array([0.4, -0.3])) == pytest.approx(1)
+    assert momentum_error(push, push) == 1
+    assert momentum_error(push, np.array([-0.5, 0.0])) == pytest.approx(0.8)
+    assert momentum_error(push, np.zeros(2)) == 1
+    assert np.isnan(momentum_error(np.zeros(2), push))
+
+
+def test_a_push_along_the_line_of_motion_keeps_momentum():
+    prompt = "a red ball rolls to the right and hits a blue ball"
+    met = judgement(read(prompt), _meeting(6, 6), 8.0).meeting
+    assert met.momentum < 0.05
+    assert np.isnan(judgement(read(prompt), _meeting(6, None, through=True), 8.0).meeting.momentum)
 
 
 def test_what_bounces_back_between_two_frames_went_the_way_it_was_sent():

@@ -61,12 +61,33 @@ def test_frechet_of_fewer_films_than_features():
     assert frechet(one, one + 1) == pytest.approx(64, abs=1e-4)
 
 
-def _record(index: int, *, right: bool | None, prompt: str = "a red ball rolls to the left") -> record.Record:
+def _record(
+    index: int,
+    *,
+    right: bool | None,
+    prompt: str = "a red ball rolls to the left",
+    figures: dict[str, float | None] | None = None,
+) -> record.Record:
     verdicts = dict.fromkeys(MEASURES) | {"direction": right}
+    faults = dict.fromkeys(("births", "deaths", "recoloured", "resized", "frozen"), 0)
     return record.Record(
-        index=index, kind="roll", prompt=prompt, parsed=True, verdicts=verdicts, faults={}, figures={},
-        features=(), tracked=(),
+        index=index, kind="roll", prompt=prompt, parsed=True, verdicts=verdicts, faults=faults,
+        figures=figures or {"object minutes": 0.1}, features=(), tracked=(),
     )  # fmt: skip
+
+
+def test_survival_is_asked_only_of_films_that_are_long_enough():
+    told = [(4.0, 4.0), (12.0, 10.0), (12.0, 5.0), (59.75, 59.75), (60.0, 25.0), (60.0, None)]
+    records = [
+        _record(k, right=True, figures={"object minutes": 0.1, "seconds": whole, "survival": same})
+        for k, (whole, same) in enumerate(told)
+    ]
+    measures = row_of("x", records).measures
+    found = {name: (value.value, value.n) for name, value in measures.items() if name.endswith(" s")}
+    assert found == {
+        "identity, 10 s": (0.75, 4), "identity, 20 s": (1.0, 2), "identity, 30 s": (0.5, 2),
+        "identity, 40 s": (0.5, 2), "identity, 50 s": (0.5, 2), "identity, 60 s": (0.5, 2),
+    }  # fmt: skip
 
 
 def test_the_paired_bootstrap_agrees_with_the_closed_form():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from kinema.evaluate import contact as contacts
 from kinema.evaluate import limits, room
@@ -32,6 +33,8 @@ class Meeting:
     """They were not to touch, and the second thing moved all the same."""
     energy: float
     """Kinetic energy after the contact over that before, for equal masses: above 1 it came from nowhere."""
+    momentum: float = np.nan
+    """Momentum gone astray over that handed on, for the masses that explain most; see `momentum_error`."""
 
     def right(self) -> bool:
         """Nothing of all that went wrong."""
@@ -63,6 +66,7 @@ def meeting(scene: Scene) -> Meeting | None:
         passed=wanted and contact is not None and not deflected and responds is None,
         disturbed=not wanted and responds is not None,
         energy=_energy(scene.film, one, two, contact),
+        momentum=_momentum(scene.film, one, two, contact) if touched else np.nan,
     )
 
 
@@ -121,19 +125,49 @@ def _deflected(film: Parsed, one: Track, two: Track, contact: int) -> bool:
 
 
 def _energy(film: Parsed, one: Track, two: Track, contact: int | None) -> float:
-    if contact is None or contact < 2 or contact > film.frames - 4:
+    changes = _changes(film, (one, two), contact)
+    if changes is None:
         return 0.0
-    before = [_speed(film, t, max(0, contact - 3), contact) for t in (one, two)]
-    after = [_speed(film, t, contact + 1, contact + 4) for t in (one, two)]
-    total = sum(v * v for v in before)
-    return sum(v * v for v in after) / total if total > (0.02 * room.EXTENT) ** 2 else 0.0
+    before, after = (float((velocity**2).sum()) for velocity in changes)
+    return after / before if before > (0.02 * room.EXTENT) ** 2 else 0.0
 
 
-def _speed(film: Parsed, track: Track, first: int, last: int) -> float:
+def _momentum(film: Parsed, one: Track, two: Track, contact: int | None) -> float:
+    changes = _changes(film, (one, two), contact)
+    if changes is None:
+        return np.nan
+    gained = changes[1] - changes[0]
+    return momentum_error(gained[0], gained[1])
+
+
+def momentum_error(one: Float[np.ndarray, "2"], two: Float[np.ndarray, "2"]) -> float:
+    """How much of one thing's change of velocity the other's does not answer: 0 to 1; NaN without a change.
+
+    No film tells masses, so the ratio of the two is the one that leaves least: what counts is that the
+    things push each other in opposite directions.
+    """
+    given, taken = float(one @ one), float(two @ two)
+    if given < (0.02 * room.EXTENT) ** 2:
+        return np.nan
+    share = max(0.0, -float(one @ two) / taken) if taken > 0 else 0.0
+    return float(np.linalg.norm(one + share * two)) / given**0.5
+
+
+def _changes(
+    film: Parsed, pair: tuple[Track, Track], contact: int | None
+) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, "2 2"]] | None:
+    """The velocities of both things before and after they touch; None too near the film's ends."""
+    if contact is None or contact < 2 or contact > film.frames - 4:
+        return None
+    before = np.stack([_velocity(film, t, max(0, contact - 3), contact) for t in pair])
+    return before, np.stack([_velocity(film, t, contact + 1, contact + 4) for t in pair])
+
+
+def _velocity(film: Parsed, track: Track, first: int, last: int) -> Float[np.ndarray, "2"]:
     """Metres per frame on the floor between two frames."""
     frames = np.flatnonzero(track.seen)
     frames = frames[(frames >= first) & (frames <= last)]
     if len(frames) < 2:
-        return 0.0
+        return np.zeros(2)
     place = on_floor(film, track)
-    return float(np.linalg.norm(place[frames[-1]] - place[frames[0]]) / (frames[-1] - frames[0]))
+    return np.nan_to_num(place[frames[-1]] - place[frames[0]]) / (frames[-1] - frames[0])

@@ -6,7 +6,7 @@ import html
 import math
 from dataclasses import dataclass
 
-from kinema.evaluate.scorecard import Row, Scorecard, Value
+from kinema.evaluate.scorecard import SURVIVED, Row, Scorecard, Value, survived
 
 TOLD = {
     "binding": "Every thing has its own colour and its own shape, and there are as many as asked for, in at "
@@ -22,6 +22,9 @@ TOLD = {
     "cause": "What is hit moves, what is missed does not, and nothing moves before it is touched.",
     "laws": "Rolls slow down evenly along a line; falls accelerate and bounces lose energy as they should.",
     "identity": "Everything keeps its colour, size and shape from the first part of the film to the last.",
+} | {
+    survived(seconds): f"The same in films of at least {seconds} seconds, up to that time."
+    for seconds in SURVIVED
 }
 ELSEWHERE = {
     "left/right": "VBench-2.0, 'dynamic spatial relationship': Sora 19.8%, Kling 1.6 20.8%. T2V-CompBench, "

@@ -44,7 +44,7 @@ def record_of(index: int, kind: str, prompt: str, frames: UInt8[np.ndarray, "f h
         parsed=seen.parsed,
         verdicts={measure: seen.verdict(measure) for measure in MEASURES},
         faults=_faults(seen),
-        figures=_figures(seen),
+        figures=_figures(seen, len(frames) / fps),
         features=tuple(float(x) for x in film_features(frames)),
         tracked=tuple(float(x) for x in tracker_features(seen.film)),
     )
@@ -77,16 +77,20 @@ def _faults(seen: Judgement) -> dict[str, int]:
     }
 
 
-def _figures(seen: Judgement) -> dict[str, float | None]:
+def _figures(seen: Judgement, seconds: float) -> dict[str, float | None]:
+    # A moving camera changes every pixel and every size, so what is told of a still one is left out.
+    still = seen.camera is None
     numbers = {
+        "seconds": seconds,
         "object minutes": seen.permanence.object_minutes,
         "energy": seen.meeting.energy if seen.meeting else math.nan,
+        "momentum": seen.meeting.momentum if seen.meeting else math.nan,
         "unevenness": seen.laws.unevenness if seen.laws else math.nan,
         "gravity": seen.laws.gravity if seen.laws else math.nan,
         "bounce": seen.laws.bounce if seen.laws else math.nan,
-        "survival": seen.survival,
-        "flicker": seen.flicker.background,
-        "object flicker": seen.flicker.objects,
+        "survival": seen.survival if still else math.nan,
+        "flicker": seen.flicker.background if still else math.nan,
+        "object flicker": seen.flicker.objects if still else math.nan,
     }
     return _plain(numbers)
 

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from kinema.errors import UserError
-from kinema.evaluate.frechet import frechet
+from kinema.evaluate.frechet import SEED, frechet
 from kinema.evaluate.judgement import MEASURES
 from kinema.evaluate.record import Record
 from kinema.files import write_text
 
 BOOTSTRAPS = 10_000
 _FIGURES = (
-    "unevenness", "gravity", "bounce", "energy", "survival", "flicker", "object flicker", "PSNR", "SSIM",
+    "unevenness", "gravity", "bounce", "energy", "momentum", "survival", "flicker", "object flicker", "PSNR",
+    "SSIM",
 )  # fmt: skip
 _BOTH_WAYS = "left/right, both ways"
+SURVIVED = tuple(range(10, 70, 10))
+"""Seconds after which it is asked whether everything is still the same."""
 _LEAST_DISTANCE = 10
 """Films on either side from which a Fréchet distance is worth giving."""
 
@@ -110,6 +113,10 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
     both = [*_twins(records).values()]
     if both:
         measures[_BOTH_WAYS] = wilson(sum(both), len(both))
+    for seconds in SURVIVED:
+        lived = [x >= seconds for r in records if (x := _survival_in(r, seconds)) is not None]
+        if lived:
+            measures[survived(seconds)] = wilson(sum(lived), len(lived))
     minutes = math.fsum(r.figures["object minutes"] or 0.0 for r in records)
     events = {}
     for event in ("births", "deaths", "recoloured", "resized"):
@@ -137,6 +144,19 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
     )
 
 
+def survived(seconds: int) -> str:
+    """The name of the measure that everything is the same after so many seconds."""
+    return f"identity, {seconds} s"
+
+
+def _survival_in(record: Record, seconds: int) -> int | None:
+    """Whole seconds that everything stayed the same; None for shorter films and moving cameras."""
+    told = record.figures.get("survival")
+    # A film of a minute is a frame or two shorter when its length goes with the latent frames.
+    long = round(record.figures.get("seconds") or 0.0) >= seconds
+    return None if told is None or not long else round(told)
+
+
 def _twins(records: Sequence[Record]) -> dict[int, bool]:
     """Whether a prompt and its twin with the colours exchanged are both on the right sides."""
     swaps: dict[int, list[bool]] = {}
@@ -152,7 +172,7 @@ def _distances(records: Sequence[Record], reference: Sequence[Record]) -> dict[s
         return {}
     reference = sorted(reference, key=lambda r: (r.index, r.prompt))
     return {
-        "random features": frechet(
+        f"random features (seed {SEED})": frechet(
             np.array([r.features for r in records]), np.array([r.features for r in reference])
         ),
         "tracker": frechet(np.array([r.tracked for r in records]), np.array([r.tracked for r in reference])),
