@@ -16,7 +16,7 @@ class Flicker:
     """Mean absolute changes from frame to frame, in levels of 255."""
 
     background: float
-    """Of pixels that no thing and no shadow comes near; NaN if there are none."""
+    """Of pixels that no thing and no shadow comes near; NaN if there are none, or one frame."""
     objects: float
     """Of things laid over each other by their centroids; NaN if none is seen twice."""
 
@@ -33,7 +33,7 @@ def flicker(frames: UInt8[np.ndarray, "f h w 3"], film: Parsed) -> Flicker:
     size = max((t.radius for t in film.tracks), default=0)
     still = ~ndimage.binary_dilation(near, iterations=int(2 * size) + 2)
     background = np.nan
-    if still.any():
+    if still.any() and len(frames) > 1:
         pixels = frames[:, still].astype(np.float32)
         background = float(np.abs(np.diff(pixels, axis=0)).mean())
     residuals = [r for track in film.tracks for r in _residuals(track)]

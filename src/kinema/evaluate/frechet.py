@@ -48,7 +48,9 @@ def tracker_features(film: Parsed) -> Float[np.ndarray, "8"]:
         return np.zeros(8)
     speeds, areas = [], []
     for track in film.tracks:
-        step = np.linalg.norm(np.diff(track.centre, axis=0), axis=1) / film.scale
+        # A picture that is no film has no speed: as if it went on standing.
+        centre = np.concatenate([track.centre, *[track.centre[-1:]] * max(0, 3 - film.frames)])
+        step = np.linalg.norm(np.diff(centre, axis=0), axis=1) / film.scale
         speeds.append(np.nan_to_num(step))
         areas.append(track.area / film.scale**2)
     speed, area = np.stack(speeds), np.stack(areas)

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.evaluate.lists import Item
-from kinema.media import read_film
+from kinema.media import probe, read_film
 from kinema.world.captions import captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.facts import ClipFacts
@@ -133,7 +133,9 @@ def from_folder(folder: Path, prompts: Path) -> list[tuple[str, Path]]:
         raise UserError(f"{folder} is not a folder; give one with films in it")
     if not prompts.is_file():
         raise UserError(f"{prompts} does not exist; give a text file with one prompt a line")
-    films = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    films = sorted(
+        p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and not p.samefile(prompts)
+    )
     lines = [line.strip() for line in prompts.read_text().splitlines() if line.strip()]
     if not films or len(films) != len(lines):
         raise UserError(
@@ -145,8 +147,8 @@ def from_folder(folder: Path, prompts: Path) -> list[tuple[str, Path]]:
 
 def opened(path: Path) -> tuple[Frames, float]:
     """A film file's frames and rate, large ones at 128 pixels high: the judge sees no more in larger ones."""
-    film = read_film(path)
-    height, width = film.frames.shape[1:3]
-    if height > 256:
-        film = read_film(path, size=(round(width * 128 / height), 128))
+    told = probe(path)
+    # Scaled while it is read: a long film of full size need not fit into memory.
+    size = (round(told.width * 128 / told.height), 128) if told.height > 256 else None
+    film = read_film(path, size=size)
     return film.frames, film.fps
