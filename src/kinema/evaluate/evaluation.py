@@ -14,12 +14,11 @@ from kinema.evaluate import run, scorecard
 from kinema.evaluate.faults import FAULTS
 from kinema.evaluate.filmed import Spent, filmed, missing
 from kinema.evaluate.lists import digest, prompts
-from kinema.evaluate.makers import Format, Source, from_folder
+from kinema.evaluate.makers import Format, Source, from_folder, opened
 from kinema.evaluate.page import Example, markdown, page
 from kinema.evaluate.record import Record
 from kinema.evaluate.strips import embedded, strip
 from kinema.files import write_text
-from kinema.media import read_film
 
 WORST = 3
 """Films on the page for every measure."""
@@ -135,7 +134,8 @@ def evaluate_films(
 ) -> Iterator[str]:
     """Judge films made elsewhere. Yields lines of progress."""
     pairs = from_folder(folder, prompt_file)
-    check_folder(out, {"what": "films", "films": [[prompt, film.name] for prompt, film in pairs]})
+    told = [[prompt, film.name, film.stat().st_size] for prompt, film in pairs]
+    check_folder(out, {"what": "films", "films": told})
     for done in run.films(pairs, out, workers=workers):
         yield f"{folder.name}: {done} films"
     _finish(folder.name, prompt_file.name, "", "as given", out, anchors, source=[film for _, film in pairs])
@@ -197,20 +197,21 @@ def _examples(card: scorecard.Scorecard, records: list[Record], films: Path | li
         numbered.append((record, counts.get(record.index, 0)))
         counts[record.index] = counts.get(record.index, 0) + 1
     for measure in card.rows[0].measures:
-        asked = [(r, k) for r, k in numbered if r.verdicts.get(measure) is not None]
-        wrong = [(r, k) for r, k in asked if not r.verdicts[measure]]
-        wrong.sort(key=lambda pair: (-sum(v is False for v in pair[0].verdicts.values()), pair[0].index))
-        for record, k in wrong[:WORST] or asked[:1]:
+        told = scorecard.answers(records, measure)
+        asked = [(*one, right) for one, right in zip(numbered, told, strict=True) if right is not None]
+        wrong = [one for one in asked if not one[2]]
+        wrong.sort(key=lambda one: (-sum(v is False for v in one[0].verdicts.values()), one[0].index))
+        for record, k, right in wrong[:WORST] or asked[:1]:
             path = films[record.index] if isinstance(films, list) else films / f"{record.index:05}-{k}.mp4"
             if not path.exists():
                 continue
-            film = read_film(path)
+            frames, fps = opened(path)
             found.append(
                 Example(
                     measure=measure,
                     prompt=record.prompt,
-                    right=bool(record.verdicts[measure]),
-                    picture=embedded(strip(film.frames, film.fps)),
+                    right=right,
+                    picture=embedded(strip(frames, fps)),
                 )
             )
     return found

@@ -111,7 +111,7 @@ def _event(row: Row, event: str) -> str:
     return _number(value) if "minute" in EVENTS[event] else percent(value)
 
 
-_WIDE, _LINE, _LABEL, _SPACE = 620, 24, 150, 120
+_WIDE, _LINE, _LABEL, _SPACE = 720, 24, 150, 200
 
 
 def _tag(name: str, inside: str = "", **attributes: str | float) -> str:
@@ -125,8 +125,8 @@ def _tag(name: str, inside: str = "", **attributes: str | float) -> str:
     return f"<{name} " + " ".join(f'{key}="{value}"' for key, value in told.items()) + f">{inside}</{name}>"
 
 
-def _bars(rows: list[tuple[str, Value]]) -> str:
-    """Bars from 0 to 100% with their intervals as whiskers; the first one is the one that counts."""
+def _bars(rows: list[tuple[str, Value]], counts: int = 1) -> str:
+    """Bars from 0 to 100% with their intervals as whiskers; the first `counts` are those that count."""
     tall = _LINE * len(rows) + 22
     room = _WIDE - _LABEL - _SPACE
     parts = []
@@ -142,11 +142,12 @@ def _bars(rows: list[tuple[str, Value]]) -> str:
             continue
         low, high = (_LABEL + room * v for v in (value.low, value.high))
         wide = max(1.0, room * value.value)
-        kind = "first" if k == 0 else "other"
+        kind = "first" if k < counts else "other"
         parts.append(_tag("rect", kind=kind, x=float(_LABEL), y=top, width=wide, height=16.0, rx=3.0))
         line = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {top + 4}v8M{high:.1f} {top + 4}v8"
         parts.append(_tag("path", kind="whisker", d=line))
-        count = _tag("tspan", f" n {value.n}", kind="n")
+        interval = f" {100 * value.low:.1f}–{100 * value.high:.1f}, n {value.n}"
+        count = _tag("tspan", interval, kind="n")
         shown = f"{100 * value.value:.1f}%{count}"
         parts.append(_tag("text", shown, kind="value", x=_WIDE - _SPACE + 12.0, y=middle + 4))
     return f'<svg viewBox="0 0 {_WIDE} {tall}" role="img">{"".join(parts)}</svg>'
@@ -169,13 +170,13 @@ main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}
 h1{font-size:34px;margin:0 0 4px;letter-spacing:-.02em}
 h2{font-size:21px;margin:0 0 4px}
 .sub{color:var(--soft);margin:0 0 28px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-bottom:28px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin-bottom:28px}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 18px}
-.tile b{display:block;font-size:30px;letter-spacing:-.02em}
+.tile b{display:block;font-size:30px;letter-spacing:-.02em;white-space:nowrap}
 .tile span{color:var(--soft);font-size:14px}
 .card{margin:0 0 18px}
 .card p{margin:0 0 10px;color:var(--soft)}
-svg{width:100%;max-width:820px;height:auto;font:13px system-ui,sans-serif;fill:var(--ink)}
+svg{width:100%;max-width:940px;height:auto;font:13px system-ui,sans-serif;fill:var(--ink)}
 .card p.else{font-size:13px;margin:8px 0 0}
 .grid{stroke:var(--line)}
 .axis,.n{fill:var(--soft);font-size:11px}
@@ -239,7 +240,7 @@ def page(card: Scorecard, examples: list[Example]) -> str:
         lines.append(f"<tr><td>Fréchet, {html.escape(distance)}</td>{cells}</tr>")
     detectors = ""
     if card.detectors:
-        found = _bars([(name, recall) for name, recall, _ in card.detectors])
+        found = _bars([(name, recall) for name, recall, _ in card.detectors], len(card.detectors))
         alarms = _bars([(name, alarm) for name, _, alarm in card.detectors])
         detectors = (
             '<section class="card"><h2>Planted faults that the judge finds</h2>'

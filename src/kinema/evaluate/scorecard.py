@@ -113,10 +113,10 @@ def row_of(name: str, records: Sequence[Record], reference: Sequence[Record] = (
     both = [*_twins(records).values()]
     if both:
         measures[_BOTH_WAYS] = wilson(sum(both), len(both))
-    for seconds in SURVIVED:
-        lived = [x >= seconds for r in records if (x := _survival_in(r, seconds)) is not None]
+    for measure in map(survived, SURVIVED):
+        lived = [right for right in answers(records, measure) if right is not None]
         if lived:
-            measures[survived(seconds)] = wilson(sum(lived), len(lived))
+            measures[measure] = wilson(sum(lived), len(lived))
     minutes = math.fsum(r.figures["object minutes"] or 0.0 for r in records)
     events = {}
     for event in ("births", "deaths", "recoloured", "resized"):
@@ -149,12 +149,24 @@ def survived(seconds: int) -> str:
     return f"identity, {seconds} s"
 
 
-def _survival_in(record: Record, seconds: int) -> int | None:
-    """Whole seconds that everything stayed the same; None for shorter films and moving cameras."""
-    told = record.figures.get("survival")
+def answers(records: Sequence[Record], measure: str) -> list[bool | None]:
+    """Whether each film is right by a measure of a row; None where it is not asked."""
+    if measure == _BOTH_WAYS:
+        both = _twins(records)
+        return [both.get(r.index) for r in records]
+    for seconds in SURVIVED:
+        if measure == survived(seconds):
+            return [_survives(record, seconds) for record in records]
+    return [record.verdicts[measure] for record in records]
+
+
+def _survives(record: Record, seconds: int) -> bool | None:
+    """Whether everything stayed the same so long; None for shorter films and moving cameras."""
+    same, whole = record.figures.get("survival"), record.figures.get("seconds")
     # A film of a minute is a frame or two shorter when its length goes with the latent frames.
-    long = round(record.figures.get("seconds") or 0.0) >= seconds
-    return None if told is None or not long else round(told)
+    if same is None or whole is None or round(whole) < seconds:
+        return None
+    return round(same) >= seconds
 
 
 def _twins(records: Sequence[Record]) -> dict[int, bool]:
