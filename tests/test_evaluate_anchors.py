@@ -57,6 +57,20 @@ def test_the_reconstruction_can_be_added_later(tmp_path):
     assert kept.stat().st_mtime_ns == before
 
 
+def test_stopped_while_a_film_is_written_the_film_is_there_in_the_end(tmp_path, monkeypatch):
+    items = [item for item in prompts("smoke") if item.kind == "roll"][:1]
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_film", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            list(run.anchors(tuple(items), FORM, tmp_path, workers=1))
+    assert list(run.anchors(tuple(items), FORM, tmp_path, workers=1)) == [1]
+    assert (tmp_path / "simulator" / "films" / f"{items[0].index:05}-0.mp4").is_file()
+
+
 def test_another_seed_films_other_scenes():
     item = next(item for item in prompts("smoke") if item.kind == "roll")
     assert scene_seed(item, 0) == item.seed

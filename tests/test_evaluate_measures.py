@@ -129,7 +129,12 @@ def test_a_push_along_the_line_of_motion_keeps_momentum():
     prompt = "a red ball rolls to the right and hits a blue ball"
     met = judgement(read(prompt), _meeting(6, 6), 8.0).meeting
     assert met.momentum < 0.05
-    assert np.isnan(judgement(read(prompt), _meeting(6, None, through=True), 8.0).meeting.momentum)
+    assert 0.5 < met.energy < 1
+    through = judgement(read(prompt), _meeting(6, None, through=True), 8.0).meeting
+    assert np.isnan(through.momentum)
+    stands = film(ball(still(46.0), colour="blue"), ball(still(14.0)))
+    never = judgement(read(prompt), stands, 8.0).meeting
+    assert np.isnan([never.energy, never.momentum]).all()
 
 
 def test_what_bounces_back_between_two_frames_went_the_way_it_was_sent():

@@ -32,7 +32,8 @@ class Meeting:
     disturbed: bool
     """They were not to touch, and the second thing moved all the same."""
     energy: float
-    """Kinetic energy after the contact over that before, for equal masses: above 1 it came from nowhere."""
+    """Kinetic energy after the contact over that before, for equal masses: above 1 it came from nowhere. NaN
+    where they do not meet, or too near the film's ends."""
     momentum: float = np.nan
     """Momentum gone astray over that handed on, for the masses that explain most; see `momentum_error`."""
 
@@ -50,7 +51,7 @@ def meeting(scene: Scene) -> Meeting | None:
     if one is None or two is None:
         return Meeting(
             contact=None, responds=None, deflected=False, early=False, missed=wanted, passed=False,
-            disturbed=False, energy=0.0,
+            disturbed=False, energy=np.nan,
         )  # fmt: skip
     contact = contacts.contact(scene.film, one, two)
     responds = _moves(two)
@@ -127,9 +128,9 @@ def _deflected(film: Parsed, one: Track, two: Track, contact: int) -> bool:
 def _energy(film: Parsed, one: Track, two: Track, contact: int | None) -> float:
     changes = _changes(film, (one, two), contact)
     if changes is None:
-        return 0.0
+        return np.nan
     before, after = (float((velocity**2).sum()) for velocity in changes)
-    return after / before if before > (0.02 * room.EXTENT) ** 2 else 0.0
+    return after / before if before > (0.02 * room.EXTENT) ** 2 else np.nan
 
 
 def _momentum(film: Parsed, one: Track, two: Track, contact: int | None) -> float:

@@ -100,6 +100,10 @@ def _anchor_job(job: _AnchorJob) -> None:
     paths = job.paths()
     item, fps = job.item, job.form.fps
     for k, told in enumerate(simulated(item, job.form, job.seed)):
+        # Before the records: they say that all is done.
+        film = job.out / "simulator" / "films" / f"{item.index:05}-{k}.mp4"
+        if not film.exists():
+            write_film(film, told.frames, fps=fps)
         for anchor in job.anchors:
             if paths[anchor][k].exists():
                 continue
@@ -118,9 +122,6 @@ def _anchor_job(job: _AnchorJob) -> None:
             if anchor in _COPIES:
                 judged = record.beside(judged, frames, told.frames)
             record.save(judged, paths[anchor][k])
-        film = job.out / "simulator" / "films" / f"{item.index:05}-{k}.mp4"
-        if not film.exists():
-            write_film(film, told.frames, fps=fps)
 
 
 def anchors(

@@ -254,10 +254,11 @@ def differences(a: Sequence[Record], b: Sequence[Record]) -> tuple[Difference, .
     if not common:
         raise UserError("the two have no prompt in common; compare folders made from the same list")
     found = []
-    for measure in MEASURES:
-        pairs = [(ones[key].verdicts[measure], others[key].verdicts[measure]) for key in common]
-        found.append(_difference(measure, [(x, y) for x, y in pairs if x is not None and y is not None]))
-    both = _twins([ones[key] for key in common]), _twins([others[key] for key in common])
+    pair = [ones[key] for key in common], [others[key] for key in common]
+    for measure in (*MEASURES, *map(survived, SURVIVED)):
+        told = zip(*(answers(records, measure) for records in pair), strict=True)
+        found.append(_difference(measure, [(x, y) for x, y in told if x is not None and y is not None]))
+    both = _twins(pair[0]), _twins(pair[1])
     found.append(
         _difference(_BOTH_WAYS, [(both[0][k], both[1][k]) for k in sorted(both[0].keys() & both[1].keys())])
     )
