@@ -96,6 +96,23 @@ def test_leaving_the_picture_and_hiding_are_no_faults():
     assert permanence(parse(behind, 8.0)).faults == 0
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_what_stands_at_the_edge_of_the_picture_may_not_pop_up_or_vanish_there(late):
+    x = still(59.0)
+    x[:7] = np.where(late, np.nan, x[:7])
+    x[7:] = np.where(late, x[7:], np.nan)
+    seen = permanence(parse(film(ball(still(18.0), colour="blue"), ball(x)), 8.0))
+    events = seen.births if late else seen.deaths
+    assert [frame for frame, _ in events] == [7]
+
+
+def test_what_a_fast_thing_passes_in_front_of_is_hidden_in_a_single_step():
+    small, fast = ball(still(32.0), radius=4.0), -69 + 12.0 * np.arange(17)
+    told = parse(film(small, ball(fast, colour="blue", radius=9.0)), 8.0)
+    assert not all(track.seen.all() for track in told.tracks if track.colour == "red")
+    assert permanence(told).faults == 0
+
+
 def _meeting(contact: int, respond: int | None, through: bool = False) -> np.ndarray:
     """A ball from the left that reaches another one at `contact`; that one moves from `respond` on."""
     f = np.arange(17)

@@ -65,18 +65,16 @@ def gaps(track: Track) -> list[tuple[int, int]]:
 
 def explained(film: Parsed, track: Track, frame: int, ahead: int) -> bool:
     """Whether a thing may be out of sight in the frame after (`ahead` 1) or before (-1) `frame`."""
-    if track.border[frame]:
-        return True
     blob = track.blobs[frame]
     if blob is None:
         return False
     speed = _velocity(track, frame, -ahead)
     x, y = blob.x + speed[0] * ahead, blob.y + speed[1] * ahead
     size = track.radius
-    reach = max(float(np.hypot(*speed)), 1.0)
+    # Reaching the edge is no excuse by itself: it must be on its way out, or in.
     if _leaves(film, x, y, size):
         return True
-    # A thing goes behind another bit by bit, unless it is so fast that one frame is enough.
+    # A thing goes behind another bit by bit, unless one of them is so fast that one frame is enough.
     whole = blob.area > limits.SHRINKS * np.pi * size**2
     for other in film.tracks:
         if other is track:
@@ -85,6 +83,9 @@ def explained(film: Parsed, track: Track, frame: int, ahead: int) -> bool:
         cover = cover or other.blobs[frame]
         if cover is None or cover.area < 0.5 * np.pi * size**2:
             continue
+        # Who moves does not matter: a fast thing hides one that stands in a single frame as well.
+        passing = np.subtract(_velocity(other, frame, ahead), speed)
+        reach = max(float(np.hypot(*passing)), 1.0)
         left, top, right, bottom = cover.box
         away = max(left - x, x - right, top - y, y - bottom, 0.0)
         if whole:
