@@ -55,6 +55,9 @@ def test_films_of_any_size_rate_and_container_are_judged(elsewhere, tmp_path):
     assert [r.figures["seconds"] for r in records] == pytest.approx(
         [25 / 12, 33 / 16, 1.7, 24 / 24, 25 / 12], 1e-3
     )
+    table = (tmp_path / "out" / "scorecard.md").read_text()
+    assert "digest" not in table
+    assert "| direction | 5 | 80.0%" in table
     page = (tmp_path / "out" / "scorecard.html").read_text()
     assert page.count('<i class="">wrong</i>') >= 1
     assert scorecard.load(tmp_path / "out" / "scorecard.json").rows[0].measures["direction"].n == 5

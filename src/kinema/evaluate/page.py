@@ -47,6 +47,19 @@ EVENTS = {
     "frozen": "should move and stands still, share of films",
 }
 
+FIGURES = {
+    "gravity": "gravity in falls, m/s²",
+    "bounce": "height of the first bounce over that of the fall",
+    "unevenness": "stray from a steady slowing down, radii",
+    "energy": "energy after a meeting over that before, for equal masses",
+    "momentum": "share of a push that the other thing does not answer",
+    "survival": "seconds that everything stays the same",
+    "flicker": "flicker of the background, levels of 255",
+    "object flicker": "flicker of the things, levels of 255",
+    "PSNR": "PSNR against the original, dB",
+    "SSIM": "SSIM against the original",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -67,16 +80,20 @@ def percent(value: Value) -> str:
 
 
 def _number(value: Value) -> str:
-    return "–" if math.isnan(value.value) else f"{value.value:.3g} ({value.low:.3g}–{value.high:.3g})"
+    if math.isnan(value.value):
+        return "–"
+    # What is left of nothing by rounding is nothing.
+    told, low, high = (f"{0 if abs(x) < 1e-9 else x:.3g}" for x in (value.value, value.low, value.high))
+    return f"{told} ({low} to {high})"
 
 
 def markdown(card: Scorecard) -> str:
     """The tables as Markdown."""
-    lines = [f"# {card.title}", "", f"List {card.list_name}, digest {card.digest[:16]}; {card.size}.", ""]
+    lines = [f"# {card.title}", "", f"List {card.list_name}{_pinned(card)}; {card.size}.", ""]
     names = [row.name for row in card.rows]
     lines += ["| measure | n | " + " | ".join(names) + " |", "|---|--:|" + "--:|" * len(names)]
     for measure in _measures(card):
-        n = max((row.measures[measure].n for row in card.rows if measure in row.measures), default=0)
+        n = next(row.measures[measure].n for row in card.rows if measure in row.measures)
         told = [percent(row.measures[measure]) if measure in row.measures else "" for row in card.rows]
         lines.append(f"| {measure} | {n} | " + " | ".join(told) + " |")
     lines += ["", "| events | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
@@ -85,9 +102,10 @@ def markdown(card: Scorecard) -> str:
         if any(told):
             lines.append(f"| {words} | " + " | ".join(told) + " |")
     lines += ["", "| figures | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
-    for figure in sorted({figure for row in card.rows for figure in row.figures}):
+    for figure, words in FIGURES.items():
         told = [_number(row.figures[figure]) if figure in row.figures else "" for row in card.rows]
-        lines.append(f"| {figure} | " + " | ".join(told) + " |")
+        if any(told):
+            lines.append(f"| {words} | " + " | ".join(told) + " |")
     for distance in sorted({distance for row in card.rows for distance in row.distances}):
         told = [f"{row.distances[distance]:.4g}" if distance in row.distances else "" for row in card.rows]
         lines.append(f"| Fréchet, {distance} | " + " | ".join(told) + " |")
@@ -98,6 +116,11 @@ def markdown(card: Scorecard) -> str:
         for name, recall, alarms in card.detectors:
             lines.append(f"| {name} | {percent(recall)} | {percent(alarms)} | {recall.n} |")
     return "\n".join(lines) + "\n"
+
+
+def _pinned(card: Scorecard) -> str:
+    """The list's digest; nothing for prompts that are no list."""
+    return f", digest {card.digest[:16]}" if card.digest else ""
 
 
 def _measures(card: Scorecard) -> list[str]:
@@ -226,14 +249,11 @@ def page(card: Scorecard, examples: list[Example]) -> str:
         for event, words in EVENTS.items()
         if any(event in row.events for row in card.rows)
     ]
-    lines += [
-        f"<tr><td>{html.escape(figure)}</td>"
-        + "".join(
-            f"<td>{_number(row.figures[figure]) if figure in row.figures else ''}</td>" for row in card.rows
-        )
-        + "</tr>"
-        for figure in sorted({figure for row in card.rows for figure in row.figures})
-    ]
+    for figure, words in FIGURES.items():
+        told = [_number(row.figures[figure]) if figure in row.figures else "" for row in card.rows]
+        if any(told):
+            cells = "".join(f"<td>{html.escape(value)}</td>" for value in told)
+            lines.append(f"<tr><td>{html.escape(words)}</td>{cells}</tr>")
     for distance in sorted({distance for row in card.rows for distance in row.distances}):
         told = [f"{row.distances[distance]:.4g}" if distance in row.distances else "" for row in card.rows]
         cells = "".join(f"<td>{value}</td>" for value in told)
@@ -253,10 +273,9 @@ def page(card: Scorecard, examples: list[Example]) -> str:
         '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(card.title)}</title><style>{_STYLE}</style>"
     )
-    pinned = f", digest {card.digest[:16]}" if card.digest else ""
     subtitle = (
-        f"{first.films} films, {html.escape(card.size)}; prompts: {html.escape(card.list_name)}{pinned}. "
-        "Bars are shares of films that are right; whiskers are 95% intervals. "
+        f"{first.films} films, {html.escape(card.size)}; prompts: {html.escape(card.list_name)}"
+        f"{_pinned(card)}. Bars are shares of films that are right; whiskers are 95% intervals. "
         f"{first.unparsed} films could not be parsed and count as wrong."
     )
     return (
