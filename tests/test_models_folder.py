@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from typing import Literal
 
 import numpy as np
@@ -193,3 +195,15 @@ def test_transformer_settings_survive_json(config):
 @pytest.mark.parametrize("config", [VaeConfig.wan21(), VaeConfig.wan22(), VaeConfig.small()])
 def test_coder_settings_survive_json(config):
     assert from_json(VaeConfig, to_json(config), what="coder") == config
+
+
+def test_loading_does_not_wait_for_the_compiler():
+    """Importing it takes longer than making a film of the small model begins to."""
+    code = (
+        "import sys, torch\n"
+        "from kinema.models.dit import Dit\n"
+        "from kinema.models.dit_config import tiny\n"
+        "with torch.device('meta'): Dit(tiny(text='joint'))\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
