@@ -193,6 +193,18 @@ def test_the_same_film_gives_the_same_bytes(name, tmp_path):
     assert written[0] == written[1]
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 64)])
+def test_a_tiny_film_is_the_same_bytes_after_others_were_read(height, width, tmp_path):
+    """Memory that a reader gave back is what an encoder would find where it reads what nobody wrote."""
+    frames = np.random.default_rng(0).integers(0, 255, (14, height, width, 3), dtype=np.uint8)
+    made = set()
+    for number in range(20):
+        write_film(tmp_path / f"{number}.mp4", frames, 8)
+        made.add((tmp_path / f"{number}.mp4").read_bytes())
+        read_film(tmp_path / f"{number}.mp4")
+    assert len(made) == 1
+
+
 def test_other_players_see_an_odd_film_padded_by_its_own_edge(tmp_path):
     film = soft(2, 33, 47)
     write_film(tmp_path / "a.mp4", film, 24, quality="best")
