@@ -301,8 +301,12 @@ def fitted(
             steps = max(20, int(seconds / per_step))
             write_text(note, json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n")
     steps = int(json.loads(note.read_text())["steps"])
-    often = dataclasses.replace(loop, validate_every=max(10, steps // looks), save_every=max(10, steps // 24))
-    return dataclasses.replace(often, steps=steps)
+    return dataclasses.replace(
+        loop,
+        steps=steps,
+        validate_every=max(10, steps // looks),
+        save_every=max(10, steps // 24),
+    )
 
 
 def _operations(task: Task, steps: Iterable[int]) -> float:
