@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.evaluate.makers import Format, Frames
+from kinema.evaluate.makers import Format, Frames, Order
 from kinema.evaluate.meaning import read
 from tests.evaluate_films import Disc, film, line, still
 
@@ -16,6 +17,7 @@ class Drawing:
     """Draws the first two things of a prompt as discs that go or stand somewhere."""
 
     apart: bool
+    batch: int = 1
 
     def generator(self) -> Drawing:
         return self
@@ -23,7 +25,10 @@ class Drawing:
     def fingerprint(self) -> str:
         return "drawing"
 
-    def film(self, prompt: str, seed: int, form: Format) -> Frames:
+    def films(self, orders: Sequence[Order], form: Format) -> list[Frames]:
+        return [self._film(order.prompt, order.seed, form) for order in orders]
+
+    def _film(self, prompt: str, seed: int, form: Format) -> Frames:
         rng = np.random.default_rng([seed, len(prompt)])
         discs = []
         for thing in read(prompt).things[:2]:

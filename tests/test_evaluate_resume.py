@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from kinema.evaluate.evaluation import evaluate_model
-from kinema.evaluate.makers import Format
+from kinema.evaluate.makers import Format, Order
 from kinema.evaluate.model import ModelSource
 from kinema.models import dit_config
 from kinema.models.dit import Dit
@@ -90,10 +91,11 @@ def test_killed_in_two_processes_and_resumed_in_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
-def test_a_models_films_are_the_same_in_any_number_of_processes(model, tmp_path, first, second):
+@pytest.mark.parametrize(("first", "second", "batch"), [(1, 2, 1), (2, 1, 1), (1, 2, 4)])
+def test_a_models_films_are_the_same_in_any_number_of_processes(model, tmp_path, first, second, batch):
     def command(out: Path, workers: int) -> list[str]:
         told = ["--model", str(model), "--list", "smoke", "--out", str(out), "--workers", str(workers)]
+        told += ["--batch", str(batch)]
         return [sys.executable, "-c", RUN, "evaluate", *told]
 
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -101,6 +103,20 @@ def test_a_models_films_are_the_same_in_any_number_of_processes(model, tmp_path,
     assert 3 <= _killed(command(out, first), out) < 50
     subprocess.run(command(out, second), check=True, capture_output=True)
     assert _same(whole, out)
+
+
+def test_a_batch_is_the_single_films_but_for_rounding(model):
+    prompts = ("a ball", "a red cube stands", "")
+    orders = [Order(prompt=prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+    form = Format(height=32, width=48, frames=9, fps=4.0)
+    source = ModelSource(name=str(model), films_at_once=2)
+    assert (source.batch, ModelSource(name=str(model)).batch) == (2, 1)
+    made = list(source.generator().films(orders, form))
+    assert not np.array_equal(made[0], made[1])
+    for order, frames in zip(orders, made, strict=True):
+        (alone,) = source.generator().films([order], form)
+        assert frames.shape == (9, 32, 48, 3)
+        assert np.abs(frames.astype(int) - alone.astype(int)).max() <= 1
 
 
 def test_films_are_made_as_the_recipe_says(model):

@@ -179,8 +179,8 @@ class Painter:
 
     apart = False
 
-    def __init__(self, name: str = "painter"):
-        self.name = name
+    def __init__(self, name: str = "painter", batch: int = 1):
+        self.name, self.batch = name, batch
         self.asked = []
 
     def generator(self):
@@ -189,11 +189,12 @@ class Painter:
     def fingerprint(self):
         return self.name
 
-    def film(self, prompt, seed, form):
-        self.asked.append(prompt)
+    def films(self, orders, form):
         frames = form.frames
         disc = Disc(colour="red", x=line(50, 14, frames), y=still(34.0, frames))
-        return film(disc, frames=frames, size=form.width)
+        for order in orders:
+            self.asked.append(order.prompt)
+            yield film(disc, frames=frames, size=form.width)
 
 
 FORM = Format(height=64, width=64, frames=5, fps=8.0)
@@ -215,6 +216,22 @@ def test_a_model_is_asked_once_for_every_prompt_and_its_swapped_twin(tmp_path):
     assert "1 of 1 films" in _evaluated(painter, out)[-1]
     assert len(painter.asked) == 51
     assert json.loads((out / "scorecard.json").read_text()) == card
+
+
+def test_batches_are_the_same_films_whatever_was_judged_before(tmp_path):
+    painter, out = Painter(batch=8), tmp_path / "out"
+    assert "50 of 50 films" in _evaluated(painter, out)[-1]
+    asked, card = list(painter.asked), (out / "scorecard.json").read_bytes()
+    names = sorted(path.name for path in (out / "judged").iterdir())
+    (out / "judged" / names[21]).unlink()
+    seen = {path.name: path.stat().st_mtime_ns for path in (out / "judged").iterdir()}
+    assert "1 of 1 films" in _evaluated(painter, out)[-1]
+    # Its whole batch is made again, and it alone is judged.
+    assert painter.asked[50:] == asked[16:24]
+    assert all((out / "judged" / name).stat().st_mtime_ns == time for name, time in seen.items())
+    assert (out / "scorecard.json").read_bytes() == card
+    with pytest.raises(UserError, match="another request"):
+        _evaluated(Painter(batch=4), out)
 
 
 def test_the_films_of_two_models_never_meet_in_one_folder(tmp_path):

@@ -82,6 +82,8 @@ class Evaluate:
     """Of the scenes that --anchors films: another one gives clips that nobody has tuned a threshold on."""
     workers: int = 1
     """Processes to film and judge in, best one for each core; the result is the same."""
+    batch: int | None = None
+    """Films of --model made at once; by itself 16 on a GPU, and 1 on a processor, where more gain nothing."""
     command: Annotated[Compare, subcommand("compare")] | Annotated[None, subcommand("score")] = None
 
     def run(self) -> None:
@@ -106,7 +108,9 @@ class Evaluate:
                 self.films, self.prompts, self.out, anchors=self.beside, workers=self.workers
             )
         else:
-            source = ModelSource(name=self.model) if self.model else None
+            if self.batch is not None and self.batch < 1:
+                raise UserError(f"--batch {self.batch} makes no films; give 1 or more")
+            source = ModelSource(name=self.model, films_at_once=self.batch) if self.model else None
             form = self._form(source)
             if self.anchors or source is None:
                 lines = evaluation.evaluate_anchors(

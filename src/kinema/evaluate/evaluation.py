@@ -113,9 +113,10 @@ def evaluate_model(
             "what": "model",
             "model": name,
             "weights": source.fingerprint(),
+            "batch": source.batch,
         },
     )
-    of = len(missing(items, form, out))
+    of = missing(items, form, out)
     spent: list[Spent] = []
     start = time.perf_counter()
     for one in filmed(items, source, form, out, workers=workers):

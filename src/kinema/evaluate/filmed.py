@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kinema.evaluate import record
 from kinema.evaluate.lists import Item
-from kinema.evaluate.makers import Format, Frames, Generator, Source
+from kinema.evaluate.makers import Format, Frames, Generator, Order, Source
 from kinema.evaluate.run import spread, spread_apart
 from kinema.media import write_film
 
@@ -56,10 +56,11 @@ class _Filmed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Order:
-    """A film to be made where it is judged."""
+class _Batch:
+    """Films that are made at once. Which they are follows from the list alone, so that a film is the same
+    whoever makes it and whatever was made before."""
 
-    wanted: _Wanted
+    wanted: tuple[_Wanted, ...]
     source: Source
 
 
@@ -69,11 +70,16 @@ def _generator(source: Source) -> Generator:
     return source.generator()
 
 
-def _film(source: Source, wanted: _Wanted) -> _Filmed:
-    generator = _generator(source)
+def _film(batch: _Batch) -> Iterator[_Filmed]:
+    """All films of a batch are made; those not judged yet go on."""
+    generator = _generator(batch.source)
     start = time.process_time()
-    frames = generator.film(wanted.prompt, wanted.item.seed, wanted.form)
-    return _Filmed(wanted=wanted, frames=frames, filming=time.process_time() - start)
+    orders = [Order(prompt=one.prompt, seed=one.item.seed) for one in batch.wanted]
+    made = list(generator.films(orders, batch.wanted[0].form))
+    each = (time.process_time() - start) / len(made)
+    for wanted, frames in zip(batch.wanted, made, strict=True):
+        if not wanted.judged.exists():
+            yield _Filmed(wanted=wanted, frames=frames, filming=each)
 
 
 def _judge(filmed: _Filmed) -> Spent:
@@ -85,18 +91,22 @@ def _judge(filmed: _Filmed) -> Spent:
     return Spent(filming=filmed.filming, judging=time.process_time() - start)
 
 
-def _fill(order: _Order) -> Spent:
-    return _judge(_film(order.source, order.wanted))
+def _fill(batch: _Batch) -> list[Spent]:
+    return [_judge(filmed) for filmed in _film(batch)]
 
 
-def missing(items: tuple[Item, ...], form: Format, out: Path) -> list[_Wanted]:
-    """What is still to be filmed. A film counts as made when its record is written, which comes last."""
-    wanted = [
+def _wanted(items: tuple[Item, ...], form: Format, out: Path) -> list[_Wanted]:
+    return [
         _Wanted(item=item, twin=twin, form=form, out=out)
         for item in items
         for twin in ((0, 1) if item.swapped else (0,))
     ]
-    return [one for one in wanted if not one.judged.exists()]
+
+
+def missing(items: tuple[Item, ...], form: Format, out: Path) -> int:
+    """How many films are still to be made. One counts as made when its record is written, which comes
+    last."""
+    return sum(not one.judged.exists() for one in _wanted(items, form, out))
 
 
 def filmed(
@@ -105,8 +115,14 @@ def filmed(
     """Film and judge what is missing, in so many processes; one result for every film."""
     for part in ("films", "judged"):
         (out / part).mkdir(parents=True, exist_ok=True)
-    wanted = missing(items, form, out)
+    wanted, size = _wanted(items, form, out), source.batch
+    batches = [
+        _Batch(wanted=tuple(wanted[first : first + size]), source=source)
+        for first in range(0, len(wanted), size)
+        if not all(one.judged.exists() for one in wanted[first : first + size])
+    ]
     if source.apart:
-        yield from spread_apart(_fill, (_Order(wanted=one, source=source) for one in wanted), workers)
+        for spent in spread_apart(_fill, batches, workers):
+            yield from spent
     else:
-        yield from spread(_judge, (_film(source, one) for one in wanted), workers)
+        yield from spread(_judge, (film for batch in batches for film in _film(batch)), workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -34,12 +35,20 @@ class Format:
         return f"{self.width}x{self.height}, {self.frames} frames at {self.fps:g} a second"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A film to be made."""
+
+    prompt: str
+    seed: int
+
+
 @runtime_checkable
 class Generator(Protocol):
     """All that the scorecard asks of a model."""
 
-    def film(self, prompt: str, seed: int, form: Format) -> Frames:
-        """The film of a prompt, the same whenever the seed is."""
+    def films(self, orders: Sequence[Order], form: Format) -> Iterable[Frames]:
+        """The film of each order; the same whenever all orders of the batch are."""
         ...
 
 
@@ -50,6 +59,11 @@ class Source(Protocol):
     @property
     def apart(self) -> bool:
         """Whether every process films for itself; else this one films for all of them."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Films in a batch."""
         ...
 
     def generator(self) -> Generator:

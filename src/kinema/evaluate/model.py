@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kinema.evaluate.makers import Format, Frames
+from kinema.evaluate.makers import Format, Frames, Order
 from kinema.generate.machine import device_of
 from kinema.generate.pipeline import Pipeline, load
+from kinema.generate.together import films_together
+from kinema.generate.wish import Wish
 from kinema.models.source import open_model
 
+GPU_BATCH = 16
+"""Films made at once on a GPU."""
 _ENDS = 1 << 20
 """Bytes at either end of a weights file that tell it from another one."""
 
@@ -25,10 +29,16 @@ class PipelineGenerator:
 
     pipeline: Pipeline
 
-    def film(self, prompt: str, seed: int, form: Format) -> Frames:
-        """One film."""
+    def films(self, orders: Sequence[Order], form: Format) -> Iterator[Frames]:
+        """Films made in one batch."""
         size = (form.width, form.height)
-        return self.pipeline.generate(prompt, seed=seed, frames=form.frames, size=size, fps=form.fps).frames
+        return films_together(
+            self.pipeline,
+            [
+                Wish(prompt=order.prompt, seed=order.seed, frames=form.frames, size=size, fps=form.fps)
+                for order in orders
+            ],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +46,26 @@ class ModelSource:
     """A model by its name or folder: little enough to be handed to another process, which loads it there.
 
     On a processor a film is made by one thread, and every process makes its own: on two cores that is
-    faster than two threads for one film, and no figure depends on how many processes there are. Batches
-    would save a quarter of the transformer's time there, and would make each film depend on its neighbours.
+    faster than two threads for one film, and no figure depends on how many processes there are.
+
+    Attributes:
+        name: of the model.
+        films_at_once: films in a batch. None makes a GPU's worth on a GPU and single films on a processor,
+            where batches of 4 and 8 cost 0.98 and 1.09 of single films at 128 x 128.
     """
 
     name: str
+    films_at_once: int | None = None
 
     @property
     def apart(self) -> bool:
         """Whether every process films for itself; a GPU is for one process."""
         return device_of("auto").type == "cpu"
+
+    @property
+    def batch(self) -> int:
+        """Films in a batch."""
+        return self.films_at_once or (1 if self.apart else GPU_BATCH)
 
     def generator(self) -> PipelineGenerator:
         """Load it.

@@ -35,9 +35,16 @@ class Spoken:
 
     def context(self, dit: Dit, *, negative: bool) -> TextContext:
         """Keys and values for a transformer: the lines', and with `negative` the negative prompt's behind."""
+        return context([self], dit, negative=negative)
+
+    def told(self, dit: Dit) -> TextContext:
+        """The lines'."""
         contexts = [self._of(dit, index) for index in range(len(self.states.lengths) - 1)]
-        told = contexts[0] if len(contexts) == 1 else storyboard(contexts, self.speaks)
-        return batched([told, self._of(dit, -1)]) if negative else told
+        return contexts[0] if len(contexts) == 1 else storyboard(contexts, self.speaks)
+
+    def kept_out(self, dit: Dit) -> TextContext:
+        """The negative prompt's."""
+        return self._of(dit, -1)
 
     def _of(self, dit: Dit, index: int) -> TextContext:
         length = int(self.states.lengths[index])
@@ -45,6 +52,12 @@ class Spoken:
             states=self.states.states[index][None, :length], lengths=self.states.lengths[index].view(1)
         )
         return dit.context(states, self.image)
+
+
+def context(films: Sequence[Spoken], dit: Dit, *, negative: bool) -> TextContext:
+    """Of several films as one batch: what each is told, and with `negative` all negative prompts behind."""
+    contexts = [film.told(dit) for film in films]
+    return batched([*contexts, *(film.kept_out(dit) for film in films)] if negative else contexts)
 
 
 def seen(
@@ -63,43 +76,49 @@ class _Network:
     """One transformer under its prompts."""
 
     def __init__(
-        self, dit: Dit, spoken: Spoken, *, negative: bool, channels: Float[Tensor, "1 k f h w"] | None
+        self,
+        dit: Dit,
+        films: Sequence[Spoken],
+        *,
+        negative: bool,
+        channels: Float[Tensor, "1 k f h w"] | None,
     ) -> None:
         self.dit, self.channels = dit, channels
-        self.alone = spoken.context(dit, negative=False)
-        self.both = spoken.context(dit, negative=True) if negative else None
+        self.alone = context(films, dit, negative=False)
+        self.both = context(films, dit, negative=True) if negative else None
 
     def __call__(self, latents: Tensor, time: Tensor, *, both: bool) -> Tensor:
         if self.channels is not None:
             latents = torch.cat([latents, self.channels], dim=1)
-        context = self.both if both else self.alone
-        assert context is not None
-        return self.dit(latents, time, context)
+        told = self.both if both else self.alone
+        assert told is not None
+        return self.dit(latents, time, told)
 
 
 class Experts:
     """The velocity of a model of one transformer, or of two that share the noise levels.
 
     An expert is loaded when its levels are reached. Where memory is short the other is dropped first.
+    Films of one shape can be made in one batch: what is said in each stands in `films`.
     """
 
     def __init__(
         self,
         parts: Sequence[Part[Dit]],
-        spoken: Spoken,
+        films: Sequence[Spoken],
         *,
         guidance: tuple[float, ...],
         boundary: float | None,
         channels: Float[Tensor, "1 k f h w"] | None,
         keep: bool,
     ) -> None:
-        self._parts, self._spoken, self._channels = parts, spoken, channels
+        self._parts, self._films, self._channels = parts, films, channels
         self._guidance, self._boundary, self._keep = guidance, boundary, keep
         self._ready: dict[int, flow.Velocity] = {}
 
     def __call__(
-        self, latents: Float[Tensor, "1 c f h w"], time: Float[Tensor, "1 f"]
-    ) -> Float[Tensor, "1 c f h w"]:
+        self, latents: Float[Tensor, "b c f h w"], time: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b c f h w"]:
         """noise − data."""
         clean = self._boundary is not None and time.max().item() < self._boundary
         with torch.no_grad():
@@ -112,7 +131,7 @@ class Experts:
                 release()
             scale = self._guidance[expert]
             network = _Network(
-                self._parts[expert].get(), self._spoken, negative=scale != 1, channels=self._channels
+                self._parts[expert].get(), self._films, negative=scale != 1, channels=self._channels
             )
             self._ready[expert] = flow.guided(network, flow.Guidance(scale=scale))
         return self._ready[expert]

@@ -305,7 +305,7 @@ class Pipeline:
         recipe, given, changed = self.model.recipe, scene.given, scene.changed
         velocity = Experts(
             self._dits,
-            scene.spoken,
+            [scene.spoken],
             guidance=request.guidance,
             boundary=recipe.boundary,
             channels=scene.channels,
