@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from kinema.heap import trim
+
 T = TypeVar("T")
 
 
@@ -53,5 +55,6 @@ class Part(Generic[T]):
 def release() -> None:
     """Give memory of dropped parts back, on the GPU too."""
     gc.collect()
+    trim()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
