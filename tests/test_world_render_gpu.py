@@ -34,11 +34,34 @@ near = np.isfinite(two.depth)
 np.testing.assert_allclose(one.depth[near], two.depth[near], rtol=1e-3)
 """
 
+# One frame of a clip of the film set, from the middle, where the event is.
+CLIP = """
+import dataclasses, sys, warnings; warnings.simplefilter("ignore")
+import numpy as np
+from kinema.world.clip import ClipSpec
+from kinema.world.draw import drawn
+from kinema.world.dress import scene_of, setting_of
+from kinema.world.render.tracer import render
+spec = ClipSpec(seed=100, event=sys.argv[1], height=18, width=24, frames=33)
+scene = drawn(spec, 0)
+film = scene_of(spec, scene, setting_of(spec, scene))
+one = slice(16, 17)
+placed = [dataclasses.replace(p, position=p.position[one], rotation=p.rotation[one]) for p in film.placed]
+film = dataclasses.replace(film, placed=tuple(placed), cameras=film.cameras[one])
+ours = render(film, 18, 24, samples=2, objects=True, device="cuda")
+cpu = render(film, 18, 24, samples=2, objects=True)
+assert len(np.unique(cpu.identities)) > 1
+assert (ours.identities == cpu.identities).mean() >= 0.999
+far = np.abs(ours.frames.astype(int) - cpu.frames).max(-1)
+assert (far <= 1).mean() >= 0.999, np.sort(far.ravel())[-4:]
+"""
+
 
 @pytest.mark.slow
-def test_the_kernels_draw_the_cpu_picture():
+@pytest.mark.parametrize("told", [[SCRIPT], [CLIP, "collide"], [CLIP, "tower"], [CLIP, "drop"]])
+def test_the_kernels_draw_the_cpu_picture(told):
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", *told],
         env={"NUMBA_ENABLE_CUDASIM": "1", "PATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
