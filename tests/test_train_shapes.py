@@ -122,14 +122,18 @@ def test_validation_tells_the_loss_of_every_shape():
 
 
 def test_levels_drawn_together_are_distributed_as_one_by_one():
-    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1)
+    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1, reached=0.2)
     drawn = drawn_together(config, 6000, 5, chance.generator(1))
-    assert drawn.shape == (6000, 5)
+    reached = drawn[:, -1] == 0
+    assert reached.float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert (drawn[reached][:, 0] == 0).float().mean().item() == pytest.approx(1 / 3, abs=0.05)
+    drawn = drawn[~reached]
+    assert drawn.shape == (len(drawn), 5)
     assert ((drawn >= 0) & (drawn < 1)).all()
     given = drawn[:, 0] == 0
     level = drawn.max(1).values == drawn.min(1).values
-    assert given.float().mean().item() == pytest.approx(0.1, abs=0.015)
-    assert (~given & ~level).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert given.float().mean().item() == pytest.approx(0.1 / 0.8, abs=0.02)
+    assert (~given & ~level).float().mean().item() == pytest.approx(0.2 / 0.8, abs=0.02)
     assert (drawn[given] > 0).any(1).all()
     logits = torch.logit(drawn[level][:, 0])
     assert logits.mean().item() == pytest.approx(0.84, abs=0.06)

@@ -124,23 +124,27 @@ def test_latent_statistics_normalise():
 
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 9))
 def test_drawn_times_are_noise_levels(seed, frames):
-    config = TimeConfig(forcing=0.4, given=0.4)
+    config = TimeConfig(forcing=0.3, given=0.3, reached=0.3)
     times = drawn_times(config, frames, chance.generator(seed))
     assert times.shape == (frames,)
     assert ((times >= 0) & (times < 1)).all()
-    # Given frames stand at the beginning, and at least one frame is scored.
-    zeros = (times == 0).tolist()
-    assert zeros == sorted(zeros, reverse=True)
-    assert not all(zeros)
+    # Given frames stand at the ends, and at least one frame is scored.
+    free = [frame for frame in range(frames) if times[frame] > 0]
+    assert free == list(range(free[0], free[-1] + 1))
 
 
 def test_drawn_times_follow_their_shares():
-    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1)
+    config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1, reached=0.1)
     drawn = torch.stack([drawn_times(config, 5, chance.generator(1, i)) for i in range(4000)])
+    reached = drawn[:, -1] == 0
+    assert reached.float().mean().item() == pytest.approx(0.1, abs=0.015)
+    counts = {(int((row[:3] == 0).sum()), int((row[3:] == 0).sum())) for row in drawn[reached]}
+    assert counts == {(first, last) for first in range(3) for last in (1, 2)}
+    drawn = drawn[~reached]
     given_share = (drawn[:, 0] == 0).float().mean().item()
     forced = ((drawn[:, 0] > 0) & (drawn.max(1).values != drawn.min(1).values)).float().mean().item()
-    assert given_share == pytest.approx(0.1, abs=0.015)
-    assert forced == pytest.approx(0.2, abs=0.02)
+    assert given_share == pytest.approx(0.1 / 0.9, abs=0.015)
+    assert forced == pytest.approx(0.2 / 0.9, abs=0.02)
     plain = drawn[(drawn.max(1).values == drawn.min(1).values)][:, 0]
     logits = torch.logit(plain)
     # A mixture of N(1.2, 1) and N(0, 1) with shares 0.7 and 0.3.
@@ -211,7 +215,7 @@ def test_given_frames_are_not_scored():
     films = two_ways()
     config = DitTraining(batch=8, causal=0.0, model=small(width=64, layers=1, channels=4, grid=(2, 2)))
     task = DitTask(
-        dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0)), [films], [films], CPU
+        dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0, reached=0.0)), [films], [films], CPU
     )
     first = task.loss(0, 0, 1).value.item()
     # The first latent frame is given in every sample: breaking the velocity's target there changes nothing

@@ -167,6 +167,26 @@ class BenchRefine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchVerbs:
+    """Joins and colours of films of the set that are cut, and then extended, connected and looped."""
+
+    films: int = 2
+    """Held-out lab films of each moving event."""
+    model: str = "world"
+    """As for `kinema generate`."""
+    steps: int = 20
+    """Of the solver."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from kinema.bench.measure import print_table
+        from kinema.bench.verbs import rows
+
+        found = rows(model=self.model, films=self.films, steps=self.steps)
+        print_table(found, title="Joins, over the usual step", peer="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Which measurement to make."""
 
@@ -175,6 +195,7 @@ class Bench:
         | Annotated[BenchLong, subcommand("long")]
         | Annotated[BenchMedia, subcommand("media")]
         | Annotated[BenchRefine, subcommand("refine")]
+        | Annotated[BenchVerbs, subcommand("verbs")]
         | Annotated[BenchWorld, subcommand("world")]
         | Annotated[BenchModel, subcommand("model")]
     )
