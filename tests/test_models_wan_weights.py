@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kinema.errors import UserError
-from kinema.models import wan_names
+from kinema.models import wan_names, weights
 from kinema.models.dit import Dit
 from kinema.models.source import open_model
 from kinema.models.vae import VideoVae
@@ -371,3 +371,15 @@ def test_kernels_come_in_the_memory_format_of_the_module(saved):
     for name in kernels:
         assert loaded[name].is_contiguous(memory_format=torch.channels_last_3d), name
     assert not fresh[kernels[0]].is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 3, 3, 3, 3), (5, 3, 1, 1, 1), (1, 7, 3, 1, 1), (4, 1, 1, 3, 3)])
+def test_kernels_are_laid_out_as_torch_would(shape, dtype):
+    value = torch.randn(shape).to(dtype)
+    like = torch.empty(2, 2, 3, 3, 3).to(memory_format=torch.channels_last_3d)
+    laid = weights._laid_out(value, like=like)
+    assert torch.equal(laid, value)
+    assert laid.is_contiguous(memory_format=torch.channels_last_3d)
+    assert laid.data_ptr() != value.data_ptr()
+    assert laid.dtype == dtype

@@ -215,7 +215,10 @@ def test_given_frames_are_not_scored():
     films = two_ways()
     config = DitTraining(batch=8, causal=0.0, model=small(width=64, layers=1, channels=4, grid=(2, 2)))
     task = DitTask(
-        dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0, reached=0.0)), [films], [films], CPU
+        dataclasses.replace(config, time=TimeConfig(forcing=0.0, given=1.0, reached=0.0)),
+        [films],
+        [films],
+        CPU,
     )
     first = task.loss(0, 0, 1).value.item()
     # The first latent frame is given in every sample: breaking the velocity's target there changes nothing

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ from kinema.files import atomic_path, write_text
 
 _BATCH_BYTES = 64 * 2**20
 """Of tensors to copy that are read through one mapping."""
+_WHOLE = {2: torch.int16, 4: torch.int32}
+"""Whole numbers by their bytes, as which floating-point ones are copied."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _DTYPES = {
     "F64": torch.float64,
@@ -296,7 +299,13 @@ def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
     if not _wants_channels_last(like):
         return value
     # A copy in any case: a kernel of one pixel has both formats at once.
-    return value.clone(memory_format=torch.channels_last_3d)
+    if value.device.type != "cpu" or not value.is_contiguous() or value.itemsize not in _WHOLE:
+        return value.clone(memory_format=torch.channels_last_3d)
+    # numpy transposes twice as fast as torch, and knows no bfloat16.
+    outputs, inputs, *taps = value.shape
+    flat = value.view(_WHOLE[value.itemsize]).flatten(2).numpy()
+    laid = torch.from_numpy(np.array(flat.transpose(0, 2, 1), order="C", copy=True))
+    return laid.view(value.dtype).view(outputs, *taps, inputs).permute(0, 4, 1, 2, 3)
 
 
 def _wants_channels_last(like: Tensor) -> bool:
