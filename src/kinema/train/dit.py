@@ -32,6 +32,8 @@ from kinema.train.precision import Precision, compile_parts, mixed
 
 FACTS = "facts_right"
 """The score of tracked facts, which decides between checkpoints where it is known."""
+CHANCE = 0.1
+"""By how much two shares of some seventy facts may differ for no reason (two standard deviations)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,14 +268,14 @@ class DitTask:
         return losses
 
     def better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Whether more of what the prompts ask for is in the films; where that is unknown or equal, whether
-        the words are heeded more.
+        """Whether clearly more of what the prompts ask for is in the films; where that is unknown or within
+        chance, whether the words are heeded more.
 
         The mean loss prefers models that bind worse; the ratio of right to wrong captions does not.
         """
         if best is None:
             return True
-        if FACTS in scores and FACTS in best and scores[FACTS] != best[FACTS]:
+        if FACTS in scores and FACTS in best and abs(scores[FACTS] - best[FACTS]) > CHANCE:
             return scores[FACTS] > best[FACTS]
         return scores["right_over_wrong"] < best["right_over_wrong"]
 
