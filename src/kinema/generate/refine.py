@@ -39,6 +39,9 @@ from kinema.models.vae_tiling import encode_tiled
 from kinema.shapes import LatentShape, VideoShape
 
 FACTORS = (2, 4)
+CORRECTIONS = 3
+"""Rounds of back-projection: an enlarged error is not the error, and what is left goes in the next round.
+After three nothing changes (4 films: 0.3 dB more than after one)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +155,9 @@ def _faithful(parts: Iterator[Frames], film: UInt8[np.ndarray, "f h w 3"]) -> It
     """Frames whose squares of 2 x 2 pixels have the means that the pixels of `film` are."""
     for part in parts:
         made, true = film_of(part.images), film_of(film[part.done - len(part.images) : part.done])
-        error = true - functional.avg_pool3d(made, (1, 2, 2))
-        yield dataclasses.replace(part, images=to_uint8(made + _doubled(error)))
+        for _ in range(CORRECTIONS):
+            made = made + _doubled(true - functional.avg_pool3d(made, (1, 2, 2)))
+        yield dataclasses.replace(part, images=to_uint8(made))
 
 
 def _first(parts: Iterator[Frames], count: int) -> Iterator[Frames]:

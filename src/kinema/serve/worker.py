@@ -42,9 +42,6 @@ IDLE_SECONDS = 0.1
 """Between two looks for work."""
 STUCK_SECONDS = 30.0
 """How long a worker may go on with a film that is no longer its own, before it ends itself."""
-BEHIND = 5
-"""How far, in steps of niceness, a worker stands behind the server: answers come before films."""
-
 _TOO_MUCH = "There is not enough memory for this film; ask for a smaller or shorter one."
 
 
@@ -286,8 +283,6 @@ def main() -> None:
         worker = Worker(from_json(Duty, sys.argv[1], what="the worker's duty"))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: worker.stop())
-        if hasattr(os, "nice"):
-            os.nice(BEHIND)
         worker.run()
     except UserError as error:
         print(f"kinema: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from kinema.train.release import ReleaseConfig, Trained
 from kinema.train.runs import DitRun, VaeRun
 
 STEPS = 20
-GUIDANCE = 3.5
+GUIDANCE = 1.8
 
 
 def recipe_of(config: ReleaseConfig) -> Recipe:

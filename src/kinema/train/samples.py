@@ -34,7 +34,7 @@ class SampleConfig:
     count: int = 16
     """Films; 0 makes none."""
     steps: int = 12
-    guidance: float = 3.5
+    guidance: float = 1.8
     seed: int = 0
     batch: int = 8
     """Films made at once."""
