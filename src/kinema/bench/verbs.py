@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from jaxtyping import UInt8
 
 from kinema.bench.long import drift
 from kinema.bench.measure import Row
+from kinema.generate.film import Film
 from kinema.generate.pipeline import Pipeline, load
-from kinema.generate.takes import difference, seam
+from kinema.generate.takes import seam, steps_of
 from kinema.generate.wish import Connect, Extend, Wish
 from kinema.media import write_film
 from kinema.world.captions import captions
@@ -52,7 +53,7 @@ class Joined:
 
 def step_at(frames: Frames, at: int) -> float:
     """The step into frame `at` over the median of the steps around it."""
-    steps = [difference(a, b) for a, b in itertools.pairwise(frames)]
+    steps = steps_of(frames)
     usual = float(np.median(steps[max(0, at - 1 - AROUND) : at + AROUND]))
     return steps[at - 1] / max(usual, 1e-6)
 
@@ -71,21 +72,18 @@ def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
     true, prompt = clip.frames, captions(clip.facts)[0].text
     seconds = (part - 1) / recipe.fps
 
-    def made(wish: Wish) -> Frames:
-        return pipe.make(wish).frames
-
     with tempfile.TemporaryDirectory() as folder:
         first, last = Path(folder) / "first.webm", Path(folder) / "last.webm"
         write_film(first, true[:part], fps=recipe.fps, quality="lossless")
         write_film(last, true[-part:], fps=recipe.fps, quality="lossless")
         wish = Wish(prompt=prompt, seconds=seconds, seed=seed, steps=steps)
-        longer = made(_with(wish, Extend(film=first)))
-        both = made(_with(wish, Connect(first=first, last=last)))
-        loop = made(Wish(prompt=prompt, seed=seed, steps=steps, loop=True))
-        chained = _chained(pipe, _with(wish, Extend(film=first)), Path(folder))
+        longer = pipe.make(dataclasses.replace(wish, source=Extend(film=first)))
+        both = pipe.make(dataclasses.replace(wish, source=Connect(first=first, last=last))).frames
+        loop = pipe.make(dataclasses.replace(wish, seconds=None, loop=True)).frames
+        chained = _chained(pipe, wish, longer, Path(folder))
     ends = max(1, part // 2)
     return Joined(
-        extended=step_at(longer, part),
+        extended=step_at(longer.frames, part),
         left=step_at(both, part),
         arrived=step_at(both, len(both) - part),
         looped=seam(loop),
@@ -94,17 +92,12 @@ def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
     )
 
 
-def _with(wish: Wish, source: Extend | Connect) -> Wish:
-    return Wish(prompt=wish.prompt, seconds=wish.seconds, seed=wish.seed, steps=wish.steps, source=source)
-
-
-def _chained(pipe: Pipeline, wish: Wish, folder: Path) -> Frames:
-    """The film of `wish`, extended again and again as its files would be by a person."""
-    film = pipe.make(wish)
+def _chained(pipe: Pipeline, wish: Wish, film: Film, folder: Path) -> Frames:
+    """A film that was extended once, extended again and again as its files would be by a person."""
     for number in range(CHAIN - 1):
         path = folder / f"chain-{number}.mp4"
         film.save(path)
-        film = pipe.make(_with(wish, Extend(film=path)))
+        film = pipe.make(dataclasses.replace(wish, source=Extend(film=path)))
     return film.frames
 
 

@@ -214,13 +214,18 @@ def difference(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> 
     return float(np.abs(a.astype(np.int16) - b).mean())
 
 
+def steps_of(frames: UInt8[np.ndarray, "f h w 3"]) -> list[float]:
+    """The differences of neighbouring frames."""
+    return [difference(a, b) for a, b in itertools.pairwise(frames)]
+
+
 def seam(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
     """How the step from the last frame to the first compares with the film's usual step: 1 is no seam.
 
     The difference between the two frames over the median difference of neighbours; a film that stands still
     has 1 if it ends as it begins, and infinity if not.
     """
-    steps = [difference(a, b) for a, b in itertools.pairwise(frames)]
+    steps = steps_of(frames)
     usual = float(np.median(steps)) if steps else 0.0
     last = difference(frames[-1], frames[0])
     if usual == 0:

@@ -12,10 +12,11 @@ from jaxtyping import UInt8
 
 from kinema import flow
 from kinema.errors import UserError
-from kinema.generate.network import Experts
+from kinema.generate.network import Experts, Spoken
 from kinema.generate.pipeline import Pipeline
 from kinema.generate.request import Request, decide
 from kinema.generate.wish import Wish
+from kinema.models.text import TextStates
 
 
 def films_together(pipeline: Pipeline, wishes: Sequence[Wish]) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
@@ -38,7 +39,7 @@ def films_together(pipeline: Pipeline, wishes: Sequence[Wish]) -> Iterator[UInt8
     first = requests[0]
     for request in requests:
         _check_alike(first, request)
-    spoken = [pipeline._spoken(request) for request in requests]
+    spoken = _spoken(pipeline, requests)
     velocity = Experts(
         pipeline._dits,
         spoken,
@@ -53,6 +54,22 @@ def films_together(pipeline: Pipeline, wishes: Sequence[Wish]) -> Iterator[UInt8
         latents = step.latents
     for one in latents.split(1):
         yield np.concatenate([frames for _, frames in pipeline._decode(one)])
+
+
+def _spoken(pipeline: Pipeline, requests: Sequence[Request]) -> list[Spoken]:
+    """What is said in each film, all of it read at once: the text encoder may be loaded for this alone."""
+    texts = [
+        [*(line.prompt for line in request.condition.lines), request.condition.negative]
+        for request in requests
+    ]
+    with pipeline._text.use() as encoder:
+        states = encoder.encode([text for own in texts for text in own])
+    counts = [len(own) for own in texts]
+    each = zip(requests, states.states.split(counts), states.lengths.split(counts), strict=True)
+    return [
+        pipeline._said(request, 0, request.condition, TextStates(states=rows, lengths=lengths))
+        for request, rows, lengths in each
+    ]
 
 
 def _check_alike(first: Request, request: Request) -> None:

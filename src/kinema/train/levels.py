@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))
@@ -36,11 +36,6 @@ class TimeConfig:
     """Share of samples whose last latent frames are given too, and half of them the first ones: films that
     lead up to something, bridges and loops."""
 
-    def reaches(self, kind: float) -> bool:
-        """Whether a sample whose kind was drawn evenly from 0 to 1 is given its last frames."""
-        low = self.forcing + self.given
-        return low <= kind < low + self.reached
-
 
 def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Float[Tensor, " f"]:
     """Noise levels of one sample's latent frames."""
@@ -54,17 +49,18 @@ def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Floa
     if kind < config.forcing + config.given and frames > 1:
         given = 1 if low < PICTURES else 1 + int(torch.randint(frames - 1, (1,), generator=place))
         times[:given] = 0.0
-    elif config.reaches(kind) and frames > 1:
-        at_end, at_start, both = torch.rand(3, generator=place).tolist()
-        times[torch.tensor(_ends(frames, at_end, at_start, both))] = 0.0
+    elif kind < config.forcing + config.given + config.reached and frames > 1:
+        times[_ends(frames, torch.rand(3, generator=place))] = 0.0
     return times
 
 
-def _ends(frames: int, at_end: float, at_start: float, both: float) -> list[int]:
+def _ends(frames: int, drawn: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n f"]:
     """Given frames at the end, one or two, and before half of such films up to two; one frame stays free."""
-    last = min(1 + int(2 * at_end), frames - 1)
-    first = min(int(3 * at_start), frames - 1 - last) if both < 0.5 else 0
-    return [*range(first), *range(frames - last, frames)]
+    at_end, at_start, both = drawn.double()[..., None].unbind(-2)
+    last = (1 + (2 * at_end).long()).clamp(max=frames - 1)
+    first = torch.minimum((3 * at_start).long(), frames - 1 - last) * (both < 0.5)
+    where = torch.arange(frames)
+    return (where < first) | (where >= frames - last)
 
 
 def drawn_together(
@@ -82,8 +78,7 @@ def drawn_together(
         given = torch.where(low < PICTURES, 1, 1 + (some * (frames - 1)).long())
         clean = ~forced & (kind < config.forcing + config.given) & (where < given)
         times = times.masked_fill(clean, 0.0)
-        ends = torch.rand(count, 3, generator=place).tolist()
-        for row in range(count):
-            if config.reaches(float(kind[row])):
-                times[row, torch.tensor(_ends(frames, *ends[row]))] = 0.0
+        ends = _ends(frames, torch.rand(count, 3, generator=place))
+        begun = config.forcing + config.given
+        times = times.masked_fill(ends & (kind >= begun) & (kind < begun + config.reached), 0.0)
     return times
