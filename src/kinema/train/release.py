@@ -227,7 +227,7 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     stores = _stores(config, bench)
     yield from encoded(bench, vae, stores, precision=config.vae.precision)
     data = latent_data(bench.run)
-    weights = None if begun is None else begun.dit
+    weights = None if begun is None else begun.weights_for(config.dit.model)
     blocks = started(config.blocks_from, bench.device).dit if config.blocks_from else None
     dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights, blocks=blocks)
     spent = share + (config.film_share or 0.0)

@@ -195,7 +195,7 @@ def train_dit(config: DitRun, bench: Bench) -> Iterator[Progress]:
         return
     yield from encoded(bench, vae, made, precision=config.training.precision)
     data = latent_data(bench.run)
-    start = started(config.start, bench.device).dit if config.start else None
+    start = started(config.start, bench.device).weights_for(config.training.model) if config.start else None
     task = DitTask(config.training, data.films, data.held_out, bench.device, start=start)
     yield from transformer(bench, task, config.training, vae, data, config.samples)
 

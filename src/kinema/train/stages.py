@@ -23,12 +23,14 @@ from torch import Tensor
 from kinema.distributed.crowd import ALONE, Crowd
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
+from kinema.models.dit_config import DitConfig
 from kinema.models.source import open_model
 from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, RenderDevice, film, stored
 from kinema.train.films import Films
+from kinema.train.grow import grown
 from kinema.train.latents import LatentFilms, encode_captions, encode_films
 from kinema.train.loop import LoopConfig, Report, Task, averaged_weights, train
 from kinema.train.precision import Precision
@@ -262,6 +264,16 @@ class Started:
 
     vae: VideoVae
     dit: dict[str, Tensor]
+    config: DitConfig
+    """Of the transformer."""
+
+    def weights_for(self, config: DitConfig) -> dict[str, Tensor]:
+        """The transformer's weights, grown if a wider or deeper one is wanted.
+
+        Raises:
+            UserError: it can't grow into that.
+        """
+        return self.dit if config == self.config else grown(self.dit, self.config, config)
 
 
 def started(name: str, device: torch.device) -> Started:
@@ -272,7 +284,7 @@ def started(name: str, device: torch.device) -> Started:
     """
     model = open_model(name)
     dit = model.load_transformer(dtype=torch.float32, device=device)
-    return Started(vae=model.load_vae(device=device), dit=dit.state_dict())
+    return Started(vae=model.load_vae(device=device), dit=dit.state_dict(), config=dit.config)
 
 
 def fitted(

@@ -1,0 +1,82 @@
+"""A trained transformer made wider or deeper without a change in what it computes.
+
+Channels are copied and what reads them is shared out among the copies (Net2Net, arXiv 1511.05641; of
+transformers, bert2BERT, arXiv 2110.07143). The shares differ at random, in sums that cancel: copies that were
+read alike would get the same gradients for ever. New blocks begin as the identity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from kinema.errors import UserError
+from kinema.models.dit import Dit
+from kinema.models.dit_config import DitConfig
+
+GROWS = ("width", "heads", "mlp_width", "layers")
+"""The settings in which the two models may differ."""
+_ROWS_OF_SIX = "condition_embedder.time_proj."
+"""Its outputs are six rows of the width, one behind the other, not one."""
+
+
+def grown(weights: Mapping[str, Tensor], of: DitConfig, to: DitConfig, *, seed: int = 0) -> dict[str, Tensor]:
+    """Weights of a transformer `to` that computes what one of `of` with `weights` does.
+
+    Args:
+        weights: of every parameter and buffer.
+        of: their configuration.
+        to: as wide, or a whole number of times wider, in heads of the same width; as deep or deeper.
+        seed: of the shares and of what is new.
+
+    Raises:
+        UserError: `to` is not such a configuration.
+    """
+    _check(of, to)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        wider = dataclasses.replace(to, layers=of.layers)
+        shapes = {name: value.shape for name, value in Dit(wider).state_dict().items()}
+        made = Dit(to).state_dict()
+        for name, shape in shapes.items():
+            made[name] = _widened(name, weights[name], shape)
+    return made
+
+
+def _check(of: DitConfig, to: DitConfig) -> None:
+    same = dataclasses.replace(to, **{name: getattr(of, name) for name in GROWS})
+    unlike = [f.name for f in dataclasses.fields(of) if getattr(of, f.name) != getattr(same, f.name)]
+    if unlike:
+        raise UserError(
+            f"a model can't grow into one that differs in {', '.join(unlike)}; what may grow is "
+            f"{', '.join(GROWS)}"
+        )
+    if to.layers < of.layers or to.width % of.width or to.mlp_width % of.mlp_width:
+        raise UserError(
+            f"a model of width {of.width}, mlp_width {of.mlp_width} and {of.layers} layers grows by whole "
+            f"factors and into no fewer layers, not into {to.width}, {to.mlp_width} and {to.layers}"
+        )
+    if to.head_width != of.head_width:
+        raise UserError(
+            f"heads stay {of.head_width} wide: set heads to {to.width // of.head_width}, not {to.heads}"
+        )
+
+
+def _widened(name: str, weight: Tensor, shape: torch.Size) -> Tensor:
+    """`weight` in a larger shape: outputs copied, inputs shared out."""
+    if weight.ndim == 2 and name.endswith(".weight") and weight.shape[1] != shape[1]:
+        copies = shape[1] // weight.shape[1]
+        shares = torch.randn(weight.shape[0], copies, weight.shape[1]) * weight.std()
+        # Each way of reading the copies apart is as strong as reading them together.
+        shares = (shares - shares.mean(1, keepdim=True) + weight[:, None]) / copies
+        weight = shares.flatten(1)
+    if name.startswith(_ROWS_OF_SIX):
+        return _copied(weight.unflatten(0, (6, -1)), (6, shape[0] // 6, *shape[1:])).flatten(0, 1)
+    return _copied(weight, tuple(shape))
+
+
+def _copied(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return weight.repeat(*(new // old for new, old in zip(shape, weight.shape, strict=True)))
