@@ -32,14 +32,15 @@ def reference(x, weight, bias, past, gamma):
 @given(
     route=st.sampled_from([*get_args(convolution_cpu.Route), None]),
     size=st.tuples(*[st.integers(1, n) for n in (2, 4, 9, 11)]),
-    channels=st.tuples(st.sampled_from([1, 3, 24, 40]), st.sampled_from([2, 5, 32])),
+    channels=st.tuples(st.sampled_from([1, 3, 24, 40]), st.sampled_from([2, 5, 24, 32])),
     known=st.sampled_from([None, 0, 1, 2]),
     normed=st.booleans(),
     packed=st.booleans(),
+    overwrite=st.booleans(),
     pairs=st.sampled_from([0, 128]),
     seed=st.integers(0, 99),
 )
-def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, pairs, seed):
+def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, overwrite, pairs, seed):
     torch.manual_seed(seed)
     b, f, h, w = size
     c, o = channels
@@ -52,7 +53,9 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
     gamma = torch.rand(c) + 0.5 if normed else None
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution_winograd, "_PAIR_SAVING", pairs)
-        y, tail = convolution_cpu.causal_conv(x, weight, bias, past, gamma, route)
+        y, tail = convolution_cpu.causal_conv(
+            x.clone(), weight, bias, past, gamma, route, overwrite=overwrite
+        )
     expected, expected_tail = reference(x, weight, bias, past, gamma)
     assert (y - expected).abs().max() <= BOUND
     assert tail.shape == expected_tail.shape

@@ -346,10 +346,12 @@ class Pipeline:
         cache = None
         with self._vae.use() as vae:
             for start in range(0, latents.shape[2], size):
+                stop = min(start + size, latents.shape[2])
                 with torch.no_grad():
-                    frames, cache = vae.decode_chunk(latents[:, :, start : start + size], cache)
+                    last = stop == latents.shape[2]
+                    frames, cache = vae.decode_chunk(latents[:, :, start:stop], cache, last=last)
                     images = to_uint8(frames)
-                yield min(start + size, latents.shape[2]), images
+                yield stop, images
 
     def _latent_shape(self, film: VideoShape) -> LatentShape:
         return LatentShape.of(film, self.model.vae.stride)

@@ -28,7 +28,7 @@ TEXT_TOKENS = 64
 """Of a prompt; usual ones have 20 to 120."""
 _DECODE_COPIES = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
-CHUNK_PIXELS = 2**17
+CHUNK_PIXELS = 2**16
 """Film pixels decoded at a time: enough to be fast, little enough to stay small beside the weights."""
 _FIXED = 400 * 2**20
 """The interpreter and its libraries."""

@@ -65,6 +65,8 @@ def causal_conv(
     gamma: Float[Tensor, " c"] | None,
     route: Route | None = None,
     scratch: Scratch | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Float[Tensor, "b f h w o"], Float[Tensor, "b k2 h w c"]]:
     """`kinema.models.convolution.causal_conv`, for kernels of one or three taps in time.
 
@@ -96,7 +98,9 @@ def causal_conv(
             for top in range(0, h, lines):
                 rms_norm_silu_(frame[top : top + lines], gamma, frame_target[top : top + lines])
 
-    y = x.new_empty(b, f, rows, columns, o)
+    # All of x is in the buffer now.
+    fits = overwrite and x.is_contiguous() and x.shape == (b, f, rows, columns, o)
+    y = x if fits else x.new_empty(b, f, rows, columns, o)
     for film, out in zip(buffer, y, strict=True):
         if route == "direct":
             _direct(film, weight, bias, out, known=known)

@@ -249,19 +249,20 @@ class VideoVae(nn.Module):
         return torch.cat(frames, dim=2)
 
     def decode_chunk(
-        self, latents: Float[Tensor, "b z f h w"], cache: VaeCache | None
+        self, latents: Float[Tensor, "b z f h w"], cache: VaeCache | None, *, last: bool = False
     ) -> tuple[Float[Tensor, "b c f2 h2 w2"], VaeCache]:
         """The next frames of a film, clamped to [-1, 1].
 
         Args:
             latents: any number of the next latent frames, normalised.
             cache: what the last call returned; None at the start.
+            last: no more follow, so nothing is kept for them: the cache returned is empty.
 
         Raises:
             UserError: the latents have another number of channels or are empty.
         """
         self._check_latents(latents)
-        frames, cache = self._frames(self.denormalise(latents), cache, keep=True)
+        frames, cache = self._frames(self.denormalise(latents), cache, keep=not last)
         return frames.clamp(-1, 1), cache
 
     def decode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -65,15 +65,38 @@ class CausalConv(nn.Conv3d):
         super().__init__(inputs, outputs, 3)
         self.weight = nn.Parameter(self.weight.detach().to(memory_format=torch.channels_last_3d))
 
+    @property
+    def laid_out(self) -> bool:
+        """Whether the channels of the kernel lie together."""
+        return self.weight.is_contiguous(memory_format=torch.channels_last_3d)
+
     def run(
-        self, x: Float[Tensor, "b f h w c"], tape: Tape, norm: RmsNorm | None = None
+        self,
+        x: Float[Tensor, "b f h w c"],
+        tape: Tape,
+        norm: RmsNorm | None = None,
+        *,
+        overwrite: bool = False,
     ) -> Float[Tensor, "b f h w o"]:
-        """Convolve x, or SiLU(norm(x))."""
+        """Convolve x, or SiLU(norm(x)); with `overwrite` the result may lie in the memory of x."""
         gamma = None if norm is None else norm.gamma.flatten()
         assert self.bias is not None
-        y, past = convolution.causal_conv(x, self.weight, self.bias, tape.read(), gamma, tape.scratch)
+        y, past = convolution.causal_conv(
+            x, self.weight, self.bias, tape.read(), gamma, tape.scratch, overwrite=overwrite
+        )
         tape.write(past)
         return y
+
+
+def lay_out(coder: nn.Module) -> None:
+    """Copy the kernels that still lie as their file has them into the layout in which they are read fastest.
+
+    They are mapped from the file until a coder first runs: half of an autoencoder is often not used at all.
+    All are copied before there are activations, between which they would lie scattered.
+    """
+    for module in coder.modules():
+        if isinstance(module, CausalConv) and not module.laid_out:
+            module.weight.data = convolution.channels_last(module.weight.detach())
 
 
 class PointConv(nn.Conv3d):
@@ -105,7 +128,7 @@ class ResidualBlock(nn.Module):
         if self.training and self.dropout.p > 0:
             y = self.conv2.run(self.dropout(F.silu(self.norm2(y))), tape)
         else:
-            y = self.conv2.run(y, tape, self.norm2)
+            y = self.conv2.run(y, tape, self.norm2, overwrite=True)
         return y.add_(self.conv_shortcut(x))
 
 

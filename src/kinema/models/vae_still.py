@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.vae_layers import Downsample, FrameAttention, ResidualBlock, Tape
+from kinema.models.vae_layers import Downsample, FrameAttention, ResidualBlock, Tape, lay_out
 from kinema.models.vae_wan import ResidualDownBlock, WanEncoder
 
 # A convolution of three taps repeats itself two frames after its input does.
@@ -31,6 +31,7 @@ def encode_still(
         total: one more than a multiple of the temporal stride.
         piece: about how many full-size frames to run at a time.
     """
+    lay_out(encoder)
     x = _extended(frames, _CONV_LAG, total)
     x = _in_pieces(lambda part, tape: encoder.conv_in.run(part, tape), x, piece)
     for stage in _stages(encoder):

@@ -23,6 +23,7 @@ from kinema.models.vae_layers import (
     Upsample,
     add_duplicate_up,
     average_down,
+    lay_out,
 )
 
 
@@ -61,11 +62,9 @@ class UpBlock(nn.Module):
             nn.ModuleList([Upsample(outputs, outputs // 2, temporal=temporal)]) if spatial else None
         )
 
-    def forward(self, x: Float[Tensor, "b f h w c"], tape: Tape) -> Float[Tensor, "b f2 h2 w2 o"]:
-        """Run one piece of a film."""
-        for block in self.resnets:
-            x = block(x, tape)
-        return x if self.upsamplers is None else self.upsamplers[0](x, tape)
+    def layers(self) -> list[nn.Module]:
+        """In the order in which they run."""
+        return [*self.resnets, *(self.upsamplers or ())]
 
 
 class ResidualUpBlock(nn.Module):
@@ -125,6 +124,7 @@ class WanEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f h w c"], tape: Tape) -> Float[Tensor, "b f2 h2 w2 z2"]:
         """Run one piece of a film: a multiple of the temporal stride, and one frame more at the start."""
+        lay_out(self)
         x = self.conv_in.run(x, tape)
         for block in self.down_blocks:
             x = block(x) if isinstance(block, FrameAttention) else block(x, tape)
@@ -160,7 +160,11 @@ class WanDecoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f h w z"], tape: Tape) -> Float[Tensor, "b f2 h2 w2 c"]:
         """Run one piece of a film: any number of latent frames, at least one."""
+        lay_out(self)
         x = self.mid_block(self.conv_in.run(x, tape), tape)
+        # Layer by layer: a call of a whole stage would hold on to what the stage was given until it ends, at
+        # full size a fifth of all that is in memory.
         for block in self.up_blocks:
-            x = block(x, tape)
+            for layer in block.layers() if isinstance(block, UpBlock) else (block,):
+                x = layer(x, tape)
         return self.conv_out.run(x, tape, self.norm_out)

@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
+from kinema.models.convolution import channels_last
 
 _BATCH_BYTES = 64 * 2**20
 """Of tensors to copy that are read through one mapping."""
-_WHOLE = {2: torch.int16, 4: torch.int32}
-"""Whole numbers by their bytes, as which floating-point ones are copied."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _DTYPES = {
     "F64": torch.float64,
@@ -91,7 +89,8 @@ def fill(
     """Give a module built on the meta device its tensors.
 
     Tensors that already have the wanted type stay mapped from the file: loading costs no copy, and pages
-    come in as they are used.
+    come in as they are used. Weights that a module wants in another layout (`vae_layers.lay_out`) are mapped
+    one by one, so that each mapping goes when its copy has been made.
 
     Args:
         module: all its parameters and buffers of the state dict are replaced.
@@ -119,16 +118,21 @@ def fill(
     tensors: dict[str, Tensor] = {}
     for file, names in by_file.items():
         kinds = {name: _kind(name, named[name], dtype, island_names) for name in names}
-        stay = [name for name in names if _stays_mapped(named[name], kinds[name], wanted[name], device)]
-        copied = [name for name in names if name not in set(stay)]
-        # Pages that were read count as memory as long as their mapping lives, so no mapping that copies
-        # are made from outlives its batch.
-        for batch in [*_batches(copied, named), stay]:
+        mapped = [name for name in names if named[name].dtype == kinds[name] and device.type == "cpu"]
+        # A coder copies them into the layout that it wants when it first runs (`vae_layers.lay_out`).
+        later = [name for name in mapped if not wanted[name].is_contiguous()]
+        copied = [name for name in names if name not in set(mapped)]
+        # Pages that were read count as memory as long as their mapping lives: what copies are made from has
+        # a mapping for each batch, or for each tensor that is copied later.
+        alone = [[name] for name in later]
+        for batch in [*_batches(copied, named), *alone, [name for name in mapped if name not in set(later)]]:
             with safe_open(file, framework="pt") as opened:
                 for name in batch:
                     value = opened.get_tensor(named[name].name).to(kinds[name])
                     value = value.reshape(wanted[name].shape).to(device)
-                    tensors[name] = _laid_out(value, like=wanted[name])
+                    if name in copied and not wanted[name].is_contiguous():
+                        value = channels_last(value)
+                    tensors[name] = value
                     del value
     for name, other in tied.items():
         tensors[name] = tensors[other]
@@ -276,11 +280,6 @@ def _kind(name: str, tensor: StoredTensor, dtype: torch.dtype, islands: tuple[st
     return torch.float32 if any(island in name for island in islands) else dtype
 
 
-def _stays_mapped(tensor: StoredTensor, kind: torch.dtype, like: Tensor, device: torch.device) -> bool:
-    """Whether a tensor is used as it lies in the file."""
-    return tensor.dtype == kind and device.type == "cpu" and not _wants_channels_last(like)
-
-
 def _batches(names: list[str], named: Mapping[str, StoredTensor]) -> list[list[str]]:
     """The names in order, in runs of about `_BATCH_BYTES`."""
     batches: list[list[str]] = []
@@ -292,24 +291,6 @@ def _batches(names: list[str], named: Mapping[str, StoredTensor]) -> list[list[s
         batches[-1].append(name)
         filled += named[name].size * named[name].dtype.itemsize
     return batches
-
-
-def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
-    """In the memory format that the module asks for; assigning a tensor would lose it."""
-    if not _wants_channels_last(like):
-        return value
-    # A copy in any case: a kernel of one pixel has both formats at once.
-    if value.device.type != "cpu" or not value.is_contiguous() or value.itemsize not in _WHOLE:
-        return value.clone(memory_format=torch.channels_last_3d)
-    # numpy transposes twice as fast as torch, and knows no bfloat16.
-    outputs, inputs, *taps = value.shape
-    flat = value.view(_WHOLE[value.itemsize]).flatten(2).numpy()
-    laid = torch.from_numpy(np.array(flat.transpose(0, 2, 1), order="C", copy=True))
-    return laid.view(value.dtype).view(outputs, *taps, inputs).permute(0, 4, 1, 2, 3)
-
-
-def _wants_channels_last(like: Tensor) -> bool:
-    return like.ndim == 5 and not like.is_contiguous()
 
 
 def _check_names(wanted: Mapping[str, Tensor], named: Mapping[str, StoredTensor], *, part: str) -> None:
