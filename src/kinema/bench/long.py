@@ -1,4 +1,5 @@
-"""Long films: whether memory stays constant, and how far the last seconds drift from the first.
+"""Long films: whether memory stays constant, how far the last seconds drift from the first, and for how long
+the things in them stay what they were.
 
 Each film is streamed to a file in a process of its own.
 """
@@ -75,6 +76,8 @@ class Streamed:
     """A film that was streamed, and what that took."""
 
     drift: Drift
+    survival: float
+    """Seconds up to which everything stayed the same (measure 8 of the scorecard)."""
     peak: float
     """Resident MiB at most."""
     cpu: float
@@ -99,6 +102,17 @@ def sharpness(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
     return float((middle - around).std())
 
 
+def unchanged(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> float:
+    """Seconds up to which all things of the beginning are there and the same, whatever the prompt was."""
+    from kinema.evaluate.identity import identity, survival
+    from kinema.evaluate.permanence import permanence
+    from kinema.evaluate.tracks import parse
+
+    film = parse(frames, fps)
+    lost = min((frame for frame, _ in permanence(film).deaths), default=None)
+    return survival(identity(film, grounded=True, lost=lost), film.frames / fps)
+
+
 def streamed(
     prompt: str, *, seconds: float, model: str, steps: int, seed: int, way: Way | None, noise: float | None
 ) -> Streamed:
@@ -118,7 +132,12 @@ def streamed(
         used = child(_STREAM, str(path), json.dumps(settings))
         film = read_film(path)
     ends = round(ENDS * film.fps)
-    return Streamed(drift=drift(film.frames, ends), peak=used.peak, cpu=used.cpu)
+    return Streamed(
+        drift=drift(film.frames, ends),
+        survival=unchanged(film.frames, film.fps),
+        peak=used.peak,
+        cpu=used.cpu,
+    )
 
 
 def rows(
@@ -161,5 +180,10 @@ def rows(
         Row(
             what="ΔE of mean colour", ours=max(film.drift.colour for film in films), at_most=3.0, unit="",
             note=f"largest of {len(films)}",
+        ),
+        Row(
+            what="share of the film after the first change of a thing", at_most=0.0, unit="",
+            ours=statistics.median(1 - min(1.0, film.survival / seconds) for film in films),
+            note="all are the same for " + ", ".join(f"{film.survival:.0f}" for film in films) + " s",
         ),
     ]  # fmt: skip
