@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from kinema.cli.train import seconds_of
+from kinema.cli.train import going_on, seconds_of
 from kinema.errors import UserError
 from kinema.models.folder import KinemaFolder
 from kinema.models.text import TextStates
@@ -80,6 +80,30 @@ def test_the_recipe_from_nothing_to_weights_and_stopped_on_the_way(tmp_path):
     assert latents.shape[1] == 4
     assert vae.decode(latents).shape == frames.shape
     assert json.loads((folder / "training.json").read_text())["filming"]["count"] == 8
+
+
+def test_going_on_from_a_model_wider_and_with_a_finer_decoder(tmp_path):
+    config = release.tiny(budget=1.0)
+    bench = Bench(run=tmp_path / "first", device=CPU, encoder=Lengths)
+    assert list(release.release(config, bench))
+    folder = export(release.trained(config, bench), tmp_path / "weights")
+
+    width = 2 * config.dit.model.width
+    wider = dataclasses.replace(
+        config.dit.model, width=width, heads=2 * config.dit.model.heads, mlp_width=4 * width
+    )
+    config = going_on(config, str(folder))
+    config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, model=wider))
+    bench = dataclasses.replace(bench, run=tmp_path / "second")
+    stages = [p.stage for p in release.release(config, bench)]
+    assert "decoder" in stages
+    after = export(release.trained(config, bench), tmp_path / "finer")
+    old, new = (KinemaFolder.open(each, name="tiny") for each in (folder, after))
+    assert new.load_transformer(dtype=torch.float32, device=CPU).config == wider
+    before, now = (each.load_vae(device=CPU).state_dict() for each in (old, new))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], now[name])}
+    assert changed == {"decoder"}, "latents stay what the transformer knows"
+    assert old.vae == new.vae
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Release(Where):
     scale: Literal["auto", "lab", "whole", "tiny"] = "auto"
     """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse; auto takes what the machine is for."""
     start: Annotated[str, arg(name="from")] = ""
-    """Go on from a model: `world` (shipped), or an exported folder. Its autoencoder is kept."""
+    """Go on from a model: `world` (shipped), or an exported folder. Its latents are kept."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """A setting to change, as name.of.setting=value: --set dit.batch=16 --set filming.count=2000"""
 
@@ -258,10 +258,12 @@ def exported(config: ReleaseConfig | VaeRun | DitRun, bench: Bench) -> Path:
 def going_on(config: ReleaseConfig, start: str) -> ReleaseConfig:
     """The recipe, going on from a model: of its shapes, and with its autoencoder."""
     dit, vae = shapes_of(start)
+    decoder = None if config.decoder is None else dataclasses.replace(config.decoder, model=vae)
     return dataclasses.replace(
         config,
         start=start,
         vae=dataclasses.replace(config.vae, model=vae),
+        decoder=decoder,
         dit=dataclasses.replace(config.dit, model=dit),
     )
 

@@ -63,7 +63,7 @@ class ReleaseConfig:
     also: tuple[Filming, ...] = ()
     """Films of other sizes and lengths, or of the lab; the transformer trains on all of them in turn."""
     start: str = ""
-    """A model to go on from: `world` (shipped) or an exported folder. Its autoencoder is kept."""
+    """A model to go on from: `world` (shipped) or an exported folder. Its latents are kept."""
     blocks_from: str = ""
     """A model whose transformer blocks to begin with, where the autoencoder is new: `world` or a folder."""
     samples: SampleConfig = field(default_factory=SampleConfig)
@@ -231,14 +231,14 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     blocks = started(config.blocks_from, bench.device).dit if config.blocks_from else None
     dit_task = DitTask(config.dit, data.films, data.held_out, bench.device, start=weights, blocks=blocks)
     spent = share + (config.film_share or 0.0)
-    if config.decoder is not None and begun is None:
+    if config.decoder is not None:
         spent += config.decoder_share
     loop = fitted(bench, "dit.json", dit_task, config.dit.loop, (0.95 - spent) * left)
     dit = dataclasses.replace(config.dit, loop=loop)
     lab_group = next((i for i, one in enumerate((config.filming, *config.also)) if one.lab), 0)
     yield from transformer(bench, dit_task, dit, vae, data, config.samples, group=lab_group)
-    if config.decoder is not None and begun is None and not bench.stopped():
-        weights = averaged_weights(bench.run / "vae")
+    if config.decoder is not None and not bench.stopped():
+        weights = averaged_weights(bench.run / "vae") if begun is None else begun.vae.state_dict()
         of = stores[0]
         task = VaeTask(config.decoder, of.films, of.held_out, bench.device, start=weights)
         seconds = config.decoder_share * left
@@ -250,11 +250,13 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
 def trained(config: ReleaseConfig, bench: Bench) -> Trained:
     """The averaged weights of a finished recipe: the transformer's best by tracked facts, where they are
     known, else its last."""
+    part = "vae" if config.decoder is None else "decoder"
     if config.start:
         vae = started(config.start, bench.device).vae
-        parts = ("dit",)
+        if config.decoder is not None:
+            vae.load_state_dict(averaged_weights(bench.run / part))
+        parts = ("dit",) if config.decoder is None else (part, "dit")
     else:
-        part = "vae" if config.decoder is None else "decoder"
         held = stored(config.held_out, bench.run / names(0)[1])
         vae = finished_autoencoder(bench, config.vae, held, part=part)
         parts = (part, "dit")
