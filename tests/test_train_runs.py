@@ -1,6 +1,7 @@
 """`kinema train vae|dit|resume` at the smallest size, films from folders, and every mistake in one line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from kinema.cli import main
 from kinema.cli.train_watch import events_in, flops, judged_by_facts, write_events
 from kinema.errors import UserError
+from kinema.models.folder import open_vae
 from kinema.models.text import TextStates
 from kinema.models.text_minilm import MiniLm
 from kinema.train import scaling
@@ -89,6 +91,18 @@ def test_a_training_goes_on_from_exported_weights(trained, store, tmp_path, monk
     assert settings["start"] == weights
     first = json.loads((out / "log.jsonl").read_text().splitlines()[0])
     assert np.isfinite(first["loss"])
+
+
+def test_a_decoder_alone_leaves_the_latents_as_they_are(trained, store, tmp_path):
+    weights, out = str(trained / "vae" / "weights"), str(tmp_path / "finer")
+    common = ["--preset", "tiny", "--films", str(store), "--device", "cpu", "--from", weights]
+    changes = ("training.decoder_only=true", "training.loop.steps=2", "films.held_out_share=0.5")
+    main(["train", "vae", "--out", out, *common, *(word for each in changes for word in ("--set", each))])
+    old, new = (open_vae(Path(folder), device=torch.device("cpu")) for folder in (weights, f"{out}/weights"))
+    before, after = old.state_dict(), new.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+    assert old.config == new.config, "normalised as before"
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,7 @@ class Vae(Where):
         config = presets[self.preset]()
         config = dataclasses.replace(config, films=from_folders(config.films, self.films))
         if self.start:
-            _, vae = shapes_of(self.start)
-            training = dataclasses.replace(config.training, model=vae)
+            training = dataclasses.replace(config.training, model=runs.shape_of(self.start))
             config = dataclasses.replace(config, start=self.start, training=training)
         begin(config, self.set, self.out, "vae", self)
 

@@ -164,14 +164,23 @@ def save_vae(target: Path, vae: VideoVae) -> None:
     write_text(target / "vae" / "config.json", to_json(vae.config))
 
 
+def vae_config(folder: Path) -> VaeConfig:
+    """What the autoencoder of a folder is.
+
+    Raises:
+        UserError: there is none, or its settings are not those of an autoencoder.
+    """
+    settings = json.dumps(read_json(folder / "vae" / "config.json", part="vae"))
+    return from_json(VaeConfig, settings, what=str(folder / "vae/config.json"))
+
+
 def open_vae(folder: Path, *, device: torch.device) -> VideoVae:
     """The autoencoder of a folder that `save_folder` or `save_vae` wrote.
 
     Raises:
         UserError: there is none, or its weights are missing or of another model.
     """
-    settings = json.dumps(read_json(folder / "vae" / "config.json", part="vae"))
-    config = from_json(VaeConfig, settings, what=str(folder / "vae/config.json"))
+    config = vae_config(folder)
     with torch.device("meta"):
         module = VideoVae(config)
     module.latents_mean = torch.tensor(config.latents_mean).view(-1, 1, 1, 1).to(device)

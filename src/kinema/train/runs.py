@@ -16,8 +16,10 @@ from kinema import checkpoint
 from kinema.errors import UserError
 from kinema.models.dit import Dit
 from kinema.models.dit_config import small
-from kinema.models.folder import open_vae
+from kinema.models.folder import open_vae, vae_config
+from kinema.models.source import open_model
 from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
 from kinema.train import release
 from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.filming import Filming
@@ -32,6 +34,7 @@ from kinema.train.stages import (
     encoded,
     filmed,
     finished_autoencoder,
+    kept_normalisation,
     latent_data,
     names,
     started,
@@ -165,7 +168,10 @@ def train_vae(config: VaeRun, bench: Bench) -> Iterator[Progress]:
     yield from films_of(config.films, bench, made)
     if bench.stopped():
         return
-    start = autoencoder_of(config.start, bench).state_dict() if config.start else None
+    begun = autoencoder_of(config.start, bench) if config.start else None
+    if begun is not None and config.training.decoder_only:
+        kept_normalisation(bench, begun)
+    start = None if begun is None else begun.state_dict()
     task = VaeTask(config.training, made[0].films, made[0].held_out, bench.device, start=start)
     yield from autoencoder(bench, task, config.training)
     if not bench.stopped():
@@ -214,6 +220,18 @@ def autoencoder_of(name: str, bench: Bench) -> VideoVae:
     Raises:
         UserError: there is none.
     """
-    if Path(name, "vae", "config.json").is_file():
-        return open_vae(Path(name), device=bench.device)
-    return started(name, bench.device).vae
+    return open_vae(Path(name), device=bench.device) if _alone(name) else started(name, bench.device).vae
+
+
+def shape_of(name: str) -> VaeConfig:
+    """What `autoencoder_of` opens.
+
+    Raises:
+        UserError: there is none, or it is not one of our own.
+    """
+    return vae_config(Path(name)) if _alone(name) else open_model(name).vae
+
+
+def _alone(name: str) -> bool:
+    """Whether it is a folder in which there may be an autoencoder and nothing else."""
+    return Path(name, "vae", "config.json").is_file()

@@ -38,6 +38,8 @@ from kinema.train.samples import Judge, SampleConfig, looking_at_films, looking_
 from kinema.train.settings import plain
 from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
 
+NORMALISATION = "normalisation.json"
+"""Mean and deviation of each latent channel, in a run's folder."""
 STEPS_OF_A_ROUND = 60
 """Steps over which crops, whole films and shapes have all had their turns."""
 
@@ -135,13 +137,24 @@ def finished_autoencoder(
     vae = VideoVae(config.model).to(bench.device)
     vae.load_state_dict(averaged_weights(bench.run / part))
     vae.eval()
-    note = bench.run / "normalisation.json"
+    note = bench.run / NORMALISATION
     with bench.crowd.leader_first():
         if not note.is_file():
-            mean, std = latent_statistics(vae, held_out, bench.device)
-            write_text(note, json.dumps({"mean": mean, "std": std}) + "\n")
+            _note_normalisation(note, *latent_statistics(vae, held_out, bench.device))
     constants = json.loads(note.read_text())
     return vae.with_normalisation(constants["mean"], constants["std"])
+
+
+def kept_normalisation(bench: Bench, vae: VideoVae) -> None:
+    """Have the run's autoencoder normalise its latents as `vae` does, from which it goes on."""
+    with bench.crowd.leader_first():
+        if not (bench.run / NORMALISATION).is_file():
+            config = vae.config
+            _note_normalisation(bench.run / NORMALISATION, config.latents_mean, config.latents_std)
+
+
+def _note_normalisation(note: Path, mean: Sequence[float], std: Sequence[float]) -> None:
+    write_text(note, json.dumps({"mean": mean, "std": std}) + "\n")
 
 
 def encoded(
