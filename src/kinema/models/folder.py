@@ -26,7 +26,7 @@ from kinema.models.recipe import Recipe
 from kinema.models.text_minilm import MiniLm
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
-from kinema.models.weights import StoredTensor, fill, read_json, save_tensors, stored_tensors
+from kinema.models.weights import StoredTensor, fill, read_json, save_tensors, stored_tensors, unfilled
 
 INDEX = "kinema.json"
 SHARD_BYTES = 15 * 2**20
@@ -97,7 +97,7 @@ class KinemaFolder:
         """
         if expert:
             raise ValueError(f"there is no expert {expert}")
-        with torch.device("meta"):
+        with unfilled():
             module = Dit(self.dit)
         _fill(module, self.stored("transformer"), "transformer", dtype, device)
         return module.eval()
@@ -181,7 +181,7 @@ def open_vae(folder: Path, *, device: torch.device) -> VideoVae:
         UserError: there is none, or its weights are missing or of another model.
     """
     config = vae_config(folder)
-    with torch.device("meta"):
+    with unfilled():
         module = VideoVae(config)
     module.latents_mean = torch.tensor(config.latents_mean).view(-1, 1, 1, 1).to(device)
     module.latents_std = torch.tensor(config.latents_std).view(-1, 1, 1, 1).to(device)

@@ -28,7 +28,7 @@ from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.models.wan_config import dit_config, dit_values, recipe_of, vae_config, vae_values
 from kinema.models.wan_encoders import load_clip, load_umt5
-from kinema.models.weights import StoredTensor, fill, read_json, save_tensors, stored_tensors
+from kinema.models.weights import StoredTensor, fill, read_json, save_tensors, stored_tensors, unfilled
 
 _STEM = "diffusion_pytorch_model"
 _PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
@@ -92,7 +92,7 @@ class WanFolder:
         """
         part = "transformer" if expert == 0 else "transformer_2"
         stored = stored_tensors(self.folder / part, part=part)
-        with torch.device("meta"):
+        with unfilled():
             module = Dit(self.dit)
         original = wan_names.is_original_transformer(stored)
         # Weights of 2.1 image-to-video hold a norm that their network never used.
@@ -116,7 +116,7 @@ class WanFolder:
         """
         part = "autoencoder"
         stored = stored_tensors(self.folder / "vae", part=part)
-        with torch.device("meta"):
+        with unfilled():
             module = VideoVae(self.vae)
 
         def rename(name: str) -> str:

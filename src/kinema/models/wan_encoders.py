@@ -13,7 +13,7 @@ import torch
 from kinema.errors import UserError
 from kinema.models.text_image import ClipImage
 from kinema.models.text_umt5 import Umt5
-from kinema.models.weights import fill, read_json, stored_tensors
+from kinema.models.weights import fill, read_json, stored_tensors, unfilled
 
 _SHARED, _TIED = "shared.weight", "encoder.embed_tokens.weight"
 _TOWER = "vision_model."
@@ -34,7 +34,7 @@ def load_umt5(model: Path, tokenizer: Path, *, tokens: int, dtype: torch.dtype, 
         raise UserError(f"{tokenizer} is missing: the model has no tokenizer; fetch the whole folder")
     from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-    with torch.device("meta"):
+    with unfilled():
         module = UMT5EncoderModel(UMT5Config.from_dict(values))
     # One table of words under two names, of which a file has either or both.
     table = stored.pop(_TIED, None) or stored.get(_SHARED)
@@ -68,7 +68,7 @@ def load_clip(model: Path, processor: Path, *, dtype: torch.dtype, device: torch
     from transformers import CLIPVisionConfig, CLIPVisionModel
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    with torch.device("meta"):
+    with unfilled():
         module = CLIPVisionModel(CLIPVisionConfig.from_dict(values))
     # Some releases of transformers, and the files they wrote, have one more level in the names.
     level = _TOWER if any(name.startswith(_TOWER) for name in module.state_dict()) else ""

@@ -7,14 +7,17 @@ can run code when they are opened, and are refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
@@ -73,6 +76,24 @@ def stored_tensors(folder: Path, *, part: str) -> dict[str, StoredTensor]:
                 )
             found[name] = StoredTensor(file=file, name=name, shape=shape, dtype=dtype)
     return found
+
+
+class _WithoutInitialValues(TorchFunctionMode):
+    """Layers are built without drawing the values that training would begin with."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def unfilled() -> Iterator[None]:
+    """A block in which modules are built without memory and values, for `fill` to give them theirs."""
+    with torch.device("meta"), _WithoutInitialValues():
+        yield
 
 
 def fill(
