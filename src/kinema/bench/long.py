@@ -109,8 +109,7 @@ def unchanged(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> float:
     from kinema.evaluate.tracks import parse
 
     film = parse(frames, fps)
-    lost = min((frame for frame, _ in permanence(film).deaths), default=None)
-    return survival(identity(film, grounded=True, lost=lost), film.frames / fps)
+    return survival(identity(film, grounded=True, lost=permanence(film).lost), film.frames / fps)
 
 
 def streamed(

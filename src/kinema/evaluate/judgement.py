@@ -81,8 +81,7 @@ def judgement(meaning: Meaning, frames: UInt8[np.ndarray, "f h w 3"], fps: float
     scene = scene_of(meaning, film)
     bound = binding(scene)
     lasting = permanence(film)
-    lost = min((frame for frame, _ in lasting.deaths), default=None)
-    chunks = identity(film, grounded=meaning.story != "falls", lost=lost)
+    chunks = identity(film, grounded=meaning.story != "falls", lost=lasting.lost)
     return Judgement(
         parsed=bool(film.tracks),
         colour=bound.right(bound.colour),

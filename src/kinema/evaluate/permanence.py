@@ -28,6 +28,11 @@ class Permanence:
         """All of them together."""
         return len(self.births) + len(self.deaths) + len(self.recoloured) + len(self.resized)
 
+    @property
+    def lost(self) -> int | None:
+        """The first frame in which something is gone without a reason; None if nothing is."""
+        return min((frame for frame, _ in self.deaths), default=None)
+
 
 def permanence(film: Parsed) -> Permanence:
     """Look for things that pop up, vanish, change colour or change size."""

@@ -139,19 +139,19 @@ def fill(
     tensors: dict[str, Tensor] = {}
     for file, names in by_file.items():
         kinds = {name: _kind(name, named[name], dtype, island_names) for name in names}
-        mapped = [name for name in names if named[name].dtype == kinds[name] and device.type == "cpu"]
-        # A coder copies them into the layout that it wants when it first runs (`vae_layers.lay_out`).
-        later = [name for name in mapped if not wanted[name].is_contiguous()]
-        copied = [name for name in names if name not in set(mapped)]
+        mapped = {name for name in names if named[name].dtype == kinds[name] and device.type == "cpu"}
+        copied = [name for name in names if name not in mapped]
+        stay = [name for name in names if name in mapped and wanted[name].is_contiguous()]
+        # A coder copies these into the layout that it wants when it first runs (`vae_layers.lay_out`).
+        later = [[name] for name in names if name in mapped and not wanted[name].is_contiguous()]
         # Pages that were read count as memory as long as their mapping lives: what copies are made from has
         # a mapping for each batch, or for each tensor that is copied later.
-        alone = [[name] for name in later]
-        for batch in [*_batches(copied, named), *alone, [name for name in mapped if name not in set(later)]]:
+        for batch in [*_batches(copied, named), *later, stay]:
             with safe_open(file, framework="pt") as opened:
                 for name in batch:
                     value = opened.get_tensor(named[name].name).to(kinds[name])
                     value = value.reshape(wanted[name].shape).to(device)
-                    if name in copied and not wanted[name].is_contiguous():
+                    if name not in mapped and not wanted[name].is_contiguous():
                         value = channels_last(value)
                     tensors[name] = value
                     del value
