@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema.models import dit_block
 from kinema.models.dit import Dit
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import DitConfig, medium, small, tiny
@@ -190,6 +191,19 @@ def test_inference_equals_training() -> None:
             assert (trained - fast).abs().max() <= 1e-5
             trained.square().mean().backward()
             optimizer.step()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10_000])
+def test_tokens_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """The feed-forward layers take few tokens at a time, also where pieces are of two lengths."""
+    layers = awake(CONFIGS["cross"])._blocks()[0].ffn
+    x = torch.randn(2, 11, layers.net["0"].proj.in_features)
+    whole = layers(x)
+    monkeypatch.setattr(dit_block, "_ROWS_AT_ONCE", at_once)
+    with torch.no_grad():
+        pieces = layers(x)
+    assert pieces.shape == whole.shape
+    assert (pieces - whole).abs().max() <= 1e-5
 
 
 def check_compiled(config: DitConfig) -> None:
