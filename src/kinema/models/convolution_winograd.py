@@ -5,8 +5,9 @@ factor of 2.25, F(4,3) one of 4. (Lavin and Gray, Fast Algorithms for Convolutio
 arXiv 1509.09308; the matrices for any points: Toom and Cook.) The usual points 0, ±1, ±2 cost F(4,3) two
 digits; 0, ±√½, ±√2 keep the error near 1e-5 of the output's size.
 
-Taps over frames stay ordinary sums, one batched matrix product each. Taps that would read frames before
-the film's start are left out, not multiplied by zeros.
+Taps over frames stay ordinary sums, one batched matrix product each: F(2,3) along time, too, saves a third
+of the products, but its additions over transformed tiles took longer than that (5% of a whole decoding).
+Taps that would read frames before the film's start are left out, not multiplied by zeros.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ _TILE_BYTES = 24 * 2**20
 # What the products of one group of points touch: a few times a core's own cache, for smaller groups make
 # more calls than they save (measured: 3 to 8 MiB are within 10%).
 _GROUP_BYTES = 5 * 2**20
-
-# Rows of matrix products that a fourth transformed tap has to save (measured).
-_PAIR_SAVING = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,19 +94,15 @@ def convolve(
     f, height, width, o = out.shape
     down, across = height // size, width // size
 
-    flat = weight.permute(3, 4, 2, 0, 1).flatten(0, 1)
-    in_pairs = weight.shape[2] == 3 and _pairs_pay(f, known, down * across)
-    if in_pairs:
-        flat = _pair_taps(flat)
-    taps, flat = flat.shape[1], flat.flatten(1)
+    taps = weight.shape[2]
+    flat = weight.permute(3, 4, 2, 0, 1).flatten(0, 1).flatten(1)
 
     tiles = max(1, _TILE_BYTES // (points * (n * c + f * o) * 4))
     wide = min(across, tiles)
     wide = -(-across // -(-across // wide))
     high = max(1, min(down, tiles // wide))
     x = high * wide
-    pairs = f // 2 if in_pairs else 0
-    touched = x * (n * c + f * o + pairs * (c + 2 * o)) + taps * o * c
+    touched = x * (n * c + f * o) + taps * o * c
     group = max(1, min(points, _GROUP_BYTES // (4 * touched)))
     in_one_block = high == down and wide == across
 
@@ -117,7 +111,6 @@ def convolve(
     transformed = buffer.new_empty(points * n * x * c)
     summed = buffer.new_empty(points * f * x * o)
     tiled = buffer.new_empty(size * size * x * o)
-    pair_scratch = buffer.new_empty(group * pairs * x * (c + 2 * o))
     # Of one block only, each kernel is used once: those of one group at a time do.
     kernels = buffer.new_empty(group if in_one_block else points, taps, o, c)
     if not in_one_block:
@@ -137,40 +130,20 @@ def convolve(
                 patches.copy_(buffer.as_strided(patches.shape, strides, corner + i * stride_frame))
                 torch.mm(winograd.inputs, patches.view(points, -1), out=inputs[:, i].flatten(1))
 
-            # Sums lie by even and odd frames where these are made in pairs.
-            runs = [range(f % 2), range(f % 2, f, 2), range(f % 2 + 1, f, 2)] if in_pairs else [range(f)]
-            lengths = [points * len(run) * x * o for run in runs]
-            sums = [
-                part.view(points, len(run), x, o)
-                for run, part in zip(runs, summed[: sum(lengths)].split(lengths), strict=True)
-            ]
+            sums = summed[: points * f * x * o].view(points, f, x, o)
             for first in range(0, points, group):
                 some = slice(first, min(points, first + group))
                 part = kernels[: some.stop - first] if in_one_block else kernels[some]
                 if in_one_block:
                     torch.mm(winograd.kernel[some], flat, out=part.view(len(part), -1))
-                matrices = part.transpose(2, 3)
-                if in_pairs:
-                    _sum_pairs(inputs[some], matrices, [s[some] for s in sums], pair_scratch, known=known)
-                else:
-                    _sum_taps(inputs[some], matrices, sums[0][some], known=known)
+                _sum_taps(inputs[some], part.transpose(2, 3), sums[some], known=known)
 
             y = tiled[: size * size * x * o].view(size * size, -1)
             target = out[:, top * size : (top + k) * size, left * size : (left + m) * size]
             target = target.unflatten(1, (k, size)).unflatten(3, (m, size)).permute(0, 2, 4, 1, 3, 5)
-            for run, part in zip(runs, sums, strict=True):
-                for i, frame in enumerate(run):
-                    torch.mm(winograd.output, part[:, i].flatten(1), out=y)
-                    torch.add(y.view(size, size, k, m, o), bias, out=target[frame])
-
-
-def _pairs_pay(frames: int, known: int, tiles: int) -> bool:
-    """Whether F(2,3) along time saves more products than its fourth transformed tap costs to make."""
-    if frames % 2 and known:
-        return False
-    single = sum(min(3, known + 1 + i) for i in range(frames))
-    saved = single - (frames % 2 + 4 * (frames // 2))
-    return saved * tiles >= _PAIR_SAVING
+            for i in range(f):
+                torch.mm(winograd.output, sums[:, i].flatten(1), out=y)
+                torch.add(y.view(size, size, k, m, o), bias, out=target[i])
 
 
 def _sum_taps(
@@ -188,54 +161,3 @@ def _sum_taps(
         if known + unseen < n:
             earlier = inputs[:, known + unseen - back : n - back].flatten(1, 2)
             sums[:, unseen:].flatten(1, 2).baddbmm_(earlier, matrices[:, -1 - back])
-
-
-def _pair_taps(weight: Float[Tensor, "9 3 o c"]) -> Float[Tensor, "9 4 o c"]:
-    """The kernel transform of F(2,3) along time, then the newest tap as it is (its last point)."""
-    oldest, middle, newest = weight.unbind(1)
-    half = (oldest + newest).mul_(0.5)
-    return torch.stack([oldest, half + 0.5 * middle, half - 0.5 * middle, newest], dim=1)
-
-
-def _sum_pairs(
-    inputs: Float[Tensor, "p n x c"],
-    matrices: Float[Tensor, "p 4 c o"],
-    sums: list[Tensor],
-    scratch: Float[Tensor, " size"],
-    *,
-    known: int,
-) -> None:
-    """F(2,3) along time, too: two frames for four products in place of six.
-
-    `sums` are those of the first frame of a film of odd length, which sees only itself and goes alone, of
-    the first frames of all pairs and of the second ones: `p f x o` each.
-    """
-    single, even, odd = sums
-    p, count, x, o = even.shape
-    c = inputs.shape[3]
-    if single.shape[1]:
-        torch.bmm(inputs[:, known], matrices[:, 3], out=single[:, 0])
-    difference = scratch[: p * count * x * c].view(p, count, x, c)
-    products = scratch[p * count * x * c :][: 2 * p * count * x * o].view(2, p, count, x, o)
-    rows = difference.flatten(1, 2)
-
-    # Of each pair: its own two frames and the two before. The first pair of a film has none before it.
-    first = known + single.shape[1]
-    own, after = inputs[:, first::2], inputs[:, first + 1 :: 2]
-    a, b = int(first < 2), int(first < 1)
-    before_last = inputs[:, first - 2 + 2 * a :: 2][:, : count - a]
-    last = inputs[:, first - 1 + 2 * b :: 2][:, : count - b]
-
-    difference[:, :b] = own[:, :b]
-    torch.add(own[:, b:], last, out=difference[:, b:])
-    torch.bmm(rows, matrices[:, 1], out=products[0].flatten(1, 2))
-    torch.sub(own[:, b:], last, out=difference[:, b:])
-    torch.bmm(rows, matrices[:, 2], out=products[1].flatten(1, 2))
-    torch.add(products[0], products[1], out=even)
-    torch.sub(products[0], products[1], out=odd)
-    torch.sub(before_last, own[:, a:], out=difference[:, a:])
-    torch.neg(own[:, :a], out=difference[:, :a])
-    even.flatten(1, 2).baddbmm_(rows, matrices[:, 0])
-    torch.sub(after[:, b:], last, out=difference[:, b:])
-    difference[:, :b] = after[:, :b]
-    odd.flatten(1, 2).baddbmm_(rows, matrices[:, 3])
