@@ -5,7 +5,9 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from kinema import checkpoint
 from kinema.cli.train import going_on, seconds_of
 from kinema.errors import UserError
 from kinema.models.folder import KinemaFolder
@@ -14,7 +16,7 @@ from kinema.train import release
 from kinema.train.export import export
 from kinema.train.filming import Filming, film, shard_path, stored
 from kinema.train.loop import averaged_weights
-from kinema.train.stages import Bench
+from kinema.train.stages import Bench, latent_data
 
 CPU = torch.device("cpu")
 FILMING = Filming(count=6, height=32, width=32, frames=9, shard=4, events=(("still", 0.7), ("roll", 0.3)))
@@ -74,6 +76,11 @@ def test_the_recipe_from_nothing_to_weights_and_stopped_on_the_way(tmp_path):
     before, after = (averaged_weights(tmp_path / part) for part in ("vae", "decoder"))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder"}, "the latents that the transformer learned from stay what they are"
+    settings = checkpoint.load(tmp_path / "decoder").state["settings"]
+    constants = json.loads((tmp_path / "normalisation.json").read_text())
+    assert list(settings["model"]["latents_mean"]) == constants["mean"], "worn latents are normalised"
+    encoded = latent_data(tmp_path).films[0].latents
+    assert load_file(tmp_path / "worn.safetensors")["worn"].shape == encoded[:4].shape
     films = stored(config.filming, tmp_path / "films")
     frames = torch.from_numpy(films.frames(0).copy()).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     latents = vae.encode(frames)

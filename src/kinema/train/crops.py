@@ -20,10 +20,10 @@ SPOTS = 64
 """Pixels that stand out, kept of each film that lies on the device."""
 
 
-def cropped(
+def corner(
     frames: UInt8[np.ndarray, "f h w 3"], side: int, near: float, draw: np.random.Generator
-) -> UInt8[np.ndarray, "f s s 3"]:
-    """A square crop of all frames, with probability `near` round a pixel that stands out, or that changes."""
+) -> tuple[int, int]:
+    """Where a square crop begins, with probability `near` round a pixel that stands out, or that changes."""
     _, height, width, _ = frames.shape
     y, x = int(draw.integers(0, height)), int(draw.integers(0, width))
     if draw.random() < near:
@@ -42,8 +42,14 @@ def cropped(
             pick = int(draw.integers(len(rows)))
             y = int(rows[pick]) + int(draw.integers(-side // 3, side // 3 + 1))
             x = int(columns[pick]) + int(draw.integers(-side // 3, side // 3 + 1))
-    top = min(max(y - side // 2, 0), height - side)
-    left = min(max(x - side // 2, 0), width - side)
+    return min(max(y - side // 2, 0), height - side), min(max(x - side // 2, 0), width - side)
+
+
+def cropped(
+    frames: UInt8[np.ndarray, "f h w 3"], side: int, near: float, draw: np.random.Generator
+) -> UInt8[np.ndarray, "f s s 3"]:
+    """A square crop of all frames, at a `corner`."""
+    top, left = corner(frames, side, near, draw)
     return frames[:, top : top + side, left : left + side]
 
 

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import safetensors.torch
+
 from kinema import checkpoint
 from kinema.files import write_text
 from kinema.models.dit import Dit
@@ -27,6 +29,7 @@ from kinema.train.loop import LoopConfig, averaged_weights
 from kinema.train.optimizer import OptimizerConfig
 from kinema.train.samples import SampleConfig
 from kinema.train.stages import (
+    WORN,
     Bench,
     Progress,
     Store,
@@ -40,8 +43,10 @@ from kinema.train.stages import (
     started,
     store,
     transformer,
+    worn_latents,
 )
 from kinema.train.vae import VaeTask, VaeTraining
+from kinema.train.worn import WornConfig
 
 COUNTS = "films.json"
 """How many films of each shape the run trains on."""
@@ -71,6 +76,8 @@ class ReleaseConfig:
     """How the decoder is trained further, alone, on all films, once the latents are made; None leaves it."""
     decoder_share: float = 0.1
     """Of the budget, for that."""
+    worn: WornConfig = field(default_factory=WornConfig)
+    """How latents are made for the steps of the decoder that ask for worn ones."""
     vae_films: int = 1536
     """The autoencoder trains on the first so many films, while the others are being made."""
     vae_share: float = 0.38
@@ -109,6 +116,7 @@ def lab(*, budget: float, films: int = 8192) -> ReleaseConfig:
             crop=64,
             compiled=True,
             decoder_only=True,
+            worn=0.5,
             model=autoencoder,
             loop=LoopConfig(
                 ema=0.998,
@@ -176,7 +184,8 @@ def tiny(*, budget: float) -> ReleaseConfig:
         samples=SampleConfig(count=2, steps=2, shown=2),
         vae_films=4,
         vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),
-        decoder=VaeTraining(batch=2, crop=16, decoder_only=True, model=VaeConfig.tiny(folded=True)),
+        decoder=VaeTraining(batch=2, crop=16, decoder_only=True, worn=0.5, model=VaeConfig.tiny(folded=True)),
+        worn=WornConfig(films=4, steps=2, batch=2),
         dit=DitTraining(batch=4, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
     )
 
@@ -239,12 +248,18 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     yield from transformer(bench, dit_task, dit, vae, data, config.samples, group=lab_group)
     if config.decoder is not None and not bench.stopped():
         weights = averaged_weights(bench.run / "vae") if begun is None else begun.vae.state_dict()
-        of = stores[0]
-        task = VaeTask(config.decoder, of.films, of.held_out, bench.device, start=weights)
+        of, latents = stores[0], None
+        if config.decoder.worn:
+            yield from worn_latents(bench, _finished(config, bench), data.films[0], config.worn)
+            if bench.stopped():
+                return
+            latents = safetensors.torch.load_file(bench.run / WORN)["worn"]
+        # Worn latents are normalised, by constants that the autoencoder did not have when it was trained.
+        finer = dataclasses.replace(config.decoder, model=vae.config)
+        task = VaeTask(finer, of.films, of.held_out, bench.device, start=weights, worn=latents)
         seconds = config.decoder_share * left
-        loop = fitted(bench, "decoder.json", task, config.decoder.loop, seconds, looks=CODER_LOOKS)
-        finer = dataclasses.replace(config.decoder, loop=loop)
-        yield from autoencoder(bench, task, finer, part="decoder")
+        loop = fitted(bench, "decoder.json", task, finer.loop, seconds, looks=CODER_LOOKS)
+        yield from autoencoder(bench, task, dataclasses.replace(finer, loop=loop), part="decoder")
 
 
 def trained(config: ReleaseConfig, bench: Bench) -> Trained:
@@ -261,11 +276,16 @@ def trained(config: ReleaseConfig, bench: Bench) -> Trained:
         vae = finished_autoencoder(bench, config.vae, held, part=part)
         parts = (part, "dit")
     scores = {name: checkpoint.load(bench.run / name).state for name in parts}
-    dit = Dit(config.dit.model).to(bench.device)
-    judged = FACTS in (scores["dit"]["best_scores"] or {})
-    dit.load_state_dict(averaged_weights(bench.run / "dit", best=judged))
     report = {name: {"best": s["best"], "scores": s["best_scores"]} for name, s in scores.items()}
-    return Trained(vae=vae.eval(), dit=dit.eval(), config=config, report=report)
+    return Trained(vae=vae.eval(), dit=_finished(config, bench), config=config, report=report)
+
+
+def _finished(config: ReleaseConfig, bench: Bench) -> Dit:
+    """The averaged transformer: the best by tracked facts, where they are known, else the last."""
+    dit = Dit(config.dit.model).to(bench.device)
+    judged = FACTS in (checkpoint.load(bench.run / "dit").state["best_scores"] or {})
+    dit.load_state_dict(averaged_weights(bench.run / "dit", best=judged))
+    return dit.eval()
 
 
 def _film_the_rest(config: ReleaseConfig, bench: Bench, left: float) -> Iterator[Progress]:

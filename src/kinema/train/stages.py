@@ -23,6 +23,7 @@ from torch import Tensor
 from kinema.distributed.crowd import ALONE, Crowd
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
+from kinema.models.dit import Dit
 from kinema.models.dit_config import DitConfig
 from kinema.models.source import open_model
 from kinema.models.text import TextEncoder
@@ -37,9 +38,12 @@ from kinema.train.precision import Precision
 from kinema.train.samples import Judge, SampleConfig, looking_at_films, looking_at_reconstructions
 from kinema.train.settings import plain
 from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+from kinema.train.worn import WornConfig, worn
 
 NORMALISATION = "normalisation.json"
 """Mean and deviation of each latent channel, in a run's folder."""
+WORN = "worn.safetensors"
+"""Latents of films as the run's transformer makes them."""
 STEPS_OF_A_ROUND = 60
 """Steps over which crops, whole films and shapes have all had their turns."""
 
@@ -231,6 +235,23 @@ def latent_data(run: Path) -> LatentData:
             captions = tuple(tuple(each) for each in rows[name])
             groups.append(LatentFilms(latents=latents[name], captions=captions, states=states))
     return LatentData(films=tuple(films), held_out=tuple(held), texts=tuple(texts))
+
+
+def worn_latents(
+    bench: Bench, dit: Dit, films: LatentFilms, config: WornConfig, *, precision: Precision = "auto"
+) -> Iterator[Progress]:
+    """Latents of the first films as the transformer makes them, in the run's `worn.safetensors`."""
+    with bench.crowd.leader_first():
+        path = bench.run / WORN
+        if path.is_file():
+            return
+        made = []
+        for progress, batch in worn(dit, films, config, bench.device, precision=precision):
+            made.append(batch)
+            yield Progress(stage="wear latents", done=progress.done, of=progress.of)
+            if bench.stop():
+                return
+        _save_tensors(path, {"worn": torch.cat(made)})
 
 
 def transformer(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import UserError
@@ -21,7 +22,7 @@ from kinema.models.vae_config import VaeConfig
 from kinema.models.vae_folded import FoldedBlock
 from kinema.shapes import LatentShape, VideoShape
 from kinema.train import chance
-from kinema.train.crops import ResidentFilms, as_input, cropped
+from kinema.train.crops import ResidentFilms, as_input, corner, cropped
 from kinema.train.films import Films
 from kinema.train.loop import LoopConfig, Loss, Work
 from kinema.train.operations import vae_operations
@@ -56,6 +57,9 @@ class VaeTraining:
     """Compile the blocks of the folded layout: half a minute, then twice as fast on two cores with AMX."""
     decoder_only: bool = False
     """The encoder stays as it is, so that latents that were made by it stay valid."""
+    worn: float = 0.0
+    """Share of the steps on latents as a transformer makes them (`kinema.train.worn`), not as the encoder
+    does; for `decoder_only`, where a transformer is at hand: in `kinema train release`."""
     model: VaeConfig = field(default_factory=VaeConfig.small)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -76,6 +80,10 @@ class VaeTask:
         held_out: to validate on.
         device: where.
         start: weights to go on from.
+        worn: normalised latents of the first films, as a transformer makes them.
+
+    Raises:
+        UserError: `config.worn` asks for such latents and there are none, or the encoder is trained, too.
     """
 
     def __init__(
@@ -86,7 +94,13 @@ class VaeTask:
         device: torch.device,
         *,
         start: Mapping[str, Tensor] | None = None,
+        worn: Float[Tensor, "n c f h w"] | None = None,
     ) -> None:
+        if config.worn and (worn is None or not config.decoder_only):
+            raise UserError(
+                "a share of worn latents needs decoder_only and a transformer that makes them; "
+                "set worn=0, or train the decoder in kinema train release"
+            )
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.vae = VideoVae(config.model).to(device)
@@ -101,6 +115,7 @@ class VaeTask:
         self.films = films
         self.resident = ResidentFilms.of(films, device, seed=config.seed) if config.resident else None
         self.held_out = held_out
+        self.worn = worn
         self.device = device
 
     @property
@@ -139,6 +154,8 @@ class VaeTask:
     def loss(self, step: int, part: int, parts: int) -> Loss:
         """Reconstruction of crops or, every so often, of whole films."""
         config = self.config
+        if config.worn and chance.uniform(config.seed, "worn", step) < config.worn:
+            return self._worn_loss(step, part, parts)
         chosen = chance.batch_at(step, config.batch, len(self.films), config.seed)[part::parts]
         if not chosen:
             raise UserError(
@@ -157,20 +174,44 @@ class VaeTask:
             noise = torch.randn(whole, generator=place, device=self.device)[part::parts]
         with mixed(config.precision, self.device):
             made = self.vae(x, noise.to(self.device))
-        error = made.frames.float() - x
-        absolute = error.abs().mean()
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        likeness, absolute = self._likeness(made.frames, x)
         mean, variance = made.posterior.mean.float(), made.posterior.log_variance.float()
         divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
-        value = (
-            absolute
-            + config.square * error.square().mean()
-            + config.gradient * edges
-            + config.divergence * divergence
-        )
+        value = likeness + config.divergence * divergence
         share = len(chosen) / config.batch
         logs = {"l1": absolute.detach() * share, "kl": divergence.detach() * share}
         return Loss(value=value * share, logs=logs)
+
+    def _likeness(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """How far films are from the true ones: the value that is trained, and its absolute error alone."""
+        config, error = self.config, made.float() - true
+        absolute = error.abs().mean()
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        return absolute + config.square * error.square().mean() + config.gradient * edges, absolute
+
+    def _worn_loss(self, step: int, part: int, parts: int) -> Loss:
+        """The true films from worn latents; crops begin where a latent does."""
+        assert self.worn is not None
+        config, stride = self.config, self.vae.stride.spatial
+        chosen = chance.batch_at(step, config.batch, len(self.worn), config.seed)[part::parts]
+        frames, latents = [], []
+        for index in chosen:
+            film, known = self.films.frames(index), self.worn[index]
+            if not self._whole(step):
+                draw = np.random.default_rng(chance.key(config.seed, "crop", step, index))
+                top, left = (at // stride for at in corner(film, config.crop, config.near_things, draw))
+                side = config.crop // stride
+                known = known[..., top : top + side, left : left + side]
+                top, left = top * stride, left * stride
+                film = film[:, top : top + config.crop, left : left + config.crop]
+            frames.append(film)
+            latents.append(known)
+        x = as_input(np.stack(frames), self.device)
+        with mixed(config.precision, self.device):
+            made = self.vae.decode_raw(self.vae.denormalise(torch.stack(latents).to(self.device)))
+        value, absolute = self._likeness(made, x)
+        share = len(chosen) / config.batch
+        return Loss(value=value * share, logs={"worn_l1": absolute.detach() * share})
 
     def _pieces(self, step: int, part: int, parts: int, chosen: list[int]) -> Tensor:
         """What a step is trained on, in [-1, 1]."""
