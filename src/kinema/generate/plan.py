@@ -22,6 +22,7 @@ from kinema.models.dit_config import DitConfig
 from kinema.models.source import ModelFolder
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
+from kinema.models.weights import unfilled
 from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
@@ -196,7 +197,7 @@ def coder_operations(config: VaeConfig, shape: LatentShape, *, encoder: bool, wh
 
     `whole` is all latent frames; else the first alone.
     """
-    with torch.device("meta"):
+    with unfilled():
         vae = VideoVae(config)
     side, stride = 4, config.stride
     counts = []

@@ -23,6 +23,7 @@ from kinema.models.vae_folded import FoldedDecoder, FoldedEncoder
 from kinema.models.vae_layers import PointConv, Tape
 from kinema.models.vae_still import encode_still
 from kinema.models.vae_wan import WanDecoder, WanEncoder
+from kinema.models.weights import unfilled
 from kinema.shapes import LatentShape, Stride, VideoShape
 
 # The widest activation of one piece of a film, in bytes. Several of that size are alive at a time.
@@ -100,7 +101,7 @@ class VideoVae(nn.Module):
     def with_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> VideoVae:
         """The same parameters (shared, not copied) under other normalising constants."""
         config = dataclasses.replace(self.config, latents_mean=tuple(mean), latents_std=tuple(std))
-        with torch.device("meta"):
+        with unfilled():
             other = VideoVae(config)
         other.load_state_dict(self.state_dict(keep_vars=True), assign=True)
         for name in ("latents_mean", "latents_std"):
