@@ -76,6 +76,13 @@ def test_first_meeting_is_where_the_inside_begins(name, origin, target):
         assert not inside(origin + (t + 3 * step) * way) or inside(origin + (t + step) * way)
 
 
+@pytest.mark.parametrize("aside", [0.0, 1.08136801e-40, 1e-20, 1e-14])
+def test_a_ray_down_the_axis_meets_the_apex_of_a_cone(aside):
+    """There both sides meet, and rounding put the meeting a hair above the top."""
+    t = ray.frustum(0.0, aside, 3.0, 0.0, 0.0, -1.0, 0.8, 0.0, 0.6, 0.0)
+    assert t == pytest.approx(2.4, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", SOLIDS)
 @settings(max_examples=25, deadline=None)
 @given(target=point)

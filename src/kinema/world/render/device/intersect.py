@@ -92,7 +92,9 @@ def frustum(x, y, z, u, v, w, bottom, top, half, near):
             for side in range(2):
                 t = (-b - root) / a if side == 0 else (-b + root) / a
                 height = z + t * w
-                if near < t < best and abs(height) <= half and middle + slope * height >= 0.0:
+                # At an apex rounding may put the meeting a hair above the top.
+                inside = abs(height) <= half + TINY and middle + slope * height >= -TINY
+                if near < t < best and inside:
                     best = t
     if abs(w) > TINY:
         for side in range(2):
