@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinema import flow
+from kinema.models.dit import Dit
 from kinema.models.text import TextEncoder, TextStates
 from kinema.models.vae import VideoVae
 from kinema.train.crops import as_input
@@ -69,6 +71,29 @@ class StateTable:
         """Mean and standard deviation of every channel over all states."""
         rows = self._rows.float()
         return rows.mean(0), rows.std(0)
+
+
+@torch.no_grad()
+def denoised(
+    dit: Dit,
+    states: StateTable,
+    rows: Sequence[int],
+    latents: Float[Tensor, "b c f h w"],
+    schedule: flow.Schedule,
+    *,
+    guidance: float,
+) -> Float[Tensor, "b c f h w"]:
+    """What Euler's steps make of latents at the schedule's first level, one row of captions for each."""
+    context = dit.context(states.batch([*rows, *[states.empty] * len(rows)]))
+
+    def network(latents, time, *, both):
+        velocity = dit(latents, time, context)
+        return velocity if both else velocity.chunk(2)[0]
+
+    velocity = flow.guided(network, flow.Guidance(scale=guidance))
+    for step in flow.solve(velocity, latents, schedule, solver="euler"):
+        latents = step.latents
+    return latents
 
 
 @dataclass(frozen=True, kw_only=True)

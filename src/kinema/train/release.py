@@ -23,7 +23,7 @@ from kinema.models.dit import Dit
 from kinema.models.dit_config import small
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
-from kinema.train.dit import FACTS, DitTask, DitTraining
+from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
 from kinema.train.loop import LoopConfig, averaged_weights
 from kinema.train.optimizer import OptimizerConfig
@@ -37,6 +37,7 @@ from kinema.train.stages import (
     encoded,
     filmed,
     finished_autoencoder,
+    finished_transformer,
     fitted,
     latent_data,
     names,
@@ -250,7 +251,9 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
         weights = averaged_weights(bench.run / "vae") if begun is None else begun.vae.state_dict()
         of, latents = stores[0], None
         if config.decoder.worn:
-            yield from worn_latents(bench, _finished(config, bench), data.films[0], config.worn)
+            yield from worn_latents(
+                bench, finished_transformer(bench, config.dit.model), data.films[0], config.worn
+            )
             if bench.stopped():
                 return
             latents = safetensors.torch.load_file(bench.run / WORN)["worn"]
@@ -277,15 +280,9 @@ def trained(config: ReleaseConfig, bench: Bench) -> Trained:
         parts = (part, "dit")
     scores = {name: checkpoint.load(bench.run / name).state for name in parts}
     report = {name: {"best": s["best"], "scores": s["best_scores"]} for name, s in scores.items()}
-    return Trained(vae=vae.eval(), dit=_finished(config, bench), config=config, report=report)
-
-
-def _finished(config: ReleaseConfig, bench: Bench) -> Dit:
-    """The averaged transformer: the best by tracked facts, where they are known, else the last."""
-    dit = Dit(config.dit.model).to(bench.device)
-    judged = FACTS in (checkpoint.load(bench.run / "dit").state["best_scores"] or {})
-    dit.load_state_dict(averaged_weights(bench.run / "dit", best=judged))
-    return dit.eval()
+    return Trained(
+        vae=vae.eval(), dit=finished_transformer(bench, config.dit.model), config=config, report=report
+    )
 
 
 def _film_the_rest(config: ReleaseConfig, bench: Bench, left: float) -> Iterator[Progress]:

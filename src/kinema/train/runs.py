@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from kinema import checkpoint
 from kinema.errors import UserError
 from kinema.models.dit import Dit
 from kinema.models.dit_config import small
@@ -21,9 +20,8 @@ from kinema.models.source import open_model
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.train import release
-from kinema.train.dit import FACTS, DitTask, DitTraining
+from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming
-from kinema.train.loop import averaged_weights
 from kinema.train.samples import SampleConfig
 from kinema.train.sources import opened
 from kinema.train.stages import (
@@ -34,6 +32,7 @@ from kinema.train.stages import (
     encoded,
     filmed,
     finished_autoencoder,
+    finished_transformer,
     kept_normalisation,
     latent_data,
     names,
@@ -208,10 +207,7 @@ def train_dit(config: DitRun, bench: Bench) -> Iterator[Progress]:
 
 def trained_dit(config: DitRun, bench: Bench) -> Dit:
     """The averaged weights of a finished run: the best by tracked facts, where known, else the last."""
-    dit = Dit(config.training.model).to(bench.device)
-    scores = checkpoint.load(bench.run / "dit").state["best_scores"] or {}
-    dit.load_state_dict(averaged_weights(bench.run / "dit", best=FACTS in scores))
-    return dit.eval()
+    return finished_transformer(bench, config.training.model)
 
 
 def autoencoder_of(name: str, bench: Bench) -> VideoVae:

@@ -22,7 +22,7 @@ from kinema.shapes import LatentShape
 from kinema.train import chance
 from kinema.train.crops import as_input
 from kinema.train.films import Films
-from kinema.train.latents import StateTable
+from kinema.train.latents import StateTable, denoised
 from kinema.train.loop import Look
 from kinema.train.precision import Precision, mixed
 
@@ -74,16 +74,14 @@ def sampled(
             [chance.normal(sizes, config.seed, "sample", first + i) for i in range(len(picked))]
         )
         with mixed(precision, device):
-            context = dit.context(states.batch([*picked, *[states.empty] * len(picked)]))
-
-            def network(latents, time, *, both, context=context):
-                velocity = dit(latents, time, context)
-                return velocity if both else velocity.chunk(2)[0]
-
-            velocity = flow.guided(network, flow.Guidance(scale=config.guidance))
-            latents = noise.to(device)
-            for step in flow.solve(velocity, latents, flow.linear_schedule(config.steps), solver="euler"):
-                latents = step.latents
+            latents = denoised(
+                dit,
+                states,
+                picked,
+                noise.to(device),
+                flow.linear_schedule(config.steps),
+                guidance=config.guidance,
+            )
         for one in latents.float():
             yield to_uint8(vae.decode(one[None]))
 

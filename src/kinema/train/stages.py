@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from kinema import checkpoint
 from kinema.distributed.crowd import ALONE, Crowd
 from kinema.errors import UserError
 from kinema.files import atomic_path, write_text
@@ -28,7 +29,7 @@ from kinema.models.dit_config import DitConfig
 from kinema.models.source import open_model
 from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
-from kinema.train.dit import DitTask, DitTraining
+from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.filming import Filming, RenderDevice, film, stored
 from kinema.train.films import Films
 from kinema.train.grow import grown
@@ -147,6 +148,14 @@ def finished_autoencoder(
             _note_normalisation(note, *latent_statistics(vae, held_out, bench.device))
     constants = json.loads(note.read_text())
     return vae.with_normalisation(constants["mean"], constants["std"])
+
+
+def finished_transformer(bench: Bench, config: DitConfig) -> Dit:
+    """The averaged transformer of the run: the best by tracked facts, where they are known, else the last."""
+    dit = Dit(config).to(bench.device)
+    judged = FACTS in (checkpoint.load(bench.run / "dit").state["best_scores"] or {})
+    dit.load_state_dict(averaged_weights(bench.run / "dit", best=judged))
+    return dit.eval()
 
 
 def kept_normalisation(bench: Bench, vae: VideoVae) -> None:

@@ -156,11 +156,7 @@ class VaeTask:
         config = self.config
         if config.worn and chance.uniform(config.seed, "worn", step) < config.worn:
             return self._worn_loss(step, part, parts)
-        chosen = chance.batch_at(step, config.batch, len(self.films), config.seed)[part::parts]
-        if not chosen:
-            raise UserError(
-                f"a step of {config.batch} films can't be split among {parts}; raise batch or accumulate less"
-            )
+        chosen = self._chosen(step, part, parts, len(self.films))
         x = self._pieces(step, part, parts, chosen)
         shape = LatentShape.of(
             VideoShape(frames=x.shape[2], height=x.shape[3], width=x.shape[4]), self.vae.stride
@@ -182,6 +178,16 @@ class VaeTask:
         logs = {"l1": absolute.detach() * share, "kl": divergence.detach() * share}
         return Loss(value=value * share, logs=logs)
 
+    def _chosen(self, step: int, part: int, parts: int, count: int) -> list[int]:
+        """Which of `count` films this part of a step is on."""
+        batch = self.config.batch
+        chosen = chance.batch_at(step, batch, count, self.config.seed)[part::parts]
+        if not chosen:
+            raise UserError(
+                f"a step of {batch} films can't be split among {parts}; raise batch or accumulate less"
+            )
+        return chosen
+
     def _likeness(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         """How far films are from the true ones: the value that is trained, and its absolute error alone."""
         config, error = self.config, made.float() - true
@@ -193,7 +199,7 @@ class VaeTask:
         """The true films from worn latents; crops begin where a latent does."""
         assert self.worn is not None
         config, stride = self.config, self.vae.stride.spatial
-        chosen = chance.batch_at(step, config.batch, len(self.worn), config.seed)[part::parts]
+        chosen = self._chosen(step, part, parts, len(self.worn))
         frames, latents = [], []
         for index in chosen:
             film, known = self.films.frames(index), self.worn[index]

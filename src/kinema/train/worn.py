@@ -20,7 +20,7 @@ from torch import Tensor
 from kinema import flow
 from kinema.models.dit import Dit
 from kinema.train import chance
-from kinema.train.latents import Encoded, LatentFilms, StateTable
+from kinema.train.latents import Encoded, LatentFilms, StateTable, denoised
 from kinema.train.precision import Precision, mixed
 
 
@@ -64,14 +64,6 @@ def worn(
         schedule = whole.below(config.level * chance.uniform(config.seed, "worn level", first))
         rows = [films.captions[index][0] for index in picked]
         with mixed(precision, device):
-            context = dit.context(table.batch([*rows, *[table.empty] * len(rows)]))
-
-            def network(latents, time, *, both, context=context):
-                velocity = dit(latents, time, context)
-                return velocity if both else velocity.chunk(2)[0]
-
-            velocity = flow.guided(network, flow.Guidance(scale=config.guidance))
             latents = flow.noised(clean, noise.to(device), schedule.sigmas[0])
-            for step in flow.solve(velocity, latents, schedule, solver="euler"):
-                latents = step.latents
-        yield Encoded(done=picked.stop, of=count), latents.to("cpu", torch.float32)
+            made = denoised(dit, table, rows, latents, schedule, guidance=config.guidance)
+        yield Encoded(done=picked.stop, of=count), made.to("cpu", torch.float32)
