@@ -10,7 +10,7 @@ import pytest
 
 from kinema.bench import verbs
 from kinema.bench.long import unchanged
-from kinema.bench.verbs import Joined, step_at
+from kinema.bench.verbs import Joined, Joins, step_at
 from kinema.generate.film import Film
 from kinema.generate.wish import Connect, Extend, Wish
 from kinema.media import read_film
@@ -35,7 +35,7 @@ def test_a_step_is_told_by_the_steps_around_it():
     assert step_at(ramp, 9) == pytest.approx(1)
 
 
-FAKE = SimpleNamespace(recipe=SimpleNamespace(frames=9, size=(64, 64), fps=8.0))
+FAKE = SimpleNamespace(recipe=SimpleNamespace(frames=17, size=(64, 64), fps=8.0))
 
 
 class Simulated:
@@ -44,16 +44,18 @@ class Simulated:
     model = FAKE
 
     def __init__(self, jump=0):
-        self.jump, self.wishes = jump, []
+        self.jump, self.wishes, self.given = jump, [], []
 
     def make(self, wish: Wish) -> Film:
         self.wishes.append(wish)
         source = wish.source
         if isinstance(source, Extend):
             before = read_film(source.film).frames
+            self.given.append(before)
             frames = np.concatenate([before, self.shifted(before[::-1][1:])])
         elif isinstance(source, Connect):
             first, last = (read_film(path).frames for path in (source.first, source.last))
+            self.given += [first, last]
             middle = np.stack([np.roll(first[-1], k, axis=1) for k in range(1, 9)])
             frames = np.concatenate([first, self.shifted(middle), last])
         else:
@@ -70,27 +72,33 @@ class Simulated:
 def test_joins_that_show_are_found():
     smooth = verbs.joined(Simulated(), "roll", 1, steps=1)
     jump = verbs.joined(Simulated(jump=40), "roll", 1, steps=1)
-    assert smooth.extended < 1.5 < jump.extended
-    assert smooth.left < 3 < jump.left
-    assert jump.arrived > 3
+    for good, bad in ((smooth.set, jump.set), (smooth.slower, jump.slower)):
+        assert good.extended < 1.5 < bad.extended
+        assert good.left < 3 < bad.left
+        assert bad.arrived > 3
+        assert good.true == bad.true
+    assert smooth.slower.true == pytest.approx(1, abs=0.5)
     assert smooth.colour < 1 < jump.colour
     assert smooth.looped < 1.5
-    assert smooth.true == jump.true == pytest.approx(1, abs=0.5)
 
 
-def test_every_verb_is_asked_for_as_a_person_would(monkeypatch):
+def test_every_verb_is_asked_for_as_a_person_would():
     pipe = Simulated()
     verbs.joined(pipe, "roll", 1, steps=7)
     sources = [type(wish.source) for wish in pipe.wishes]
-    assert sources.count(Extend) == verbs.CHAIN
-    assert sources.count(Connect) == 1
+    assert sources.count(Extend) == verbs.CHAIN + 1
+    assert sources.count(Connect) == 2
     assert [wish.loop for wish in pipe.wishes].count(True) == 1
     assert all(wish.steps == 7 for wish in pipe.wishes)
+    # A film of the model's length is cut in two, and loses its middle: what is made fills it up again.
+    assert [len(film) for film in pipe.given[:3]] == [9, 5, 4]
+    assert [wish.seconds for wish in pipe.wishes if wish.source is not None][:2] == [1.0, 1.0]
 
 
 def test_the_table_says_how_many_films_are_within(monkeypatch):
-    good = Joined(extended=1.2, left=1.2, arrived=1.2, looped=1.2, colour=0.5, true=1.0)
-    bad = dataclasses.replace(good, extended=9.0)
+    fine = Joins(extended=1.2, left=1.2, arrived=1.2, true=1.0)
+    good = Joined(set=fine, slower=fine, looped=1.2, colour=0.5)
+    bad = dataclasses.replace(good, set=dataclasses.replace(fine, extended=9.0))
     found = iter([good, bad, good])
     monkeypatch.setattr(verbs, "load", lambda *_, **__: None)
     monkeypatch.setattr(verbs, "joined", lambda *_, **__: next(found))
@@ -98,6 +106,7 @@ def test_the_table_says_how_many_films_are_within(monkeypatch):
     assert extended.ours == 1.2
     assert extended.holds
     assert "2 of 3 films within; largest 9.00" in extended.note
+    assert len(others) == 7
     assert all("3 of 3 films within" in row.note for row in others)
 
 

@@ -36,19 +36,30 @@ Frames = UInt8[np.ndarray, "f h w 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
-    """What one film showed: steps at joins over the usual step around them, and a distance of colours."""
+class Joins:
+    """What one film showed: steps at its joins over the usual step around them."""
 
     extended: float
     left: float
     """Where a bridge leaves the first film."""
     arrived: float
     """Where it comes to the second."""
+    true: float
+    """The simulator's own step where the film was cut to be extended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """What the films of one seed showed."""
+
+    set: Joins
+    """A film of the length of the model's own, cut in two, and with its middle taken out."""
+    slower: Joins
+    """A film three times as long, in which the same happens more slowly: the first and the last third are
+    gone on from."""
     looped: float
     colour: float
-    """ΔE of the mean colours of the first and last frames, after the chain of extensions."""
-    true: float
-    """The simulator's own step where it was cut."""
+    """ΔE of the mean colours of the first and last frames, after a chain of extensions of the slower film."""
 
 
 def step_at(frames: Frames, at: int) -> float:
@@ -59,37 +70,60 @@ def step_at(frames: Frames, at: int) -> float:
 
 
 def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
-    """Cut a held-out lab film after the model's usual length, and go on from it in every way."""
-    recipe = pipe.model.recipe
-    part = recipe.frames
-    width, height = recipe.size
+    """Cut held-out lab films of a seed, and go on from them in every way."""
+    part, fps = pipe.model.recipe.frames, pipe.model.recipe.fps
+    group = (part - 1) // 4
+    short, prompt = _filmed(pipe, event, seed, part)
+    wish = Wish(prompt=prompt, seconds=2 * group / fps, seed=seed, steps=steps)
+    loop = pipe.make(dataclasses.replace(wish, seconds=None, loop=True)).frames
+    with tempfile.TemporaryDirectory() as folder:
+        own, _ = _joins(pipe, wish, short, (1 + 2 * group, 1 + group, group), Path(folder))
+    long, prompt = _filmed(pipe, event, seed, 3 * part - 2)
+    wish = dataclasses.replace(wish, prompt=prompt, seconds=(part - 1) / fps)
+    with tempfile.TemporaryDirectory() as folder:
+        slower, longer = _joins(pipe, wish, long, (part, part, part), Path(folder))
+        chained = _chained(pipe, wish, longer, Path(folder))
+    colour = drift(chained, max(1, part // 2)).colour
+    return Joined(set=own, slower=slower, looped=seam(loop), colour=colour)
+
+
+def _filmed(pipe: Pipeline, event: Event, seed: int, frames: int) -> tuple[Frames, str]:
+    """A held-out film of the set and its plain caption."""
+    width, height = pipe.model.recipe.size
     spec = ClipSpec(
         seed=seed, lab=True, event=event, split="test", height=height, width=width,
-        frames=3 * part - 2, fps=recipe.fps,
+        frames=frames, fps=pipe.model.recipe.fps,
     )  # fmt: skip
     clip = make_clip(spec)
     assert clip.frames is not None
-    true, prompt = clip.frames, captions(clip.facts)[0].text
-    seconds = (part - 1) / recipe.fps
+    return clip.frames, captions(clip.facts)[0].text
 
-    with tempfile.TemporaryDirectory() as folder:
-        first, last = Path(folder) / "first.webm", Path(folder) / "last.webm"
-        write_film(first, true[:part], fps=recipe.fps, quality="lossless")
-        write_film(last, true[-part:], fps=recipe.fps, quality="lossless")
-        wish = Wish(prompt=prompt, seconds=seconds, seed=seed, steps=steps)
-        longer = pipe.make(dataclasses.replace(wish, source=Extend(film=first)))
-        both = pipe.make(dataclasses.replace(wish, source=Connect(first=first, last=last))).frames
-        loop = pipe.make(dataclasses.replace(wish, seconds=None, loop=True)).frames
-        chained = _chained(pipe, wish, longer, Path(folder))
-    ends = max(1, part // 2)
-    return Joined(
-        extended=step_at(longer.frames, part),
-        left=step_at(both, part),
-        arrived=step_at(both, len(both) - part),
-        looped=seam(loop),
-        colour=drift(chained, ends).colour,
-        true=step_at(true, part),
+
+def _joins(
+    pipe: Pipeline, wish: Wish, true: Frames, cut: tuple[int, int, int], folder: Path
+) -> tuple[Joins, Film]:
+    """Extend a film, and lead from its beginning to its end; also the extended film.
+
+    Args:
+        pipe: the model.
+        wish: how it goes on.
+        true: the whole film.
+        cut: how many of its first frames are extended, how many a bridge leaves, how many it comes to.
+        folder: for the pieces.
+    """
+    extended, first, last = cut
+    paths = [folder / name for name in ("extended.webm", "first.webm", "last.webm")]
+    for path, frames in zip(paths, (true[:extended], true[:first], true[-last:]), strict=True):
+        write_film(path, frames, fps=pipe.model.recipe.fps, quality="lossless")
+    longer = pipe.make(dataclasses.replace(wish, source=Extend(film=paths[0])))
+    both = pipe.make(dataclasses.replace(wish, source=Connect(first=paths[1], last=paths[2]))).frames
+    found = Joins(
+        extended=step_at(longer.frames, extended),
+        left=step_at(both, first),
+        arrived=step_at(both, len(both) - last),
+        true=step_at(true, extended),
     )
+    return found, longer
 
 
 def _chained(pipe: Pipeline, wish: Wish, film: Film, folder: Path) -> Frames:
@@ -122,11 +156,21 @@ def rows(
             note=f"{within} of {len(found)} films within; largest {max(found):.2f}{more}",
         )  # fmt: skip
 
-    true = statistics.median(one.true for one in each)
+    found = []
+    for name, pieces in (("", [one.set for one in each]), ("slower, ", [one.slower for one in each])):
+        true = statistics.median(film.true for film in pieces)
+        found += [
+            row(
+                f"{name}extended: step at the join",
+                [f.extended for f in pieces],
+                JOIN,
+                f"; true {true:.2f}",
+            ),
+            row(f"{name}connected: step out of the first film", [f.left for f in pieces], JOIN),
+            row(f"{name}connected: step into the second film", [f.arrived for f in pieces], JOIN),
+        ]
     return [
-        row("extended: step at the join", [one.extended for one in each], JOIN, f"; true films {true:.2f}"),
-        row("connected: step out of the first film", [one.left for one in each], JOIN),
-        row("connected: step into the second film", [one.arrived for one in each], JOIN),
+        *found,
         row("looped: step from end to beginning", [one.looped for one in each], JOIN),
         row(f"ΔE after {CHAIN} extensions", [one.colour for one in each], COLOUR),
     ]

@@ -117,6 +117,7 @@ class DitTask:
         # A GPU has room for all latents; a processor has them already.
         self.latents = [group.latents.to(device) for group in films]
         self.captions = [group.captions for group in films]
+        self.levels = [config.time.of_stretches() if group.midway else config.time for group in films]
         self.held_out = held_out
         self.device = device
         self.buckets = buckets_of(
@@ -188,17 +189,17 @@ class DitTask:
         config, films = self.config, drawn.films
         latents = self.shape(drawn.bucket.group)
         shape = (channels, drawn.bucket.frames, latents.height, latents.width)
-        captions = self.captions[drawn.bucket.group]
+        captions, levels = self.captions[drawn.bucket.group], self.levels[drawn.bucket.group]
         if config.draws == "sample":
             places = [chance.generator(config.seed, "dit", step, index) for index in films]
             # Levels come first, so that every process knows how many frames are scored in the whole step.
-            times = torch.stack([drawn_times(config.time, shape[1], place) for place in places])
+            times = torch.stack([drawn_times(levels, shape[1], place) for place in places])
             places = places[part::parts]
             noise = torch.stack([torch.randn(shape, generator=place) for place in places]).to(self.device)
             picks = torch.stack([torch.rand(3, generator=place) for place in places])
         else:
             place = chance.generator(config.seed, "dit", step)
-            times = drawn_together(config.time, len(films), shape[1], place)
+            times = drawn_together(levels, len(films), shape[1], place)
             picks = torch.rand(len(films), 3, generator=place)[part::parts]
             there = torch.Generator(self.device).manual_seed(chance.key(config.seed, "noise", step))
             noise = torch.randn(len(films), *shape, generator=there, device=self.device)[part::parts]
@@ -232,7 +233,7 @@ class DitTask:
     def validate(self) -> Mapping[str, float]:
         """Loss on held-out films with fixed noise at 8 levels: with right, wrong and no captions.
 
-        Of groups after the first, the mean with right captions.
+        Of groups after the first, the mean with right captions, over those of one shape.
         """
         films, count = self.held_out[0], len(self.held_out[0])
         right = [rows[0] for rows in films.captions]
@@ -246,25 +247,33 @@ class DitTask:
         scores |= {f"loss_{name}": sum(values) / len(values) for name, values in losses.items()}
         # At high noise only the words say what the film shows: that is where text that is ignored shows.
         scores["right_over_wrong"] = losses["right"][-1] / losses["wrong"][-1]
+        others: dict[str, list[float]] = {}
         for group in self.held_out[1:]:
             shape = _shape(group.latents)
-            each = self._by_level(group, [rows[0] for rows in group.captions])
-            scores[f"loss_{shape.frames}x{shape.height}x{shape.width}"] = sum(each) / len(each)
-        return scores
+            name = f"loss_{shape.frames}x{shape.height}x{shape.width}" + "_midway" * group.midway
+            others.setdefault(name, []).extend(self._by_level(group, [rows[0] for rows in group.captions]))
+        return scores | {name: sum(each) / len(each) for name, each in others.items()}
 
     def _by_level(self, films: LatentFilms, rows: Sequence[int]) -> list[float]:
-        """The mean loss under these captions, at each level."""
+        """The mean loss under these captions, at each level, of all latent frames that are not given.
+
+        Films that begin midway have two given: a frame, and from where to where things move behind it.
+        """
         losses, count = [], len(films)
+        frames = films.latents.shape[2]
+        given = min(2, frames - 1) if films.midway else 0
         for level in LEVELS:
             total = 0.0
             for first in range(0, count, 64):
                 picked = range(first, min(first + 64, count))
                 clean = films.latents[picked.start : picked.stop].float().to(self.device)
-                times = torch.full((len(picked), clean.shape[2]), level)
+                times = torch.full((len(picked), frames), level)
+                times[:, :given] = 0
                 noise = torch.stack([chance.normal(tuple(clean.shape[1:]), 0, "held out", i) for i in picked])
                 text = self.states.batch([rows[i] for i in picked])
-                total += self._error(clean, times, noise.to(self.device), text).sum().item()
-            losses.append(total / (count * films.latents.shape[2]))
+                error = self._error(clean, times, noise.to(self.device), text)
+                total += error[:, given:].sum().item()
+            losses.append(total / (count * (frames - given)))
         return losses
 
     def better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

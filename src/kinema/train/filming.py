@@ -58,6 +58,18 @@ class Filming:
     seed: int = 0
     shard: int = 64
     """Clips in a shard."""
+    stretch: int | None = None
+    """Frames of the stretches that clips are cut into for the transformer; None leaves them whole. It is
+    always given the beginning or the end of a stretch: what the captions tell may be over by then."""
+    stretches: int = 2
+    """Of each clip."""
+
+    def __post_init__(self) -> None:
+        if self.stretch is not None and not (1 < self.stretch <= self.frames and self.stretches > 0):
+            raise UserError(
+                f"clips of {self.frames} frames can't be cut into {self.stretches} stretches of "
+                f"{self.stretch}; give 2 to {self.frames} frames, and 1 stretch or more"
+            )
 
     def spec(self, index: int, attempt: int = 0) -> ClipSpec:
         """The clip at `index`, whatever was filmed before; other attempts have other seeds."""

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.train import chance
+
 
 @runtime_checkable
 class Films(Protocol):
@@ -52,3 +54,30 @@ class HeldFilms:
     def part(self, first: int, last: int) -> HeldFilms:
         """Films `first` up to `last`."""
         return HeldFilms(pixels=self.pixels[first:last], texts=self.texts[first:last])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stretches:
+    """Stretches of films as films of their own: they begin anywhere, and in the midst of what happens."""
+
+    whole: Films
+    length: int
+    """Frames of a stretch; no film has fewer."""
+    each: int
+    """Stretches of a film, their beginnings spread over it."""
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.whole) * self.each
+
+    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+        """The frames of stretch `index`."""
+        film, place = divmod(index, self.each)
+        frames = self.whole.frames(film)
+        room = len(frames) - self.length + 1
+        start = int((place + chance.uniform(self.seed, "stretch", index)) / self.each * room)
+        return frames[start : start + self.length]
+
+    def captions(self, index: int) -> Sequence[str]:
+        """Every caption of the film that stretch `index` is of."""
+        return self.whole.captions(index // self.each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,15 +30,15 @@ class LatentFilms:
     """For each film, the rows of `states` that caption it; the plain caption first."""
     states: tuple[Float[Tensor, "_ d"], ...]
     """Text states of each distinct caption; the last row is the empty prompt's."""
+    midway: bool = False
+    """Whether they begin in the midst of what their captions tell."""
 
     def __len__(self) -> int:
         return len(self.latents)
 
     def part(self, first: int, last: int) -> LatentFilms:
         """Films `first` up to `last`."""
-        return LatentFilms(
-            latents=self.latents[first:last], captions=self.captions[first:last], states=self.states
-        )
+        return dataclasses.replace(self, latents=self.latents[first:last], captions=self.captions[first:last])
 
 
 class StateTable:

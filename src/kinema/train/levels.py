@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+REACHED = 0.35
+"""Of films that begin midway, the share whose last latent frames are given."""
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))
 """Noise levels of the validation loss."""
 PICTURES = 0.4
-"""Of films whose beginning is given, the share of which it is the first latent frame alone."""
+"""Of films whose beginning is given, the share of which it is as little as can be: the first latent frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,13 @@ class TimeConfig:
     reached: float = 0.1
     """Share of samples whose last latent frames are given too, and half of them the first ones: films that
     lead up to something, bridges and loops."""
+    midway: bool = False
+    """The films begin in the midst of what happens: some of each is given, and not the first frame alone,
+    from which nobody could tell what moves where."""
+
+    def of_stretches(self) -> TimeConfig:
+        """The same for stretches of films, which begin anywhere."""
+        return dataclasses.replace(self, forcing=0.0, given=1 - REACHED, reached=REACHED, midway=True)
 
 
 def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Float[Tensor, " f"]:
@@ -47,7 +57,9 @@ def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Floa
         return levels[torch.arange(frames) // chunk]
     times = torch.sigmoid(torch.randn(1, generator=place) + mean).repeat(frames)
     if kind < config.forcing + config.given and frames > 1:
-        given = 1 if low < PICTURES else 1 + int(torch.randint(frames - 1, (1,), generator=place))
+        least = min(2, frames - 1) if config.midway else 1
+        more = int(torch.randint(frames - least, (1,), generator=place))
+        given = least if low < PICTURES else least + more
         times[:given] = 0.0
     elif kind < config.forcing + config.given + config.reached and frames > 1:
         times[_ends(frames, torch.rand(3, generator=place))] = 0.0
@@ -75,7 +87,8 @@ def drawn_together(
     forced = kind < config.forcing
     times = levels.gather(1, torch.where(forced, where // chunk, 0))
     if frames > 1:
-        given = torch.where(low < PICTURES, 1, 1 + (some * (frames - 1)).long())
+        least = min(2, frames - 1) if config.midway else 1
+        given = torch.where(low < PICTURES, least, least + (some * (frames - least)).long())
         clean = ~forced & (kind < config.forcing + config.given) & (where < given)
         times = times.masked_fill(clean, 0.0)
         ends = _ends(frames, torch.rand(count, 3, generator=place))

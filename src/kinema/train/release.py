@@ -48,7 +48,17 @@ from kinema.train.stages import (
 )
 from kinema.train.vae import VaeTask, VaeTraining
 from kinema.train.worn import WornConfig
+from kinema.world.facts import Event
 
+MOVING: tuple[tuple[Event, float], ...] = (
+    ("collide", 0.34),
+    ("roll", 0.26),
+    ("occlude", 0.16),
+    ("drop", 0.14),
+    ("camera", 0.10),
+)
+"""Lab events of the films that are cut into stretches, from which the model learns to go on: in longer
+films the same happens more slowly."""
 COUNTS = "films.json"
 """How many films of each shape the run trains on."""
 CODER_LOOKS = 4
@@ -108,6 +118,10 @@ def lab(*, budget: float, films: int = 8192) -> ReleaseConfig:
         budget=budget,
         filming=Filming(count=films),
         held_out=Filming(count=192, split="test", seed=1),
+        also=(
+            Filming(count=max(64, films // 6), frames=41, seed=2, events=MOVING, stretch=17),
+            Filming(count=max(64, films // 8), frames=25, seed=4, events=MOVING, stretch=17),
+        ),
         vae=VaeTraining(batch=4, crop=64, compiled=True, model=autoencoder),
         vae_share=0.36,
         samples=SampleConfig(count=24),
@@ -181,7 +195,10 @@ def tiny(*, budget: float) -> ReleaseConfig:
         budget=budget,
         filming=few,
         held_out=dataclasses.replace(few, count=4, split="test", seed=1),
-        also=(dataclasses.replace(few, count=4, width=48),),
+        also=(
+            dataclasses.replace(few, count=4, width=48),
+            dataclasses.replace(few, count=4, frames=13, seed=2, stretch=9),
+        ),
         samples=SampleConfig(count=2, steps=2, shown=2),
         vae_films=4,
         vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),

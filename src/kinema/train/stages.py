@@ -31,7 +31,7 @@ from kinema.models.text import TextEncoder
 from kinema.models.vae import VideoVae
 from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.filming import Filming, RenderDevice, film, stored
-from kinema.train.films import Films
+from kinema.train.films import Films, Stretches
 from kinema.train.grow import grown
 from kinema.train.latents import LatentFilms, encode_captions, encode_films
 from kinema.train.loop import LoopConfig, Report, Task, averaged_weights, train
@@ -89,6 +89,8 @@ class Store:
 
     films: Films
     held_out: Films
+    midway: bool = False
+    """Whether they are stretches, which begin in the midst of what happens."""
 
 
 def filmed(bench: Bench, filming: Filming, name: str, *, seconds: float = math.inf) -> Iterator[Progress]:
@@ -106,7 +108,17 @@ def filmed(bench: Bench, filming: Filming, name: str, *, seconds: float = math.i
 def store(bench: Bench, filming: Filming, held_out: Filming, number: int = 0) -> Store:
     """A store that is filmed."""
     films, held = names(number)
-    return Store(films=stored(filming, bench.run / films), held_out=stored(held_out, bench.run / held))
+    return Store(
+        films=_cut(filming, stored(filming, bench.run / films)),
+        held_out=_cut(held_out, stored(held_out, bench.run / held)),
+        midway=filming.stretch is not None,
+    )
+
+
+def _cut(filming: Filming, films: Films) -> Films:
+    if filming.stretch is None:
+        return films
+    return Stretches(whole=films, length=filming.stretch, each=filming.stretches, seed=filming.seed)
 
 
 def names(number: int) -> tuple[str, str]:
@@ -197,7 +209,11 @@ def encoded(
         for number, one in enumerate(stores):
             path = _captions_path(bench.run, number)
             if not path.is_file():
-                told = {"films": _rows(one.films, row), "held_out": _rows(one.held_out, row)}
+                told = {
+                    "films": _rows(one.films, row),
+                    "held_out": _rows(one.held_out, row),
+                    "midway": one.midway,
+                }
                 write_text(path, json.dumps(told) + "\n")
 
 
@@ -242,7 +258,8 @@ def latent_data(run: Path) -> LatentData:
         rows = json.loads(path.read_text())
         for name, groups in (("films", films), ("held_out", held)):
             captions = tuple(tuple(each) for each in rows[name])
-            groups.append(LatentFilms(latents=latents[name], captions=captions, states=states))
+            midway = rows.get("midway", False)  # Runs from before there were stretches do not say.
+            groups.append(LatentFilms(latents=latents[name], captions=captions, states=states, midway=midway))
     return LatentData(films=tuple(films), held_out=tuple(held), texts=tuple(texts))
 
 
