@@ -53,6 +53,21 @@ def cropped(
     return frames[:, top : top + side, left : left + side]
 
 
+def cropped_alike(
+    frames: UInt8[np.ndarray, "f h w 3"],
+    latents: Float[Tensor, "c f2 h2 w2"],
+    side: int,
+    near: float,
+    draw: np.random.Generator,
+) -> tuple[UInt8[np.ndarray, "f s s 3"], Float[Tensor, "c f2 s2 s2"]]:
+    """A square crop of a film and of its latents: near a `corner`, where a latent begins."""
+    stride = frames.shape[1] // latents.shape[2]
+    top, left = (at // stride for at in corner(frames, side, near, draw))
+    few = side // stride
+    there = frames[:, top * stride :, left * stride :][:, :side, :side]
+    return there, latents[..., top : top + few, left : left + few]
+
+
 def as_input(films: UInt8[np.ndarray, "b f h w 3"], device: torch.device) -> Float[Tensor, "b 3 f h w"]:
     """uint8 films as the models take them, in [-1, 1]."""
     return _scaled(torch.from_numpy(np.array(films)).to(device))

@@ -269,7 +269,11 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
         of, latents = stores[0], None
         if config.decoder.worn:
             yield from worn_latents(
-                bench, finished_transformer(bench, config.dit.model), data.films[0], config.worn
+                bench,
+                finished_transformer(bench, config.dit.model),
+                data.films[0],
+                config.worn,
+                precision=config.dit.precision,
             )
             if bench.stopped():
                 return

@@ -22,7 +22,7 @@ from kinema.models.vae_config import VaeConfig
 from kinema.models.vae_folded import FoldedBlock
 from kinema.shapes import LatentShape, VideoShape
 from kinema.train import chance
-from kinema.train.crops import ResidentFilms, as_input, corner, cropped
+from kinema.train.crops import ResidentFilms, as_input, cropped, cropped_alike
 from kinema.train.films import Films
 from kinema.train.loop import LoopConfig, Loss, Work
 from kinema.train.operations import vae_operations
@@ -198,18 +198,14 @@ class VaeTask:
     def _worn_loss(self, step: int, part: int, parts: int) -> Loss:
         """The true films from worn latents; crops begin where a latent does."""
         assert self.worn is not None
-        config, stride = self.config, self.vae.stride.spatial
+        config = self.config
         chosen = self._chosen(step, part, parts, len(self.worn))
         frames, latents = [], []
         for index in chosen:
             film, known = self.films.frames(index), self.worn[index]
             if not self._whole(step):
                 draw = np.random.default_rng(chance.key(config.seed, "crop", step, index))
-                top, left = (at // stride for at in corner(film, config.crop, config.near_things, draw))
-                side = config.crop // stride
-                known = known[..., top : top + side, left : left + side]
-                top, left = top * stride, left * stride
-                film = film[:, top : top + config.crop, left : left + config.crop]
+                film, known = cropped_alike(film, known, config.crop, config.near_things, draw)
             frames.append(film)
             latents.append(known)
         x = as_input(np.stack(frames), self.device)
