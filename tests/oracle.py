@@ -15,7 +15,8 @@ guidance changes nothing.
 Which part of the film a call is about is read from what the caller passes, never from hidden state: behind a
 cache it is the next frame after those the cache has seen; without one, frames that are given clean (t = 0)
 are looked up in the film, and everything else is placed in relation to them. With nothing given it is the
-film's beginning. A call about a part of the picture is placed where its latents agree best with the film.
+film's beginning, or wherever the latents agree best with the film. A call about a part of the picture is
+placed where its latents agree best with the film.
 """
 
 from __future__ import annotations
@@ -105,10 +106,11 @@ class OracleDit(Dit):
     Args:
         films: clean latents `1 c f h w`, one for each prompt of `words`, in order. A film that ends before it
             is asked to stands still from there on.
-        first: the latent frame at which a call begins that has neither a cache nor clean frames.
+        first: the latent frame at which a call begins that has neither a cache nor clean frames;
+            None: wherever its latents agree best with the film; noise agrees with its beginning.
     """
 
-    def __init__(self, films: Sequence[Tensor], *, patch: int = 1, first: int = 0) -> None:
+    def __init__(self, films: Sequence[Tensor], *, patch: int = 1, first: int | None = 0) -> None:
         channels = films[0].shape[1]
         super().__init__(
             DitConfig(
@@ -189,9 +191,11 @@ class OracleDit(Dit):
 
     def _place(self, x: Tensor, time: Tensor, which: Tensor) -> int:
         given = [f for f in range(x.shape[1]) if time[f] == 0]
-        if not given:
-            return self.first
         longest = max(film.shape[1] for film in self.films)
+        if not given:
+            if self.first is not None:
+                return self.first
+            return self._agreeing(x, time, which, longest) if time.max() < 1 else 0
 
         def misfit(first: int) -> float:
             return sum(
@@ -201,6 +205,17 @@ class OracleDit(Dit):
         starts = range(longest - given[0])
         # Ties (a film that stands still) go to the earliest.
         return min(starts, key=lambda first: (round(misfit(first), 6), first))
+
+    def _agreeing(self, x: Tensor, time: Tensor, which: Tensor, longest: int) -> int:
+        """Where frames that were let go belong, by least squares: E[x_t] = (1 − t)·x₀."""
+
+        def misfit(first: int) -> float:
+            each = [
+                x[:, f] - (1 - time[f]) * self._frame(int(n), first + f).to(x) for f, n in enumerate(which)
+            ]
+            return torch.stack(each).square().mean().item()
+
+        return min(range(longest), key=lambda first: (round(misfit(first), 6), first))
 
 
 # ---- all of it behind a pipeline
@@ -261,7 +276,7 @@ def oracle_model(
     patch: int = 1,
     frames: int | None = None,
     fps: float = 8.0,
-    first: int = 0,
+    first: int | None = 0,
 ) -> OracleModel:
     """The model whose films these are, by prompt: uint8 `f h w 3`, all of one size.
 

@@ -116,6 +116,41 @@ def test_given_frames_stay_and_the_network_knows_their_time(solver: SolverName) 
     assert torch.equal(steps[-1].latents[:, :, 1:3], free.latents[:, :, 1:3])
 
 
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+def test_frames_that_are_let_go_are_made_again_with_the_rest(solver: SolverName) -> None:
+    given, other = torch.randn(1, 2, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
+    start = noise(3).float()
+    seen = []
+
+    def towards(film: torch.Tensor):
+        def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            seen.append(time[0].tolist())
+            return (latents - film) / time.to(latents).clamp(min=1e-6)[:, None, :, None, None]
+
+        return velocity
+
+    held = Held(
+        frames=torch.tensor([True, True, False]),
+        latents=given,
+        time=torch.zeros(3),
+        until=torch.tensor([0.0, 0.55, 0.0]),
+        noise=start,
+    )
+    schedule = linear_schedule(5)  # 1, 0.8, 0.6, 0.4, 0.2, 0
+    *_, last = solve(towards(given), start, schedule, solver=solver, held=held)
+    # On the way to the given film they come back as they were.
+    assert torch.allclose(last.latents, given, atol=1e-5)
+    assert {times[0] for times in seen} == {0.0}
+    assert all(times[1] == (0.0 if times[2] > 0.55 else times[2]) for times in seen)
+    steps = list(solve(towards(other), start, schedule, solver=solver, held=held))
+    assert torch.equal(steps[1].latents[:, :, :2], given[:, :, :2])
+    level = schedule.sigmas[3]
+    assert torch.equal(steps[2].latents[:, :, 1], noised(given, start, level)[:, :, 1])
+    assert torch.allclose(steps[-1].latents[:, :, 1:], other[:, :, 1:], atol=1e-5)
+    assert torch.equal(steps[-1].latents[:, :, 0], given[:, :, 0])
+    assert torch.equal(steps[1].clean[:, :, 1], given[:, :, 1])
+
+
 def test_steps_tell_where_they_are() -> None:
     steps = list(solve(gaussian, noise(), linear_schedule(5, shift=3.0)))
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
@@ -159,8 +194,15 @@ def test_a_schedule_that_rises_is_refused() -> None:
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
 @pytest.mark.parametrize("stop", range(1, 7))
-def test_a_stopped_solve_goes_on_bit_for_bit(solver: SolverName, stop: int) -> None:
-    held = Held(frames=torch.tensor([True, False]), latents=noise() * 0.5, time=torch.zeros(2))
+@pytest.mark.parametrize("until", [0.0, 0.7])
+def test_a_stopped_solve_goes_on_bit_for_bit(solver: SolverName, stop: int, until: float) -> None:
+    held = Held(
+        frames=torch.tensor([True, False]),
+        latents=noise() * 0.5,
+        time=torch.zeros(2),
+        until=torch.tensor([until, 0.0]),
+        noise=noise(),
+    )
     free = torch.rand(1, 1, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     blend = Blend(clean=noise() * 0.3, noise=noise(), free=free)
     schedule = wan_schedule(7, 3.0)

@@ -206,13 +206,40 @@ def test_given_latents_and_noise_levels():
     held = given_frames.held(noise)
     assert held is not None
     assert held.frames.tolist() == [False, True, True]
-    assert held.put(noise)[0, 0, :, 0, 0].tolist() == [1, 4, 4]
+    assert held.put(noise, 1.0)[0, 0, :, 0, 0].tolist() == [1, 4, 4]
     assert given_frames.settled(noise)[0, 0, :, 0, 0].tolist() == [1, 5, 5]
     with pytest.raises(UserError, match="do not fit"):
         hold(
             Condition(lines=(Line(prompt="a"),), latents=(Latents(latents=ends, frame=2),)),
             shape, STRIDE, 1, encode,
         )  # fmt: skip
+
+
+def test_what_is_let_go_is_not_put_back():
+    shape = LatentShape(frames=3, height=2, width=2)
+    first = Latents(latents=torch.full((1, 1, 1, 2, 2), 5.0))
+    last = Latents(latents=torch.full((1, 1, 1, 2, 2), 7.0), frame=2, until=0.7)
+    given_frames = hold(Condition(lines=(Line(prompt="a"),), latents=(first, last)), shape, STRIDE, 1, encode)
+    made = torch.ones(1, 1, 3, 2, 2)
+    assert given_frames.settled(made)[0, 0, :, 0, 0].tolist() == [5, 1, 1]
+    held = given_frames.held(torch.zeros_like(made))
+    assert held is not None
+    assert held.still(0.71).tolist() == [True, False, True]
+    assert held.still(0.7).tolist() == [True, False, False]
+    assert held.put(made, 0.8, 0.9)[0, 0, :, 0, 0].tolist() == [5, 1, 7]
+    # Noised by zeros to 0.5, once; then it is the solver's.
+    assert held.put(made, 0.5, 0.8)[0, 0, :, 0, 0].tolist() == [5, 1, 3.5]
+    assert held.put(made, 0.4, 0.5)[0, 0, :, 0, 0].tolist() == [5, 1, 1]
+
+
+def test_a_loop_that_begins_with_a_picture_keeps_it():
+    plain, pictured = (
+        decide(open_model("world"), Wish(prompt="a", loop=True, image=image)).takes[-1]
+        for image in (None, picture(1, side=128))
+    )
+    assert plain.joint == pictured.joint == "loop"
+    assert plain.until > 0
+    assert pictured.until == 0
 
 
 def test_mask_channels_count_film_frames():

@@ -37,21 +37,44 @@ class Held:
         frames: which.
         latents: theirs, at their noise level; what stands in the other frames is not read.
         time: the noise level at which each is held, 0 where it is clean.
+        until: the level at which each is let go: noised to that, it is made again with the others, so that
+            what is near to the given film passes into what is made without a step. 0 never lets go, and only
+            frames that are held clean are let go. None: all are held to the end.
+        noise: with which it is noised then.
     """
 
     frames: Bool[Tensor, " f"]
     latents: Float[Tensor, "b c f h w"]
     time: Float[Tensor, " f"]
+    until: Float[Tensor, " f"] | None = None
+    noise: Float[Tensor, "b c f h w"] | None = None
 
-    def put(self, latents: Float[Tensor, "b c f h w"]) -> Float[Tensor, "b c f h w"]:
-        """The latents with the given frames in their places."""
-        mask = self.frames.to(latents.device)[None, None, :, None, None]
-        return torch.where(mask, self.latents.to(latents), latents)
+    def still(self, level: float) -> Bool[Tensor, " f"]:
+        """The frames that are held yet when the others are at `level`."""
+        if self.until is None:
+            return self.frames
+        return self.frames & ((self.until == 0) | (self.until < level))
 
-    def times(self, time: float, batch: int) -> Float[Tensor, "b f"]:
-        """One time per latent frame, where the frames to be made are at `time`."""
-        frames = torch.where(self.frames.cpu(), self.time.double().cpu(), time)
+    def put(
+        self, latents: Float[Tensor, "b c f h w"], level: float, before: float = math.inf
+    ) -> Float[Tensor, "b c f h w"]:
+        """The latents at `level` with the given frames in their places; `before` is the level before that."""
+        still = self.still(level)
+        latents = torch.where(_over(still, latents), self.latents.to(latents), latents)
+        gone = self.still(before) & ~still
+        if self.noise is None or not gone.any():
+            return latents
+        again = noised(self.latents, self.noise.to(self.latents), level).to(latents)
+        return torch.where(_over(gone, latents), again, latents)
+
+    def times(self, time: float, batch: int, level: float) -> Float[Tensor, "b f"]:
+        """One time per latent frame, where the frames to be made are at `time`, which is that of `level`."""
+        frames = torch.where(self.still(level).cpu(), self.time.double().cpu(), time)
         return frames.expand(batch, -1)
+
+
+def _over(frames: Bool[Tensor, " f"], latents: Float[Tensor, "b c f h w"]) -> Bool[Tensor, "1 1 f 1 1"]:
+    return frames.to(latents.device)[None, None, :, None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +157,7 @@ def solve(
         raise ValueError(f"can't go on with step {first} of {schedule.steps}")
     run = _Run(velocity, schedule, held, blend, None if reuse is None else reuse.start())
     if not first:  # a soft blend is not to be put twice
-        latents = run.put(latents, schedule.sigmas[0])
+        latents = run.put(latents, 0)
     match solver:
         case "euler":
             return _euler(run, latents, first)
@@ -158,11 +181,21 @@ class _Run:
         self.velocity, self.schedule, self.held, self.guess = velocity, schedule, held, guess
         self.blend = blend
 
-    def put(self, latents: Tensor, level: float) -> Tensor:
-        """The latents, at `level`, with everything that is given in its place."""
+    def put(self, latents: Tensor, index: int) -> Tensor:
+        """The latents, at level `index`, with everything that is given in its place."""
+        level = self.schedule.sigmas[index]
         if self.blend is not None:
             latents = self.blend.put(latents, level)
-        return latents if self.held is None else self.held.put(latents)
+        if self.held is None:
+            return latents
+        return self.held.put(latents, level, self.schedule.sigmas[index - 1] if index else math.inf)
+
+    def known(self, clean: Tensor, index: int) -> Tensor:
+        """A guess at the clean latents, made at level `index`, with the frames that are held there."""
+        if self.held is None:
+            return clean
+        level = self.schedule.sigmas[index]
+        return self.held.put(clean, level, level)
 
     def __call__(self, latents: Tensor, index: int, *, exact: bool = False) -> tuple[Tensor, Reused | None]:
         time = self.schedule.times[index]
@@ -170,7 +203,7 @@ class _Run:
         if self.held is None:
             times = torch.full((batch, frames), time, dtype=torch.float64)
         else:
-            times = self.held.times(time, batch)
+            times = self.held.times(time, batch, self.schedule.sigmas[index])
         if self.guess is None or exact:
             return self.velocity(latents, times), None
         schedule = self.schedule
@@ -186,13 +219,14 @@ class _Run:
         reused: Reused | None,
         history: tuple[Tensor, ...] = (),
     ) -> Step:
-        following = self.schedule.sigmas[index + 1]
+        if self.blend is not None:
+            clean = self.blend.put(clean, 0.0)
         return Step(
             index=index,
             of=self.schedule.steps,
-            time=following,
-            latents=self.put(latents, following),
-            clean=self.put(clean, 0.0),
+            time=self.schedule.sigmas[index + 1],
+            latents=self.put(latents, index + 1),
+            clean=self.known(clean, index),
             reused=reused,
             history=history,
         )
@@ -243,9 +277,9 @@ def _unipc(run: _Run, x: Tensor, first: int, history: tuple[Tensor, ...]) -> Ite
     order = min(2, steps - first + 1, len(cleans))
     for index in range(first, steps):
         velocity, reused = run(x, index)
-        clean = torch.add(x, velocity, alpha=-sigmas[index])
+        clean = run.known(torch.add(x, velocity, alpha=-sigmas[index]), index)
         if before is not None:
-            x = run.put(_correct(before, cleans, clean, sigmas, logs, index, order), sigmas[index])
+            x = run.put(_correct(before, cleans, clean, sigmas, logs, index, order), index)
         cleans = [*cleans[-1:], clean]
         order = min(2, steps - index, len(cleans))
         before = x

@@ -60,11 +60,13 @@ class Latents:
         latents: in the film's latent height and width.
         frame: the latent frame at which they begin; negative counts from the end.
         level: as for a `Picture`.
+        until: the noise level at which they are let go, and made again with the rest; 0 keeps them.
     """
 
     latents: Float[Tensor, "1 c f h w"]
     frame: int = 0
     level: float = 0.0
+    until: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.level < 1:
@@ -81,10 +83,12 @@ class Clip:
     Attributes:
         frames: already of the film's size.
         frame: the film frame at which they begin, from 0; negative counts from the end.
+        until: as for `Latents`.
     """
 
     frames: UInt8[np.ndarray, "f h w 3"]
     frame: int = 0
+    until: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,10 +182,12 @@ class Given:
     Attributes:
         latents: clean, zero where nothing is given.
         level: the noise level at which each latent frame is held; 1 where it is free.
+        until: the noise level of the rest at which each is let go; 0 where it is not. None: nowhere.
     """
 
     latents: Float[Tensor, "1 c f h w"]
     level: Float[Tensor, " f"]
+    until: Float[Tensor, " f"] | None = None
 
     @classmethod
     def nothing(cls, channels: int, shape: LatentShape) -> Given:
@@ -197,12 +203,17 @@ class Given:
         if not frames.any():
             return None
         return flow.Held(
-            frames=frames, latents=flow.noised(self.latents.to(noise), noise, self.level), time=self.level
+            frames=frames,
+            latents=flow.noised(self.latents.to(noise), noise, self.level),
+            time=self.level,
+            until=self.until,
+            noise=noise,
         )
 
     def settled(self, latents: Float[Tensor, "1 c f h w"]) -> Float[Tensor, "1 c f h w"]:
-        """The finished latents, with the given frames clean in their places."""
-        frames = (self.level < 1).to(latents.device)[None, None, :, None, None]
+        """The finished latents, with the given frames clean in their places, but for those let go."""
+        kept = self.level < 1 if self.until is None else (self.level < 1) & (self.until == 0)
+        frames = kept.to(latents.device)[None, None, :, None, None]
         return torch.where(frames, self.latents.to(latents), latents)
 
 
@@ -230,8 +241,9 @@ def hold(
     """
     free = Given.nothing(channels, shape)
     latents, level = free.latents.clone(), free.level.clone()
+    until = torch.zeros_like(level)
 
-    def place(frame: int, values: Float[Tensor, "1 c f h w"], held: float) -> None:
+    def place(frame: int, values: Float[Tensor, "1 c f h w"], held: float, let_go: float = 0.0) -> None:
         span = slice(frame, frame + values.shape[2])
         if (level[span] < 1).any():
             raise UserError(
@@ -239,7 +251,7 @@ def hold(
                 "frames; put them further apart"
             )
         latents[:, :, span] = values.to(latents)
-        level[span] = held
+        level[span], until[span] = held, let_go
 
     for given in condition.latents:
         frame = given.frame + shape.frames if given.frame < 0 else given.frame
@@ -249,14 +261,15 @@ def hold(
                 f"given latents of {tuple(given.latents.shape)} at latent frame {given.frame} do not fit "
                 f"{shape.frames} latent frames of {channels} x {shape.height} x {shape.width}"
             )
-        place(frame, given.latents, given.level)
+        place(frame, given.latents, given.level, given.until)
     for clip in condition.clips:
         first = clip.frame + shape.video(stride).frames if clip.frame < 0 else clip.frame
         pixels = film_of(clip.frames)
         if first:
             pixels = torch.cat([pixels[:, :, :1], pixels], dim=2)
         values = encode(pixels)
-        place(shape.latent_frame_of(first, stride), values[:, :, 1:] if first else values, 0.0)
+        frame = shape.latent_frame_of(first, stride)
+        place(frame, values[:, :, 1:] if first else values, 0.0, clip.until)
     for picture in condition.pictures:
         pixels = pixels_of(picture.image)[:, :, None]
         frame = shape.latent_frame_of(picture.frame, stride)
@@ -265,7 +278,7 @@ def hold(
             place(frame, encode(still)[:, :, 1:], picture.level)
         else:
             place(0, encode(pixels), picture.level)
-    return Given(latents=latents, level=level)
+    return Given(latents=latents, level=level, until=until)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

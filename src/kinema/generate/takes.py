@@ -1,9 +1,11 @@
 """Films that are made in several takes, each one run of the solver, and how the takes are joined.
 
 A take goes on from the film so far in its sight: it is given the end of that film, so that both show the same
-frames where they meet, and over these one is faded into the other. The end is given as latents where they are
-at hand; only the one frame in front of them, which a causal autoencoder keeps apart, is encoded again. So
-nothing wears off from join to join.
+frames where they meet, and over these one is faded into the other. Where no picture has to be seen among
+them, they are let go when the rest has taken shape (`LET_GO`) and made again with it: held to the end, they
+are sharper than what the model makes beside them, and the step from one to the other shows. The end is given
+as latents where they are at hand; only the frame in front of them, which a causal autoencoder keeps apart, is
+encoded again. So nothing wears off from join to join.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from torch import Tensor
 from kinema.generate.condition import Clip, Condition, Latents, Picture
 from kinema.shapes import Stride, VideoShape
 
+LET_GO = 0.7
+"""The noise level at which shared frames are let go: where things stand is decided by then."""
 Joint = Literal["cut", "after", "before", "bridge", "loop"]
 
 
@@ -37,6 +41,7 @@ class Take:
             leads back to its beginning.
         carried: groups of frames (latent frames behind the first) shared with the end of the film so far.
         reached: groups shared with the beginning of the film it leads up to.
+        until: the noise level at which what is shared is let go; 0 where it has to be seen as it is.
     """
 
     condition: Condition
@@ -45,6 +50,7 @@ class Take:
     joint: Joint = "cut"
     carried: int = 0
     reached: int = 0
+    until: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,12 +95,14 @@ class Reel:
             start = len(self.frames) - stride.frames(take.carried)
             head = Picture(image=self.frames[start])
             if take.carried and self.tail is not None and self.tail.shape[2] >= take.carried:
-                carried = Latents(latents=self.tail[:, :, -take.carried :], frame=1)
+                carried = Latents(latents=self.tail[:, :, -take.carried :], frame=1, until=take.until)
                 told = dataclasses.replace(
                     told, pictures=(head, *told.pictures), latents=(carried, *told.latents)
                 )
             elif take.carried:
-                told = dataclasses.replace(told, clips=(Clip(frames=self.frames[start:]), *told.clips))
+                told = dataclasses.replace(
+                    told, clips=(Clip(frames=self.frames[start:], until=take.until), *told.clips)
+                )
             else:
                 told = dataclasses.replace(told, pictures=(head, *told.pictures))
         onward = {"before": self.frames, "loop": self.frames, "bridge": goal}.get(take.joint)
@@ -104,7 +112,7 @@ class Reel:
             last = Picture(image=onward[0], frame=take.film.frames - 1)
             return dataclasses.replace(told, pictures=(*told.pictures, last))
         length = take.reached * group
-        clip = Clip(frames=onward[:length], frame=take.film.frames - length)
+        clip = Clip(frames=onward[:length], frame=take.film.frames - length, until=take.until)
         return dataclasses.replace(told, clips=(*told.clips, clip))
 
     def joined(

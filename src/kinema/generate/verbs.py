@@ -23,7 +23,7 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.generate.condition import Base, Condition, Line, Picture
 from kinema.generate.picture import fit
-from kinema.generate.takes import Take, chained
+from kinema.generate.takes import LET_GO, Take, chained
 from kinema.generate.wish import Shot
 from kinema.shapes import Stride, VideoShape
 
@@ -104,7 +104,7 @@ def film(canvas: Canvas, prompt: str, stills: Sequence[Still], *, loop: bool) ->
     Raises:
         UserError: pictures lie outside the film or too near to each other, or the film is too short to loop.
     """
-    closing = _closing(canvas, prompt) if loop else None
+    closing = _closing(canvas, prompt, pictured=bool(stills)) if loop else None
     frames = canvas.usual if canvas.frames is None else canvas.frames
     if closing is not None and canvas.frames is not None:
         frames = canvas.near(frames - _new(canvas, closing))
@@ -146,7 +146,7 @@ def story(canvas: Canvas, shots: Sequence[Shot], images: Sequence[np.ndarray | N
         ]
         takes += _chained(canvas, _stretch(canvas, lines, stills, length, exactly=True))
     if loop:
-        takes.append(_closing(canvas, shots[-1].prompt))
+        takes.append(_closing(canvas, shots[-1].prompt, pictured=any(image is not None for image in images)))
     return Draft(takes=tuple(takes))
 
 
@@ -178,6 +178,7 @@ def extension(canvas: Canvas, prompt: str, reel: Frames, tail: Tensor | None, *,
                 film=canvas.shape(stride.frames(free + reached)),
                 joint="before",
                 reached=reached,
+                until=LET_GO,
             )
         )
     return Draft(takes=tuple(takes), reel=reel, tail=tail)
@@ -309,6 +310,7 @@ def _onward(canvas: Canvas, prompt: str, new: int, carried: int) -> Take:
         film=canvas.shape(canvas.stride.frames(carried + new)),
         joint="after",
         carried=carried,
+        until=LET_GO,
     )
 
 
@@ -330,8 +332,8 @@ def _portions(canvas: Canvas, carried: int, reached: int | None) -> list[int]:
     return [rest // count + (number < rest % count) for number in range(count)] + [last]
 
 
-def _closing(canvas: Canvas, prompt: str) -> Take:
-    """The take that leads back to the film's beginning."""
+def _closing(canvas: Canvas, prompt: str, *, pictured: bool) -> Take:
+    """The take that leads back to the film's beginning, which may be a picture that has to be seen."""
     overlap = canvas.overlap
     free = _window(canvas) - 1 - 2 * overlap
     if free < 1:
@@ -342,6 +344,7 @@ def _closing(canvas: Canvas, prompt: str) -> Take:
         joint="loop",
         carried=overlap,
         reached=overlap,
+        until=0.0 if pictured else LET_GO,
     )
 
 
