@@ -20,8 +20,9 @@ from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms, StateTable
 from kinema.train.levels import TimeConfig, drawn_together
 from kinema.train.loop import LoopConfig, Work, train
+from kinema.train.pace import fitted
 from kinema.train.samples import SampleConfig, looking_at_films, looking_at_reconstructions
-from kinema.train.stages import Bench, fitted
+from kinema.train.stages import Bench
 from kinema.train.vae import VaeTask, VaeTraining
 from tests.toy_training import Toy
 

@@ -18,6 +18,7 @@ from kinema.train.films import HeldFilms, Stretches
 from kinema.train.latents import LatentFilms
 from kinema.train.levels import TimeConfig, drawn_times, drawn_together
 from kinema.train.stages import Bench, encoded, latent_data, names, store
+from tests.toy_training import Letters
 
 CPU = torch.device("cpu")
 STATES = (torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10])
@@ -108,16 +109,6 @@ def test_the_loss_of_a_group_of_stretches_leaves_out_what_is_given():
     noise = torch.stack([chance.normal((4, 3, 4, 4), 0, "held out", i) for i in range(4)])
     expected = (noise - films.latents)[:, :, 2:].square().mean().item()
     assert task.validate()["loss_right"] == pytest.approx(expected, rel=1e-5)
-
-
-class Letters:
-    width = 384
-
-    def encode(self, prompts):
-        from kinema.models.text import TextStates
-
-        lengths = torch.tensor([max(1, len(prompt)) for prompt in prompts])
-        return TextStates(states=torch.zeros(len(prompts), int(lengths.max()), 384), lengths=lengths)
 
 
 def test_stretches_are_cut_encoded_and_told_from_whole_films(tmp_path):

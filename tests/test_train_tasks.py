@@ -16,9 +16,11 @@ from kinema.train.crops import cropped
 from kinema.train.dit import DitTask, DitTraining, TimeConfig, drawn_times
 from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms, encode_captions, encode_films
+from kinema.train.levels import PICTURES
 from kinema.train.loop import LoopConfig, train
 from kinema.train.optimizer import OptimizerConfig
 from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+from tests.toy_training import Letters
 
 CPU = torch.device("cpu")
 
@@ -133,6 +135,20 @@ def test_drawn_times_are_noise_levels(seed, frames):
     assert free == list(range(free[0], free[-1] + 1))
 
 
+def test_a_first_frame_alone_takes_no_more_chance_than_it_needs():
+    """What is drawn behind the levels (noise, captions) stays what it was in runs that go on."""
+    config = TimeConfig(forcing=0.0, given=1.0, reached=0.0, low_share=0.0)
+    alone = 0
+    for seed in range(40):
+        place, again = chance.generator(seed), chance.generator(seed)
+        times = drawn_times(config, 5, place)
+        if (times == 0).sum() == 1 and torch.rand(2, generator=again)[1] < PICTURES:
+            torch.randn(1, generator=again)
+            assert torch.rand(1, generator=place) == torch.rand(1, generator=again)
+            alone += 1
+    assert alone > 5
+
+
 def test_drawn_times_follow_their_shares():
     config = TimeConfig(mean=1.2, low_mean=0.0, low_share=0.3, forcing=0.2, given=0.1, reached=0.1)
     drawn = torch.stack([drawn_times(config, 5, chance.generator(1, i)) for i in range(4000)])
@@ -150,19 +166,6 @@ def test_drawn_times_follow_their_shares():
     # A mixture of N(1.2, 1) and N(0, 1) with shares 0.7 and 0.3.
     assert logits.mean().item() == pytest.approx(0.84, abs=0.06)
     assert logits.var().item() == pytest.approx(1 + 0.21 * 1.2**2, abs=0.1)
-
-
-class Letters:
-    """A text encoder whose states are one-hot letters."""
-
-    width = 8
-
-    def encode(self, prompts):
-        from kinema.models.text import TextStates
-
-        return TextStates.of(
-            [torch.eye(8)[torch.tensor([ord(letter) % 8 for letter in f"^{prompt}"])] for prompt in prompts]
-        )
 
 
 def test_captions_are_encoded_once_each():

@@ -1,4 +1,4 @@
-"""A small task for tests of the loop, also run as a process that gets killed."""
+"""A small task for tests of training, also run as a process that gets killed, and a small text encoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kinema.models.text import TextStates
 from kinema.train import chance
 from kinema.train.loop import LoopConfig, Loss, Work, train
 from kinema.train.optimizer import OptimizerConfig
@@ -52,6 +53,17 @@ def config(steps=40, **changes):
         optimizer=OptimizerConfig(learning_rate=1e-2, muon_learning_rate=1e-2, warmup=4),
         **settings,
     )
+
+
+class Letters:
+    """A text encoder whose states are one-hot letters."""
+
+    width = 8
+
+    def encode(self, prompts):
+        return TextStates.of(
+            [torch.eye(8)[torch.tensor([ord(letter) % 8 for letter in f"^{prompt}"])] for prompt in prompts]
+        )
 
 
 if __name__ == "__main__":

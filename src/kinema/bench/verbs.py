@@ -72,12 +72,12 @@ def step_at(frames: Frames, at: int) -> float:
 def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
     """Cut held-out lab films of a seed, and go on from them in every way."""
     part, fps = pipe.model.recipe.frames, pipe.model.recipe.fps
-    group = (part - 1) // 4
+    quarter = (part - 1) // 4
     short, prompt = _filmed(pipe, event, seed, part)
-    wish = Wish(prompt=prompt, seconds=2 * group / fps, seed=seed, steps=steps)
+    wish = Wish(prompt=prompt, seconds=2 * quarter / fps, seed=seed, steps=steps)
     loop = pipe.make(dataclasses.replace(wish, seconds=None, loop=True)).frames
     with tempfile.TemporaryDirectory() as folder:
-        own, _ = _joins(pipe, wish, short, (1 + 2 * group, 1 + group, group), Path(folder))
+        own, _ = _joins(pipe, wish, short, (1 + 2 * quarter, 1 + quarter, quarter), Path(folder))
     long, prompt = _filmed(pipe, event, seed, 3 * part - 2)
     wish = dataclasses.replace(wish, prompt=prompt, seconds=(part - 1) / fps)
     with tempfile.TemporaryDirectory() as folder:

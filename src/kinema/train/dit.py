@@ -24,7 +24,7 @@ from kinema.shapes import LatentShape
 from kinema.train import chance
 from kinema.train.buckets import Drawn, Group, buckets_of
 from kinema.train.latents import LatentFilms, StateTable
-from kinema.train.levels import LEVELS, TimeConfig, drawn_times, drawn_together
+from kinema.train.levels import LEVELS, TimeConfig, drawn_times, drawn_together, least_given
 from kinema.train.loop import LoopConfig, Loss, Work
 from kinema.train.operations import dit_operations
 from kinema.train.optimizer import OptimizerConfig
@@ -255,13 +255,10 @@ class DitTask:
         return scores | {name: sum(each) / len(each) for name, each in others.items()}
 
     def _by_level(self, films: LatentFilms, rows: Sequence[int]) -> list[float]:
-        """The mean loss under these captions, at each level, of all latent frames that are not given.
-
-        Films that begin midway have two given: a frame, and from where to where things move behind it.
-        """
+        """The mean loss under these captions, at each level, of all latent frames that are not given."""
         losses, count = [], len(films)
         frames = films.latents.shape[2]
-        given = min(2, frames - 1) if films.midway else 0
+        given = least_given(frames) if films.midway else 0
         for level in LEVELS:
             total = 0.0
             for first in range(0, count, 64):

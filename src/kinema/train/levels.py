@@ -47,6 +47,12 @@ class TimeConfig:
         return dataclasses.replace(self, forcing=0.0, given=1 - REACHED, reached=REACHED, midway=True)
 
 
+def least_given(frames: int) -> int:
+    """Latent frames given at least of films that begin midway: one, and behind it from where to where things
+    move."""
+    return min(2, frames - 1)
+
+
 def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Float[Tensor, " f"]:
     """Noise levels of one sample's latent frames."""
     kind, low = torch.rand(2, generator=place).tolist()
@@ -57,9 +63,9 @@ def drawn_times(config: TimeConfig, frames: int, place: torch.Generator) -> Floa
         return levels[torch.arange(frames) // chunk]
     times = torch.sigmoid(torch.randn(1, generator=place) + mean).repeat(frames)
     if kind < config.forcing + config.given and frames > 1:
-        least = min(2, frames - 1) if config.midway else 1
-        more = int(torch.randint(frames - least, (1,), generator=place))
-        given = least if low < PICTURES else least + more
+        given = least_given(frames) if config.midway else 1
+        if low >= PICTURES:
+            given += int(torch.randint(frames - given, (1,), generator=place))
         times[:given] = 0.0
     elif kind < config.forcing + config.given + config.reached and frames > 1:
         times[_ends(frames, torch.rand(3, generator=place))] = 0.0
@@ -87,7 +93,7 @@ def drawn_together(
     forced = kind < config.forcing
     times = levels.gather(1, torch.where(forced, where // chunk, 0))
     if frames > 1:
-        least = min(2, frames - 1) if config.midway else 1
+        least = least_given(frames) if config.midway else 1
         given = torch.where(low < PICTURES, least, least + (some * (frames - least)).long())
         clean = ~forced & (kind < config.forcing + config.given) & (where < given)
         times = times.masked_fill(clean, 0.0)

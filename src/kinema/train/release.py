@@ -27,6 +27,7 @@ from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
 from kinema.train.loop import LoopConfig, averaged_weights
 from kinema.train.optimizer import OptimizerConfig
+from kinema.train.pace import fitted
 from kinema.train.samples import SampleConfig
 from kinema.train.stages import (
     WORN,
@@ -38,7 +39,6 @@ from kinema.train.stages import (
     filmed,
     finished_autoencoder,
     finished_transformer,
-    fitted,
     latent_data,
     names,
     started,
