@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchdiffeq import odeint
 
-from kinema.flow import Blend, Held, Schedule, SolverName, linear_schedule, noised, solve, wan_schedule
+from kinema.flow import (
+    Ancestral,
+    Blend,
+    Held,
+    Schedule,
+    SolverName,
+    linear_schedule,
+    noised,
+    solve,
+    wan_schedule,
+)
 
 MEAN, DEVIATION = 0.7, 0.4
 
@@ -232,3 +242,72 @@ def test_a_region_stays_what_it_was_at_every_level(solver: SolverName) -> None:
         assert torch.equal(step.latents[..., :2], kept[..., :2])
         assert not torch.allclose(step.latents[..., 2:], kept[..., 2:], atol=0.1)
     assert torch.equal(step.latents[..., :2], clean[..., :2])
+
+
+def final(latents: torch.Tensor, ancestral: Ancestral | None, steps: int = 100) -> torch.Tensor:
+    *_, last = solve(gaussian, latents, linear_schedule(steps), solver="euler", ancestral=ancestral)
+    return last.latents
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_noise_that_is_drawn_anew_leads_to_the_same_distribution(eta: float) -> None:
+    many = torch.randn(1, 4, 16, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    made = final(many, Ancestral(eta=eta, seeds=((3,),)), steps=200)
+    assert made.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert made.std().item() == pytest.approx(DEVIATION, abs=0.015)
+    moved = torch.corrcoef(torch.stack([many.flatten(), made.flatten()]))[0, 1].item()
+    # The deterministic solver leads every noise to a place of its own; new noise makes it forget.
+    assert moved > 0.99 if not eta else moved < 0.1
+
+
+def test_no_new_noise_is_the_plain_solver() -> None:
+    assert torch.equal(final(noise(), Ancestral(eta=0.0, seeds=((0,),))), final(noise(), None))
+
+
+def test_with_the_true_velocity_of_one_film_new_noise_does_no_harm() -> None:
+    film = noise() * 0.5
+
+    def velocity(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return (latents - film) / time.to(latents)[:, None, :, None, None]
+
+    *_, last = solve(
+        velocity, noise() + 1, linear_schedule(7), solver="euler", ancestral=Ancestral(eta=0.6, seeds=((1,),))
+    )
+    assert (last.latents - film).abs().max() < 1e-12
+
+
+def test_every_sample_has_new_noise_of_its_own_seed() -> None:
+    both = torch.cat([noise(), noise()])
+    one, other = final(both, Ancestral(eta=0.5, seeds=((4, 0), (4, 1)))).split(1)
+    assert torch.equal(one, final(noise(), Ancestral(eta=0.5, seeds=((4, 0),))))
+    assert torch.equal(other, final(noise(), Ancestral(eta=0.5, seeds=((4, 1),))))
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6])
+def test_a_stopped_solve_draws_the_same_new_noise(stop: int) -> None:
+    ancestral = Ancestral(eta=0.7, seeds=((5,),))
+
+    def run(latents: torch.Tensor, first: int = 0):
+        return solve(gaussian, latents, linear_schedule(7), solver="euler", ancestral=ancestral, first=first)
+
+    whole = list(run(noise()))
+    *_, last = run(whole[stop - 1].latents, stop)
+    assert torch.equal(last.latents, whole[-1].latents)
+
+
+def test_given_frames_stay_while_noise_is_drawn_anew() -> None:
+    held = Held(frames=torch.tensor([True, False]), latents=noise() * 0.5, time=torch.zeros(2))
+    *_, last = solve(
+        gaussian, noise(), linear_schedule(9), solver="euler", held=held,
+        ancestral=Ancestral(eta=0.7, seeds=((5,),)),
+    )  # fmt: skip
+    assert torch.equal(last.latents[:, :, 0], noise()[:, :, 0] * 0.5)
+
+
+def test_new_noise_is_refused_where_it_means_nothing() -> None:
+    ancestral = Ancestral(eta=0.5, seeds=((0,),))
+    with pytest.raises(ValueError, match="euler"):
+        solve(gaussian, noise(), linear_schedule(3), solver="unipc", ancestral=ancestral)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Ancestral(eta=1.5, seeds=((0,),))

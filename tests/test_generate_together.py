@@ -38,6 +38,17 @@ def test_together_as_alone(world, guidance):
     assert np.abs(alone[0].astype(int) - alone[1].astype(int)).max() > 20
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_together_as_alone_whatever_noise_is_drawn_anew(world, eta, monkeypatch):
+    recipe = dataclasses.replace(world.model.recipe, eta=eta)
+    monkeypatch.setattr(world, "model", dataclasses.replace(world.model, recipe=recipe))
+    wishes = [wish(number, steps=6) for number in range(2)]
+    together = list(films_together(world, wishes))
+    alone = [world.make(one).frames for one in wishes]
+    for one, other in zip(together, alone, strict=True):
+        assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
+
+
 def test_nothing_together_is_nothing(world):
     assert list(films_together(world, [])) == []
 

@@ -4,9 +4,10 @@ from kinema.flow.guidance import Guidance, Prompted, guided, two_experts
 from kinema.flow.path import noised, target
 from kinema.flow.reuse import Reuse, Reused
 from kinema.flow.schedule import Schedule, linear_schedule, shifted, wan_schedule
-from kinema.flow.solver import Blend, Held, SolverName, Step, Velocity, solve
+from kinema.flow.solver import Ancestral, Blend, Held, SolverName, Step, Velocity, solve
 
 __all__ = [
+    "Ancestral",
     "Blend",
     "Guidance",
     "Held",

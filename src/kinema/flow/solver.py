@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -101,6 +102,49 @@ class Blend:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ancestral:
+    """Noise that is drawn anew in part at every step: an ancestral solver (arXiv 2010.02502, section 4.1).
+
+    An error in what a step takes for noise is carried to the end by a deterministic solver. Here a step goes
+    down below its next level, and new noise brings the latents up to it: that noise is right by definition,
+    and the later steps mend what they see. The distribution of what is made stays the same. What is drawn
+    follows from the seed and the number of the step, so a solve that was stopped goes on as it was.
+
+    Attributes:
+        eta: how far below a step goes, in steps: 0 is the deterministic solver.
+        seeds: of every sample of the batch; any tuple of whole numbers from 0.
+    """
+
+    eta: float
+    seeds: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta lies between 0 and 1, not {self.eta}")
+
+    def step(
+        self,
+        clean: Float[Tensor, "b c f h w"],
+        noise: Float[Tensor, "b c f h w"],
+        level: float,
+        following: float,
+        index: int,
+    ) -> Float[Tensor, "b c f h w"]:
+        """The latents at the `following` level, from what a step at `level` takes for data and for noise."""
+        below = following * (1 - self.eta * (1 - following / level))
+        # Both together leave (1 − following) of the data and a deviation of `following` of noise.
+        share = (1 - following) / (1 - below)
+        deviation = math.sqrt(max(0.0, following**2 - (share * below) ** 2))
+        fresh = torch.stack([self._drawn(clean[0].shape, seed, index) for seed in self.seeds])
+        return share * noised(clean, noise, below) + deviation * fresh.to(clean)
+
+    @staticmethod
+    def _drawn(shape: Sequence[int], seed: tuple[int, ...], index: int) -> Tensor:
+        mixed = np.random.SeedSequence([*seed, index]).generate_state(1, np.uint64)[0]
+        return torch.randn(*shape, generator=torch.Generator("cpu").manual_seed(int(mixed >> 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """What is known after a step.
 
@@ -133,6 +177,7 @@ def solve(
     solver: SolverName = "unipc",
     held: Held | None = None,
     blend: Blend | None = None,
+    ancestral: Ancestral | None = None,
     reuse: Reuse | None = None,
     first: int = 0,
     history: tuple[Float[Tensor, "b c f h w"], ...] = (),
@@ -149,18 +194,21 @@ def solve(
         solver: `euler` (order 1), `heun` (order 2, two evaluations a step) or `unipc` (order 2, one).
         held: latent frames that are given.
         blend: a region that stays what it was.
+        ancestral: noise that is drawn anew; of `euler` alone.
         reuse: skip evaluations whose result can be guessed; loses quality, see `Reuse`.
         first: index of the first step to be done.
         history: of the step before that.
     """
     if not 0 <= first <= schedule.steps or (first and reuse is not None):
         raise ValueError(f"can't go on with step {first} of {schedule.steps}")
+    if ancestral is not None and ancestral.eta and solver != "euler":
+        raise ValueError(f"noise is drawn anew by the solver euler alone, not by {solver}")
     run = _Run(velocity, schedule, held, blend, None if reuse is None else reuse.start())
     if not first:  # a soft blend is not to be put twice
         latents = run.put(latents, 0)
     match solver:
         case "euler":
-            return _euler(run, latents, first)
+            return _euler(run, latents, first, ancestral)
         case "heun":
             return _heun(run, latents, first)
         case "unipc":
@@ -232,12 +280,18 @@ class _Run:
         )
 
 
-def _euler(run: _Run, x: Tensor, first: int) -> Iterator[Step]:
+def _euler(run: _Run, x: Tensor, first: int, ancestral: Ancestral | None) -> Iterator[Step]:
     sigmas = run.schedule.sigmas
     for index in range(first, run.schedule.steps):
         velocity, reused = run(x, index)
-        clean = torch.add(x, velocity, alpha=-sigmas[index])
-        step = run.step(index, torch.add(x, velocity, alpha=sigmas[index + 1] - sigmas[index]), clean, reused)
+        level, following = sigmas[index], sigmas[index + 1]
+        clean = torch.add(x, velocity, alpha=-level)
+        if ancestral is None or not ancestral.eta:
+            ahead = torch.add(x, velocity, alpha=following - level)
+        else:
+            noise = torch.add(x, velocity, alpha=1 - level)
+            ahead = ancestral.step(clean, noise, level, following, index)
+        step = run.step(index, ahead, clean, reused)
         x = step.latents
         yield step
 

@@ -143,7 +143,7 @@ class Pipeline:
                 condition = reel.condition(take, stride, request.goal).at(take.film)
                 scene = self._scene(request, number, condition, states)
                 yield Stage(name="pictures", done=number + 1, of=len(takes))
-                for step in self._solve(request, take, scene, noise, resumed.start(number), latents):
+                for step in self._solve(request, number, scene, noise, resumed.start(number), latents):
                     latents = step.latents
                     yield resumed.counted(step, number, finished)
                 del scene
@@ -296,12 +296,13 @@ class Pipeline:
     def _solve(
         self,
         request: Request,
-        take: Take,
+        number: int,
         scene: Scene,
         noise: Float[Tensor, "1 c f h w"],
         start: Start,
         latents: Float[Tensor, "1 c f h w"],
     ) -> Iterator[Step]:
+        """The solver's steps of a take."""
         recipe, given, changed = self.model.recipe, scene.given, scene.changed
         velocity = Experts(
             self._dits,
@@ -311,7 +312,9 @@ class Pipeline:
             channels=scene.channels,
             keep=self.choice.keep,
         )
-        schedule = self._schedule(request, take)
+        schedule = self._schedule(request, request.takes[number])
+        # A film that is changed is to stay near to what it was: there no noise is drawn anew.
+        eta = recipe.eta if changed is None else 0.0
         if changed is not None and not start.first:
             latents = changed.start(noise, schedule.sigmas[0])
         preview = Preview(self._vae)
@@ -320,6 +323,7 @@ class Pipeline:
             latents,
             schedule,
             solver=recipe.solver,
+            ancestral=flow.Ancestral(eta=eta, seeds=((request.seed, number),)),
             held=given.held(noise),
             blend=None if changed is None else changed.blend(noise),
             first=start.first,

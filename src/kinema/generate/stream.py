@@ -178,7 +178,7 @@ def stream(
             if (given.level < 1).any():
                 yield Stage(name="pictures", done=made + 1, of=sum(map(len, blocks)))
             latents = given.latents
-            for step in maker.steps(block, noise.next(len(block)), given, past):
+            for step in maker.steps(block, noise.next(len(block)), given, past, seed=(request.seed, made)):
                 latents = step.latents[:, :, -len(block) :]
                 yield Step(
                     index=made * step.of + step.index,
@@ -262,15 +262,21 @@ class _Maker:
         self, dit: Dit, spoken: Spoken, request: Request, pipeline: Pipeline, streaming: Streaming
     ) -> None:
         recipe = pipeline.model.recipe
-        self._dit, self._streaming, self._solver = dit, streaming, recipe.solver
+        self._dit, self._streaming, self._solver, self._eta = dit, streaming, recipe.solver, recipe.eta
         self._stretches = Stretches(dit, spoken, guidance=request.guidance[0])
         levels = flow.wan_schedule if recipe.schedule == "wan" else flow.linear_schedule
         self._schedule = levels(request.steps, request.shift)
 
     def steps(
-        self, block: range, noise: Float[Tensor, "1 c f h w"], given: Given, past: _Past
+        self,
+        block: range,
+        noise: Float[Tensor, "1 c f h w"],
+        given: Given,
+        past: _Past,
+        *,
+        seed: tuple[int, ...],
     ) -> Iterator[flow.Step]:
-        """The solver's steps of a block."""
+        """The solver's steps of a block; the seed is of noise that is drawn anew."""
         held = given.held(noise)
         seen = past.latents
         cache: DitCache | None = past.cache
@@ -287,7 +293,10 @@ class _Maker:
             )
             block = range(block.start - front, block.stop)
         velocity = self._stretches.velocity(block, cache)
-        yield from flow.solve(velocity, noise, self._schedule, solver=self._solver, held=held)
+        ancestral = flow.Ancestral(eta=self._eta, seeds=(seed,))
+        yield from flow.solve(
+            velocity, noise, self._schedule, solver=self._solver, held=held, ancestral=ancestral
+        )
 
     def remembered(
         self, block: range, latents: Float[Tensor, "1 c f h w"], past: _Past, noise: _Noise

@@ -50,7 +50,9 @@ def films_together(pipeline: Pipeline, wishes: Sequence[Wish]) -> Iterator[UInt8
     )
     latents = torch.cat([pipeline._noise(request) for request in requests])
     schedule = pipeline._schedule(first, first.takes[0])
-    for step in flow.solve(velocity, latents, schedule, solver=pipeline.model.recipe.solver):
+    recipe = pipeline.model.recipe
+    ancestral = flow.Ancestral(eta=recipe.eta, seeds=tuple((request.seed, 0) for request in requests))
+    for step in flow.solve(velocity, latents, schedule, solver=recipe.solver, ancestral=ancestral):
         latents = step.latents
     for one in latents.split(1):
         yield np.concatenate([frames for _, frames in pipeline._decode(one)])

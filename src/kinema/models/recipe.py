@@ -19,6 +19,8 @@ class Recipe:
         guidance: scale of classifier-free guidance, 1 is off; one for each expert, high noise first.
         shift: of the noise schedule towards noise.
         solver: see `kinema.flow.solve`.
+        eta: how much noise is drawn anew at every step of a film that is made, not changed
+            (`kinema.flow.Ancestral`); of the solver `euler` alone.
         schedule: `wan` has whole thousandths of time, as its networks were trained; `linear` has even steps.
         boundary: with two experts, the second speaks where t is below this.
         pictures: how a given picture enters. `none`: not at all. `channels`: beside the noise, as mask and
@@ -37,6 +39,7 @@ class Recipe:
     guidance: tuple[float, ...] = (5.0,)
     shift: float = 3.0
     solver: Solver = "unipc"
+    eta: float = 0.0
     schedule: Literal["wan", "linear"] = "wan"
     boundary: float | None = None
     pictures: Pictures = "none"
@@ -52,6 +55,8 @@ class Recipe:
             raise ValueError(f"a film takes at least one step, not {self.fast_steps}")
         if self.steps < 1 or self.frames < 1 or self.fps <= 0 or self.shift <= 0:
             raise ValueError(f"steps, frames, fps and shift are positive, not {self}")
+        if not 0 <= self.eta <= 1 or (self.eta and self.solver != "euler"):
+            raise ValueError(f"eta lies between 0 and 1, and above 0 with euler alone, not {self.eta}")
         if len(self.guidance) != (1 if self.boundary is None else 2):
             raise ValueError(f"one guidance scale for each expert, not {len(self.guidance)}")
 
