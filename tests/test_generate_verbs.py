@@ -12,7 +12,7 @@ from kinema.errors import UserError
 from kinema.generate.film import Film
 from kinema.generate.pipeline import Step
 from kinema.generate.request import Connect, Edit, Extend, Keyframe, Shot, Wish, decide
-from kinema.generate.takes import difference, seam
+from kinema.generate.takes import difference, faded_into, seam
 from kinema.media import write_film
 
 from . import oracle
@@ -110,6 +110,15 @@ def test_the_seam_score_knows_a_seam():
     assert seam(film(0, 2, 4, 6)) == 3
     assert seam(film(5, 5, 5)) == 1
     assert seam(film(5, 5, 6)) == np.inf or seam(film(5, 5, 5, 6)) == np.inf
+
+
+def test_a_fade_is_slow_where_it_begins_and_ends():
+    a, b = (np.full((4, 2, 2, 3), level, np.uint8) for level in (0, 200))
+    levels = [0.0, *faded_into(a, b)[:, 0, 0, 0].astype(float), 200.0]
+    steps = np.diff(levels)
+    assert (steps > 0).all()
+    assert steps[0] == steps[-1] == 21
+    assert max(steps[0], steps[-1]) < 0.5 * steps[1:-1].min()
 
 
 def test_pictures_at_their_times(pipe, truth):
@@ -223,11 +232,12 @@ WISHES = {
 
 
 @pytest.mark.parametrize("name", WISHES)
-@pytest.mark.parametrize("solver", ["euler", "unipc"])
-def test_from_every_step_on_the_film_is_the_same_bit_for_bit(truth, file, name, solver):
+@pytest.mark.parametrize(("solver", "eta"), [("euler", 0.0), ("euler", 0.8), ("unipc", 0.0)])
+def test_from_every_step_on_the_film_is_the_same_bit_for_bit(truth, file, name, solver, eta):
     pipe = oracle.oracle_pipeline({"a": truth, "b": truth[::-1].copy()}, frames=17)
     recipe = pipe.model.recipe
     object.__setattr__(recipe, "solver", solver)
+    object.__setattr__(recipe, "eta", eta)
     object.__setattr__(recipe, "schedule", "wan" if solver == "unipc" else "linear")
     request = decide(pipe.model, WISHES[name](file))
     events = [event for event in pipe.run(request) if isinstance(event, Step | Film)]

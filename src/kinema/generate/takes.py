@@ -158,8 +158,12 @@ def _spliced(first: Reel, second: Reel, shared: int) -> Reel:
 def faded_into(
     a: UInt8[np.ndarray, "f h w 3"], b: UInt8[np.ndarray, "f h w 3"]
 ) -> UInt8[np.ndarray, "f h w 3"]:
-    """From a to b, frame by frame a little more of b."""
-    share = (np.arange(1, len(a) + 1, dtype=np.float32) / (len(a) + 1))[:, None, None, None]
+    """From a to b, frame by frame more of b, slowly at first and at last.
+
+    What is faded begins and ends where groups of frames do, and there films change most anyhow.
+    """
+    time = np.arange(1, len(a) + 1, dtype=np.float32) / (len(a) + 1)
+    share = (time * time * (3 - 2 * time))[:, None, None, None]
     return np.rint(a + share * (b.astype(np.float32) - a)).astype(np.uint8)
 
 
