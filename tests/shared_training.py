@@ -1,4 +1,4 @@
-"""One process of a training that several share: `torchrun ... shared_training.py RUN STEPS`."""
+"""One process of a training that several share: `torchrun ... shared_training.py RUN STEPS [critic]`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kinema.distributed.crowd import joined
 from kinema.models.dit_config import small
+from kinema.models.vae_config import VaeConfig
 from kinema.train.dit import DitTask, DitTraining
+from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms
 from kinema.train.loop import LoopConfig, train
 from kinema.train.optimizer import OptimizerConfig
+from kinema.train.vae import VaeTask, VaeTraining
 
 CPU = torch.device("cpu")
 
@@ -44,10 +48,30 @@ def reports(run, steps, crowd):
     return list(train(task, config.loop, run, settings={}, crowd=crowd))
 
 
+def reports_with_critic(run, steps, crowd):
+    """An autoencoder on films of a square that moves, against a critic."""
+    pixels = np.full((4, 5, 32, 32, 3), 90, np.uint8)
+    for film, frame in np.ndindex(4, 5):
+        left = 4 + 2 * frame + film
+        pixels[film, frame, 10:20, left : left + 8] = (220, 40 * film, 30)
+    squares = HeldFilms(pixels=pixels, texts=(("a square",),) * 4)
+    config = VaeTraining(
+        batch=4,
+        crop=16,
+        adversarial=0.3,
+        precision="float32",
+        model=VaeConfig.tiny(folded=True),
+        loop=LoopConfig(steps=steps, validate_every=5, save_every=5),
+    )
+    task = VaeTask(config, squares, squares, CPU)
+    return list(train(task, config.loop, run, settings={}, crowd=crowd))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    trained = reports_with_critic if sys.argv[3:] == ["critic"] else reports
     with joined("cpu") as crowd:
-        done = reports(Path(sys.argv[1]), int(sys.argv[2]), crowd)
+        done = trained(Path(sys.argv[1]), int(sys.argv[2]), crowd)
         if crowd.leads:
             told = {"losses": [r.loss for r in done], "norms": [r.norm for r in done]}
             told["scores"] = [dict(r.scores) for r in done if r.scores]

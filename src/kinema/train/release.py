@@ -25,7 +25,7 @@ from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
-from kinema.train.loop import LoopConfig, averaged_weights
+from kinema.train.loop import LoopConfig
 from kinema.train.optimizer import OptimizerConfig
 from kinema.train.pace import fitted
 from kinema.train.samples import SampleConfig
@@ -35,6 +35,7 @@ from kinema.train.stages import (
     Progress,
     Store,
     autoencoder,
+    autoencoder_weights,
     encoded,
     filmed,
     finished_autoencoder,
@@ -265,7 +266,7 @@ def release(config: ReleaseConfig, bench: Bench) -> Iterator[Progress]:
     lab_group = next((i for i, one in enumerate((config.filming, *config.also)) if one.lab), 0)
     yield from transformer(bench, dit_task, dit, vae, data, config.samples, group=lab_group)
     if config.decoder is not None and not bench.stopped():
-        weights = averaged_weights(bench.run / "vae") if begun is None else begun.vae.state_dict()
+        weights = autoencoder_weights(bench, "vae") if begun is None else begun.vae.state_dict()
         of, latents = stores[0], None
         if config.decoder.worn:
             yield from worn_latents(
@@ -293,7 +294,7 @@ def trained(config: ReleaseConfig, bench: Bench) -> Trained:
     if config.start:
         vae = started(config.start, bench.device).vae
         if config.decoder is not None:
-            vae.load_state_dict(averaged_weights(bench.run / part))
+            vae.load_state_dict(autoencoder_weights(bench, part))
         parts = ("dit",) if config.decoder is None else (part, "dit")
     else:
         held = stored(config.held_out, bench.run / names(0)[1])

@@ -37,7 +37,7 @@ from kinema.train.loop import Report, averaged_weights, train
 from kinema.train.precision import Precision
 from kinema.train.samples import Judge, SampleConfig, looking_at_films, looking_at_reconstructions
 from kinema.train.settings import plain
-from kinema.train.vae import VaeTask, VaeTraining, latent_statistics
+from kinema.train.vae import CRITIC, VaeTask, VaeTraining, latent_statistics
 from kinema.train.worn import WornConfig, worn
 
 NORMALISATION = "normalisation.json"
@@ -141,6 +141,12 @@ def autoencoder(
         yield _at("autoencoder" if part == "vae" else "decoder", report, sheets)
 
 
+def autoencoder_weights(bench: Bench, part: Literal["vae", "decoder"]) -> dict[str, Tensor]:
+    """The averaged weights that training left in the folder `part` of the run, without a critic's."""
+    weights = averaged_weights(bench.run / part)
+    return {name: value for name, value in weights.items() if not name.startswith(f"{CRITIC}.")}
+
+
 def finished_autoencoder(
     bench: Bench, config: VaeTraining, held_out: Films, *, part: Literal["vae", "decoder"] = "vae"
 ) -> VideoVae:
@@ -149,7 +155,7 @@ def finished_autoencoder(
     The constants are those of the first time: a decoder that was trained further reads the same latents.
     """
     vae = VideoVae(config.model).to(bench.device)
-    vae.load_state_dict(averaged_weights(bench.run / part))
+    vae.load_state_dict(autoencoder_weights(bench, part))
     vae.eval()
     note = bench.run / NORMALISATION
     with bench.crowd.leader_first():
