@@ -23,8 +23,11 @@ from torch import Tensor
 from kinema.generate.condition import Clip, Condition, Latents, Picture
 from kinema.shapes import Stride, VideoShape
 
-LET_GO = 0.7
-"""The noise level at which shared frames are let go: where things stand is decided by then."""
+LET_GO = 0.2
+"""The noise level at which shared frames are let go: only how things are drawn is decided below it."""
+LET_GO_OF_LOOPS = 0.7
+"""The same where a loop closes. Where things stand may still change there, and then one dissolves into the
+other; held longer, what could not come back in time jumps."""
 Joint = Literal["cut", "after", "before", "bridge", "loop"]
 
 

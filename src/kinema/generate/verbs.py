@@ -23,7 +23,7 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.generate.condition import Base, Condition, Line, Picture
 from kinema.generate.picture import fit
-from kinema.generate.takes import LET_GO, Take, chained
+from kinema.generate.takes import LET_GO, LET_GO_OF_LOOPS, Take, chained
 from kinema.generate.wish import Shot
 from kinema.shapes import Stride, VideoShape
 
@@ -344,7 +344,7 @@ def _closing(canvas: Canvas, prompt: str, *, pictured: bool) -> Take:
         joint="loop",
         carried=overlap,
         reached=overlap,
-        until=0.0 if pictured else LET_GO,
+        until=0.0 if pictured else LET_GO_OF_LOOPS,
     )
 
 
