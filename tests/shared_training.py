@@ -48,13 +48,18 @@ def reports(run, steps, crowd):
     return list(train(task, config.loop, run, settings={}, crowd=crowd))
 
 
+def squares(count: int = 4, frames: int = 5, side: int = 32) -> HeldFilms:
+    """Films of a bright square that moves."""
+    pixels = np.full((count, frames, side, side, 3), 90, np.uint8)
+    for film in range(count):
+        for frame in range(frames):
+            left = 4 + 2 * frame + film
+            pixels[film, frame, 10:20, left : left + 8] = (220, 40 * film, 30)
+    return HeldFilms(pixels=pixels, texts=(("a square",),) * count)
+
+
 def reports_with_critic(run, steps, crowd):
     """An autoencoder on films of a square that moves, against a critic."""
-    pixels = np.full((4, 5, 32, 32, 3), 90, np.uint8)
-    for film, frame in np.ndindex(4, 5):
-        left = 4 + 2 * frame + film
-        pixels[film, frame, 10:20, left : left + 8] = (220, 40 * film, 30)
-    squares = HeldFilms(pixels=pixels, texts=(("a square",),) * 4)
     config = VaeTraining(
         batch=4,
         crop=16,
@@ -63,7 +68,7 @@ def reports_with_critic(run, steps, crowd):
         model=VaeConfig.tiny(folded=True),
         loop=LoopConfig(steps=steps, validate_every=5, save_every=5),
     )
-    task = VaeTask(config, squares, squares, CPU)
+    task = VaeTask(config, squares(), squares(), CPU)
     return list(train(task, config.loop, run, settings={}, crowd=crowd))
 
 

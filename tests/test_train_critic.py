@@ -13,25 +13,15 @@ from kinema.errors import UserError
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
 from kinema.train.critic import Critic, opposition
-from kinema.train.films import HeldFilms
 from kinema.train.loop import LoopConfig, train
 from kinema.train.optimizer import OptimizerConfig
 from kinema.train.stages import Bench, autoencoder_weights
 from kinema.train.vae import VaeTask, VaeTraining
+from tests.shared_training import squares
 
 CPU = torch.device("cpu")
 VAE = VaeConfig.tiny(folded=True)
 FAST = OptimizerConfig(learning_rate=1e-3, muon_learning_rate=1e-3, warmup=2)
-
-
-def squares(count: int = 4, frames: int = 5, side: int = 32) -> HeldFilms:
-    """Films of a bright square that moves."""
-    pixels = np.full((count, frames, side, side, 3), 90, np.uint8)
-    for film in range(count):
-        for frame in range(frames):
-            left = 4 + 2 * frame + film
-            pixels[film, frame, 10:20, left : left + 8] = (220, 40 * film, 30)
-    return HeldFilms(pixels=pixels, texts=(("a square",),) * count)
 
 
 def training(**changes) -> VaeTraining:

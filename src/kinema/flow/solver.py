@@ -201,7 +201,9 @@ def solve(
     """
     if not 0 <= first <= schedule.steps or (first and reuse is not None):
         raise ValueError(f"can't go on with step {first} of {schedule.steps}")
-    if ancestral is not None and ancestral.eta and solver != "euler":
+    if ancestral is not None and not ancestral.eta:
+        ancestral = None
+    if ancestral is not None and solver != "euler":
         raise ValueError(f"noise is drawn anew by the solver euler alone, not by {solver}")
     run = _Run(velocity, schedule, held, blend, None if reuse is None else reuse.start())
     if not first:  # a soft blend is not to be put twice
@@ -286,7 +288,7 @@ def _euler(run: _Run, x: Tensor, first: int, ancestral: Ancestral | None) -> Ite
         velocity, reused = run(x, index)
         level, following = sigmas[index], sigmas[index + 1]
         clean = torch.add(x, velocity, alpha=-level)
-        if ancestral is None or not ancestral.eta:
+        if ancestral is None:
             ahead = torch.add(x, velocity, alpha=following - level)
         else:
             noise = torch.add(x, velocity, alpha=1 - level)
