@@ -11,9 +11,9 @@ import pytest
 from kinema.bench import verbs
 from kinema.bench.long import unchanged
 from kinema.bench.verbs import Joined, Joins, step_at
-from kinema.generate.film import Film
-from kinema.generate.wish import Connect, Extend, Wish
 from kinema.media import read_film
+from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
+from kinema.pipeline.video import GeneratedVideo
 from kinema.world.clip import ClipSpec, make_clip
 
 
@@ -46,23 +46,23 @@ class Simulated:
     def __init__(self, jump=0):
         self.jump, self.wishes, self.given = jump, [], []
 
-    def make(self, wish: Wish) -> Film:
+    def make(self, wish: VideoRequest) -> GeneratedVideo:
         self.wishes.append(wish)
         source = wish.source
-        if isinstance(source, Extend):
-            before = read_film(source.film).frames
+        if isinstance(source, ExtendInput):
+            before = read_film(source.video).frames
             self.given.append(before)
             frames = np.concatenate([before, self.shifted(before[::-1][1:])])
-        elif isinstance(source, Connect):
+        elif isinstance(source, InterpolateInput):
             first, last = (read_film(path).frames for path in (source.first, source.last))
             self.given += [first, last]
             middle = np.stack([np.roll(first[-1], k, axis=1) for k in range(1, 9)])
             frames = np.concatenate([first, self.shifted(middle), last])
         else:
             frames = np.concatenate([filmed(frames=5), filmed(frames=5)[::-1][1:-1]])
-        return Film(
-            frames=frames, fps=8.0, prompt=wish.prompt, seed=0, steps=1, guidance=(1.0,), model="fake",
-            end=None, origin=None,
+        return GeneratedVideo(
+            frames=frames, fps=8.0, prompt=wish.prompt, seed=0, num_inference_steps=1, guidance_scale=(1.0,), model="fake",
+            tail_latents=None, metadata=None,
         )  # fmt: skip
 
     def shifted(self, frames):
@@ -86,8 +86,8 @@ def test_every_verb_is_asked_for_as_a_person_would():
     pipe = Simulated()
     verbs.joined(pipe, "roll", 1, steps=7)
     sources = [type(wish.source) for wish in pipe.wishes]
-    assert sources.count(Extend) == verbs.CHAIN + 1
-    assert sources.count(Connect) == 2
+    assert sources.count(ExtendInput) == verbs.CHAIN + 1
+    assert sources.count(InterpolateInput) == 2
     assert [wish.loop for wish in pipe.wishes].count(True) == 1
     assert all(wish.steps == 7 for wish in pipe.wishes)
     # A film of the model's length is cut in two, and loses its middle: what is made fills it up again.
@@ -101,7 +101,7 @@ def test_the_table_says_how_many_films_are_within(monkeypatch):
     bad = dataclasses.replace(good, set=dataclasses.replace(fine, extended=9.0))
     found = iter([good, bad, good])
     monkeypatch.setattr(verbs, "load", lambda *_, **__: None)
-    monkeypatch.setattr(verbs, "joined", lambda *_, **__: next(found))
+    monkeypatch.setattr(verbs, "append", lambda *_, **__: next(found))
     extended, *others = verbs.rows(films=3, events=("roll",))
     assert extended.ours == 1.2
     assert extended.holds

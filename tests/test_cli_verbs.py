@@ -11,9 +11,6 @@ import torch
 from PIL import Image
 
 from kinema.cli import main, watch
-from kinema.generate.network import Experts
-from kinema.generate.replay import load_state, request_of
-from kinema.generate.tail import tail_of
 from kinema.media import read_film
 from kinema.models import dit_config
 from kinema.models.dit import Dit
@@ -22,6 +19,9 @@ from kinema.models.folder import save_folder
 from kinema.models.recipe import Recipe
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
+from kinema.pipeline.denoiser import ExpertDenoiser
+from kinema.pipeline.reproduce import load_state, read_metadata
+from kinema.pipeline.tail_latents import read_tail_latents
 
 from .wan_films import picture
 
@@ -72,12 +72,12 @@ def frames(name: str) -> np.ndarray:
 
 def test_a_film_carries_its_request_and_is_made_again(model, here, capsys):
     kinema(model, "generate", BALL, "--image", "0.png", "--keyframe", "1.0:1.png", "--seed", "3")
-    origin = request_of("film.mp4")
-    assert (origin.request.prompt, origin.request.seed, origin.request.steps) == (BALL, 3, 2)
+    origin = read_metadata("film.mp4")
+    assert (origin.request.prompt, origin.request.seed, origin.request.num_inference_steps) == (BALL, 3, 2)
     assert origin.request.keyframes[0].image.path == "1.png"
     assert origin.fingerprint == fingerprint(model)
-    assert tail_of("film.mp4", model=fingerprint(model)) is not None
-    assert tail_of("film.mp4", model="another") is None
+    assert read_tail_latents("film.mp4", model_fingerprint=fingerprint(model)) is not None
+    assert read_tail_latents("film.mp4", model_fingerprint="another") is None
     main(["replay", "film.mp4"])
     assert "bit for bit" in capsys.readouterr().out
     assert np.array_equal(frames("film-replay.mp4"), frames("film.mp4"))
@@ -126,12 +126,12 @@ def test_a_storyboard_from_a_file(model, here):
     )
     kinema(model, "generate", "--storyboard", "board.toml")
     assert len(frames("film.mp4")) == 16
-    assert len(request_of("film.mp4").request.storyboard) == 2
+    assert len(read_metadata("film.mp4").request.storyboard) == 2
 
 
 def interrupted(monkeypatch, calls: int) -> None:
     """Ctrl-C in the network's call of that number."""
-    whole, seen = Experts.__call__, []
+    whole, seen = ExpertDenoiser.__call__, []
 
     def call(self, *arguments):
         seen.append(1)
@@ -139,7 +139,7 @@ def interrupted(monkeypatch, calls: int) -> None:
             raise KeyboardInterrupt
         return whole(self, *arguments)
 
-    monkeypatch.setattr(Experts, "__call__", call)
+    monkeypatch.setattr(ExpertDenoiser, "__call__", call)
 
 
 @pytest.mark.parametrize("calls", [2, 5])
@@ -152,10 +152,10 @@ def test_a_stopped_film_is_resumed_to_the_same_film(model, here, capsys, monkeyp
     assert stopped.value.code == 130
     assert "kinema resume film.mp4.state" in capsys.readouterr().err
     assert not (here / "film.mp4").exists()
-    assert load_state("film.mp4.state").saved.index == calls - 2, "cancelled within one step"
+    assert load_state("film.mp4.state").sampler_state.index == calls - 2, "cancelled within one step"
     main(["resume", "film.mp4.state"])
     assert np.array_equal(frames("film.mp4"), frames("whole.mp4"))
-    assert request_of("film.mp4").frames == request_of("whole.mp4").frames
+    assert read_metadata("film.mp4").frames_sha256 == read_metadata("whole.mp4").frames_sha256
     assert not (here / "film.mp4.state").exists()
 
 

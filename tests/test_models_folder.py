@@ -15,8 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.generate.pipeline import load
-from kinema.generate.request import Wish
 from kinema.models import dit_config
 from kinema.models.config_json import from_json, to_json
 from kinema.models.dit import Dit
@@ -26,6 +24,8 @@ from kinema.models.recipe import Recipe
 from kinema.models.source import open_model
 from kinema.models.vae import VideoVae
 from kinema.models.vae_config import VaeConfig
+from kinema.pipeline.pipeline import load
+from kinema.pipeline.resolve import VideoRequest
 
 RECIPE = Recipe(
     steps=3,
@@ -104,8 +104,10 @@ def test_own_model_makes_films(model, tmp_path):
 def test_own_model_takes_pictures_at_both_ends(model):
     pipe = load(model, device="cpu")
     picture = np.full((32, 32, 3), 200, dtype=np.uint8)
-    first = [*pipe.steps(Wish(prompt="a ball", image=picture))][-1].latents
-    both = [*pipe.steps(Wish(prompt="a ball", image=picture, last_image=255 - picture))][-1].latents
+    first = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=picture))][-1].latents
+    both = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=picture, last_image=255 - picture))][
+        -1
+    ].latents
     assert torch.equal(first[:, :, 0], both[:, :, 0])
     pixels = torch.full((1, 3, 5, 32, 32), 55 / 127.5 - 1)
     with torch.no_grad():

@@ -14,7 +14,7 @@ SIDES = st.integers(1, 300)
 
 
 @given(stride=STRIDES, frames=st.integers(1, 40), height=st.integers(1, 20), width=st.integers(1, 20))
-def test_latents_of_their_film_are_themselves(stride, frames, height, width):
+def test_latent_shape_round_trip(stride, frames, height, width):
     latents = LatentShape(frames=frames, height=height, width=width)
     assert LatentShape.of(latents.video(stride), stride) == latents
 
@@ -34,10 +34,10 @@ def test_rounding_gives_the_nearest_shape_that_fits(stride, frames, height, widt
 
 
 @given(stride=STRIDES, frames=st.integers(1, 60))
-def test_every_film_frame_lies_in_one_latent_frame(stride, frames):
+def test_every_video_frame_maps_to_one_latent_frame(stride, frames):
     latents = LatentShape(frames=frames, height=1, width=1)
     film = latents.video(stride)
-    held = [latents.latent_frame_of(frame, stride) for frame in range(film.frames)]
+    held = [latents.latent_frame_index(frame, stride) for frame in range(film.frames)]
     assert held[0] == 0
     assert held.count(0) == 1
     assert held == sorted(held)
@@ -45,14 +45,14 @@ def test_every_film_frame_lies_in_one_latent_frame(stride, frames):
     assert all(held.count(k) == stride.temporal for k in range(1, frames))
 
 
-def test_a_misfit_names_the_nearest_fit():
+def test_invalid_shape_names_the_nearest_valid_one():
     with pytest.raises(UserError, match=r"nearest is 81 frames at 832x480") as caught:
         LatentShape.of(VideoShape(frames=80, height=479, width=830), Stride(temporal=4, spatial=8))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("sides", [(0, 1, 1), (1, 0, 1), (1, 1, -4)])
-def test_an_empty_film_is_no_film(sides):
+def test_empty_video_is_rejected(sides):
     with pytest.raises(UserError, match="empty"):
         VideoShape(frames=sides[0], height=sides[1], width=sides[2])
 
@@ -65,12 +65,12 @@ def test_sizes_are_read(text, size):
 @pytest.mark.parametrize(
     "text", ["", "x", "832", "832x", "x480", "0x8", "8x0", "-8x8", "8x8x8", "a x b", "8.5x8"]
 )
-def test_what_is_no_size_is_one_clear_line(text):
+def test_invalid_size_is_a_user_error(text):
     with pytest.raises(UserError, match="832x480"):
         parse_size(text)
 
 
 @given(st.text(max_size=12))
-def test_any_text_is_a_size_or_a_clear_line(text):
+def test_any_text_is_a_size_or_a_user_error(text):
     with contextlib.suppress(UserError):
         assert min(parse_size(text)) > 0

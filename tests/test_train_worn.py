@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema import flow
+from kinema import sampling
 from kinema.errors import UserError
 from kinema.models.dit import Dit
 from kinema.models.dit_config import small
@@ -69,10 +69,10 @@ def test_noise_stays_where_the_transformer_knows_nothing():
     dit = Dit(small(width=64, layers=1, channels=4, grid=(2, 2))).eval()
     config = WornConfig(films=99, level=0.7, steps=10, batch=5, seed=3)
     made = everything(dit, films, config)
-    level = flow.linear_schedule(10).below(0.7 * chance.uniform(3, "worn level", 0)).sigmas[0]
+    level = sampling.linear_schedule(10).truncate(0.7 * chance.uniform(3, "worn level", 0)).sigmas[0]
     noise = torch.stack([chance.normal((4, 3, 4, 4), 3, "worn", index) for index in range(5)])
     assert 0 < level <= 0.7
-    assert (made - flow.noised(films.latents, noise, level)).abs().max() < 1e-5
+    assert (made - sampling.add_noise(films.latents, noise, level)).abs().max() < 1e-5
     assert len(made) == len(films)
 
 

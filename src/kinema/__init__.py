@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.generate.pipeline import Film, Pipeline, load
+    from kinema.pipeline.pipeline import GeneratedVideo, Pipeline, load
 
 __version__ = "0.1.0"
-__all__ = ["Film", "Pipeline", "__version__", "load"]
+__all__ = ["GeneratedVideo", "Pipeline", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
     if name in ("Film", "Pipeline", "load"):
-        from kinema.generate import pipeline
+        from kinema.pipeline import pipeline
 
         return getattr(pipeline, name)
     raise AttributeError(f"module 'kinema' has no attribute {name!r}")

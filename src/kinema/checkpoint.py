@@ -21,8 +21,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from kinema.atomic_io import write_text
 from kinema.errors import UserError
-from kinema.files import write_text
 
 MANIFEST = "manifest.json"
 STATE = "state.json"

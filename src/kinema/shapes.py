@@ -113,11 +113,11 @@ class LatentShape:
         """How many transformer tokens the latents make, with `patch` x `patch` latent pixels in each."""
         return self.frames * (self.height // patch) * (self.width // patch)
 
-    def latent_frame_of(self, frame: int, stride: Stride) -> int:
+    def latent_frame_index(self, frame: int, stride: Stride) -> int:
         """The latent frame that holds film frame `frame` (0-based)."""
         return (frame + stride.temporal - 1) // stride.temporal
 
-    def first_frame_of(self, latent_frame: int, stride: Stride) -> int:
+    def first_video_frame(self, latent_frame: int, stride: Stride) -> int:
         """The first film frame that a latent frame holds, both from 0."""
         return stride.frames(latent_frame - 1) if latent_frame else 0
 

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, UInt8
 
 from kinema.bench.measure import Row
-from kinema.crew import crew
 from kinema.errors import UserError
 from kinema.evaluate import palette, phyworld
 from kinema.evaluate.blobs import blobs_of
@@ -20,6 +19,7 @@ from kinema.evaluate.judgement import judgement
 from kinema.evaluate.meaning import read
 from kinema.evaluate.shapes import SHAPES, features
 from kinema.evaluate.tracks import parse
+from kinema.process_pool import process_pool
 from kinema.world.captions import captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.draw import drawn
@@ -102,7 +102,7 @@ def speed(clips: int, workers: int) -> Speed:
         if clip.frames is None:
             raise ValueError("the clip was not rendered")
         films.append(_Judged(prompt=captions(clip.facts)[0].text, frames=clip.frames, fps=clip.facts.fps))
-    with crew(workers) as pool:
+    with process_pool(workers) as pool:
         list(pool.map(_judge, films[: 2 * workers]))
         start = time.perf_counter()
         spent = list(pool.map(_judge, films))

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.bench.measure import Row, child
-from kinema.generate.stream import Way
+from kinema.pipeline.streaming import ContextMode
 from kinema.world.look.colours import lab
 
 SHORT = 10.0
@@ -34,11 +34,11 @@ _STREAM = """
 import dataclasses, json, sys
 import torch
 torch.set_num_threads(1)
-from kinema.generate.pipeline import load
-from kinema.generate.frames import Frames
-from kinema.generate.request import decide
-from kinema.generate.stream import stream, streaming_of
-from kinema.generate.wish import Wish
+from kinema.pipeline.pipeline import load
+from kinema.pipeline.decoder import Frames
+from kinema.pipeline.resolve import decide
+from kinema.pipeline.streaming import stream, streaming_of
+from kinema.pipeline.request import Wish
 from kinema.media import writer
 path, settings = sys.argv[1], json.loads(sys.argv[2])
 pipe = load(settings["model"], device="cpu", dtype="float32", memory="high")
@@ -113,7 +113,14 @@ def unchanged(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> float:
 
 
 def streamed(
-    prompt: str, *, seconds: float, model: str, steps: int, seed: int, way: Way | None, noise: float | None
+    prompt: str,
+    *,
+    seconds: float,
+    model: str,
+    steps: int,
+    seed: int,
+    way: ContextMode | None,
+    noise: float | None,
 ) -> Streamed:
     """Make a film in a process of its own.
 
@@ -144,7 +151,7 @@ def rows(
     seconds: float = 60.0,
     model: str = "world",
     steps: int = 20,
-    way: Way | None = None,
+    way: ContextMode | None = None,
     noise: float | None = None,
     prompts: Sequence[str] = PROMPTS,
 ) -> list[Row]:
@@ -152,7 +159,7 @@ def rows(
 
     Args:
         seconds: of the long films.
-        model: see `kinema.generate.pipeline.load`.
+        model: see `kinema.pipeline.pipeline.load`.
         steps: of the solver.
         way: None: as the model's recipe says.
         noise: on the context; None: as the recipe says.

@@ -15,10 +15,10 @@ from typing import Literal, get_args
 
 import torch
 
+from kinema.atomic_io import write_text
 from kinema.bench import model_dit, model_pipeline, model_vae
 from kinema.bench.measure import Row, child
 from kinema.errors import UserError
-from kinema.files import write_text
 
 Name = Literal[
     "vae21-decode", "vae21-encode", "vae22-decode", "vae22-decode-256", "condition", "stream-memory",

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from kinema.bench.measure import Row, paired
-from kinema.flow import solve, wan_schedule
 from kinema.models.dit import Dit
 from kinema.models.dit_cache import DitCache
 from kinema.models.dit_config import DitConfig
 from kinema.models.dit_context import batched
 from kinema.models.text import TextStates
 from kinema.models.text_umt5 import umt5_states
+from kinema.sampling import sample, wan_schedule
 
 PROMPT, NEGATIVE = 60, 126
 """Tokens of the prompt and of the negative prompt; 126 is the length of Wan's own."""
@@ -110,7 +110,7 @@ def solver(rounds: int, *, steps: int = 50) -> Row:
     )
 
     def ours() -> Tensor:
-        *_, last = solve(_against, start, wan_schedule(steps, 3.0))
+        *_, last = sample(_against, start, wan_schedule(steps, 3.0))
         return last.latents
 
     def peer() -> Tensor:

@@ -61,7 +61,7 @@ def whole(rounds: int) -> Row:
     """Prompt to film, both in this process, in turns."""
     from diffusers import WanPipeline
 
-    from kinema.generate.pipeline import load
+    from kinema.pipeline.pipeline import load
 
     with _small() as folder:
         ours = load(folder, device="cpu", dtype="float32", memory="high")
@@ -82,11 +82,23 @@ def whole(rounds: int) -> Row:
 
         def mine() -> object:
             return ours.generate(
-                _PROMPT, negative=_NEGATIVE, size=(128, 128), frames=17, steps=8, guidance=5.0
+                _PROMPT,
+                negative_prompt=_NEGATIVE,
+                size=(128, 128),
+                num_frames=17,
+                num_inference_steps=8,
+                guidance_scale=5.0,
             )
 
         # Both load what they need with their first film.
-        ours.generate(_PROMPT, negative=_NEGATIVE, size=(16, 16), frames=1, steps=1, guidance=5.0)
+        ours.generate(
+            _PROMPT,
+            negative_prompt=_NEGATIVE,
+            size=(16, 16),
+            num_frames=1,
+            num_inference_steps=1,
+            guidance_scale=5.0,
+        )
         return paired(mine, peer, rounds=rounds, warmup=0).row(
             "whole pipeline, 17 frames 128x128, 8 steps, real VAE",
             at_most=0.48,

@@ -11,12 +11,12 @@ from PIL import Image
 
 from kinema.bench.long import sharpness
 from kinema.bench.measure import Row
-from kinema.generate.frames import Frames
-from kinema.generate.pipeline import Pipeline, load
-from kinema.generate.refine import Refinement, refine
-from kinema.generate.request import decide
-from kinema.generate.wish import Wish
 from kinema.media import psnr
+from kinema.pipeline.decoder import FrameChunk
+from kinema.pipeline.pipeline import Pipeline, load
+from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.resolve import resolve_request
+from kinema.pipeline.upscale import UpscaleConfig, upscale
 from kinema.world.captions import captions
 from kinema.world.clip import ClipSpec, make_clip
 
@@ -50,13 +50,13 @@ def quality(film: UInt8[np.ndarray, "f h w 3"], true: UInt8[np.ndarray, "f h w 3
     return Quality(psnr=psnr(film, true), sharpness=sharpness(film) / max(sharpness(true), 1e-6))
 
 
-def measured(pipe: Pipeline, seed: int, *, steps: int, refinement: Refinement) -> dict[str, Quality]:
+def measured(pipe: Pipeline, seed: int, *, steps: int, refinement: UpscaleConfig) -> dict[str, Quality]:
     """A held-out lab film through each way of making it twice as large.
 
     `autoencoder` is the true film encoded and decoded: what no refinement can exceed.
     """
-    from kinema.generate.condition import film_of
-    from kinema.generate.film import to_uint8
+    from kinema.pipeline.conditioning import to_model_range
+    from kinema.pipeline.video import to_frames
 
     recipe = pipe.model.recipe
     width, height = recipe.size
@@ -67,15 +67,15 @@ def measured(pipe: Pipeline, seed: int, *, steps: int, refinement: Refinement) -
     clip = make_clip(spec)
     assert clip.frames is not None
     true, low = clip.frames, halved(clip.frames)
-    wish = Wish(prompt=captions(clip.facts)[0].text, seed=seed, steps=steps)
-    parts = refine(pipe, decide(pipe.model, wish), low, 2, refinement)
-    made = np.concatenate([part.images for part in parts if isinstance(part, Frames)])
+    wish = VideoRequest(prompt=captions(clip.facts)[0].text, seed=seed, num_inference_steps=steps)
+    parts = upscale(pipe, resolve_request(pipe.model, wish), low, 2, refinement)
+    made = np.concatenate([part.frames for part in parts if isinstance(part, FrameChunk)])
     vae = pipe.vae
     ways = {
         "bicubic": enlarged(low, Image.Resampling.BICUBIC),
         "Lanczos": enlarged(low, Image.Resampling.LANCZOS),
         "refined": made,
-        "autoencoder": to_uint8(vae.decode(vae.encode(film_of(true)))),
+        "autoencoder": to_frames(vae.decode(vae.encode(to_model_range(true)))),
     }
     return {name: quality(film, true) for name, film in ways.items()}
 
@@ -87,7 +87,7 @@ def rows(*, model: str = "world", films: int = 4, steps: int = 20, level: float 
     pipe = load(model, device="cpu", dtype="float32", memory="high")
     found: list[Row] = []
     for windowed, upsample in ((True, "pixels"), (False, "pixels"), (True, "latents")):
-        refinement = Refinement(level=level, windowed=windowed, upsample=upsample)
+        refinement = UpscaleConfig(sigma=level, tiled=windowed, upsample=upsample)
         with torch.no_grad():
             each = [measured(pipe, seed, steps=steps, refinement=refinement) for seed in range(films)]
 

@@ -14,11 +14,11 @@ from jaxtyping import UInt8
 
 from kinema.bench.long import drift
 from kinema.bench.measure import Row
-from kinema.generate.film import Film
-from kinema.generate.pipeline import Pipeline, load
-from kinema.generate.takes import seam, steps_of
-from kinema.generate.wish import Connect, Extend, Wish
 from kinema.media import write_film
+from kinema.pipeline.pipeline import Pipeline, load
+from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
+from kinema.pipeline.segments import frame_differences, loop_seam_ratio
+from kinema.pipeline.video import GeneratedVideo
 from kinema.world.captions import captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.facts import Event
@@ -64,7 +64,7 @@ class Joined:
 
 def step_at(frames: Frames, at: int) -> float:
     """The step into frame `at` over the median of the steps around it."""
-    steps = steps_of(frames)
+    steps = frame_differences(frames)
     usual = float(np.median(steps[max(0, at - 1 - AROUND) : at + AROUND]))
     return steps[at - 1] / max(usual, 1e-6)
 
@@ -74,8 +74,8 @@ def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
     part, fps = pipe.model.recipe.frames, pipe.model.recipe.fps
     quarter = (part - 1) // 4
     short, prompt = _filmed(pipe, event, seed, part)
-    wish = Wish(prompt=prompt, seconds=2 * quarter / fps, seed=seed, steps=steps)
-    loop = pipe.make(dataclasses.replace(wish, seconds=None, loop=True)).frames
+    wish = VideoRequest(prompt=prompt, seconds=2 * quarter / fps, seed=seed, num_inference_steps=steps)
+    loop = pipe.generate_request(dataclasses.replace(wish, seconds=None, loop=True)).frames
     with tempfile.TemporaryDirectory() as folder:
         own, _ = _joins(pipe, wish, short, (1 + 2 * quarter, 1 + quarter, quarter), Path(folder))
     long, prompt = _filmed(pipe, event, seed, 3 * part - 2)
@@ -84,7 +84,7 @@ def joined(pipe: Pipeline, event: Event, seed: int, *, steps: int) -> Joined:
         slower, longer = _joins(pipe, wish, long, (part, part, part), Path(folder))
         chained = _chained(pipe, wish, longer, Path(folder))
     colour = drift(chained, max(1, part // 2)).colour
-    return Joined(set=own, slower=slower, looped=seam(loop), colour=colour)
+    return Joined(set=own, slower=slower, looped=loop_seam_ratio(loop), colour=colour)
 
 
 def _filmed(pipe: Pipeline, event: Event, seed: int, frames: int) -> tuple[Frames, str]:
@@ -100,8 +100,8 @@ def _filmed(pipe: Pipeline, event: Event, seed: int, frames: int) -> tuple[Frame
 
 
 def _joins(
-    pipe: Pipeline, wish: Wish, true: Frames, cut: tuple[int, int, int], folder: Path
-) -> tuple[Joins, Film]:
+    pipe: Pipeline, wish: VideoRequest, true: Frames, cut: tuple[int, int, int], folder: Path
+) -> tuple[Joins, GeneratedVideo]:
     """Extend a film, and lead from its beginning to its end; also the extended film.
 
     Args:
@@ -115,8 +115,10 @@ def _joins(
     paths = [folder / name for name in ("extended.webm", "first.webm", "last.webm")]
     for path, frames in zip(paths, (true[:extended], true[:first], true[-last:]), strict=True):
         write_film(path, frames, fps=pipe.model.recipe.fps, quality="lossless")
-    longer = pipe.make(dataclasses.replace(wish, source=Extend(film=paths[0])))
-    both = pipe.make(dataclasses.replace(wish, source=Connect(first=paths[1], last=paths[2]))).frames
+    longer = pipe.generate_request(dataclasses.replace(wish, source=ExtendInput(video=paths[0])))
+    both = pipe.generate_request(
+        dataclasses.replace(wish, source=InterpolateInput(first=paths[1], last=paths[2]))
+    ).frames
     found = Joins(
         extended=step_at(longer.frames, extended),
         left=step_at(both, first),
@@ -126,12 +128,12 @@ def _joins(
     return found, longer
 
 
-def _chained(pipe: Pipeline, wish: Wish, film: Film, folder: Path) -> Frames:
+def _chained(pipe: Pipeline, wish: VideoRequest, film: GeneratedVideo, folder: Path) -> Frames:
     """A film that was extended once, extended again and again as its files would be by a person."""
     for number in range(CHAIN - 1):
         path = folder / f"chain-{number}.mp4"
         film.save(path)
-        film = pipe.make(dataclasses.replace(wish, source=Extend(film=path)))
+        film = pipe.generate_request(dataclasses.replace(wish, source=ExtendInput(video=path)))
     return film.frames
 
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.generate.pipeline import Pipeline
-    from kinema.generate.request import Request
+    from kinema.pipeline.pipeline import Pipeline
+    from kinema.pipeline.resolve import ResolvedRequest
 
 
 def write(
-    pipe: Pipeline, request: Request, out: Path, *, factor: int, preview: Path | None, comment: str = ""
+    pipe: Pipeline,
+    request: ResolvedRequest,
+    out: Path,
+    *,
+    factor: int,
+    preview: Path | None,
+    comment: str = "",
 ) -> int:
     """Make a film, frames going to the file as they are finished, under a bar; how many there are.
 
@@ -33,13 +39,13 @@ def write(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from kinema.generate.deliver import deliver
-    from kinema.generate.frames import Frames
-    from kinema.generate.progress import Step
     from kinema.media import writer
     from kinema.media.growing import growing
+    from kinema.pipeline.decoder import FrameChunk
+    from kinema.pipeline.deliver import stream_video
+    from kinema.pipeline.progress import SamplingStep
 
-    size = (request.film.width * factor, request.film.height * factor)
+    size = (request.video_shape.width * factor, request.video_shape.height * factor)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,12 +60,12 @@ def write(
         console = Console(stderr=True)
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
         task = progress.add_task("reading the prompt", total=None)
-        for event in deliver(pipe, request, factor=factor):
-            if isinstance(event, Frames):
-                film.write(event.images)
+        for event in stream_video(pipe, request, upscale_factor=factor):
+            if isinstance(event, FrameChunk):
+                film.write(event.frames)
                 if live is not None:
-                    live.write(event.images)
-            elif isinstance(event, Step):
-                words = f"step {event.index + 1} of {event.of}, {film.frames / request.fps:.1f} s written"
-                progress.update(task, total=event.of, completed=event.index + 1, description=words)
+                    live.write(event.frames)
+            elif isinstance(event, SamplingStep):
+                words = f"step {event.index + 1} of {event.total}, {film.frames / request.fps:.1f} s written"
+                progress.update(task, total=event.total, completed=event.index + 1, description=words)
     return film.frames

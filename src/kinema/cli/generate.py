@@ -14,9 +14,9 @@ from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.cli.watch import Made
-    from kinema.generate.pipeline import Pipeline
-    from kinema.generate.plan import Plan
-    from kinema.generate.request import Keyframe, Request, Wish
+    from kinema.pipeline.cost import CostEstimate
+    from kinema.pipeline.pipeline import Pipeline
+    from kinema.pipeline.resolve import Keyframe, ResolvedRequest, VideoRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Content:
     loop: bool = False
     """The last frame flows into the first."""
 
-    def added(self, wish: Wish) -> Wish:
+    def added(self, wish: VideoRequest) -> VideoRequest:
         """The wish with this."""
         wish = dataclasses.replace(
             wish,
@@ -45,7 +45,7 @@ class Content:
         )
         if self.storyboard is None:
             return wish
-        from kinema.generate.storyboard import read_storyboard
+        from kinema.pipeline.storyboard import read_storyboard
 
         board = read_storyboard(self.storyboard)
         seconds = board.seconds if wish.seconds is None else wish.seconds
@@ -58,7 +58,7 @@ def parse_keyframe(text: str) -> Keyframe:
     Raises:
         UserError: it is written otherwise.
     """
-    from kinema.generate.request import Keyframe
+    from kinema.pipeline.resolve import Keyframe
 
     time, colon, name = text.partition(":")
     try:
@@ -94,15 +94,15 @@ class Generate(Output, Content, Settings):
 
     def _run(self) -> None:
         from kinema.cli.watch import finish, make, note_unknown_words, state_path
-        from kinema.generate.request import decide
         from kinema.media.formats import format_of
+        from kinema.pipeline.resolve import resolve_request
 
         format_of(self.out, None, "good")  # A name that can't be written is told before the work, not after.
         self._check()
         pipe = self.loaded()
-        wish = dataclasses.replace(self.added(self.wish(self.prompt)), refine=self.refine)
+        wish = dataclasses.replace(self.added(self.wish(self.prompt)), upscale=self.refine)
         seeds = range(self.seed, self.seed + max(self.count, self.best_of))
-        requests = [decide(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
+        requests = [resolve_request(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
         note_unknown_words(pipe, requests[0], self)
         best: tuple[float, int, Made] | None = None
         for seed, request in zip(seeds, requests, strict=True):
@@ -122,28 +122,28 @@ class Generate(Output, Content, Settings):
             note = f"best of {self.best_of}: {score:.0%} of what the prompt asks for is right"
             finish(made, self, self.out, seed=seed, note=note)
 
-    def _is_written_meanwhile(self, pipe: Pipeline, request: Request) -> bool:
-        from kinema.generate.stream import is_long
+    def _is_written_meanwhile(self, pipe: Pipeline, request: ResolvedRequest) -> bool:
+        from kinema.pipeline.streaming import needs_streaming
 
-        meanwhile = self.refine > 1 or self.preview is not None or is_long(pipe.model, request)
+        meanwhile = self.refine > 1 or self.preview is not None or needs_streaming(pipe.model, request)
         if meanwhile and self.best_of > 1:
             raise UserError(
                 "best-of chooses among whole films; leave it out for long, refined or previewed ones"
             )
         return meanwhile
 
-    def _write(self, pipe: Pipeline, request: Request, out: Path) -> None:
+    def _write(self, pipe: Pipeline, request: ResolvedRequest, out: Path) -> None:
         """Make a film whose frames go to its file as they are made."""
         import time
 
         from kinema.cli.delivery import write
         from kinema.cli.watch import say
-        from kinema.generate.origin import origin_of
+        from kinema.pipeline.metadata import build_metadata
 
         began = time.monotonic()
-        comment = origin_of(request, pipe.model, pipe.choice, pipe.device).to_json()
+        comment = build_metadata(request, pipe.model, pipe.policy, pipe.device).to_json()
         frames = write(pipe, request, out, factor=self.refine, preview=self.preview, comment=comment)
-        size = (self.refine * request.film.width, self.refine * request.film.height)
+        size = (self.refine * request.video_shape.width, self.refine * request.video_shape.height)
         took = time.monotonic() - began
         say(self, out, frames=frames, size=size, fps=request.fps, seed=request.seed, took=took)
 
@@ -164,9 +164,11 @@ class Generate(Output, Content, Settings):
     def _note(self, made: Made) -> str:
         if not self.loop:
             return ""
-        from kinema.generate.takes import seam
+        from kinema.pipeline.segments import loop_seam_ratio
 
-        return f"seam {seam(made.film.frames):.2f} (the step from last to first over the usual one)"
+        return (
+            f"seam {loop_seam_ratio(made.film.frames):.2f} (the step from last to first over the usual one)"
+        )
 
     def _judged(self, made: Made, seed: int) -> float:
         from kinema.cli.watch import tell
@@ -194,24 +196,24 @@ class PlanFilm(Content, Settings):
 
     def run(self) -> None:
         """Count, measure, and print; refuse what does not fit."""
-        from kinema.generate.request import decide
+        from kinema.pipeline.resolve import resolve_request
 
         pipe = self.loaded()
-        request = decide(pipe.model, self.added(self.wish("")))
-        expected = pipe.plan(request)
+        request = resolve_request(pipe.model, self.added(self.wish("")))
+        expected = pipe.estimate_cost(request)
         _print_plan(pipe, request, expected)
-        pipe.afford(request)
+        pipe.require_memory(request)
 
 
-def _print_plan(pipe: Pipeline, request: Request, expected: Plan) -> None:
+def _print_plan(pipe: Pipeline, request: ResolvedRequest, expected: CostEstimate) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    film = expected.film
-    kind = str(pipe.choice.dtype).removeprefix("torch.") + (" and int8" if pipe.choice.int8 else "")
+    film = expected.video_shape
+    kind = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
     table = Table(
         title=f"{film.frames} frames at {film.width}x{film.height}, {film.frames / request.fps:.2f} s, "
-        f"{expected.steps} steps, {kind} on {pipe.device}",
+        f"{expected.num_inference_steps} steps, {kind} on {pipe.device}",
         title_justify="left",
     )
     table.add_column("stage")
@@ -219,18 +221,18 @@ def _print_plan(pipe: Pipeline, request: Request, expected: Plan) -> None:
         table.add_column(column, justify="right")
     for cost in expected.costs:
         table.add_row(
-            cost.name, f"{cost.operations:.2e}", _duration(cost.seconds), f"{cost.peak / 2**30:.2f} GiB"
+            cost.name, f"{cost.flops:.2e}", _duration(cost.seconds), f"{cost.peak_bytes / 2**30:.2f} GiB"
         )
     table.add_row(
         "all",
-        f"{sum(cost.operations for cost in expected.costs):.2e}",
+        f"{sum(cost.flops for cost in expected.costs):.2e}",
         _duration(expected.seconds),
-        f"{expected.peak / 2**30:.2f} GiB",
+        f"{expected.peak_bytes / 2**30:.2f} GiB",
     )
     console = Console()
     console.print(table)
     console.print(
-        f"free: {expected.room / 2**30:.2f} GiB. Times leave out reading the weights from disk.",
+        f"free: {expected.available / 2**30:.2f} GiB. Times leave out reading the weights from disk.",
         highlight=False,
     )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.generate.pipeline import Pipeline
-    from kinema.generate.request import Wish
+    from kinema.pipeline.pipeline import Pipeline
+    from kinema.pipeline.resolve import VideoRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,33 +46,33 @@ class Settings:
 
     def loaded(self) -> Pipeline:
         """The model."""
-        from kinema.generate.pipeline import load
+        from kinema.pipeline.pipeline import load
 
         return load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
 
-    def wish(self, prompt: str) -> Wish:
+    def wish(self, prompt: str) -> VideoRequest:
         """These settings as a wish."""
-        from kinema.generate.request import Wish
+        from kinema.pipeline.resolve import VideoRequest
         from kinema.shapes import parse_size
 
         steps, guidance = self.steps, self.guidance
         if self.fast:
-            from kinema.generate.fast import fast_of
             from kinema.models.source import open_model
+            from kinema.pipeline.distilled_settings import distilled_settings
 
             if steps is not None or guidance is not None:
                 raise UserError("fast decides steps and guidance; leave these out, or leave out fast")
-            path = fast_of(open_model(self.model))
-            steps, guidance = path.steps, (path.guidance,)
-        return Wish(
+            path = distilled_settings(open_model(self.model))
+            steps, guidance = path.num_inference_steps, (path.guidance_scale,)
+        return VideoRequest(
             prompt=prompt,
-            negative=self.negative,
+            negative_prompt=self.negative,
             size=None if self.size is None else parse_size(self.size),
             seconds=self.seconds,
             fps=self.fps,
-            steps=steps,
-            guidance=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
-            shift=self.shift,
+            num_inference_steps=steps,
+            guidance_scale=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
+            flow_shift=self.shift,
             seed=self.seed,
         )
 

@@ -165,7 +165,7 @@ def begin(config: Any, assignments: tuple[str, ...], run: Path, kind: str, where
     Raises:
         UserError: a setting does not exist, or the folder holds another run.
     """
-    from kinema.files import write_text
+    from kinema.atomic_io import write_text
     from kinema.models.config_json import to_json
     from kinema.train.settings import override, plain
 

@@ -13,20 +13,20 @@ from tyro.conf import Positional
 from kinema.cli.settings import Output, Settings
 
 if TYPE_CHECKING:
-    from kinema.generate.pipeline import Pipeline
-    from kinema.generate.request import Request, Wish
+    from kinema.pipeline.pipeline import Pipeline
+    from kinema.pipeline.resolve import ResolvedRequest, VideoRequest
 
 
-def _made(settings: Settings, output: Output, wish: Wish) -> None:
+def _made(settings: Settings, output: Output, wish: VideoRequest) -> None:
     """Make the film of a wish, from the model to the file."""
     from kinema.cli.watch import finish, make, note_unknown_words, state_path, told
-    from kinema.generate.request import decide
     from kinema.media.formats import format_of
+    from kinema.pipeline.resolve import resolve_request
 
     with told(output):
         format_of(output.out, None, "good")
         pipe = settings.loaded()
-        request = decide(pipe.model, wish)
+        request = resolve_request(pipe.model, wish)
         note_unknown_words(pipe, request, output)
         made = make(pipe, request, output, state=state_path(output.out))
         finish(made, output, output.out, seed=settings.seed)
@@ -45,9 +45,9 @@ class ExtendFilm(Output, Settings):
 
     def run(self) -> None:
         """Make the whole film, old and new."""
-        from kinema.generate.request import Extend
+        from kinema.pipeline.resolve import ExtendInput
 
-        source = Extend(film=self.film, backward=self.backward)
+        source = ExtendInput(video=self.film, backward=self.backward)
         _made(self, self, dataclasses.replace(self.wish(self.prompt), source=source))
 
 
@@ -64,9 +64,9 @@ class ConnectFilms(Output, Settings):
 
     def run(self) -> None:
         """Make the whole film: the first, the bridge, the last."""
-        from kinema.generate.request import Connect
+        from kinema.pipeline.resolve import InterpolateInput
 
-        source = Connect(first=self.first, last=self.last)
+        source = InterpolateInput(first=self.first, last=self.last)
         _made(self, self, dataclasses.replace(self.wish(self.prompt), source=source))
 
 
@@ -86,10 +86,10 @@ class EditFilm(Output, Settings):
     def run(self) -> None:
         """Make the changed film."""
         from kinema.cli.watch import told
-        from kinema.generate.request import Edit
+        from kinema.pipeline.resolve import EditInput
 
         with told(self):
-            source = Edit(film=self.film, strength=self.strength, mask=self.mask)
+            source = EditInput(video=self.film, strength=self.strength, mask=self.mask)
         _made(self, self, dataclasses.replace(self.wish(self.prompt), source=source))
 
 
@@ -125,17 +125,17 @@ class Replay(_Again):
     def run(self) -> None:
         """Make it, and say whether its frames are the same; exit with 1 if they are not."""
         from kinema.cli.watch import finish, make, state_path, told
-        from kinema.generate.replay import differs, reopened, request_of
+        from kinema.pipeline.reproduce import frames_differ, read_metadata, restore_pipeline
 
         output = self.output(self.film.with_name(f"{self.film.stem}-replay{self.film.suffix}"))
         with told(output):
-            origin = request_of(self.film)
-            pipe, request = reopened(
+            origin = read_metadata(self.film)
+            pipe, request = restore_pipeline(
                 origin, self.film.parent, model=self.model, device=self.device, memory=self.memory
             )
-            if origin.frames:
+            if origin.frames_sha256:
                 made = make(pipe, request, output, state=state_path(output.out))
-                other = differs(origin, made.film.frames)
+                other = frames_differ(origin, made.film.frames)
                 finish(made, output, output.out, seed=origin.request.seed, note=self._note(other))
             else:
                 other = self._written(pipe, request, output)
@@ -150,7 +150,7 @@ class Replay(_Again):
     def _note(self, other: bool) -> str:
         return f"not the frames of {self.film}" if other else f"the frames of {self.film}, bit for bit"
 
-    def _written(self, pipe: Pipeline, request: Request, output: Output) -> bool:
+    def _written(self, pipe: Pipeline, request: ResolvedRequest, output: Output) -> bool:
         """A film whose frames go to the file as they are made, again; whether the file has other frames."""
         import time
 
@@ -158,14 +158,14 @@ class Replay(_Again):
 
         from kinema.cli.delivery import write
         from kinema.cli.watch import say
-        from kinema.generate.origin import origin_of
         from kinema.media import read_film
+        from kinema.pipeline.metadata import build_metadata
 
-        began, factor = time.monotonic(), request.wish.refine
-        comment = origin_of(request, pipe.model, pipe.choice, pipe.device).to_json()
+        began, factor = time.monotonic(), request.request.upscale
+        comment = build_metadata(request, pipe.model, pipe.policy, pipe.device).to_json()
         frames = write(pipe, request, output.out, factor=factor, preview=None, comment=comment)
         other = not np.array_equal(read_film(self.film).frames, read_film(output.out).frames)
-        size = (factor * request.film.width, factor * request.film.height)
+        size = (factor * request.video_shape.width, factor * request.video_shape.height)
         took = time.monotonic() - began
         say(
             output, output.out, frames=frames, size=size, fps=request.fps, seed=request.seed, took=took,
@@ -184,14 +184,14 @@ class Resume(_Again):
     def run(self) -> None:
         """Make the rest; the film is the one that was stopped, and the state is removed."""
         from kinema.cli.watch import finish, make, told
-        from kinema.generate.replay import load_state, reopened
+        from kinema.pipeline.reproduce import load_state, restore_pipeline
 
         with told(self.output(Path())):
             state = load_state(self.state)
-            output = self.output(Path(state.out))
-            pipe, request = reopened(
-                state.origin, self.state.parent, model=self.model, device=self.device, memory=self.memory
+            output = self.output(Path(state.output_path))
+            pipe, request = restore_pipeline(
+                state.metadata, self.state.parent, model=self.model, device=self.device, memory=self.memory
             )
-            made = make(pipe, request, output, state=self.state, start=state.saved)
-            finish(made, output, output.out, seed=state.origin.request.seed)
+            made = make(pipe, request, output, state=self.state, start=state.sampler_state)
+            finish(made, output, output.out, seed=state.metadata.request.seed)
         self.state.unlink(missing_ok=True)

@@ -17,11 +17,11 @@ from kinema.cli.settings import Output
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.generate.film import Film
-    from kinema.generate.pipeline import Pipeline
-    from kinema.generate.plan import Plan
-    from kinema.generate.progress import Saved, Stage, Step
-    from kinema.generate.request import Request
+    from kinema.pipeline.cost import CostEstimate
+    from kinema.pipeline.pipeline import Pipeline
+    from kinema.pipeline.progress import SamplerState, SamplingStep, StageProgress
+    from kinema.pipeline.resolve import ResolvedRequest
+    from kinema.pipeline.video import GeneratedVideo
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -30,7 +30,7 @@ STOPPED = 130
 class Report(Protocol):
     """Who is told of the progress."""
 
-    def __call__(self, event: Stage | Step) -> None:
+    def __call__(self, event: StageProgress | SamplingStep) -> None:
         """The film has come so far."""
         ...
 
@@ -39,7 +39,7 @@ class Report(Protocol):
 class Made:
     """A film that is finished."""
 
-    film: Film
+    film: GeneratedVideo
     took: float
     """Seconds."""
 
@@ -61,7 +61,12 @@ def told(output: Output) -> Iterator[None]:
 
 
 def make(
-    pipe: Pipeline, request: Request, output: Output, *, state: Path, start: Saved | None = None
+    pipe: Pipeline,
+    request: ResolvedRequest,
+    output: Output,
+    *,
+    state: Path,
+    start: SamplerState | None = None,
 ) -> Made:
     """Make a film; Ctrl-C ends the program within a step and leaves the state from which to go on.
 
@@ -72,31 +77,31 @@ def make(
         state: where the state goes.
         start: where to begin.
     """
-    from kinema.generate.pipeline import Film, Step
-    from kinema.generate.replay import state_of
+    from kinema.pipeline.pipeline import GeneratedVideo, SamplingStep
+    from kinema.pipeline.reproduce import snapshot
 
-    expected = pipe.afford(request)
-    film = request.film
+    expected = pipe.require_memory(request)
+    film = request.video_shape
     tell(
-        output, "start", width=film.width, height=film.height, fps=request.fps, takes=len(request.takes),
+        output, "start", width=film.width, height=film.height, fps=request.fps, takes=len(request.segments),
         expected_seconds=round(expected.seconds, 1),
     )  # fmt: skip
     began = time.monotonic()
-    last: Step | None = None
+    last: SamplingStep | None = None
     try:
         with _json(output) if output.json else _bar(expected) as report:
-            for event in pipe.run(request, start=start):
-                if isinstance(event, Film):
+            for event in pipe.iterate(request, resume_from=start):
+                if isinstance(event, GeneratedVideo):
                     return Made(film=event, took=time.monotonic() - began)
-                last = event if isinstance(event, Step) else last
+                last = event if isinstance(event, SamplingStep) else last
                 report(event)
     except KeyboardInterrupt:
-        saved = start if last is None else last.saved()
+        saved = start if last is None else last.to_state()
         if saved is None or request.noise is not None:
             tell(output, "stopped", state=None)
             print("kinema: stopped before the first step; nothing is kept", file=sys.stderr)
         else:
-            state_of(pipe, request, saved, output.out.absolute()).save(state)
+            snapshot(pipe, request, saved, output.out.absolute()).save(state)
             tell(output, "stopped", state=str(state), index=saved.index)
             print(f"kinema: stopped; go on with: kinema resume {state}", file=sys.stderr)
         raise SystemExit(STOPPED) from None
@@ -162,7 +167,7 @@ def show(path: Path) -> None:
         raise UserError(f"{path} is written, but there is no {command} here to show it; open it") from None
 
 
-def note_unknown_words(pipe: Pipeline, request: Request, output: Output) -> None:
+def note_unknown_words(pipe: Pipeline, request: ResolvedRequest, output: Output) -> None:
     """One line on words that the film set's models never saw, and what does know them."""
     from kinema.models.folder import KinemaFolder
     from kinema.world.captions.words import known_words, unknown_words
@@ -170,7 +175,7 @@ def note_unknown_words(pipe: Pipeline, request: Request, output: Output) -> None
     if not isinstance(pipe.model, KinemaFolder):
         return
     known = known_words()
-    lines = [line.prompt for take in request.takes for line in take.condition.lines]
+    lines = [line.prompt for take in request.segments for line in take.conditioning.prompts]
     words = list(dict.fromkeys(word for line in lines for word in unknown_words(line, known)))
     if not words:
         return
@@ -185,27 +190,27 @@ def note_unknown_words(pipe: Pipeline, request: Request, output: Output) -> None
 
 @contextlib.contextmanager
 def _json(output: Output) -> Iterator[Report]:
-    from kinema.generate.pipeline import Stage
+    from kinema.pipeline.pipeline import StageProgress
 
     began = time.monotonic()
 
-    def report(event: Stage | Step) -> None:
+    def report(event: StageProgress | SamplingStep) -> None:
         elapsed = round(time.monotonic() - began, 2)
-        if isinstance(event, Stage):
-            tell(output, "stage", name=event.name, done=event.done, of=event.of, elapsed=elapsed)
+        if isinstance(event, StageProgress):
+            tell(output, "stage", name=event.name, done=event.done, of=event.total, elapsed=elapsed)
         else:
-            tell(output, "step", index=event.index, of=event.of, time=event.time, elapsed=elapsed)
+            tell(output, "step", index=event.index, of=event.total, time=event.sigma, elapsed=elapsed)
 
     yield report
 
 
 @contextlib.contextmanager
-def _bar(expected: Plan) -> Iterator[Report]:
+def _bar(expected: CostEstimate) -> Iterator[Report]:
     """A progress bar whose unit is the planned second, so that all stages count as they should."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from kinema.generate.pipeline import Stage
+    from kinema.pipeline.pipeline import StageProgress
 
     seconds = {cost.name: cost.seconds for cost in expected.costs}
     order = [cost.name for cost in expected.costs]
@@ -221,12 +226,12 @@ def _bar(expected: Plan) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(said["text"], total=expected.seconds)
 
-        def report(event: Stage | Step) -> None:
-            if isinstance(event, Stage):
-                name, part, words = event.name, event.done / event.of, said[event.name]
+        def report(event: StageProgress | SamplingStep) -> None:
+            if isinstance(event, StageProgress):
+                name, part, words = event.name, event.done / event.total, said[event.name]
             else:
-                name, part = "steps", (event.index + 1) / event.of
-                words = f"step {event.index + 1} of {event.of}"
+                name, part = "steps", (event.index + 1) / event.total
+                words = f"step {event.index + 1} of {event.total}"
             if name in seconds:
                 before = sum(seconds[earlier] for earlier in order[: order.index(name)])
                 progress.update(task, completed=before + part * seconds[name], description=words)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from kinema.atomic_io import write_text
 from kinema.errors import UserError
 from kinema.evaluate import run, scorecard
 from kinema.evaluate.faults import FAULTS
@@ -18,7 +19,6 @@ from kinema.evaluate.makers import Format, Source, from_folder, opened
 from kinema.evaluate.page import Example, markdown, page
 from kinema.evaluate.record import Record
 from kinema.evaluate.strips import embedded, strip
-from kinema.files import write_text
 
 WORST = 3
 """Films on the page for every measure."""

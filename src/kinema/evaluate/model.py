@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from kinema.evaluate.makers import Format, Frames, Order
-from kinema.generate.machine import device_of
-from kinema.generate.pipeline import Pipeline, load
-from kinema.generate.together import films_together
-from kinema.generate.wish import Wish
 from kinema.models.source import open_model
+from kinema.pipeline.batch import generate_batch
+from kinema.pipeline.device import resolve_device
+from kinema.pipeline.pipeline import Pipeline, load
+from kinema.pipeline.request import VideoRequest
 
 GPU_BATCH = 16
 """Films made at once on a GPU."""
@@ -32,10 +32,12 @@ class PipelineGenerator:
     def films(self, orders: Sequence[Order], form: Format) -> Iterator[Frames]:
         """Films made in one batch."""
         size = (form.width, form.height)
-        return films_together(
+        return generate_batch(
             self.pipeline,
             [
-                Wish(prompt=order.prompt, seed=order.seed, frames=form.frames, size=size, fps=form.fps)
+                VideoRequest(
+                    prompt=order.prompt, seed=order.seed, num_frames=form.frames, size=size, fps=form.fps
+                )
                 for order in orders
             ],
         )
@@ -60,7 +62,7 @@ class ModelSource:
     @property
     def apart(self) -> bool:
         """Whether every process films for itself; a GPU is for one process."""
-        return device_of("auto").type == "cpu"
+        return resolve_device("auto").type == "cpu"
 
     @property
     def batch(self) -> int:
@@ -77,7 +79,7 @@ class ModelSource:
 
     def reconstruct(self) -> Callable[[Frames], Frames]:
         """Load its autoencoder alone: films there and back again."""
-        vae = open_model(self.name).load_vae(device=device_of("cpu"))
+        vae = open_model(self.name).load_vae(device=resolve_device("cpu"))
 
         def through(frames: Frames) -> Frames:
             film = (

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.atomic_io import write_text
 from kinema.evaluate.frechet import film_features, tracker_features
 from kinema.evaluate.judgement import MEASURES, Judgement, judgement
 from kinema.evaluate.meaning import read
-from kinema.files import write_text
 from kinema.media import psnr, ssim
 
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from kinema.crew import crew
+from kinema.atomic_io import write_text
 from kinema.evaluate import record
 from kinema.evaluate.degrade import WORN, frozen, shuffled, worn
 from kinema.evaluate.faults import FAULTS, Fault, detected, plant
@@ -22,8 +22,8 @@ from kinema.evaluate.lists import Item
 from kinema.evaluate.makers import Format, opened, simulated
 from kinema.evaluate.meaning import read
 from kinema.evaluate.record import Record
-from kinema.files import write_text
 from kinema.media import write_film
+from kinema.process_pool import process_pool
 
 Frames = UInt8[np.ndarray, "f h w 3"]
 Job = TypeVar("Job")
@@ -233,7 +233,7 @@ def spread(work: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> It
 
 def spread_apart(work: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
     """The same, in other processes even if it is only one: of one thread each."""
-    with crew(workers) as pool:
+    with process_pool(workers) as pool:
         begun: deque[Future[Done]] = deque()
         for job in jobs:
             begun.append(pool.submit(work, job))

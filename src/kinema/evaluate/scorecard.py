@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.atomic_io import write_text
 from kinema.errors import UserError
 from kinema.evaluate.frechet import SEED, frechet
 from kinema.evaluate.judgement import MEASURES
 from kinema.evaluate.record import Record
-from kinema.files import write_text
 
 BOOTSTRAPS = 10_000
 _FIGURES = (

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, get_args
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 
 Format = Literal["mp4", "av1", "webm", "gif", "webp", "zip", "folder"]
 """`mp4` is H.264 in MP4, `av1` AV1 in MP4, `webm` VP9 in WebM, `zip` PNG pictures in a zip, `folder` PNG
@@ -41,12 +41,12 @@ def format_of(path: str | os.PathLike[str], chosen: Format | None, quality: Qual
     suffix = Path(path).suffix.lower()
     if chosen is not None and chosen not in get_args(Format):
         raise UserError(
-            f"{chosen!r} is not a film format{nearest(chosen, get_args(Format))}; "
+            f"{chosen!r} is not a film format{did_you_mean(chosen, get_args(Format))}; "
             f"choose {', '.join(get_args(Format))}"
         )
     if quality not in get_args(Quality):
         raise UserError(
-            f"{quality!r} is not a quality{nearest(quality, get_args(Quality))}; "
+            f"{quality!r} is not a quality{did_you_mean(quality, get_args(Quality))}; "
             f"choose {', '.join(get_args(Quality))}"
         )
     if chosen is None and suffix not in SUFFIXES:

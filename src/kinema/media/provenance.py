@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.files import atomic_path
 from kinema.media.probe import checked
 from kinema.media.provenance_identity import Identity, self_made
 
@@ -154,7 +154,7 @@ def sign(path: str | os.PathLike[str], made: Provenance, *, identity: Identity |
             who = c2pa.C2paSignerInfo(identity.algorithm, identity.chain, identity.key, None)
             with (
                 c2pa.Signer.from_info(who) as signer,
-                atomic_path(target) as beside,
+                atomic_write(target) as beside,
                 target.open("rb") as film,
                 beside.open("wb+") as signed,
             ):

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps
 
-from kinema.errors import UserError, nearest
-from kinema.files import write_bytes
+from kinema.atomic_io import write_bytes
+from kinema.errors import UserError, did_you_mean
 from kinema.media.colour import over_black
 from kinema.media.footage import Limits
 from kinema.media.webp import is_whole, mended
@@ -127,7 +127,7 @@ def save_picture(
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
-            f"{Path(path).name} names no picture format{nearest(suffix, SUFFIXES)}; "
+            f"{Path(path).name} names no picture format{did_you_mean(suffix, SUFFIXES)}; "
             f"end it in {', '.join(SUFFIXES)}"
         )
     buffer = io.BytesIO()

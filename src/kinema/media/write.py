@@ -12,8 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.files import atomic_path
 from kinema.media.encode import Write, encoder
 from kinema.media.formats import Format, Quality, Rate, format_of
 from kinema.media.gif import gif_encoder
@@ -90,7 +90,7 @@ def writer(
         raise UserError(f"a film of {width}x{height} can't be written; sides are 1 to 16383 pixels")
     if chosen == "av1" and min(size) < 4:
         raise UserError(f"AV1 needs sides of at least 4 pixels, not {width}x{height}; write .webm or .zip")
-    beside_target = atomic_folder(target) if chosen == "folder" else atomic_path(target)
+    beside_target = atomic_folder(target) if chosen == "folder" else atomic_write(target)
     with beside_target as beside:
         if chosen == "gif":
             opened = gif_encoder(beside, rate=rate, size=size, comment=comment)

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any, Literal, TypeVar, Union, cast
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def from_values(kind: type[T], values: object, *, what: str) -> T:
     types_of = typing.get_type_hints(kind)
     for name in values:
         if name not in fields:
-            raise UserError(f"{what} has no setting {name!r}{nearest(str(name), fields)}")
+            raise UserError(f"{what} has no setting {name!r}{did_you_mean(str(name), fields)}")
     given = {name: typed(types_of[name], value, f"{what}: {name}") for name, value in values.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -74,7 +74,7 @@ def typed(kind: Any, value: object, what: str) -> object:
         if value not in inner:
             allowed = ", ".join(repr(one) for one in inner)
             raise UserError(
-                f"{what} is {value!r} and must be one of {allowed}{nearest(str(value), map(str, inner))}"
+                f"{what} is {value!r} and must be one of {allowed}{did_you_mean(str(value), map(str, inner))}"
             )
         return value
     if origin is tuple:

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kinema.atomic_io import write_text
 from kinema.errors import UserError
-from kinema.files import write_text
 from kinema.models.config_json import from_json, to_json
 from kinema.models.dit import Dit
 from kinema.models.dit_config import FLOAT32_ISLANDS, DitConfig

@@ -18,9 +18,9 @@ class Recipe:
         steps: of the solver.
         guidance: scale of classifier-free guidance, 1 is off; one for each expert, high noise first.
         shift: of the noise schedule towards noise.
-        solver: see `kinema.flow.solve`.
+        solver: see `kinema.sampling.solve`.
         eta: how much noise is drawn anew at every step of a film that is made, not changed
-            (`kinema.flow.Ancestral`); of the solver `euler` alone.
+            (`kinema.sampling.AncestralNoise`); of the solver `euler` alone.
         schedule: `wan` has whole thousandths of time, as its networks were trained; `linear` has even steps.
         boundary: with two experts, the second speaks where t is below this.
         pictures: how a given picture enters. `none`: not at all. `channels`: beside the noise, as mask and
@@ -31,7 +31,7 @@ class Recipe:
         negative: what guidance steers away from.
         long_films: how a film longer than `frames` goes on from the finished ones. `windows`: given again in
             front of the new ones. `cache`: as keys and values, for transformers trained under block-causal
-            masks; see `kinema.generate.stream`.
+            masks; see `kinema.pipeline.streaming`.
         fast_steps: of a model distilled to few steps, without guidance; None: it is not.
     """
 

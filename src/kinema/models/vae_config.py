@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.shapes import Stride
 
 _WAN_2_1_MEAN = (
@@ -168,7 +168,7 @@ class VaeConfig:
         settings: dict[str, Any] = {}
         for name, value in values.items():
             if name not in defaults:
-                raise UserError(f"the autoencoder has no setting {name!r}{nearest(name, defaults)}")
+                raise UserError(f"the autoencoder has no setting {name!r}{did_you_mean(name, defaults)}")
             settings[name] = tuple(value) if isinstance(value, list) else value
             example = 256 if defaults[name] is None else defaults[name]
             fits = isinstance(settings[name], (int, float) if isinstance(example, float) else type(example))

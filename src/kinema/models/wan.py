@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
+from kinema.atomic_io import write_text
 from kinema.errors import UserError
-from kinema.files import write_text
 from kinema.models import wan_names
 from kinema.models.dit import Dit
 from kinema.models.dit_config import FLOAT32_ISLANDS, DitConfig

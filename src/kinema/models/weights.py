@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
-from kinema.files import atomic_path, write_text
 from kinema.models.convolution import channels_last
 
 _BATCH_BYTES = 64 * 2**20
@@ -197,7 +197,7 @@ def save_tensors(
         else [f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     )
     for name, shard in zip(names, shards, strict=True):
-        with atomic_path(folder / name) as beside:
+        with atomic_write(folder / name) as beside:
             save_file(shard, beside, metadata={"format": "pt"})
     index = folder / f"{stem}.safetensors.index.json"
     if len(shards) > 1:

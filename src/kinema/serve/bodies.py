@@ -17,7 +17,7 @@ from pydantic import (
 )
 from starlette.datastructures import UploadFile
 
-from kinema.errors import nearest
+from kinema.errors import did_you_mean
 from kinema.serve.errors import bad
 from kinema.serve.fields import Fields
 
@@ -165,7 +165,7 @@ def checked(kind: type[T], fields: Fields) -> T:
     if first["type"] == "missing":
         raise bad(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     if first["type"] == "extra_forbidden":
-        hint = nearest(where[-1], kind.model_fields) if len(where) == 1 else ""
+        hint = did_you_mean(where[-1], kind.model_fields) if len(where) == 1 else ""
         raise bad(f"Unknown parameter: '{name}'{hint}.", param=name, code="unknown_parameter")
     message = first["msg"]
     if first["type"] == "is_instance_of":

@@ -9,12 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.files import atomic_path
-from kinema.generate.film import Film
-from kinema.generate.pipeline import load
-from kinema.generate.progress import Saved, Stage, Step
-from kinema.generate.request import Connect, Edit, Extend, Shot, Wish, decide
+from kinema.pipeline.pipeline import load
+from kinema.pipeline.progress import SamplerState, SamplingStep, StageProgress
+from kinema.pipeline.resolve import (
+    EditInput,
+    ExtendInput,
+    InterpolateInput,
+    Shot,
+    VideoRequest,
+    resolve_request,
+)
+from kinema.pipeline.video import GeneratedVideo
 from kinema.serve.maker import Made, Progress, needed
 from kinema.serve.served import Served
 from kinema.serve.wanted import Wanted
@@ -30,7 +37,7 @@ class Films:
 
     def __init__(self, model: str, device: str, place: int = 0) -> None:
         self._pipe = load(model, device=gpu_of(device, place))
-        self._pipe.ready()
+        self._pipe.preload()
 
     @property
     def served(self) -> Served:
@@ -53,24 +60,27 @@ class Films:
 
     def make(self, wanted: Wanted, folder: Path, *, start: Path | None) -> Iterator[Progress | Made]:
         """See `Maker.make`."""
-        request = decide(self._pipe.model, wish_of(wanted, folder))
+        request = resolve_request(self._pipe.model, wish_of(wanted, folder))
         recipe = self._pipe.model.recipe
         own = recipe.size[0] * recipe.size[1] * recipe.frames
-        if request.film.frames * request.film.height * request.film.width > _SURELY * own:
-            self._pipe.afford(request)
+        if (
+            request.video_shape.frames * request.video_shape.height * request.video_shape.width
+            > _SURELY * own
+        ):
+            self._pipe.require_memory(request)
         steps = 0
-        for event in self._pipe.run(request, start=None if start is None else _read(start)):
-            if isinstance(event, Film):
+        for event in self._pipe.iterate(request, resume_from=None if start is None else _read(start)):
+            if isinstance(event, GeneratedVideo):
                 yield Made(write=event.save, frames=event.frames)
-            elif isinstance(event, Step):
-                steps = event.of
+            elif isinstance(event, SamplingStep):
+                steps = event.total
                 yield Progress(
                     stage="steps",
-                    done=_BEFORE + (_AFTER - _BEFORE) * (event.index + 1) / event.of,
+                    done=_BEFORE + (_AFTER - _BEFORE) * (event.index + 1) / event.total,
                     step=event.index + 1,
-                    steps=event.of,
+                    steps=event.total,
                     preview=event.preview,
-                    save=lambda path, event=event: _save(path, event.saved()),
+                    save=lambda path, event=event: _save(path, event.to_state()),
                 )
             else:
                 yield Progress(stage=event.name, done=_done(event), step=steps, steps=steps)
@@ -82,28 +92,28 @@ def gpu_of(device: str, place: int) -> str:
     return f"cuda:{place % count}" if count > 1 else device
 
 
-def wish_of(wanted: Wanted, folder: Path) -> Wish:
+def wish_of(wanted: Wanted, folder: Path) -> VideoRequest:
     """The wish, with paths in place of names.
 
     Raises:
         UserError: a file it is made from is gone.
     """
     source, second = needed(folder, wanted.source), needed(folder, wanted.second)
-    verb: Extend | Connect | Edit | None = None
+    verb: ExtendInput | InterpolateInput | EditInput | None = None
     if wanted.verb == "edit" and source is not None:
-        verb = Edit(film=source, strength=wanted.strength)
+        verb = EditInput(video=source, strength=wanted.strength)
     elif wanted.verb == "extend" and source is not None:
-        verb = Extend(film=source, backward=wanted.backward)
+        verb = ExtendInput(video=source, backward=wanted.backward)
     elif wanted.verb == "connect" and source is not None and second is not None:
-        verb = Connect(first=source, last=second)
-    return Wish(
+        verb = InterpolateInput(first=source, last=second)
+    return VideoRequest(
         prompt="" if wanted.storyboard else wanted.prompt,
-        negative=wanted.negative,
+        negative_prompt=wanted.negative,
         size=None if wanted.width is None or wanted.height is None else (wanted.width, wanted.height),
         seconds=wanted.seconds,
         fps=wanted.fps,
-        steps=wanted.steps,
-        guidance=wanted.guidance,
+        num_inference_steps=wanted.steps,
+        guidance_scale=wanted.guidance,
         seed=wanted.seed,
         image=needed(folder, wanted.image),
         last_image=needed(folder, wanted.last_image),
@@ -121,21 +131,21 @@ def wish_of(wanted: Wanted, folder: Path) -> Wish:
     )
 
 
-def _done(stage: Stage) -> float:
+def _done(stage: StageProgress) -> float:
     if stage.name == "decode":
-        return _AFTER + (0.99 - _AFTER) * stage.done / stage.of
+        return _AFTER + (0.99 - _AFTER) * stage.done / stage.total
     return _BEFORE * (0.5 if stage.name == "text" else 1.0)
 
 
-def _save(path: Path, state: Saved) -> None:
-    with atomic_path(path) as beside, beside.open("wb") as file:
+def _save(path: Path, state: SamplerState) -> None:
+    with atomic_write(path) as beside, beside.open("wb") as file:
         np.savez(file, index=state.index, latents=state.latents.numpy())
 
 
-def _read(path: Path) -> Saved:
+def _read(path: Path) -> SamplerState:
     """A state; what can't be read was written by another version and is an error of the operator's."""
     try:
         with np.load(path) as kept:
-            return Saved(index=int(kept["index"]), latents=torch.from_numpy(kept["latents"]))
+            return SamplerState(index=int(kept["index"]), latents=torch.from_numpy(kept["latents"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(f"{path.name} is no saved state; ask for the film again") from None

@@ -107,29 +107,29 @@ def planned(
     """
     import numpy as np
 
-    from kinema.generate.pipeline import load
-    from kinema.generate.request import decide
-    from kinema.generate.wish import Wish
+    from kinema.pipeline.pipeline import load
+    from kinema.pipeline.request import VideoRequest
+    from kinema.pipeline.resolve import resolve_request
     from kinema.shapes import parse_size
 
     pipe = load(model, device=device)
     width, height = parse_size(size)
     blank = np.zeros((height, width, 3), np.uint8)
-    request = decide(
+    request = resolve_request(
         pipe.model,
-        Wish(
+        VideoRequest(
             prompt="a film",
             size=(width, height),
             seconds=seconds,
             fps=fps,
-            steps=steps,
-            guidance=guidance,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
             image=blank if pictures else None,
             last_image=blank if pictures > 1 else None,
         ),
     )
-    found = pipe.plan(request)
-    return {"seconds": found.seconds, "memory": found.peak, "free": found.room}
+    found = pipe.estimate_cost(request)
+    return {"seconds": found.seconds, "memory": found.peak_bytes, "free": found.available}
 
 
 def main() -> None:

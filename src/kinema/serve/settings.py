@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.models.config_json import from_values
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -219,7 +219,7 @@ def read_settings(file: Path, base: Settings) -> Settings:
 def _known(file: Path, values: dict[str, object], names: tuple[str, ...]) -> None:
     for name in values:
         if name not in names:
-            raise UserError(f"{file}: {name!r} is no setting{nearest(name, names)}")
+            raise UserError(f"{file}: {name!r} is no setting{did_you_mean(name, names)}")
 
 
 def data_folder(path: str | os.PathLike[str]) -> Path:

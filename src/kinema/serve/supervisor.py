@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from kinema.crew import single_threaded
+from kinema.process_pool import single_threaded
 from kinema.serve import jobs, work
 from kinema.serve.folder import discard, empty, empty_trash, folder_of, folders
 from kinema.serve.settings import Settings

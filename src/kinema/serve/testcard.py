@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.files import atomic_path
 from kinema.serve.maker import Made, Progress, needed
 from kinema.serve.served import Served
 from kinema.serve.wanted import Wanted
@@ -100,7 +100,7 @@ def _picture(state: np.ndarray) -> UInt8[np.ndarray, "1 16 16 3"]:
 
 
 def _save(path: Path, index: int, state: np.ndarray) -> None:
-    with atomic_path(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as beside, beside.open("wb") as file:
         np.savez(file, index=index, state=state)
 
 

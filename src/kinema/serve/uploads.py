@@ -13,7 +13,7 @@ from pathlib import Path
 
 from starlette.datastructures import UploadFile
 
-from kinema.crew import THREADS
+from kinema.process_pool import THREAD_ENV_VARS
 from kinema.serve.bodies import PictureUrl
 from kinema.serve.errors import ApiError, bad
 from kinema.serve.fetch import fetched
@@ -155,7 +155,9 @@ def _bare() -> dict[str, str]:
     import os
 
     kept = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ} | dict.fromkeys(THREADS, "1")
+    return {name: os.environ[name] for name in kept if name in os.environ} | dict.fromkeys(
+        THREAD_ENV_VARS, "1"
+    )
 
 
 def _head(path: Path) -> bytes:

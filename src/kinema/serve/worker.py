@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.files import write_bytes
-from kinema.heap import trim
+from kinema.memory import release_free_memory
 from kinema.models.config_json import from_json, to_json
 from kinema.serve import work
 from kinema.serve.folder import FILM, PREVIEW, SPRITES, STATE, THUMBNAIL, clear, empty, folder_of, free_bytes
@@ -135,7 +135,7 @@ class Worker:
                 self._film(maker, video)
             finally:
                 self._now, self._lost_since = None, None
-            trim()
+            release_free_memory()
 
     def _film(self, maker: Maker, video: Video) -> None:
         folder = folder_of(self._data, video.id)

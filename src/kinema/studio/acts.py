@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.files import write_bytes
 from kinema.serve.served import Served
 from kinema.studio import words
 from kinema.studio.client import Client, Order, Video

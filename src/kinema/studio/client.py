@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import httpx
 
+from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.files import write_bytes
 from kinema.serve.served import Served, written
 from kinema.shapes import parse_size
 

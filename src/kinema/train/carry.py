@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 import kinema
+from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
-from kinema.files import atomic_path, write_text
 from kinema.models.text_minilm import packaged
 from kinema.world.captions import captions
 from kinema.world.clip import make_clip
@@ -113,7 +113,7 @@ def cut_text_encoder(folder: Path, texts: Iterable[str], *, common: int = COMMON
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in weights.items()
     }
-    with atomic_path(folder / "model.safetensors") as beside:
+    with atomic_write(folder / "model.safetensors") as beside:
         save_file(halves, beside)
     write_text(folder / "tokenizer.json", json.dumps(settings, ensure_ascii=False))
     return len(kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kinema.files import write_text
+from kinema.atomic_io import write_text
 from kinema.models.config_json import to_json
 from kinema.models.dit import Dit
 from kinema.models.folder import save_folder, save_vae

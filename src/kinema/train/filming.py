@@ -22,9 +22,9 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import UInt8
 
-from kinema.crew import crew, single_threaded
+from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.files import atomic_path
+from kinema.process_pool import process_pool, single_threaded
 from kinema.train import chance
 from kinema.world.facts import Event
 from kinema.world.spec import ClipSpec
@@ -149,7 +149,7 @@ def film(
             done += _film_shard(job)
             yield done
         return
-    with crew(min(workers, len(jobs))) as pool:
+    with process_pool(min(workers, len(jobs))) as pool:
         try:
             for job in as_completed([pool.submit(_film_shard, job) for job in jobs]):
                 done += job.result()
@@ -262,7 +262,7 @@ def _film_shard(job: tuple[Filming, Path, int, RenderDevice]) -> int:
     first = number * config.shard
     clips = [_clip(config, first + place, render) for place in range(_shard_count(config, number))]
     frames, texts = [frames for frames, _ in clips], [texts for _, texts in clips]
-    with atomic_path(shard_path(folder, number)) as beside:
+    with atomic_write(shard_path(folder, number)) as beside:
         safetensors.numpy.save_file(
             {"frames": np.stack([each for each in frames if each is not None])},
             beside,

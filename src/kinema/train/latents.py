@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema import flow
+from kinema import sampling
 from kinema.models.dit import Dit
 from kinema.models.text import TextEncoder, TextStates
 from kinema.models.vae import VideoVae
@@ -80,7 +80,7 @@ def denoised(
     states: StateTable,
     rows: Sequence[int],
     latents: Float[Tensor, "b c f h w"],
-    schedule: flow.Schedule,
+    schedule: sampling.Schedule,
     *,
     guidance: float,
 ) -> Float[Tensor, "b c f h w"]:
@@ -91,8 +91,8 @@ def denoised(
         velocity = dit(latents, time, context)
         return velocity if both else velocity.chunk(2)[0]
 
-    velocity = flow.guided(network, flow.Guidance(scale=guidance))
-    for step in flow.solve(velocity, latents, schedule, solver="euler"):
+    velocity = sampling.apply_cfg(network, sampling.CfgConfig(scale=guidance))
+    for step in sampling.sample(velocity, latents, schedule, solver="euler"):
         latents = step.latents
     return latents
 

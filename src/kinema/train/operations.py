@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from kinema.generate.plan import coder_operations
 from kinema.models.dit_config import DitConfig
 from kinema.models.vae_config import VaeConfig
+from kinema.pipeline.cost import vae_flops
 from kinema.shapes import LatentShape
 
 
@@ -32,4 +32,4 @@ def dit_operations(config: DitConfig, shape: LatentShape, text: float) -> float:
 @functools.lru_cache(maxsize=64)
 def vae_operations(config: VaeConfig, shape: LatentShape) -> float:
     """Of one film going through encoder and decoder; a backward pass takes twice as many."""
-    return sum(coder_operations(config, shape, encoder=way, whole=True) for way in (True, False))
+    return sum(vae_flops(config, shape, encoder=way, all_frames=True) for way in (True, False))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
-from kinema.files import write_text
+from kinema.atomic_io import write_text
 from kinema.train.loop import LoopConfig, Task
 from kinema.train.stages import Bench
 

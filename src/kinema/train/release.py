@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import safetensors.torch
 
 from kinema import checkpoint
-from kinema.files import write_text
+from kinema.atomic_io import write_text
 from kinema.models.dit import Dit
 from kinema.models.dit_config import small
 from kinema.models.vae import VideoVae

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from kinema import flow
+from kinema import sampling
+from kinema.atomic_io import atomic_write
 from kinema.distributed.crowd import ALONE, Crowd
-from kinema.files import atomic_path
-from kinema.generate.film import to_uint8
 from kinema.media.sheet import contact_sheet
 from kinema.models.dit import Dit
 from kinema.models.vae import VideoVae
+from kinema.pipeline.video import to_frames
 from kinema.shapes import LatentShape
 from kinema.train import chance
 from kinema.train.crops import as_input
@@ -79,11 +79,11 @@ def sampled(
                 states,
                 picked,
                 noise.to(device),
-                flow.linear_schedule(config.steps),
+                sampling.linear_schedule(config.steps),
                 guidance=config.guidance,
             )
         for one in latents.float():
-            yield to_uint8(vae.decode(one[None]))
+            yield to_frames(vae.decode(one[None]))
 
 
 def looking_at_films(
@@ -134,7 +134,7 @@ def looking_at_reconstructions(vae: VideoVae, films: Films, folder: Path, *, cro
         for index in range(min(4, len(films))):
             frames = films.frames(index)
             back = vae.decode(vae.encode(as_input(frames[None], vae.latents_mean.device)))
-            shown += [(films.captions(index)[0], np.asarray(frames)), ("", to_uint8(back))]
+            shown += [(films.captions(index)[0], np.asarray(frames)), ("", to_frames(back))]
         if crowd.leads:
             write_sheet(folder / f"step-{step:08d}.png", shown)
         return {}
@@ -145,5 +145,5 @@ def looking_at_reconstructions(vae: VideoVae, films: Films, folder: Path, *, cro
 def write_sheet(path: Path, shown: Sequence[tuple[str, UInt8[np.ndarray, "_ _ _ 3"]]]) -> None:
     """A contact sheet as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
+    with atomic_write(path) as beside:
         Image.fromarray(contact_sheet(shown, columns=8, height=96)).save(beside)

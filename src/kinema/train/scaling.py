@@ -20,7 +20,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from kinema.files import atomic_path, write_text
+from kinema.atomic_io import atomic_write, write_text
 from kinema.models.config_json import to_json
 from kinema.models.dit_config import DitConfig
 from kinema.train.dit import DitTask, DitTraining
@@ -143,7 +143,7 @@ def write_scaling(config: ScalingConfig, points: Sequence[Point], folder: Path) 
     """`scaling.json` and `scaling.png`."""
     values = {"config": json.loads(to_json(config)), "points": [dataclasses.asdict(p) for p in points]}
     write_text(folder / "scaling.json", json.dumps(values, indent=1) + "\n")
-    with atomic_path(folder / "scaling.png") as beside:
+    with atomic_write(folder / "scaling.png") as beside:
         Image.fromarray(plotted(points)).save(beside)
 
 

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.models.config_json import to_json, typed
 
 Config = TypeVar("Config")
@@ -45,7 +45,7 @@ def _replaced(config: Any, path: list[str], value: object, whole: str) -> Any:
     head, *rest = path
     if head not in names:
         raise UserError(
-            f"there is no setting {whole!r}{nearest(head, names)}; here one can set {', '.join(names)}"
+            f"there is no setting {whole!r}{did_you_mean(head, names)}; here one can set {', '.join(names)}"
         )
     if rest:
         return dataclasses.replace(config, **{head: _replaced(getattr(config, head), rest, value, whole)})

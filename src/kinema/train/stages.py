@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from kinema import checkpoint
+from kinema.atomic_io import atomic_write, write_text
 from kinema.distributed.crowd import ALONE, Crowd
 from kinema.errors import UserError
-from kinema.files import atomic_path, write_text
 from kinema.models.dit import Dit
 from kinema.models.dit_config import DitConfig
 from kinema.models.source import open_model
@@ -367,5 +367,5 @@ def _captions_path(run: Path, number: int) -> Path:
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    with atomic_path(path) as beside:
+    with atomic_write(path) as beside:
         safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)

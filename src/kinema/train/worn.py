@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema import flow
+from kinema import sampling
 from kinema.models.dit import Dit
 from kinema.train import chance
 from kinema.train.latents import Encoded, LatentFilms, StateTable, denoised
@@ -54,16 +54,16 @@ def worn(
 ) -> Iterator[tuple[Encoded, Float[Tensor, "b c f h w"]]]:
     """Worn latents of films, normalised, batch by batch on the CPU. Each batch has a level of its own."""
     table = StateTable(films.states, device)
-    whole = flow.linear_schedule(config.steps)
+    whole = sampling.linear_schedule(config.steps)
     count = min(config.films, len(films))
     for first in range(0, count, config.batch):
         picked = range(first, min(first + config.batch, count))
         clean = films.latents[picked.start : picked.stop].to(device, torch.float32)
         sizes = tuple(clean.shape[1:])
         noise = torch.stack([chance.normal(sizes, config.seed, "worn", index) for index in picked])
-        schedule = whole.below(config.level * chance.uniform(config.seed, "worn level", first))
+        schedule = whole.truncate(config.level * chance.uniform(config.seed, "worn level", first))
         rows = [films.captions[index][0] for index in picked]
         with mixed(precision, device):
-            latents = flow.noised(clean, noise.to(device), schedule.sigmas[0])
+            latents = sampling.add_noise(clean, noise.to(device), schedule.sigmas[0])
             made = denoised(dit, table, rows, latents, schedule, guidance=config.guidance)
         yield Encoded(done=picked.stop, of=count), made.to("cpu", torch.float32)

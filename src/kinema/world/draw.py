@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.world import lab, screen
 from kinema.world.bodies import Solid
 from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
@@ -95,14 +95,14 @@ def _chosen(spec: ClipSpec) -> tuple[EventKind, str]:
     if event not in names:
         set_name = "the lab" if spec.lab else "the film set"
         raise UserError(
-            f"{event!r} is no event of {set_name}{nearest(event, names)}; choose one of: {', '.join(names)}"
+            f"{event!r} is no event of {set_name}{did_you_mean(event, names)}; choose one of: {', '.join(names)}"
         )
     kind = EVENT_KINDS[event]
     options = lab.outcomes(kind) if spec.lab else kind.outcomes
     outcome = spec.outcome or options[min(int(place * len(options)), len(options) - 1)]
     if outcome not in options:
         raise UserError(
-            f"{outcome!r} is no outcome of {event!r}{nearest(outcome, options)}; "
+            f"{outcome!r} is no outcome of {event!r}{did_you_mean(outcome, options)}; "
             f"choose one of: {', '.join(options)}"
         )
     return kind, outcome

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 from safetensors.numpy import save
 
-from kinema.errors import UserError, nearest
-from kinema.files import write_bytes
+from kinema.atomic_io import write_bytes
+from kinema.errors import UserError, did_you_mean
 from kinema.media import frames as frames_in
 from kinema.media import write_film
 from kinema.shapes import parse_size
@@ -113,7 +113,9 @@ def known_event(name: str) -> Event | None:
     for event in EVENTS:
         if event == name:
             return event
-    raise UserError(f"there is no event {name!r}{nearest(name, EVENTS)}; choose one of: {', '.join(EVENTS)}")
+    raise UserError(
+        f"there is no event {name!r}{did_you_mean(name, EVENTS)}; choose one of: {', '.join(EVENTS)}"
+    )
 
 
 def clip_seed(seed: int, index: int) -> int:

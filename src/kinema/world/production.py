@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kinema.crew import single_threaded
+from kinema.atomic_io import write_bytes, write_text
 from kinema.errors import UserError
-from kinema.files import write_bytes, write_text
+from kinema.process_pool import single_threaded
 from kinema.world.films import FilmsRequest, film_shard, parquet, part_of, shard_size
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.media import contact_sheet, save_png
 from kinema.shapes import parse_size
 from kinema.world.captions import STYLES, captions
@@ -35,7 +35,7 @@ class SheetRequest:
         names = [style.name for style in STYLES]
         if self.style and self.style not in names:
             raise UserError(
-                f"there is no caption style {self.style!r}{nearest(self.style, names)}; "
+                f"there is no caption style {self.style!r}{did_you_mean(self.style, names)}; "
                 f"choose one of: {', '.join(names)}"
             )
         if self.count < 1:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kinema.crew import crew
 from kinema.errors import UserError
+from kinema.process_pool import process_pool
 from kinema.shapes import parse_size
 from kinema.world import lab
 from kinema.world.audit.checks import check
@@ -235,7 +235,7 @@ def _shared_out(
                 yield work(request, chunk)
                 bar.advance(task, len(chunk))
             return
-        with crew(processes) as pool:
+        with process_pool(processes) as pool:
             futures = [pool.submit(work, request, chunk) for chunk in chunks]
             try:
                 for future, chunk in zip(futures, chunks, strict=True):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.world.look.material import MaterialTable, material
 from kinema.world.render.scene import BACKGROUND, Kind, Placed, Primitive
 
@@ -60,9 +60,11 @@ def decor(
         UserError: no such scenery or wall.
     """
     if kind not in DECORS:
-        raise UserError(f"there is no decor {kind!r}{nearest(kind, DECORS)}; decors are {', '.join(DECORS)}")
+        raise UserError(
+            f"there is no decor {kind!r}{did_you_mean(kind, DECORS)}; decors are {', '.join(DECORS)}"
+        )
     if wall and wall not in WALLS:
-        raise UserError(f"there is no wall {wall!r}{nearest(wall, WALLS)}; walls are {', '.join(WALLS)}")
+        raise UserError(f"there is no wall {wall!r}{did_you_mean(wall, WALLS)}; walls are {', '.join(WALLS)}")
     match kind:
         case "trees":
             parts = _trees(rng, materials)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float, Float32
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.world.look.colours import linear
 from kinema.world.look.noise import fractal_noise, value_noise
 
@@ -73,7 +73,9 @@ def floor_surface(name: str) -> FloorSurface:
     if name == LAB_FLOOR:
         return LAB_SURFACE
     if name not in FLOORS:
-        raise UserError(f"there is no floor {name!r}{nearest(name, FLOORS)}; floors are {', '.join(FLOORS)}")
+        raise UserError(
+            f"there is no floor {name!r}{did_you_mean(name, FLOORS)}; floors are {', '.join(FLOORS)}"
+        )
     return FLOORS[name]
 
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Float32
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.world.facts import Colour, Material, Pattern
 from kinema.world.look.colours import COLOURS, linear
 
@@ -59,7 +59,7 @@ def paint(colour: Paint) -> Float[np.ndarray, "3"]:
     if isinstance(colour, str):
         if colour not in COLOURS:
             raise UserError(
-                f"there is no colour {colour!r}{nearest(colour, COLOURS)}; colours are {', '.join(COLOURS)}"
+                f"there is no colour {colour!r}{did_you_mean(colour, COLOURS)}; colours are {', '.join(COLOURS)}"
             )
         return linear(COLOURS[colour])
     return linear(np.asarray(colour, float))
@@ -93,11 +93,13 @@ def material(
     """
     if kind not in ROUGH:
         raise UserError(
-            f"there is no material {kind!r}{nearest(kind, ROUGH)}; materials are {', '.join(ROUGH)}"
+            f"there is no material {kind!r}{did_you_mean(kind, ROUGH)}; materials are {', '.join(ROUGH)}"
         )
     if pattern not in PATTERNS:
         known = ", ".join(PATTERNS)
-        raise UserError(f"there is no pattern {pattern!r}{nearest(pattern, PATTERNS)}; patterns are {known}")
+        raise UserError(
+            f"there is no pattern {pattern!r}{did_you_mean(pattern, PATTERNS)}; patterns are {known}"
+        )
     if colour is None and kind in ("wood", "marble"):
         colour, second = WOOD if kind == "wood" else MARBLE
         pattern = "wooden" if kind == "wood" else "marbled"

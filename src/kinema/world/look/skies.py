@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from kinema.errors import UserError, nearest
+from kinema.errors import UserError, did_you_mean
 from kinema.world.look import pictures
 from kinema.world.look.noise import directions, smoothstep
 
@@ -232,7 +232,7 @@ def sky(name: str) -> Sky:
     if name == LAB_SKY:
         return LAB
     if name not in SKIES:
-        raise UserError(f"there is no sky {name!r}{nearest(name, SKIES)}; skies are {', '.join(SKIES)}")
+        raise UserError(f"there is no sky {name!r}{did_you_mean(name, SKIES)}; skies are {', '.join(SKIES)}")
     return SKIES[name]
 
 

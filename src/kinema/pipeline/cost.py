@@ -1,0 +1,311 @@
+"""What a film will cost here: time and peak memory of every stage, before anything is spent.
+
+Operations and bytes are counted from the model's settings; how fast this machine is at them is measured
+in about a second, on products, attention and convolutions of the model's own sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kinema.errors import UserError
+from kinema.models.dit_config import DitConfig
+from kinema.models.source import ModelFolder
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+from kinema.models.weights import unfilled
+from kinema.pipeline.device import free_memory
+from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
+from kinema.pipeline.throughput import DeviceThroughput
+from kinema.shapes import LatentShape, VideoShape
+
+TEXT_TOKENS = 64
+"""Of a prompt; usual ones have 20 to 120."""
+_DECODER_PEAK_FACTOR = 12.5
+"""Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
+CHUNK_PIXELS = 2**16
+"""Film pixels decoded at a time: enough to be fast, little enough to stay small beside the weights."""
+_INTERPRETER_BYTES = 400 * 2**20
+"""The interpreter and its libraries."""
+
+
+StageName = Literal["text", "pictures", "steps", "decode"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """One stage: its operations, how long it takes, and memory while it runs, all weights included."""
+
+    name: StageName
+    flops: float
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+    """All stages of a film.
+
+    Attributes:
+        video_shape: its shape.
+        num_inference_steps: of the solver.
+        costs: in the order in which they come.
+        available: bytes that this process may have in all.
+    """
+
+    video_shape: VideoShape
+    num_inference_steps: int
+    costs: tuple[StageCost, ...]
+    available: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes at the worst moment."""
+        return max(cost.peak_bytes for cost in self.costs)
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(cost.seconds for cost in self.costs)
+
+    def scale(self, num_segments: int) -> CostEstimate:
+        """The same for so many takes, one after the other."""
+        costs = tuple(
+            dataclasses.replace(cost, flops=num_segments * cost.flops, seconds=num_segments * cost.seconds)
+            for cost in self.costs
+        )
+        return dataclasses.replace(
+            self, costs=costs, num_inference_steps=num_segments * self.num_inference_steps
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether the worst moment has room."""
+        return self.peak_bytes <= self.available
+
+
+def estimate_cost(
+    model: ModelFolder,
+    video_shape: VideoShape,
+    *,
+    device: torch.device,
+    policy: MemoryPolicy,
+    num_inference_steps: int,
+    use_cfg: bool,
+    num_images: int,
+    throughput: DeviceThroughput,
+    resident_bytes: int = 0,
+) -> CostEstimate:
+    """Count what a film costs.
+
+    Args:
+        model: its settings and files' headers are read.
+        video_shape: a shape that fits the model.
+        device: where it is made.
+        policy: in which type, and whether parts stay.
+        num_inference_steps: of the solver.
+        use_cfg: whether each step runs twice.
+        num_images: how many are given.
+        throughput: of this machine.
+        resident_bytes: bytes that parts of this model take already.
+    """
+    weights = weight_bytes(model, policy.dtype, int8=policy.int8)
+    memory = peak_memory(
+        model,
+        video_shape,
+        weights=weights,
+        device=device,
+        policy=policy,
+        use_cfg=use_cfg,
+        num_images=num_images,
+    )
+    shape = LatentShape.of(video_shape, model.vae.stride)
+    text = sum(
+        tensor.size
+        for tensor in model.stored("text_encoder").values()
+        if len(tensor.shape) == 2 and "shared" not in tensor.name and "embed" not in tensor.name
+    )
+    operations = {"text": 2.0 * text * 2 * TEXT_TOKENS}
+    reading = weights.get("text_encoder", 0) / throughput.bandwidth
+    seconds = {"text": max(operations["text"] / throughput.matmul, reading)}
+    if num_images:
+        whole = model.recipe.pictures == "channels"
+        operations["pictures"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
+        seconds["pictures"] = operations["pictures"] / throughput.convolution
+    linear, attention = dit_flops(model.dit, shape)
+    times = num_inference_steps * (2 if use_cfg else 1)
+    operations["steps"] = times * (linear + attention)
+    seconds["steps"] = times * (linear / throughput.matmul + attention / throughput.attention)
+    operations["decode"] = vae_flops(model.vae, shape, encoder=False, all_frames=True)
+    seconds["decode"] = operations["decode"] / throughput.convolution
+    costs = tuple(
+        StageCost(name=name, flops=operations[name], seconds=seconds[name], peak_bytes=peak)
+        for name, peak in memory.items()
+    )
+    return CostEstimate(
+        video_shape=video_shape,
+        num_inference_steps=num_inference_steps,
+        costs=costs,
+        available=_available_memory(device, resident_bytes),
+    )
+
+
+def peak_memory(
+    model: ModelFolder,
+    video_shape: VideoShape,
+    *,
+    weights: Mapping[str, int],
+    device: torch.device,
+    policy: MemoryPolicy,
+    use_cfg: bool,
+    num_images: int,
+) -> dict[StageName, int]:
+    """Bytes of each stage at its worst moment, in the order in which they come."""
+    shape = LatentShape.of(video_shape, model.vae.stride)
+    numbers = video_shape.frames * video_shape.height * video_shape.width * 3
+    latents = 16 * model.vae.z_dim * shape.frames * shape.height * shape.width
+    tokens = (2 if use_cfg else 1) * shape.tokens(model.dit.patch)
+    inside = tokens * (9 * model.dit.width + 2 * model.dit.mlp_width) * policy.dtype.itemsize
+    encoding = 8 * numbers + int(
+        _DECODER_PEAK_FACTOR * _chunk_activation_bytes(model.vae, video_shape, model.vae.base_dim)
+    )
+    decoding = 5 * numbers + int(
+        _DECODER_PEAK_FACTOR * _chunk_activation_bytes(model.vae, video_shape, model.vae.decoder_dim)
+    )
+    stages: list[tuple[StageName, int, tuple[str, ...]]] = [("text", 0, ("text_encoder",))]
+    if num_images:
+        stages.append(("pictures", encoding, ("vae", "image_encoder")))
+    stages.append(("steps", inside, ("transformer",)))
+    stages.append(("decode", decoding, ("vae",)))
+    base = latents + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
+    return {
+        name: base
+        + scratch
+        + (sum(weights.values()) if policy.keep_loaded else sum(weights.get(part, 0) for part in parts))
+        for name, scratch, parts in stages
+    }
+
+
+def _available_memory(device: torch.device, resident_bytes: int) -> int:
+    """Bytes that this process may have in all, as `peak_memory` counts them."""
+    return free_memory(device) + resident_bytes + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
+
+
+def dit_flops(config: DitConfig, shape: LatentShape) -> tuple[float, float]:
+    """Operations of linear layers and of attention, for one sample and one step."""
+    tokens = shape.tokens(config.patch)
+    cross = 2 if config.text == "cross" else 0
+    width = config.width
+    seen = TEXT_TOKENS + (257 if config.image_width else 0)
+    linear = 2.0 * tokens * width * ((4 + cross) * width + 2 * config.mlp_width)
+    keys = tokens + (0 if cross else TEXT_TOKENS)
+    attention = 4.0 * tokens * width * (keys + (seen if cross else 0))
+    return config.layers * linear, config.layers * attention
+
+
+def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frames: bool) -> float:
+    """Operations of the encoder or decoder, counted on a small film and scaled: they grow with the pixels.
+
+    `all_frames` is all latent frames; else the first alone.
+    """
+    with unfilled():
+        vae = VideoVae(config)
+    side, stride = 4, config.stride
+    counts = []
+    for frames in (1, 2):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            if encoder:
+                pixels = (1 + (frames - 1) * stride.temporal, side * stride.spatial, side * stride.spatial)
+                vae.encode_posterior(torch.empty(1, config.channels, *pixels, device="meta"))
+            else:
+                vae.decode_raw(torch.empty(1, config.z_dim, frames, side, side, device="meta"))
+        counts.append(counter.get_total_flops())
+    scale = shape.height * shape.width / side**2
+    later = (shape.frames - 1) * (counts[1] - counts[0]) if all_frames else 0
+    return scale * (counts[0] + later)
+
+
+def check_fits(
+    model: ModelFolder,
+    estimate: CostEstimate,
+    *,
+    device: torch.device,
+    policy: MemoryPolicy,
+    use_cfg: bool,
+    num_images: int,
+    fps: float,
+) -> None:
+    """Refuse a film that has no room, and say what has.
+
+    Raises:
+        UserError: the plan does not fit.
+    """
+    if estimate.fits:
+        return
+
+    def fits(video_shape: VideoShape, candidate: MemoryPolicy) -> bool:
+        weights = weight_bytes(model, candidate.dtype, int8=candidate.int8)
+        worst = peak_memory(
+            model,
+            video_shape,
+            weights=weights,
+            device=device,
+            policy=candidate,
+            use_cfg=use_cfg,
+            num_images=num_images,
+        )
+        return max(worst.values()) <= estimate.available
+
+    ways = []
+    low = dataclasses.replace(policy, keep_loaded=False)
+    frugal = [
+        ("memory low", low),
+        ("dtype bfloat16 and memory low", dataclasses.replace(low, dtype=torch.bfloat16)),
+    ]
+    if device.type == "cpu":
+        frugal.append(("dtype int8 and memory low", dataclasses.replace(low, int8=True)))
+    for name, chosen in frugal:
+        if chosen != policy and fits(estimate.video_shape, chosen):
+            ways.append(f"this film with {name}")
+            break
+    smaller = _largest_fitting_shape(model, estimate.video_shape, lambda film: fits(film, policy))
+    if smaller is not None:
+        ways.append(
+            f"{smaller.width}x{smaller.height} for {smaller.frames / fps:.1f} s ({smaller.frames} frames)"
+        )
+    what = " or ".join(ways) if ways else "nothing of this model fits; use a smaller model"
+    raise UserError(
+        f"{estimate.video_shape.frames} frames at {estimate.video_shape.width}x{estimate.video_shape.height} need "
+        f"{estimate.peak_bytes / 2**30:.1f} GiB and {estimate.available / 2**30:.1f} GiB are free; what fits: {what}"
+    )
+
+
+def _largest_fitting_shape(
+    model: ModelFolder, video_shape: VideoShape, fits: Callable[[VideoShape], bool]
+) -> VideoShape | None:
+    """The film made shorter and smaller until it fits, in its proportions."""
+    for scale in (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.18, 0.125):
+        for length in (1.0, 0.75, 0.5, 0.25):
+            smaller = VideoShape(
+                frames=max(1, round(video_shape.frames * length)),
+                height=max(1, round(video_shape.height * scale)),
+                width=max(1, round(video_shape.width * scale)),
+            ).rounded(model.vae.stride, model.dit.patch)
+            if smaller != video_shape and fits(smaller):
+                return smaller
+    return None
+
+
+def _chunk_activation_bytes(config: VaeConfig, video_shape: VideoShape, width: int) -> int:
+    """Bytes of one activation at full size of the frames that are coded at once."""
+    pixels = video_shape.height * video_shape.width
+    group = max(1, CHUNK_PIXELS // (pixels * config.stride.temporal)) * config.stride.temporal
+    cells = pixels // config.patch_size**2
+    frames = min(group, video_shape.frames) // config.temporal_fold or 1
+    return 4 * width * cells * frames

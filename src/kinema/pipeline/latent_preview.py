@@ -1,0 +1,46 @@
+"""Rough pictures of latents at next to no cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kinema.models.vae import VideoVae
+from kinema.pipeline.lazy_module import LazyModule
+
+_SIDE, _PROBES = 8, 4
+
+
+class LatentPreviewer:
+    """A linear map from a latent pixel to its mean colour, fitted to the autoencoder when first asked.
+
+    The fit decodes a few small random latents and solves a least-squares problem; no published table of
+    colours is needed, so it works for any autoencoder.
+    """
+
+    def __init__(self, vae: LazyModule[VideoVae]) -> None:
+        self._vae = vae
+        self._colours: Float[Tensor, "c1 3"] | None = None
+
+    def render(self, latents: Float[Tensor, "1 c f h w"]) -> UInt8[np.ndarray, "f h w 3"]:
+        """One frame for each latent frame, one pixel for each latent pixel."""
+        if self._colours is None:
+            self._colours = self._fit()
+        cells = latents[0].permute(1, 2, 3, 0).float().cpu()
+        colours = cells @ self._colours[:-1] + self._colours[-1]
+        return colours.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).numpy()
+
+    def _fit(self) -> Float[Tensor, "c1 3"]:
+        with self._vae.use() as vae, torch.no_grad():
+            channels, side = vae.config.z_dim, vae.stride.spatial
+            generator = torch.Generator().manual_seed(0)
+            latents = torch.randn(_PROBES, channels, 1, _SIDE, _SIDE, generator=generator)
+            pictures = vae.decode(latents.to(vae.latents_mean.device))[:, :, 0].float().cpu()
+        means = torch.nn.functional.avg_pool2d(pictures, side).permute(0, 2, 3, 1).reshape(-1, 3)
+        cells = latents[:, :, 0].permute(0, 2, 3, 1).reshape(-1, channels)
+        design = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
+        # A little ridge keeps channels that hardly show from colouring the whole.
+        square = design.T @ design + 0.1 * torch.eye(channels + 1)
+        return torch.linalg.solve(square, design.T @ means)

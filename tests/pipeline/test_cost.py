@@ -1,0 +1,172 @@
+"""What a film will cost: counted, not guessed; and refused where there is no room."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kinema.errors import UserError
+from kinema.models import dit_config
+from kinema.models.source import open_model
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+from kinema.pipeline import cost as plan
+from kinema.pipeline import device as machine
+from kinema.pipeline import memory_policy
+from kinema.pipeline.cost import CostEstimate, check_fits, dit_flops, vae_flops
+from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
+from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
+from kinema.shapes import LatentShape, VideoShape
+
+from . import wan_fixtures
+
+CPU = torch.device("cpu")
+THROUGHPUT = DeviceThroughput(matmul=1e12, attention=5e11, convolution=2e11, bandwidth=1e10)
+VIDEO_SHAPE = VideoShape(frames=17, height=64, width=64)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return wan_fixtures.Saved(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.fixture(scope="module")
+def model(saved):
+    return open_model(str(saved["t2v-a14b-2.2"]))
+
+
+def estimate(model, video_shape=VIDEO_SHAPE, **changes) -> CostEstimate:
+    settings = {
+        "device": CPU,
+        "choice": MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True),
+        "steps": 10,
+        "guided": True,
+        "pictures": 0,
+        "speed": THROUGHPUT,
+    }
+    return plan.estimate_cost(model, video_shape, **(settings | changes))
+
+
+@pytest.mark.parametrize(
+    "config", [VaeConfig.tiny(), VaeConfig.tiny(residual=True), VaeConfig.tiny(folded=True)]
+)
+@pytest.mark.parametrize("encoder", [False, True])
+def test_vae_flops_match_the_flop_counter(config, encoder):
+    shape = LatentShape(frames=3, height=8, width=6)
+    film = shape.video(config.stride)
+    with torch.device("meta"):
+        vae = VideoVae(config)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            if encoder:
+                vae.encode_posterior(torch.empty(1, 3, film.frames, film.height, film.width))
+            else:
+                vae.decode_raw(torch.empty(1, config.z_dim, 3, 8, 6))
+    counted = vae_flops(config, shape, encoder=encoder, all_frames=True)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_dit_flops_match_the_layers():
+    """The transformer's weights say how much its linear layers do: two operations for each and token."""
+    config = dit_config.wan21_t2v_1_3b()
+    shape = LatentShape(frames=21, height=60, width=104)
+    tokens = shape.tokens(2)
+    linear, attention = dit_flops(config, shape)
+    matrices = config.layers * (6 * config.width**2 + 2 * config.width * config.mlp_width)
+    assert linear == 2 * tokens * matrices
+    assert attention > 4 * tokens**2 * config.width * config.layers
+    double = dit_flops(config, dataclasses.replace(shape, frames=42))
+    assert double[0] == 2 * linear
+    assert 3.5 * attention < double[1] < 4 * attention
+
+
+def test_stages_and_their_peaks(model):
+    whole = estimate(model)
+    assert [cost.name for cost in whole.costs] == ["text", "steps", "decode"]
+    assert whole.seconds == pytest.approx(sum(cost.seconds for cost in whole.costs))
+    assert whole.peak_bytes == max(cost.peak_bytes for cost in whole.costs)
+    low = estimate(model, choice=MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=False))
+    assert all(a.peak_bytes < b.peak_bytes for a, b in zip(low.costs, whole.costs, strict=True))
+    twice = estimate(model, steps=20)
+    assert twice.costs[1].seconds == pytest.approx(2 * whole.costs[1].seconds)
+    alone = estimate(model, guided=False)
+    assert alone.costs[1].seconds == pytest.approx(whole.costs[1].seconds / 2)
+
+
+def test_images_are_a_stage(saved):
+    names = [cost.name for cost in estimate(open_model(str(saved["i2v-2.1"])), pictures=1).costs]
+    assert names == ["text", "pictures", "steps", "decode"]
+
+
+def test_weights_are_counted_from_headers(model):
+    sizes = weight_bytes(model, torch.bfloat16, int8=False)
+    dit = model.load_transformer(dtype=torch.float32, device=CPU)
+    assert sizes["transformer"] == sizes["transformer_2"] == 2 * sum(p.numel() for p in dit.parameters())
+    eight = weight_bytes(model, torch.float32, int8=True)
+    assert eight["transformer"] == sizes["transformer"] // 2
+    assert eight["vae"] == sizes["vae"]
+
+
+def refuse(model, cost_estimate):
+    choice = MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True)
+    check_fits(model, cost_estimate, device=CPU, policy=choice, use_cfg=True, num_images=0, fps=16.0)
+
+
+def test_too_large_a_video_is_refused_with_what_fits(model, monkeypatch):
+    room = 600 * 2**20
+    monkeypatch.setattr(plan, "free_memory", lambda device: room)
+    large = VideoShape(frames=161, height=1024, width=1024)
+    with pytest.raises(UserError, match="what fits: ") as caught:
+        refuse(model, estimate(model, large))
+    message = str(caught.value)
+    assert "\n" not in message
+    found = re.search(r"(\d+)x(\d+) for .* s \((\d+) frames\)", message.split("what fits: ")[1])
+    assert found is not None
+    width, height, frames = (int(number) for number in found.groups())
+    fits = VideoShape(frames=frames, height=height, width=width)
+    assert estimate(model, fits).fits
+    refuse(model, estimate(model, fits))
+
+
+def test_weights_that_do_not_fit_are_refused(model, monkeypatch):
+    monkeypatch.setattr(plan, "free_memory", lambda device: 0)
+    with pytest.raises(UserError, match="nothing of this model fits"):
+        refuse(model, estimate(model))
+
+
+def test_free_memory_decides_what_stays_loaded(model, monkeypatch):
+    sizes = weight_bytes(model, torch.float32, int8=False).values()
+    total, largest = sum(sizes), max(sizes)
+    for room, dtype, keep in (
+        (10 * total, torch.float32, True),
+        (int((total + largest) / 2 / 0.7), torch.float32, False),
+        (1, torch.bfloat16, False),
+    ):
+        monkeypatch.setattr(memory_policy, "free_memory", lambda device, room=room: room)
+        choice = select_memory_policy(model, CPU, dtype="auto", memory="auto")
+        assert (choice.dtype, choice.keep_loaded) == (dtype, keep)
+    assert select_memory_policy(model, CPU, dtype="int8", memory="high") == MemoryPolicy(
+        dtype=torch.bfloat16, int8=True, keep_loaded=True
+    )
+    with pytest.raises(UserError, match="CPU only"):
+        select_memory_policy(model, torch.device("cuda"), dtype="int8", memory="auto")
+
+
+def test_throughput_is_measured():
+    speed = measure_throughput(dit_config.tiny(), VaeConfig.tiny(), device=CPU, dtype=torch.float32)
+    assert min(speed.matmul, speed.attention, speed.convolution, speed.bandwidth) > 1e6
+
+
+def test_this_machine_has_memory():
+    assert machine.free_memory(CPU) > 2**20
+    assert machine.resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu9", "cuda:99", "meta"])
+def test_missing_devices_are_refused(name):
+    with pytest.raises(UserError, match="auto") as caught:
+        machine.resolve_device(name)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,30 @@
+"""Few steps where the weights were made for them, and a clear line where they were not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from kinema.cli.settings import Settings
+from kinema.errors import UserError
+from kinema.models.recipe import Recipe
+from kinema.models.source import open_model
+from kinema.pipeline.distilled_settings import distilled_settings
+
+
+def test_sampling_defaults_hold_the_distilled_settings() -> None:
+    model = open_model("world")
+    distilled = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, fast_steps=2))
+    assert distilled_settings(distilled).num_inference_steps == 2
+    assert distilled_settings(distilled).guidance_scale == 1
+    with pytest.raises(ValueError, match="at least one"):
+        Recipe(fast_steps=0)
+
+
+def test_undistilled_models_are_refused() -> None:
+    with pytest.raises(UserError, match="not distilled"):
+        Settings(fast=True).wish("a ball")
+    with pytest.raises(UserError, match="leave out fast"):
+        Settings(fast=True, steps=3).wish("a ball")
+    assert Settings(steps=3).wish("a ball").num_inference_steps == 3
