@@ -100,7 +100,7 @@ def test_the_table_says_how_many_films_are_within(monkeypatch):
     good = Joined(set=fine, slower=fine, looped=1.2, colour=0.5)
     bad = dataclasses.replace(good, set=dataclasses.replace(fine, extended=9.0))
     found = iter([good, bad, good])
-    monkeypatch.setattr(verbs, "load", lambda *_, **__: None)
+    monkeypatch.setattr(verbs, "run_load", lambda *_, **__: None)
     monkeypatch.setattr(verbs, "append", lambda *_, **__: next(found))
     extended, *others = verbs.rows(films=3, events=("roll",))
     assert extended.ours == 1.2

@@ -69,7 +69,7 @@ def test_everything_that_can_be_set_is_sent_under_the_names_of_the_contract(clie
 def test_the_fields_are_those_that_the_server_takes(client, server, tmp_path):
     """The client's bodies against the server's own models: no test double can drift from them."""
     pytest.importorskip("pydantic")
-    bodies = pytest.importorskip("kinema.serve.bodies")
+    bodies = pytest.importorskip("kinema.server.schemas.requests")
     path = tmp_path / "p.png"
     Image.new("RGB", (4, 4)).save(path)
     order = Order(
@@ -114,14 +114,14 @@ def test_a_broken_stream_is_opened_again(client, server):
 
 
 def test_a_stream_that_never_says_anything_is_given_up(client, server, monkeypatch):
-    monkeypatch.setattr(FakeServer, "_events", lambda *_: "")
+    monkeypatch.setattr(FakeServer, "_stream_events", lambda *_: "")
     film = client.create(Order(prompt="a")).id
     with pytest.raises(UserError, match="stopped telling"):
         list(client.follow(film))
 
 
 def test_a_film_deleted_meanwhile_ends(client, server, monkeypatch):
-    monkeypatch.setattr(FakeServer, "_events", lambda *_: 'event: deleted\ndata: {"id": "x"}\n\n')
+    monkeypatch.setattr(FakeServer, "_stream_events", lambda *_: 'event: deleted\ndata: {"id": "x"}\n\n')
     film = client.create(Order(prompt="a")).id
     assert list(client.follow(film))[-1].error == "It was deleted."
 

@@ -170,7 +170,7 @@ def test_the_chosen_film_is_downloaded_once(acts, server, monkeypatch):
     player, download, *buttons = acts.show("video_1")
     assert player == download["value"]
     assert all(button["interactive"] for button in buttons)
-    monkeypatch.setattr(Client, "content", lambda *_: pytest.fail("it is here already"))
+    monkeypatch.setattr(Client, "download_content", lambda *_: pytest.fail("it is here already"))
     assert acts.show("video_1")[0] == player
     assert acts.show(None)[0] is None
     assert not any(button["interactive"] for button in acts.show(None)[1:])

@@ -55,7 +55,7 @@ def trained(store, tmp_path_factory):
     vae, dit = str(folder / "vae"), str(folder / "dit")
     common = ["--preset", "tiny", "--films", str(store), "--device", "cpu"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MiniLm, "load", lambda folder=None: Lengths())
+        patch.setattr(MiniLm, "run_load", lambda folder=None: Lengths())
         steps = ["--set", "training.loop.steps=4", "--set", "training.loop.validate_every=2"]
         main(["train", "vae", "--out", vae, *common, *steps])
         main(["train", "dit", "--out", dit, "--vae", f"{vae}/weights", *common, *steps])
@@ -82,7 +82,7 @@ def test_any_kind_of_run_is_recognised_and_a_finished_one_trains_no_more(trained
 
 
 def test_a_training_goes_on_from_exported_weights(trained, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(MiniLm, "load", lambda folder=None: Lengths())
+    monkeypatch.setattr(MiniLm, "run_load", lambda folder=None: Lengths())
     weights = str(trained / "dit" / "weights")
     out = tmp_path / "on"
     common = ["--preset", "tiny", "--films", str(store), "--device", "cpu", "--vae", weights]

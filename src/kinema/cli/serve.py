@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.serve.settings import Settings
+    from kinema.server.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +37,18 @@ class Serve:
         from kinema.errors import UserError
 
         try:
-            from kinema.serve.run import serve
+            from kinema.server.main import serve
         except ModuleNotFoundError as error:
             raise UserError(
                 f"serving needs {error.name}; install it with: pip install 'kinema[serve]'"
             ) from None
         from dataclasses import replace
 
-        from kinema.serve.settings import Settings
+        from kinema.server.settings import Settings
 
         base = _settings(
             Settings(
-                data=self.data.expanduser().absolute(),
+                data_dir=self.data.expanduser().absolute(),
                 port=self.port,
                 model=self.model,
                 workers=self.workers,
@@ -81,16 +81,16 @@ class Work:
         from kinema.errors import UserError
 
         try:
-            from kinema.serve.worker import command
+            from kinema.server.worker import worker_command
         except ModuleNotFoundError as error:
             raise UserError(f"working needs {error.name}; install it with: pip install kinema") from None
-        from kinema.serve.settings import Settings
+        from kinema.server.settings import Settings
 
         data = self.data.expanduser().absolute()
         if not (data / "store.sqlite").is_file():
             raise UserError(f"no server has used {data} yet; start `kinema serve --data {data}` first")
-        base = Settings(data=data, model=self.model, device=self.device, sign=self.sign)
-        told = command(_settings(base, self.settings), place=0, attached=False)
+        base = Settings(data_dir=data, model=self.model, device=self.device, sign=self.sign)
+        told = worker_command(_settings(base, self.settings), worker_index=0, attached=False)
         # In place of this process: servers know workers by their command.
         os.execv(told[0], told)
 
@@ -103,13 +103,13 @@ def _settings(base: Settings, file: Path | None) -> Settings:
     """
     from dataclasses import replace
 
-    from kinema.serve.settings import Webhook, keys_of, read_settings
+    from kinema.server.settings import Webhook, parse_keys, read_settings
 
     secret = os.environ.get("KINEMA_WEBHOOK_SECRET", "")
     url = os.environ.get("KINEMA_WEBHOOK_URL", "")
     base = replace(
         base,
-        keys=keys_of(os.environ.get("KINEMA_API_KEYS", "")),
+        keys=parse_keys(os.environ.get("KINEMA_API_KEYS", "")),
         webhook=Webhook(url=url, secret=secret) if url else None,
     )
     return base if file is None else read_settings(file, base)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.serve.served import Served
+from kinema.server.model_info import ModelInfo
 from kinema.studio import words
 from kinema.studio.client import Client, Order, Video
 
@@ -62,7 +62,7 @@ class Acts:
     """
 
     client: Client
-    served: Served
+    served: ModelInfo
     folder: Path
 
     def watch(self, begin: Callable[[], Video]) -> Iterator[tuple[Update, ...]]:
@@ -190,7 +190,7 @@ class Acts:
             path = None if not chosen else str(self._film(chosen))
         except UserError:
             path, able = None, False
-        verbs = self.served.verbs
+        verbs = self.served.tasks
         return (
             path,
             gr.update(value=path, interactive=path is not None),

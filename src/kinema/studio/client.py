@@ -21,7 +21,7 @@ import httpx
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.serve.served import Served, written
+from kinema.server.model_info import ModelInfo, format_seconds
 from kinema.shapes import parse_size
 
 Transition = Literal["cut", "blend"]
@@ -157,24 +157,24 @@ class Client:
         """Close its connections."""
         self._http.close()
 
-    def served(self) -> Served:
+    def served(self) -> ModelInfo:
         """What the server's model can make."""
         entries = self._json("GET", "/models").get("data", [])
         try:
             told = entries[0]["kinema"]
             width, height = parse_size(told["size"])
-            return Served(
+            return ModelInfo(
                 name=str(told["model"]),
                 width=width,
                 height=height,
-                unit=int(told["unit"]),
-                frames=int(told["frames"]),
+                size_multiple=int(told["unit"]),
+                num_frames=int(told["frames"]),
                 fps=float(told["fps"]),
-                temporal=int(told.get("temporal", 4)),
-                steps=int(told["steps"]),
-                guidance=float(told["guidance"]),
-                pictures=bool(told["pictures"]),
-                verbs=tuple(told["verbs"]),
+                temporal_stride=int(told.get("temporal", 4)),
+                num_inference_steps=int(told["steps"]),
+                guidance_scale=float(told["guidance"]),
+                supports_images=bool(told["pictures"]),
+                tasks=tuple(told["verbs"]),
             )
         except (KeyError, TypeError, ValueError, IndexError):
             raise UserError(
@@ -196,7 +196,12 @@ class Client:
 
     def extend(self, video: str, prompt: str, seconds: float, *, backward: bool = False) -> Video:
         """The film with `seconds` more at its end, or before its beginning."""
-        body = {"video": {"id": video}, "prompt": prompt, "seconds": written(seconds), "backward": backward}
+        body = {
+            "video": {"id": video},
+            "prompt": prompt,
+            "seconds": format_seconds(seconds),
+            "backward": backward,
+        }
         return self._video("POST", "/videos/extensions", body)
 
     def connect(self, first: str, second: str, prompt: str) -> Video:
@@ -368,7 +373,7 @@ def _body(order: Order) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "prompt": order.prompt,
         "size": order.size,
-        "seconds": None if order.seconds is None else written(order.seconds),
+        "seconds": None if order.seconds is None else format_seconds(order.seconds),
         "seed": order.seed,
         "steps": order.steps,
         "guidance": order.guidance,

@@ -166,7 +166,7 @@ def _form(acts: Acts) -> list[Component]:
             0, label="Seed", info="Another seed, another film.", precision=0, minimum=0, min_width=140,
             elem_id="seed",
         )  # fmt: skip
-    with gr.Accordion("Pictures", open=False, visible=served.pictures), gr.Row():
+    with gr.Accordion("Pictures", open=False, visible=served.supports_images), gr.Row():
         first = gr.Image(label="First frame", type="filepath", sources=["upload"], height=180, min_width=140)
         last = gr.Image(label="Last frame", type="filepath", sources=["upload"], height=180, min_width=140)
     with gr.Accordion("More settings", open=False):
@@ -174,11 +174,11 @@ def _form(acts: Acts) -> list[Component]:
         negative = gr.Textbox(label="What the film does not show", lines=2)
         with gr.Row():
             steps = gr.Slider(
-                1, 4 * served.steps, value=served.steps, step=1, label="Steps: more is slower and finer",
+                1, 4 * served.num_inference_steps, value=served.num_inference_steps, step=1, label="Steps: more is slower and finer",
                 min_width=140, elem_id="steps",
             )  # fmt: skip
             guidance = gr.Slider(
-                1, 12, value=served.guidance, step=0.1, label="Guidance: how strictly the words are taken",
+                1, 12, value=served.guidance_scale, step=0.1, label="Guidance: how strictly the words are taken",
                 min_width=140,
             )  # fmt: skip
     return [shape, seconds, seed, steps, guidance, negative, first, last, loop]
@@ -214,7 +214,7 @@ def _films_and_deeds(acts: Acts, panel: _Panel) -> tuple[gr.Gallery, gr.Dropdown
             with gr.Row():
                 remix = gr.Button(REMIX, interactive=False, elem_id="remix", min_width=100)
                 loop = gr.Button(LOOP, interactive=False, elem_id="loop", min_width=100)
-            with gr.Group(visible="extend" in acts.served.verbs):
+            with gr.Group(visible="extend" in acts.served.tasks):
                 with gr.Row():
                     longer = gr.Number(
                         round(acts.served.seconds, 3), label="Seconds more", minimum=0, min_width=120,
@@ -222,7 +222,7 @@ def _films_and_deeds(acts: Acts, panel: _Panel) -> tuple[gr.Gallery, gr.Dropdown
                     )  # fmt: skip
                     where = gr.Radio([AFTER, BEFORE], value=AFTER, label="Where", min_width=120)
                 extend = gr.Button(EXTEND, interactive=False, elem_id="extend")
-            with gr.Group(visible="connect" in acts.served.verbs):
+            with gr.Group(visible="connect" in acts.served.tasks):
                 other = gr.Dropdown([], label="Film to lead to", elem_id="other")
                 connect = gr.Button(CONNECT, interactive=False, elem_id="connect")
             download = gr.DownloadButton("Download", interactive=False, elem_id="download")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import UserError
-from kinema.serve.served import Served, fitted
+from kinema.server.model_info import ModelInfo, size_for_aspect
 from kinema.studio.client import Order, Plan, Shot, Transition, Video
 
 EXAMPLES = (
@@ -40,16 +40,16 @@ class Form:
     loop: bool = False
 
 
-def shapes(served: Served) -> dict[str, str]:
+def shapes(served: ModelInfo) -> dict[str, str]:
     """Names that a person chooses from, and the size behind each, `WxH`; the model's own comes first."""
     own = f"{served.width}x{served.height}"
-    sizes = {name: "x".join(map(str, fitted(served, shape))) for name, shape in SHAPES.items()}
+    sizes = {name: "x".join(map(str, size_for_aspect(served, shape))) for name, shape in SHAPES.items()}
     return {f"The model's own ({own})": own} | {
         f"{name} ({size})": size for name, size in sizes.items() if size != own
     }
 
 
-def order_of(form: Form, prompt: str, served: Served, shots: Sequence[Shot] = ()) -> Order:
+def order_of(form: Form, prompt: str, served: ModelInfo, shots: Sequence[Shot] = ()) -> Order:
     """The order.
 
     Raises:

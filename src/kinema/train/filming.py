@@ -100,7 +100,7 @@ class Filming:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredFilms:
-    """The clips of a store, mapped from its shards; `kinema.train.films.Films`."""
+    """The clips of a store, mapped from its shards; `kinema.train.films.PipelineBackend`."""
 
     pixels: tuple[UInt8[np.ndarray, "_ f h w 3"], ...]
     texts: tuple[tuple[str, ...], ...]

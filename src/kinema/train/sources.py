@@ -31,7 +31,7 @@ class _Clip:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderFilms:
-    """Films of a folder of `kinema world films`, MP4 or raw; `kinema.train.films.Films`."""
+    """Films of a folder of `kinema world films`, MP4 or raw; `kinema.train.films.PipelineBackend`."""
 
     clips: tuple[_Clip, ...]
 

@@ -1,0 +1,375 @@
+"""What strangers try: keys, origins, sizes, encodings, hosts, and what comes back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+
+import pytest
+from starlette.testclient import TestClient
+
+from kinema.cli import main
+from kinema.errors import UserError
+from kinema.server import queue
+from kinema.server.remote_image import is_public_address
+from kinema.server.settings import (
+    ApiKey,
+    Limits,
+    Settings,
+    Webhook,
+    hash_key,
+    parse_keys,
+    read_settings,
+)
+
+from . import serve_help
+from .serve_help import ALICE, BOB
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    data = tmp_path_factory.mktemp("serve") / "data"
+    limits = Limits(
+        min_free_bytes=0,
+        max_body_bytes=4 * 2**20,
+        max_image_bytes=2**20,
+        max_image_pixels=10**6,
+        max_upload_frames=20,
+    )
+    with serve_help.within(data, limits=limits) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def client(made):
+    with TestClient(made, base_url="http://localhost") as client:
+        yield client
+
+
+def assert_error(answer, status: int) -> dict:
+    """The error of an answer, which has the API's form and lets nothing out."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    for secret in ("Traceback", "site-packages", "/data/videos", ".py"):
+        assert secret not in answer.text
+    return error
+
+
+def test_it_refuses_to_listen_to_the_world_without_keys(tmp_path, capsys):
+    for host in ("0.0.0.0", "192.168.1.2", "::", "example.org"):
+        with pytest.raises(UserError, match="API keys"):
+            Settings(data_dir=tmp_path, host=host)
+    for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9"):
+        Settings(data_dir=tmp_path, host=host)
+    Settings(data_dir=tmp_path, host="0.0.0.0", keys=parse_keys(ALICE))
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", "--host", "0.0.0.0", "--data", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "API keys" in capsys.readouterr().err
+
+
+def test_keys_are_kept_as_hashes(tmp_path):
+    keys = parse_keys(f"alice:{ALICE}, {BOB}")
+    assert keys[0] == ApiKey(owner="alice", digest=hash_key(ALICE))
+    assert ALICE not in repr(Settings(data_dir=tmp_path, keys=keys))
+    for wrong in ("short", "a b:0123456789", "ü" * 20):
+        with pytest.raises(UserError):
+            parse_keys(wrong)
+
+
+def test_a_settings_file_says_all(tmp_path):
+    file = tmp_path / "kinema.toml"
+    file.write_text(
+        f"""host = "0.0.0.0"
+picture_hosts = ["example.org"]
+[limits]
+seconds = 8.0
+[webhook]
+url = "https://example.org/told"
+secret = "whsec_c2VjcmV0"
+[[keys]]
+owner = "alice"
+sha256 = "{hash_key(ALICE)}"
+"""
+    )
+    read = read_settings(file, Settings(data_dir=tmp_path))
+    assert (read.host, read.limits.max_seconds, read.keys[0].owner) == ("0.0.0.0", 8.0, "alice")
+    assert "c2VjcmV0" not in repr(read)
+    for text, said in (
+        ("prot = 1", "did you mean 'port'"),
+        ("[limits]\nsecond = 1", "did you mean 'seconds'"),
+        ("[[keys]]\nowner = 'a'", "sha256"),
+        ("port = ", "not TOML"),
+        ("host = '0.0.0.0'", "API keys"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=said):
+            read_settings(file, Settings(data_dir=tmp_path))
+    with pytest.raises(UserError, match="whsec_"):
+        Settings(data_dir=tmp_path, webhook=Webhook(url="https://example.org", secret="secret"))
+
+
+def test_web_pages_of_others_can_t_use_a_server_without_keys(client):
+    plain = {"prompt": "x"}
+    ok = client.post("/v1/videos", json=plain, headers={"origin": "http://localhost"})
+    assert ok.status_code == 200
+    assert_error(client.post("/v1/videos", data=plain, headers={"origin": "https://evil.example"}), 403)
+    assert_error(client.post("/v1/videos", data=plain, headers={"origin": "null"}), 403)
+    assert_error(client.get("/v1/videos", headers={"host": "evil.example"}), 403)
+    assert_error(client.get("/v1/videos", headers={"host": "127.0.0.1.evil.example"}), 403)
+    assert "access-control-allow-origin" not in ok.headers
+
+
+def test_pages_that_the_operator_allows_may_call(tmp_path):
+    page = "https://studio.example"
+    with (
+        serve_help.within(tmp_path / "data", keys=parse_keys(ALICE), origins=(page,)) as app,
+        TestClient(app) as client,
+    ):
+        asked = client.options(
+            "/v1/videos", headers={"origin": page, "access-control-request-method": "POST"}
+        )
+        assert asked.status_code == 204
+        assert asked.headers["access-control-allow-origin"] == page
+        answer = client.get("/v1/videos", headers={"origin": page, "authorization": f"Bearer {ALICE}"})
+        assert answer.headers["access-control-allow-origin"] == page
+        other = client.get(
+            "/v1/videos", headers={"origin": "https://evil.example", "authorization": f"Bearer {ALICE}"}
+        )
+        assert "access-control-allow-origin" not in other.headers
+        for header in ("", "Bearer", f"Basic {ALICE}", ALICE, "Bearer " + "x" * 5000, "Bearer \xff\xfe"):
+            assert_error(client.get("/v1/videos", headers={"authorization": header.encode("latin-1")}), 401)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b"null", "application/json"),
+        (b'{"prompt": NaN}', "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b'{"a":' * 50_000, "application/json"),
+        (b'{"prompt": "\\ud800"}', "application/json"),
+        (b'{"prompt": 1e999999}', "application/json"),
+        (b'{"prompt": "x", "seed": ' + b"9" * 10_000 + b"}", "application/json"),
+        (b'{"prompt": "x", "loop": [[[]]]}', "application/json"),
+        (b"\xff\xfe\x00", "application/json"),
+        (b"", "application/json"),
+        (b"prompt=x", "text/plain"),
+        (b"prompt=x", "multipart/form-data"),
+        (b"prompt=x", "multipart/form-data; boundary="),
+        (b"prompt=x", "multipart/form-data; boundary=" + "x" * 500),
+        (b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b"),
+        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nx', "multipart/form-data; boundary=b"),
+        (b"prompt=x&prompt=y", "application/x-www-form-urlencoded"),
+        (b"prompt=x&a[b][c][d][e][f]=1", "application/x-www-form-urlencoded"),
+        (b"prompt=x&a[=1", "application/x-www-form-urlencoded"),
+        (b"prompt=x&video[id]=1&video=2", "application/x-www-form-urlencoded"),
+        (b"&".join(b"a%d=1" % n for n in range(2000)), "application/x-www-form-urlencoded"),
+    ],
+)  # fmt: skip
+def test_bodies_that_can_t_be_read_are_400s(client, body, kind):
+    assert_error(client.post("/v1/videos", content=body, headers={"content-type": kind}), 400)
+
+
+def test_more_than_allowed_is_a_413_announced_or_not(client):
+    big = b'{"prompt": "' + b"x" * (5 * 2**20) + b'"}'
+    assert_error(client.post("/v1/videos", content=big, headers={"content-type": "application/json"}), 413)
+    parts = (big[at : at + 2**16] for at in range(0, len(big), 2**16))
+    assert_error(client.post("/v1/videos", content=parts, headers={"content-type": "application/json"}), 413)
+    files = {"prompt": (None, "x"), "input_reference": ("a.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 2**21)}
+    assert_error(client.post("/v1/videos", files=files), 413)
+    url = "data:image/png;base64," + base64.b64encode(b"\0" * (2 * 2**20)).decode()
+    assert_error(client.post("/v1/videos", json={"prompt": "x", "input_reference": {"image_url": url}}), 413)
+
+
+def png_bomb(side: int) -> bytes:
+    """A small PNG that says it is large."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * (3 * side + 1) * 64, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def gif_in_png() -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"GIF89a" + b"\0" * 100
+
+
+def test_hostile_images_are_400s(client, made):
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
+    tiff = b"II*\0" + b"\0" * 100
+    cut = serve_help.picture()[:300]
+    for data in (
+        b"",
+        b"GIF89a" + b"\0" * 50,
+        svg,
+        tiff,
+        gif_in_png(),
+        cut,
+        png_bomb(30_000),
+        b"%PDF-1.4",
+        b"\xff\xd8\xff",
+    ):
+        error = assert_error(
+            client.post("/v1/videos", files={"prompt": (None, "x"), "input_reference": data}), 400
+        )
+        assert error["code"] == "invalid_image" or error["param"] == "input_reference", error
+    known = queue.existing_ids(
+        made.desk.store, [path.name for path in (made.desk.settings.data / "videos").iterdir()]
+    )
+    assert {path.name for path in (made.desk.settings.data / "videos").iterdir()} == known
+
+
+def test_only_the_pixels_of_a_image_are_kept(client, made):
+    """A PNG that is a zip too, with a comment: what is stored is neither."""
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "<script>alert(1)</script>")
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG", pnginfo=info)
+    polyglot = buffer.getvalue() + b"PK\x03\x04 a zip follows"
+    files = {"prompt": (None, "x"), "input_reference": ("../../../../tmp/evil.png\0.exe", polyglot)}
+    video = client.post("/v1/videos", files=files).json()
+    folder = made.desk.settings.data / "videos" / video["id"]
+    assert [path.name for path in folder.iterdir()] == ["first.png"]
+    kept = (folder / "first.png").read_bytes()
+    assert b"PK" not in kept
+    assert b"script" not in kept
+    with Image.open(folder / "first.png") as image:
+        assert image.size == (40, 30)
+
+
+def test_videos_beyond_the_limits_and_no_videos_are_400s(client, tmp_path):
+    long = serve_help.film(tmp_path / "long.mp4", frames=40)
+    for data in (long, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"not a film", long[: len(long) // 3]):
+        answer = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": data})
+        assert (
+            assert_error(answer, 400)["code"] == "invalid_film"
+            or answer.json()["error"]["code"] == "invalid_video"
+        )
+    fine = serve_help.film(tmp_path / "fine.mp4", frames=9)
+    video = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": fine}).json()
+    assert (video["seconds"], video["size"]) == ("1.125", "720x1280")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/videos/..%2f..%2fetc%2fpasswd", "/v1/videos/%2e%2e", "/v1/videos/video_%00",
+        "/v1/videos/" + "a" * 5000,
+        "/v1/videos/video_00000000000000000000000000000000", "/v1/nothing", "/v1/videos/", "/",
+        "/v1/videos/edits",
+        "/v1/videos/video_00000000000000000000000000000000/content",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_a_404(client, path):
+    assert_error(client.get(path), 404)
+
+
+def test_a_method_that_is_not_there_is_a_405(client):
+    assert_error(client.put("/v1/videos"), 405)
+    assert_error(client.request("TRACE", "/v1/videos"), 405)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "order=up", "after=x", "after=" + "x" * 500]
+)
+def test_wrong_queries_are_400s(client, query):
+    assert_error(client.get(f"/v1/videos?{query}"), 400)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "172.16.0.1", "0.0.0.0", "::1", "::",
+     "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "100.64.0.1",
+     "224.0.0.1", "nonsense"],
+)  # fmt: skip
+def test_private_addresses_are_not_fetched_from(address):
+    assert not is_public_address(address)
+
+
+def test_public_addresses_are_known_as_such():
+    assert is_public_address("93.184.215.14")
+    assert is_public_address("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost/a.png", "https://localhost/a.png", "https://localhost:22/", "https://evil.example/a.png",
+     "ftp://localhost/",
+     "https://user@localhost/", "https://[::1/", "gopher://x", "//localhost/a", "data:image/png,abc",
+     "data:image/png;base64,***", "data:text/html;base64,PGI+"],
+)  # fmt: skip
+def test_addresses_that_may_not_be_fetched_are_400s(tmp_path, url):
+    with (
+        serve_help.within(tmp_path / "data", picture_hosts=("localhost",)) as app,
+        TestClient(app, base_url="http://localhost") as client,
+    ):
+        body = {"prompt": "x", "input_reference": {"image_url": url}}
+        assert_error(client.post("/v1/videos", json=body), 400)
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path):
+    with (
+        serve_help.within(tmp_path / "data", limits=Limits(max_queued=2, min_free_bytes=0)) as app,
+        TestClient(app, base_url="http://localhost") as client,
+    ):
+        for _ in range(2):
+            assert client.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+        answer = client.post("/v1/videos", json={"prompt": "x"})
+        assert assert_error(answer, 429)["type"] == "rate_limit_error"
+        assert int(answer.headers["retry-after-ms"]) > 0
+        assert len(list((tmp_path / "data" / "videos").iterdir())) == 2
+
+
+def test_a_full_disk_takes_nothing_new_and_says_so(tmp_path):
+    with (
+        serve_help.within(tmp_path / "data", limits=Limits(min_free_bytes=2**62)) as app,
+        TestClient(app, base_url="http://localhost") as client,
+    ):
+        assert assert_error(client.post("/v1/videos", json={"prompt": "x"}), 503)["code"] == "disk_full"
+        assert client.get("/v1/videos").status_code == 200
+
+
+def test_before_the_model_is_there_nothing_is_promised(tmp_path):
+    from kinema.server.app import create_app
+
+    made = create_app(
+        Settings(data_dir=tmp_path / "data", model="testcard", workers=0, limits=Limits(min_free_bytes=0))
+    )
+    with TestClient(made, base_url="http://localhost") as client:
+        assert assert_error(client.get("/healthz"), 503)["code"] == "starting"
+        answer = client.post("/v1/videos", json={"prompt": "x"})
+        assert assert_error(answer, 503)["code"] == "starting"
+        assert answer.headers["retry-after-ms"]
+
+
+def test_our_own_mistakes_are_500s_without_a_word_of_why(tmp_path, monkeypatch):
+    with (
+        serve_help.within(tmp_path / "data") as app,
+        TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client,
+    ):
+        monkeypatch.setattr(queue, "list_page", lambda *_, **__: 1 / 0)
+        error = assert_error(client.get("/v1/videos"), 500)
+        assert error["type"] == "server_error"
+        assert "division" not in json.dumps(error)
+
+
+def test_a_second_server_on_the_same_data_is_refused(tmp_path, capsys):
+    from kinema.server.main import _lock_data_dir
+    from kinema.server.settings import ensure_data_dir
+
+    with _lock_data_dir(ensure_data_dir(tmp_path / "data")), pytest.raises(SystemExit):
+        main(["serve", "--data", str(tmp_path / "data"), "--port", "0", "--model", "testcard"])
+    assert "another server uses" in capsys.readouterr().err
