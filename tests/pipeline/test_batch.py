@@ -43,7 +43,7 @@ def test_batched_equals_single(world, guidance):
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_batched_equals_single_with_ancestral_noise(world, eta, monkeypatch):
     recipe = dataclasses.replace(world.model.recipe, eta=eta)
-    monkeypatch.setattr(world, "model", dataclasses.replace(world.model, recipe=recipe))
+    monkeypatch.setattr(world, "tiny_model", dataclasses.replace(world.model, recipe=recipe))
     wishes = [make_request(number, steps=6) for number in range(2)]
     together = list(generate_batch(world, wishes))
     alone = [world.make(one).frames for one in wishes]

@@ -12,13 +12,13 @@ from jaxtyping import Float, UInt8
 
 from kinema.bench.measure import Row
 from kinema.errors import UserError
-from kinema.evaluate import palette, phyworld
-from kinema.evaluate.blobs import blobs_of
-from kinema.evaluate.degrade import WORN, Wear, worn
-from kinema.evaluate.judgement import judgement
-from kinema.evaluate.meaning import read
-from kinema.evaluate.shapes import SHAPES, features
-from kinema.evaluate.tracks import parse
+from kinema.evaluation import palette, phyworld
+from kinema.evaluation.corruptions import DEFAULT_CORRUPTION, CorruptionConfig, corrupt_frames
+from kinema.evaluation.prompt_parser import parse_prompt
+from kinema.evaluation.score_video import score_video
+from kinema.evaluation.segmentation import find_blobs
+from kinema.evaluation.shape_classifier import SHAPES, shape_features
+from kinema.evaluation.tracking import track_objects
 from kinema.process_pool import process_pool
 from kinema.world.captions import captions
 from kinema.world.clip import ClipSpec, make_clip
@@ -52,12 +52,12 @@ def centroid_error(clips: int) -> float:
         rendering = render(film, fine.height, fine.width, samples=1, objects=True, threads=1)
         if rendering.identities is None:
             raise ValueError("the tracer gave no id buffer")
-        seen = parse(frames, spec.fps)
+        seen = track_objects(frames, spec.fps)
         for index, entity in enumerate(scene.entities):
             truth = _centroids(rendering.identities == index + 1) / _FINE - (1 - 1 / _FINE) / 2
             for track in seen.tracks:
                 if track.colour == entity.colour:
-                    both = track.clear[1:] & track.clear[:-1]
+                    both = track.clearly_visible[1:] & track.clearly_visible[:-1]
                     errors.append(np.diff(track.centre - truth, axis=0)[both].ravel())
     return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
@@ -79,7 +79,7 @@ class _Judged:
 
 def _judge(film: _Judged) -> float:
     start = time.process_time()
-    judgement(read(film.prompt), film.frames, film.fps)
+    score_video(parse_prompt(film.prompt), film.frames, film.fps)
     return time.process_time() - start
 
 
@@ -121,7 +121,7 @@ def rows(*, clips: int = 24, workers: int = 2) -> list[Row]:
         ),
     ]  # fmt: skip
     for scenario, most in (("uniform", 0.0105), ("collision", 0.0125), ("parabola", 0.022)):
-        error = phyworld.floor(scenario)  # pyrefly: ignore
+        error = phyworld.evaluator_noise_floor(scenario)  # pyrefly: ignore
         told.append(Row(what=f"PhyWorld {scenario}, m/s", ours=error, at_most=most, unit=""))
     return told
 
@@ -136,7 +136,7 @@ _PLAN: tuple[tuple[Event, str | None, int], ...] = (
 
 
 def fit_shapes(out: Path) -> float:
-    """Fit the table of `kinema.evaluate.shapes` on training clips, clean and worn; returns its accuracy.
+    """Fit the table of `kinema.evaluation.shape_classifier` on training clips, clean and worn; returns its accuracy.
 
     Multinomial logistic regression on the standardised features and their squares, each class with the
     same weight, by L-BFGS with an L2 penalty of 2e-4.
@@ -190,11 +190,11 @@ def _gather(spec: ClipSpec, found: list[np.ndarray], names: list[int]) -> None:
     frames = clip.frames[:: 2 if spec.height == 64 else 4]
     rng = np.random.default_rng(spec.seed)
     shapes = {entity.colour: entity.shape for entity in clip.facts.entities}
-    random_wear = Wear(blur=float(rng.uniform(0, 1)), noise=float(rng.uniform(0, 0.03)))
-    for wear in (Wear(), WORN, random_wear):
-        for blobs in blobs_of(worn(frames, wear, seed=spec.seed)):
+    random_wear = CorruptionConfig(blur=float(rng.uniform(0, 1)), noise=float(rng.uniform(0, 0.03)))
+    for wear in (CorruptionConfig(), DEFAULT_CORRUPTION, random_wear):
+        for blobs in find_blobs(corrupt_frames(frames, wear, seed=spec.seed)):
             for blob in blobs:
-                shape = shapes.get(palette.COLOURS[blob.colour])
-                if shape in SHAPES and not blob.border and not blob.neighbours:
-                    found.append(features(blob))
+                shape = shapes.get(palette.COLOURS[blob.colour_index])
+                if shape in SHAPES and not blob.touches_border and not blob.neighbours:
+                    found.append(shape_features(blob))
                     names.append(SHAPES.index(shape))

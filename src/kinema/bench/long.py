@@ -104,12 +104,15 @@ def sharpness(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
 
 def unchanged(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> float:
     """Seconds up to which all things of the beginning are there and the same, whatever the prompt was."""
-    from kinema.evaluate.identity import identity, survival
-    from kinema.evaluate.permanence import permanence
-    from kinema.evaluate.tracks import parse
+    from kinema.evaluation.identity import measure_identity, survival_seconds
+    from kinema.evaluation.permanence import measure_permanence
+    from kinema.evaluation.tracking import track_objects
 
-    film = parse(frames, fps)
-    return survival(identity(film, grounded=True, lost=permanence(film).lost), film.frames / fps)
+    film = track_objects(frames, fps)
+    return survival_seconds(
+        measure_identity(film, grounded=True, lost_frame=measure_permanence(film).first_lost_frame),
+        film.num_frames / fps,
+    )
 
 
 def streamed(

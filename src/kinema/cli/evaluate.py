@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, subcommand
 
 if TYPE_CHECKING:
-    from kinema.evaluate.makers import Format
-    from kinema.evaluate.model import ModelSource
+    from kinema.evaluation.model_source import PipelineGeneratorFactory
+    from kinema.evaluation.video_sources import VideoFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Compare:
         from rich.table import Table
 
         from kinema.errors import UserError
-        from kinema.evaluate.run import records_in
-        from kinema.evaluate.scorecard import differences
+        from kinema.evaluation.runner import load_records
+        from kinema.evaluation.scorecard import compare_records
 
         for folder in (self.a, self.b):
             if not (folder / "judged").is_dir():
@@ -39,7 +39,7 @@ class Compare:
         table = Table(title=f"{self.b.name} against {self.a.name}", title_justify="left")
         for column in ("measure", "n", self.a.name, self.b.name, "difference", "95% interval", ""):
             table.add_column(column)
-        for d in differences(records_in(self.a / "judged"), records_in(self.b / "judged")):
+        for d in compare_records(load_records(self.a / "judged"), load_records(self.b / "judged")):
             table.add_row(
                 d.measure,
                 str(d.n),
@@ -47,7 +47,7 @@ class Compare:
                 f"{100 * d.b:.1f}%",
                 f"{100 * (d.b - d.a):+.1f}",
                 f"{100 * d.low:+.1f} to {100 * d.high:+.1f}",
-                "sure" if d.sure else "",
+                "sure" if d.is_significant else "",
             )
         Console().print(table)
 
@@ -94,8 +94,8 @@ class Evaluate:
         from rich.console import Console
 
         from kinema.errors import UserError
-        from kinema.evaluate import evaluation
-        from kinema.evaluate.model import ModelSource
+        from kinema.evaluation import evaluate
+        from kinema.evaluation.model_source import PipelineGeneratorFactory
 
         if (self.films is not None) + (self.anchors or bool(self.model)) != 1:
             raise UserError("say what to judge: one of --model, --films with --prompts, or --anchors")
@@ -104,22 +104,26 @@ class Evaluate:
         if self.films is not None:
             if self.prompts is None:
                 raise UserError("--films needs --prompts: a text file with one prompt a line")
-            lines = evaluation.evaluate_films(
-                self.films, self.prompts, self.out, anchors=self.beside, workers=self.workers
+            lines = evaluate.evaluate_videos(
+                self.films, self.prompts, self.out, baselines=self.beside, workers=self.workers
             )
         else:
             if self.batch is not None and self.batch < 1:
                 raise UserError(f"--batch {self.batch} makes no films; give 1 or more")
-            source = ModelSource(name=self.model, films_at_once=self.batch) if self.model else None
+            source = (
+                PipelineGeneratorFactory(model=self.model, requested_batch_size=self.batch)
+                if self.model
+                else None
+            )
             form = self._form(source)
             if self.anchors or source is None:
-                lines = evaluation.evaluate_anchors(
+                lines = evaluate.evaluate_baselines(
                     self.list, form, self.out,
-                    faults=self.faults, seed=self.seed, vae=source, workers=self.workers,
+                    clips_per_fault=self.faults, seed=self.seed, vae=source, workers=self.workers,
                 )  # fmt: skip
             else:
-                lines = evaluation.evaluate_model(
-                    self.model, source, self.list, form, self.out, anchors=self.beside, workers=self.workers
+                lines = evaluate.evaluate_model(
+                    self.model, source, self.list, form, self.out, baselines=self.beside, workers=self.workers
                 )
         console = Console()
         line = ""
@@ -131,12 +135,12 @@ class Evaluate:
         console.print((self.out / "scorecard.md").read_text(), markup=False, soft_wrap=True)
         print(self.out / "scorecard.html")
 
-    def _form(self, source: ModelSource | None) -> Format:
-        from kinema.evaluate.makers import Format
+    def _form(self, source: PipelineGeneratorFactory | None) -> VideoFormat:
+        from kinema.evaluation.video_sources import VideoFormat
         from kinema.shapes import parse_size
 
         size = parse_size(self.size) if self.size else None
         if source is not None:
-            return source.form(size=size, frames=self.frames, fps=self.fps)
+            return source.resolve_video_format(size=size, num_frames=self.frames, fps=self.fps)
         width, height = size or (128, 128)
-        return Format(height=height, width=width, frames=self.frames or 33, fps=self.fps or 12.0)
+        return VideoFormat(height=height, width=width, num_frames=self.frames or 33, fps=self.fps or 12.0)

@@ -155,11 +155,11 @@ class Generate(Output, Content, Settings):
         if self.count > 1 and self.best_of > 1:
             raise UserError("count keeps all films and best-of one of them; give one of the two")
         if self.best_of > 1:
-            from kinema.evaluate.meaning import read
+            from kinema.evaluation.prompt_parser import parse_prompt
 
             if self.storyboard is not None:
                 raise UserError("a storyboard has no one prompt to judge its films by; leave out best-of")
-            read(self.prompt)  # A prompt that can't be judged is told before the work.
+            parse_prompt(self.prompt)  # A prompt that can't be judged is told before the work.
 
     def _note(self, made: Made) -> str:
         if not self.loop:
@@ -172,10 +172,10 @@ class Generate(Output, Content, Settings):
 
     def _judged(self, made: Made, seed: int) -> float:
         from kinema.cli.watch import tell
-        from kinema.evaluate.judgement import MEASURES, judgement
-        from kinema.evaluate.meaning import read
+        from kinema.evaluation.prompt_parser import parse_prompt
+        from kinema.evaluation.score_video import MEASURES, score_video
 
-        seen = judgement(read(self.prompt), made.film.frames, made.film.fps)
+        seen = score_video(parse_prompt(self.prompt), made.film.frames, made.film.fps)
         verdicts = {name: right for name in MEASURES if (right := seen.verdict(name)) is not None}
         wrong = [name for name, right in verdicts.items() if not right]
         score = 1 - len(wrong) / max(1, len(verdicts))

@@ -159,12 +159,12 @@ def judged_by_facts(fps: float) -> Judge:
 
     def judge(films: Sequence[Sampled]) -> Mapping[str, float]:
         from kinema.errors import UserError
-        from kinema.evaluate import smoke
+        from kinema.evaluation import quick_eval
 
         verdicts = []
         for film in films:
             try:
-                verdicts.append(smoke.judge(film.prompt, film.frames, fps))
+                verdicts.append(quick_eval.quick_score(film.prompt, film.frames, fps))
             except UserError:
                 continue
         if not verdicts:
@@ -175,7 +175,7 @@ def judged_by_facts(fps: float) -> Judge:
             "binding": [v.binding for v in verdicts],
             "direction": [v.direction for v in verdicts if v.direction is not None],
             "left_right": [v.left_right for v in verdicts if v.left_right is not None],
-            "hits": [v.hits for v in verdicts if v.hits is not None],
+            "hits": [v.collision for v in verdicts if v.collision is not None],
             "moves": [not v.frozen for v in verdicts if v.frozen is not None],
             "lasts": [not v.births and not v.deaths for v in verdicts],
         }
@@ -184,7 +184,7 @@ def judged_by_facts(fps: float) -> Judge:
         claims = [value for values in asked.values() for value in values]
         return scores | {
             "facts_right": sum(claims) / len(claims),
-            "facts_faultless": sum(v.right for v in verdicts) / len(verdicts),
+            "facts_faultless": sum(v.is_correct for v in verdicts) / len(verdicts),
         }
 
     return judge

@@ -1,0 +1,42 @@
+"""Small films drawn by hand for the judge's tests: soft discs and squares on a gray floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.world.look.colours import COLOURS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disc:
+    """A disc with its middle in every frame, pixels; NaN where it is absent."""
+
+    colour: str
+    x: np.ndarray
+    y: np.ndarray
+    radius: float | np.ndarray = 10.0
+
+
+def disc_video(*discs: Disc, num_frames: int = 17, size: int = 64) -> np.ndarray:
+    """Discs in their order, the later ones in front; edges are one pixel wide."""
+    y, x = np.mgrid[:size, :size].astype(float)
+    picture = np.full((num_frames, size, size, 3), 184.0)
+    for disc in discs:
+        radius = np.broadcast_to(disc.radius, (num_frames,))
+        for f in range(num_frames):
+            if np.isnan(disc.x[f]):
+                continue
+            cover = np.clip(radius[f] - np.hypot(x - disc.x[f], y - disc.y[f]) + 0.5, 0, 1)[..., None]
+            colour = np.array(COLOURS[disc.colour]) * 255
+            picture[f] = picture[f] * (1 - cover) + cover * colour
+    return (picture + 0.5).astype(np.uint8)
+
+
+def linear_path(start: float, stop: float, num_frames: int = 17) -> np.ndarray:
+    return np.linspace(start, stop, num_frames)
+
+
+def constant_path(value: float, num_frames: int = 17) -> np.ndarray:
+    return np.full(num_frames, value)

@@ -1,0 +1,108 @@
+"""Films made elsewhere: any size, rate and container, judged as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kinema.errors import UserError
+from kinema.evaluation import runner, scorecard
+from kinema.evaluation.evaluate import evaluate_videos
+from kinema.evaluation.video_sources import load_video
+from kinema.media import write_film
+from tests.evaluation.disc_videos import Disc, film, line, still
+
+
+def _rolling_video(size: int, num_frames: int, *, left: bool = False) -> np.ndarray:
+    zoom = size / 64
+    x = line(50, 14, num_frames) if left else line(14, 50, num_frames)
+    return film(
+        Disc(colour="red", x=x * zoom, y=still(34.0 * zoom, num_frames), radius=6 * zoom),
+        frames=num_frames,
+        size=size,
+    )
+
+
+def _pad_to_double_width(frames: np.ndarray) -> np.ndarray:
+    """The same film in a picture twice as wide."""
+    side = frames.shape[2] // 2
+    return np.pad(frames, ((0, 0), (0, 0), (side, side), (0, 0)), mode="edge")
+
+
+PROMPT = "a red ball rolls to the right"
+
+
+@pytest.fixture
+def video_dir(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    write_film(folder / "1.mp4", _rolling_video(96, 25), fps=12)
+    write_film(folder / "2.webm", _pad_to_double_width(_rolling_video(128, 33)), fps=16)
+    write_film(folder / "3.gif", _rolling_video(64, 17), fps=10)
+    write_film(folder / "4.mp4", _pad_to_double_width(_rolling_video(288, 24)), fps=24)
+    write_film(folder / "5.mp4", _rolling_video(96, 25, left=True), fps=12)
+    (folder / ".hidden").write_text("no film")
+    (folder / "prompts.txt").write_text(f"{PROMPT}\n" * 5)
+    return folder
+
+
+def test_videos_of_any_size_rate_and_container_are_scored(video_dir, tmp_path):
+    """The list of prompts may lie among them."""
+    list(evaluate_videos(elsewhere, elsewhere / "prompts.txt", tmp_path / "out", baselines=None, workers=1))
+    records = runner.load_records(tmp_path / "out" / "judged")
+    assert [r.verdicts["direction"] for r in records] == [True, True, True, True, False]
+    assert [r.verdicts["permanence"] for r in records] == [True] * 5
+    assert [r.metrics["seconds"] for r in records] == pytest.approx(
+        [25 / 12, 33 / 16, 1.7, 24 / 24, 25 / 12], 1e-3
+    )
+    table = (tmp_path / "out" / "scorecard.md").read_text()
+    assert "digest" not in table
+    assert "| direction | 5 | 80.0%" in table
+    page = (tmp_path / "out" / "scorecard.html").read_text()
+    assert page.count('<i class="">wrong</i>') >= 1
+    assert scorecard.load(tmp_path / "out" / "scorecard.json").rows[0].measures["direction"].n == 5
+
+
+def test_large_videos_are_scored_at_128(video_dir):
+    frames, fps = load_video(elsewhere / "4.mp4")
+    assert frames.shape == (24, 128, 256, 3)
+    assert fps == 24
+    assert load_video(elsewhere / "2.webm")[0].shape == (33, 128, 256, 3)
+
+
+def test_a_replaced_video_is_not_mistaken_for_the_old_one(tmp_path):
+    folder, prompts = tmp_path / "films", tmp_path / "prompts.txt"
+    folder.mkdir()
+    prompts.write_text(PROMPT + "\n")
+    write_film(folder / "1.mp4", _rolling_video(64, 9), fps=8)
+    list(evaluate_videos(folder, prompts, tmp_path / "out", baselines=None, workers=1))
+    write_film(folder / "1.mp4", _rolling_video(64, 17, left=True), fps=8)
+    with pytest.raises(UserError, match="another request"):
+        list(evaluate_videos(folder, prompts, tmp_path / "out", baselines=None, workers=1))
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_video_too_short_to_score_is_wrong(tmp_path, frames):
+    (tmp_path / "films").mkdir()
+    write_film(tmp_path / "films" / "1.mp4", _rolling_video(64, 17)[:frames], fps=8)
+    (tmp_path / "prompts.txt").write_text(PROMPT + "\n")
+    list(
+        evaluate_videos(
+            tmp_path / "films", tmp_path / "prompts.txt", tmp_path / "out", baselines=None, workers=1
+        )
+    )
+    (told,) = runner.load_records(tmp_path / "out" / "judged")
+    assert told.verdicts["direction"] is False
+    assert told.verdicts["laws"] is False
+
+
+def test_a_file_that_is_no_video_ends_in_one_line(tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "1.mp4").write_text("no film at all")
+    (tmp_path / "prompts.txt").write_text(PROMPT + "\n")
+    with pytest.raises(UserError, match=r"1\.mp4"):
+        list(
+            evaluate_videos(
+                tmp_path / "films", tmp_path / "prompts.txt", tmp_path / "out", baselines=None, workers=1
+            )
+        )
