@@ -212,7 +212,7 @@ def test_no_words_of_a_film_become_part_of_the_page(text, status):
 
 
 def test_the_shipped_model_knows_every_word_of_the_examples():
-    from kinema.world.captions.words import known_words, unknown_words
+    from kinema.simulator.captions.vocabulary import known_words, unknown_words
 
     known = known_words()
     assert [word for example in words.EXAMPLES for word in unknown_words(example, known)] == []

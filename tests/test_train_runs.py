@@ -165,9 +165,9 @@ def test_a_store_is_opened_without_its_settings(store):
 
 def test_the_judge_counts_claims_and_leaves_out_what_is_none_of_the_lab():
     clip = make_clip(ClipSpec(seed=3, lab=True, event="roll", height=64, width=64, frames=17, fps=8.0))
-    from kinema.world.captions import captions
+    from kinema.simulator.captions import generate_captions
 
-    right = Sampled(prompt=captions(clip.facts)[0].text, frames=clip.frames)
+    right = Sampled(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames)
     grey = Sampled(prompt=right.prompt, frames=np.full_like(clip.frames, 128))
     other = Sampled(prompt="a dragon sings", frames=clip.frames)
     judge = judged_by_facts(8.0)

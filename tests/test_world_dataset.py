@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from kinema.errors import UserError
 from kinema.shapes import VideoShape
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.dataset import Batch, FilmSetDataset, Sample, ShardDataset, chosen, collate
 from kinema.world.films import FilmsRequest
 from kinema.world.production import film_many
@@ -33,7 +33,7 @@ def test_a_sample_is_a_film_with_one_of_its_captions(live):
     assert sample.frames.shape == (9, 32, 32, 3)
     assert sample.frames.dtype == torch.uint8
     assert sample.facts.event == "still"
-    assert sample.caption in {caption.text for caption in captions(sample.facts)}
+    assert sample.caption in {caption.text for caption in generate_captions(sample.facts)}
     assert len(live) == 4
     with pytest.raises(IndexError):
         live[4]
@@ -69,11 +69,11 @@ def test_styles_restrict_the_captions(live):
     core = replace(live, styles=("core",))
     for epoch in range(3):
         sample = core.at_epoch(epoch)[0]
-        assert sample.caption == captions(sample.facts)[0].text
+        assert sample.caption == generate_captions(sample.facts)[0].text
 
 
 def test_captions_are_chosen_evenly(live):
-    told = captions(live[0].facts)
+    told = generate_captions(live[0].facts)
     counts = [0] * len(told)
     for index in range(600):
         text = chosen(told, seed=0, epoch=0, index=index)
@@ -93,7 +93,7 @@ def test_shards_give_back_what_was_filmed(kind, tmp_path):
         sample = films[index]
         assert sample.frames.shape == (9, 32, 32, 3)
         assert sample.facts.tracks.pixels.shape[0] == 9
-        assert sample.caption in {caption.text for caption in captions(sample.facts)}
+        assert sample.caption in {caption.text for caption in generate_captions(sample.facts)}
     assert {films.at_epoch(epoch)[0].caption for epoch in range(6)} != {films[0].caption}
     with pytest.raises(IndexError):
         films[3]
@@ -106,7 +106,7 @@ def test_facts_from_disk_give_the_same_captions_as_fresh_ones(tmp_path):
     film_many(request, workers=1, quiet=True)
     for sample in (ShardDataset.open(tmp_path / "raw")[k] for k in range(2)):
         stored = ShardDataset.open(tmp_path / "raw").entries[sample.index].captions
-        for caption in captions(sample.facts):
+        for caption in generate_captions(sample.facts):
             assert caption.text in stored
 
 

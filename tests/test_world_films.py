@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media import read_film, read_picture
-from kinema.world.captions import STYLES
+from kinema.simulator.captions import STYLES
 from kinema.world.facts import Caption
 from kinema.world.films import FilmsRequest, clip_id, clip_seed, film_one, known_event, spec_of
 from kinema.world.production import film_many
@@ -168,7 +168,7 @@ def test_an_audit_that_holds_says_so_and_one_that_does_not_fails(capsys, monkeyp
     assert "words not read" in said
     assert "below 99.5%" not in said
     lie = (Caption(style="core", text="nine green cones are on the ground"),)
-    monkeypatch.setattr("kinema.world.audit.report.captions", lambda facts: lie)
+    monkeypatch.setattr("tools.caption_audit.report.captions", lambda facts: lie)
     with pytest.raises(SystemExit) as stop:
         main(command)
     assert stop.value.code == 1

@@ -6,7 +6,7 @@ from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.quick_eval import quick_score
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.synthetic_faults import FAULTS, is_detected, render_fault_pair
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 
 
@@ -36,7 +36,7 @@ def test_simulator_videos_pass(event, outcome):
             split="train",
         )
         clip = make_clip(spec)
-        verdict = quick_score(captions(clip.facts)[0].text, clip.frames, 8.0)
+        verdict = quick_score(generate_captions(clip.facts)[0].text, clip.frames, 8.0)
         assert verdict.is_correct, (seed, verdict)
 
 

@@ -20,7 +20,7 @@ from kinema.evaluation.segmentation import find_blobs
 from kinema.evaluation.shape_classifier import SHAPES, shape_features
 from kinema.evaluation.tracking import track_objects
 from kinema.process_pool import process_pool
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.draw import drawn
 from kinema.world.dress import scene_of, setting_of
@@ -101,7 +101,9 @@ def speed(clips: int, workers: int) -> Speed:
         clip = make_clip(ClipSpec(seed=number, lab=True, event=event, outcome=outcome, split="train"))
         if clip.frames is None:
             raise ValueError("the clip was not rendered")
-        films.append(_Judged(prompt=captions(clip.facts)[0].text, frames=clip.frames, fps=clip.facts.fps))
+        films.append(
+            _Judged(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames, fps=clip.facts.fps)
+        )
     with process_pool(workers) as pool:
         list(pool.map(_judge, films[: 2 * workers]))
         start = time.perf_counter()

@@ -17,7 +17,7 @@ from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.request import VideoRequest
 from kinema.pipeline.resolve import resolve_request
 from kinema.pipeline.upscale import UpscaleConfig, upscale
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 
 
@@ -67,7 +67,7 @@ def measured(pipe: Pipeline, seed: int, *, steps: int, refinement: UpscaleConfig
     clip = make_clip(spec)
     assert clip.frames is not None
     true, low = clip.frames, halved(clip.frames)
-    wish = VideoRequest(prompt=captions(clip.facts)[0].text, seed=seed, num_inference_steps=steps)
+    wish = VideoRequest(prompt=generate_captions(clip.facts)[0].text, seed=seed, num_inference_steps=steps)
     parts = upscale(pipe, resolve_request(pipe.model, wish), low, 2, refinement)
     made = np.concatenate([part.frames for part in parts if isinstance(part, FrameChunk)])
     vae = pipe.vae

@@ -19,7 +19,7 @@ from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.segments import frame_differences, loop_seam_ratio
 from kinema.pipeline.video import GeneratedVideo
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.facts import Event
 
@@ -96,7 +96,7 @@ def _filmed(pipe: Pipeline, event: Event, seed: int, frames: int) -> tuple[Frame
     )  # fmt: skip
     clip = make_clip(spec)
     assert clip.frames is not None
-    return clip.frames, captions(clip.facts)[0].text
+    return clip.frames, generate_captions(clip.facts)[0].text
 
 
 def _joins(

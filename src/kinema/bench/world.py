@@ -16,10 +16,10 @@ import numba
 from kinema.bench.measure import Row
 from kinema.errors import UserError
 from kinema.shapes import parse_size
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
+from kinema.simulator.events import EVENT_WEIGHTS, LAB_EVENT_WEIGHTS
 from kinema.world.clip import make_clip
 from kinema.world.draw import drawn
-from kinema.world.events import LAB_WEIGHTS, WEIGHTS
 from kinema.world.facts import ClipFacts, Event
 from kinema.world.films import clip_seed
 from kinema.world.spec import ClipSpec
@@ -68,7 +68,7 @@ def spend(spec: ClipSpec, event: Event) -> Spent:
     told = facts
 
     def tell() -> None:
-        captions(told)
+        generate_captions(told)
 
     wording, _ = _timed(tell)
     return Spent(event=event, physics=min(physics, whole), film=max(0.0, whole - physics), captions=wording)
@@ -80,7 +80,7 @@ def cost(
     """What clips of every event cost, `clips` of each."""
     numba.set_num_threads(1)
     width, height = parse_size(size)
-    weights = LAB_WEIGHTS if lab else WEIGHTS
+    weights = LAB_EVENT_WEIGHTS if lab else EVENT_WEIGHTS
     names = [name for name in weights if event in ("", name)]
     if not names:
         raise UserError(f"there is no event {event!r} here; choose one of: {', '.join(weights)}")
@@ -101,7 +101,7 @@ def cost(
 
 def rows(spent: list[Spent], *, size: str, frames: int, lab: bool = False) -> list[Row]:
     """The mean over the set, events in the shares they are drawn in, then each event."""
-    weights = LAB_WEIGHTS if lab else WEIGHTS
+    weights = LAB_EVENT_WEIGHTS if lab else EVENT_WEIGHTS
     kinds = {one.event: [s for s in spent if s.event == one.event] for one in spent}
     share = {kind: weights[kind] / sum(weights[k] for k in kinds) for kind in kinds}
 

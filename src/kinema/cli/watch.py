@@ -170,7 +170,7 @@ def show(path: Path) -> None:
 def note_unknown_words(pipe: Pipeline, request: ResolvedRequest, output: Output) -> None:
     """One line on words that the film set's models never saw, and what does know them."""
     from kinema.models.folder import KinemaFolder
-    from kinema.world.captions.words import known_words, unknown_words
+    from kinema.simulator.captions.vocabulary import known_words, unknown_words
 
     if not isinstance(pipe.model, KinemaFolder):
         return

@@ -150,17 +150,17 @@ class Audit:
 
     def run(self) -> None:
         """Audit and print the tables. Exits with 1 where something does not hold."""
-        from kinema.world import audit
+        from tools import caption_audit
 
-        holds = audit.run_audit(
-            audit.AuditRequest(
-                count=self.count,
-                draws=self.draws,
+        holds = caption_audit.run_audit(
+            caption_audit.AuditConfig(
+                num_clips=self.count,
+                num_draws=self.draws,
                 seed=self.seed,
                 lab=self.lab,
                 size=self.size,
-                frames=self.frames,
-                examples=self.examples,
+                num_frames=self.frames,
+                max_examples=self.examples,
             ),
             workers=self.workers,
         )

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from kinema.errors import UserError
 from kinema.evaluation.palette import COLOURS
-from kinema.world.captions.lexicon import NUMBERS, plural
+from kinema.simulator.captions.lexicon import NUMBERS, pluralize
 from kinema.world.facts import CameraMove, Colour
 
 LabShape = Literal["ball", "cube", "cylinder", "cone", "screen"]
@@ -62,7 +62,7 @@ class PromptSpec:
         return self.outcome in ("hits", "tips over")
 
 
-_SHAPE_NOUNS = {shape: shape for shape in SHAPES} | {plural(shape): shape for shape in SHAPES}
+_SHAPE_NOUNS = {shape: shape for shape in SHAPES} | {pluralize(shape): shape for shape in SHAPES}
 _COUNT_WORDS = {"a": 1, "an": 1, "another": 1} | {
     word: number for number, word in enumerate(NUMBERS) if number
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import SHAPES
-from kinema.world.captions.lexicon import NUMBERS, article, plural
+from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
 from kinema.world.facts import Colour
 from kinema.world.lab import Combination, held_out
 from kinema.world.look.lab import LAB_COLOURS
@@ -66,7 +66,7 @@ def _colour_shape_pairs() -> Iterator[ColourShape]:
 
 
 def _noun_phrase(colour_shape: ColourShape) -> str:
-    return article(f"{colour_shape[0]} {colour_shape[1]}")
+    return add_article(f"{colour_shape[0]} {colour_shape[1]}")
 
 
 def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, str]]:
@@ -100,7 +100,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
     elif kind == "count":
         for one, number in itertools.product(_colour_shape_pairs(), range(2, 6)):
             combination = Combination(event="count", relation=str(number), things=(one,))
-            name = f"{NUMBERS[number]} {one[0]} {plural(one[1])}"
+            name = f"{NUMBERS[number]} {one[0]} {pluralize(one[1])}"
             found.append(("stand", f"{name} are on the ground", combination, ""))
     elif kind == "collide":
         for one, two, (way, words) in itertools.product(

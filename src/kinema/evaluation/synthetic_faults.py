@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from kinema.evaluation.palette import COLOURS
 from kinema.evaluation.score_video import VideoScores
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec
 from kinema.world.draw import Drawn, drawn
 from kinema.world.dress import scene_of
@@ -77,7 +77,7 @@ def render_fault_pair(
     facts = facts_of(spec, scene, tracks_of(scene, rendering.identities), LAB_SETTING)
     return FaultPair(
         fault=fault,
-        prompt=captions(facts)[0].text,
+        prompt=generate_captions(facts)[0].text,
         fps=fps,
         clean=rendering.frames,
         faulty=_FAULT_RENDERERS[fault](

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from kinema.errors import UserError
 from kinema.evaluation.prompt_sets import PromptItem
 from kinema.media import probe, read_film
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.facts import ClipFacts
 
@@ -118,7 +118,7 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
             raise UserError(
                 f"the simulator finds no clip for {item.prompt!r} with {video_format}; give it more frames"
             )
-        told.append(CaptionedVideo(prompt=captions(clip.facts)[0].text, frames=clip.frames))
+        told.append(CaptionedVideo(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames))
     return told
 
 

@@ -24,7 +24,7 @@ import kinema
 from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
 from kinema.models.text_minilm import packaged
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import make_clip
 from kinema.world.spec import ClipSpec
 
@@ -70,7 +70,7 @@ def words_of_the_set(clips: int) -> list[str]:
     for index in range(clips):
         for lab in (False, True):
             clip = make_clip(ClipSpec(seed=index, lab=lab, height=32, width=32), render=False)
-            told |= dict.fromkeys(caption.text for caption in captions(clip.facts))
+            told |= dict.fromkeys(caption.text for caption in generate_captions(clip.facts))
     return list(told)
 
 

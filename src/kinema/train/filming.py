@@ -243,7 +243,7 @@ def _clip(
     config: Filming, index: int, render: RenderDevice
 ) -> tuple[UInt8[np.ndarray, "f h w 3"] | None, list[str]]:
     """Frames and captions at an index; where a seed's outcome can't be had in so short a film, of another."""
-    from kinema.world.captions import captions
+    from kinema.simulator.captions import generate_captions
     from kinema.world.clip import make_clip
 
     for attempt in range(ATTEMPTS):
@@ -253,7 +253,7 @@ def _clip(
             if attempt == ATTEMPTS - 1:
                 raise
             continue
-        return clip.frames, [caption.text for caption in captions(clip.facts)]
+        return clip.frames, [caption.text for caption in generate_captions(clip.facts)]
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

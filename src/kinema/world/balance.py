@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kinema.simulator.events import EVENT_TYPES
 from kinema.world.draw import drawn
-from kinema.world.events import EVENT_KINDS
 from kinema.world.facts import Event
 from kinema.world.lab import outcomes
 from kinema.world.spec import ClipSpec
@@ -47,7 +47,7 @@ def outcome_balance(
     found: dict[Event, Balance] = {}
     for number in range(seed, seed + count):
         scene = drawn(ClipSpec(seed=number, event=event, lab=lab))
-        kind = EVENT_KINDS[scene.event]
+        kind = EVENT_TYPES[scene.event]
         options = outcomes(kind) if lab else kind.outcomes
         before = found.get(scene.event) or Balance(
             event=scene.event, counts=dict.fromkeys(options, 0), tries=0

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from kinema.errors import UserError
 from kinema.media import read_film
 from kinema.shapes import VideoShape
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import make_clip
 from kinema.world.facts import Caption, ClipFacts, Event
 from kinema.world.films import Split, pictures
@@ -125,7 +125,11 @@ class FilmSetDataset(Dataset[Sample]):
                     raise
                 continue
             caption = chosen(
-                captions(clip.facts), seed=self.seed, epoch=self.epoch, index=index, styles=self.styles
+                generate_captions(clip.facts),
+                seed=self.seed,
+                epoch=self.epoch,
+                index=index,
+                styles=self.styles,
             )
             return Sample(
                 frames=torch.from_numpy(np.ascontiguousarray(pictures(clip))),

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from kinema.errors import UserError, did_you_mean
+from kinema.simulator.events import EVENT_TYPES, EVENT_WEIGHTS, LAB_EVENT_WEIGHTS
+from kinema.simulator.events.event_checks import background_has_contact
 from kinema.world import lab, screen
 from kinema.world.bodies import Solid
 from kinema.world.cameras import AMOUNTS, Framing, Shot, extents, framed, path
 from kinema.world.entities import Entity, mirrored
-from kinema.world.events import EVENT_KINDS, LAB_WEIGHTS, WEIGHTS
-from kinema.world.events.judging import strangers_touch
 from kinema.world.facts import PAIRED, CameraMove, Claim, Event
 from kinema.world.physics import Trajectory, simulate
 from kinema.world.solids import solid_of
@@ -81,7 +81,7 @@ def _chosen(spec: ClipSpec) -> tuple[EventKind, str]:
     One evenly spread number picks both, so that a thousand clips hold very nearly as much of each as
     their weights say, not only on average.
     """
-    table = LAB_WEIGHTS if spec.lab else WEIGHTS
+    table = LAB_EVENT_WEIGHTS if spec.lab else EVENT_WEIGHTS
     names, weights = tuple(table), np.array(tuple(table.values()))
     place = _spread(spec.seed)
     if spec.event is None:
@@ -97,7 +97,7 @@ def _chosen(spec: ClipSpec) -> tuple[EventKind, str]:
         raise UserError(
             f"{event!r} is no event of {set_name}{did_you_mean(event, names)}; choose one of: {', '.join(names)}"
         )
-    kind = EVENT_KINDS[event]
+    kind = EVENT_TYPES[event]
     options = lab.outcomes(kind) if spec.lab else kind.outcomes
     outcome = spec.outcome or options[min(int(place * len(options)), len(options) - 1)]
     if outcome not in options:
@@ -147,7 +147,7 @@ def _taken(spec: ClipSpec, kind: EventKind, wanted: str, attempt: int) -> _Take 
     seen = simulate(proposal.entities, solids, frames=spec.frames, fps=spec.fps)
     verdict = kind.judge(proposal, seen)
     background = {k for k, e in enumerate(proposal.entities) if e.role == "background"}
-    if verdict is None or verdict.outcome != wanted or strangers_touch(seen, background):
+    if verdict is None or verdict.outcome != wanted or background_has_contact(seen, background):
         return None
     if spec.swap:
         proposal, seen = _swapped(spec, proposal, seen)

@@ -24,7 +24,7 @@ from kinema.errors import UserError, did_you_mean
 from kinema.media import frames as frames_in
 from kinema.media import write_film
 from kinema.shapes import parse_size
-from kinema.world.captions import captions
+from kinema.simulator.captions import generate_captions
 from kinema.world.clip import Clip, make_clip
 from kinema.world.facts import Event
 from kinema.world.record import captions_json, facts_arrays, facts_json
@@ -150,7 +150,7 @@ def film_one(*, event: str, seed: int, size: str, frames: int, lab: bool, out: P
     width, height = parse_size(size)
     spec = ClipSpec(seed=seed, lab=lab, event=known_event(event), height=height, width=width, frames=frames)
     clip = make_clip(spec)
-    told = captions(clip.facts)
+    told = generate_captions(clip.facts)
     caption = next((c.text for c in told if c.style == "plain"), told[0].text)
     write_film(out, pictures(clip), clip.facts.fps, comment=caption)
     return Filmed(caption=caption, clip=clip)
@@ -212,7 +212,7 @@ def _row(
     """One line of the manifest; an MP4 is written on the way and counted as it decodes."""
     facts = clip.facts
     frames = pictures(clip)
-    told = captions(facts)
+    told = generate_captions(facts)
     if request.format == "mp4":
         file, place = f"films/{index:07d}.mp4", 0
         write_film(request.out / file, frames, facts.fps, comment=told[0].text)

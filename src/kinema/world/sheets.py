@@ -11,7 +11,7 @@ from rich.progress import track
 from kinema.errors import UserError, did_you_mean
 from kinema.media import contact_sheet, save_png
 from kinema.shapes import parse_size
-from kinema.world.captions import STYLES, captions
+from kinema.simulator.captions import STYLES, generate_captions
 from kinema.world.clip import make_clip
 from kinema.world.facts import Caption, ClipFacts
 from kinema.world.films import clip_seed, known_event, pictures
@@ -69,5 +69,5 @@ def write_sheet(request: SheetRequest) -> None:
             frames=request.frames,
         )
         clip = make_clip(spec)
-        rows.append((shown(clip.facts, captions(clip.facts), request.style, place), pictures(clip)))
+        rows.append((shown(clip.facts, generate_captions(clip.facts), request.style, place), pictures(clip)))
     save_png(request.out, contact_sheet(rows, height=height))

@@ -1,0 +1,251 @@
+"""Naming things: 'a small red rubber ball', then 'the ball', then 'it'."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from kinema.simulator.captions import lexicon
+from kinema.world.facts import ClipFacts, EntityFacts
+
+EntityRef = int | str
+"""An entity's index, or the word of a group."""
+
+Detail = Literal["core", "some", "full"]
+Register = Literal["core", "terse", "plain", "casual"]
+
+Item = TypeVar("Item")
+
+
+def pick(rng: random.Random, options: Sequence[Item]) -> Item:
+    """One of them, all equally likely."""
+    return options[rng.randrange(len(options))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Several things told as one."""
+
+    name: str
+    members: tuple[EntityFacts, ...]
+    number: int
+    claim: int | None
+    """The claim that says the number."""
+
+
+def collect_groups(facts: ClipFacts) -> dict[str, Group]:
+    """The groups that claims speak of, with the claim that counts each."""
+    spoken = {claim.group for claim in facts.claims if claim.group}
+    groups = {}
+    for name in sorted(spoken):
+        members = tuple(entity for entity in facts.entities if entity.group == name)
+        counted = next(
+            (
+                (index, int(claim.value))
+                for index, claim in enumerate(facts.claims)
+                if claim.kind == "count" and claim.group == name and claim.value.isdecimal()
+            ),
+            (None, len(members)),
+        )
+        groups[name] = Group(name=name, members=members, number=counted[1], claim=counted[0])
+    return groups
+
+
+@dataclass(kw_only=True)
+class ReferenceTracker:
+    """How the things of one clip are called within one caption; lives as long as the caption is written."""
+
+    facts: ClipFacts
+    groups: Mapping[str, Group]
+    rng: random.Random
+    detail: Detail
+    register: Register
+    mentioned: dict[EntityRef, str] = field(default_factory=dict)
+    """The noun by which each thing already mentioned was called."""
+    colour_words: dict[int, str] = field(default_factory=dict)
+    """The colour word by which it was called."""
+    stated_claims: set[int] = field(default_factory=set)
+    """Claims stated on the way: the numbers in group names."""
+
+    def is_plural(self, ref: EntityRef) -> bool:
+        """Whether verbs and pronouns for it are plural."""
+        if isinstance(ref, int):
+            return False
+        return self.groups[ref].number > 1 and self.mentioned.get(ref, "").startswith("*")
+
+    def mention(self, ref: EntityRef, *, bare: bool = False) -> str:
+        """Its name with article: indefinite the first time, definite and short afterwards."""
+        if ref in self.mentioned:
+            short = self._short_description(ref)
+            return short if bare else f"the {short}"
+        if isinstance(ref, str):
+            return self._group_description(self.groups[ref], bare=bare)
+        entity = self.facts.entities[ref]
+        twin = any(
+            self._colour_and_shape(self.facts.entities[other]) == self._colour_and_shape(entity)
+            for other in self.mentioned
+            if isinstance(other, int)
+        )
+        name = self._full_description(entity)
+        if bare:
+            return name
+        if twin:
+            return f"another {name}"
+        return lexicon.add_article(name)
+
+    def pronoun(self, ref: EntityRef, *, is_object: bool = False) -> str:
+        """'it', 'they' or 'them'."""
+        if self.is_plural(ref):
+            return "them" if is_object else "they"
+        return "it"
+
+    def named_entities(self) -> list[EntityFacts]:
+        """The entities that have names of their own."""
+        return [entity for entity in self.facts.entities if entity.named and entity.group not in self.groups]
+
+    def _colour_and_shape(self, entity: EntityFacts) -> tuple[str, str]:
+        return (entity.colour or entity.material, entity.shape)
+
+    def _choose_noun(self, entity: EntityFacts) -> str:
+        words = lexicon.SHAPES[entity.shape]
+        if self.register == "core" or self.register == "terse":
+            return words[0]
+        if self.register == "casual":
+            return pick(self.rng, words[1:] or words) if self.rng.random() < 0.6 else words[0]
+        return words[0] if self.rng.random() < 0.75 else pick(self.rng, words)
+
+    def _choose_colour_word(self, colour: str) -> str:
+        words = lexicon.COLOURS[colour]
+        if self.register == "casual" and self.rng.random() < 0.6:
+            return pick(self.rng, words[1:])
+        if self.register == "plain" and self.rng.random() < 0.12:
+            return pick(self.rng, words[1:])
+        return words[0]
+
+    def _full_description(self, entity: EntityFacts) -> str:
+        core = self.detail == "core"
+        rivals = [
+            other
+            for other in self.named_entities()
+            if other.index != entity.index and self._colour_and_shape(other) == self._colour_and_shape(entity)
+        ]
+        words: list[str] = []
+        if (core and any(other.size != entity.size for other in rivals)) or (
+            not core
+            and entity.size != "medium"
+            and self.rng.random() < (0.85 if self.detail == "full" else 0.35)
+        ):
+            words.append(
+                lexicon.SIZES[entity.size][0] if core else pick(self.rng, lexicon.SIZES[entity.size])
+            )
+        weight = lexicon.WEIGHTS.get(self.facts.cause)
+        if weight and entity.role == "main":
+            words.append(weight[0] if core else pick(self.rng, weight))
+        material = lexicon.MATERIALS[entity.material]
+        tell_material = (
+            entity.colour is None
+            or (core and any(other.material != entity.material for other in rivals))
+            or (self.detail == "full" and self.rng.random() < 0.85)
+            or (self.detail == "some" and self.rng.random() < 0.3)
+        ) and entity.shape not in ("snowman", "pin")
+        before = self.detail == "full" and material.appearance and self.rng.random() < 0.35
+        if tell_material and entity.colour is not None and before:
+            words.append(pick(self.rng, material.appearance))
+            tell_material = False
+        tail = ""
+        if entity.colour is not None:
+            colour = self._choose_colour_word(entity.colour)
+            self.colour_words[entity.index] = colour
+            pattern, tail = self._pattern_words(entity)
+            words += [colour, *pattern]
+        if tell_material:
+            stuff = material.substance
+            words.append(stuff[0] if core else pick(self.rng, stuff))
+        noun = self._choose_noun(entity)
+        self.mentioned[entity.index] = noun
+        return " ".join([*words, noun]) + tail
+
+    def _pattern_words(self, entity: EntityFacts) -> tuple[list[str], str]:
+        """What is said of its second colour: behind the first colour, and behind the noun."""
+        if entity.second_colour is None or entity.second_colour == entity.colour:
+            return [], ""
+        core = self.detail == "core"
+        second = lexicon.COLOURS[entity.second_colour][0]
+        if entity.pattern == "spotted":
+            spots = lexicon.SPOTS[0] if core else pick(self.rng, lexicon.SPOTS)
+            return [], " " + spots.format(colour=second)
+        if entity.pattern in lexicon.PATTERNS:
+            pattern = lexicon.PATTERNS[entity.pattern]
+            return ["and", second, pattern[0] if core else pick(self.rng, pattern)], ""
+        return [], ""
+
+    def _appearance_words(self, entity: EntityFacts) -> tuple[list[str], str]:
+        """What many things that look alike are told by beside their colour."""
+        if entity.colour is None:
+            stuff = lexicon.MATERIALS[entity.material].substance
+            return [stuff[0] if self.detail == "core" else pick(self.rng, stuff)], ""
+        return self._pattern_words(entity)
+
+    def _short_description(self, ref: EntityRef) -> str:
+        if isinstance(ref, str):
+            return self.mentioned[ref].lstrip("*")
+        entity = self.facts.entities[ref]
+        noun = self.mentioned[ref]
+        same = [
+            other for other in self.named_entities() if other.shape == entity.shape and other.index != ref
+        ]
+        if any(self._colour_and_shape(other) == self._colour_and_shape(entity) for other in same):
+            first = min(other.index for other in [*same, entity] if other.index in self.mentioned)
+            return (
+                noun
+                if not any(o.index in self.mentioned for o in same)
+                else (noun if first == ref else f"other {noun}")
+            )
+        if not same and (self.register in ("core", "terse", "casual") or self.rng.random() < 0.6):
+            return noun
+        return f"{self.colour_words.get(ref) or lexicon.MATERIALS[entity.material].substance[0]} {noun}"
+
+    def _group_description(self, group: Group, *, bare: bool) -> str:
+        if group.claim is not None:
+            self.stated_claims.add(group.claim)
+        shapes = {member.shape for member in group.members}
+        shape = next(iter(shapes)) if len(shapes) == 1 else None
+        colours = sorted({member.colour for member in group.members if member.colour}, key=str)
+        core = self.detail == "core"
+        words = [lexicon.number_word(group.number)]
+        many = lexicon.MANY_COLOURS[0] if core else pick(self.rng, lexicon.MANY_COLOURS)
+        plain = shape in ("pin", "block")
+        natural = any(member.colour is None for member in group.members)
+        tail = ""
+        looks = {(m.material, m.colour, m.pattern, m.second_colour) for m in group.members}
+        if len(looks) == 1 and not plain:
+            # All alike: what is told of one of them, but for its colour, is told of all.
+            own, tail = self._appearance_words(group.members[0])
+        else:
+            own = []
+        if not natural and (not plain or (not core and self.rng.random() < 0.6)):
+            if len(colours) == 1:
+                words.append(lexicon.COLOURS[colours[0]][0])
+            elif len(colours) == 2:
+                words.append(f"{colours[0]} and {colours[1]}")
+            elif colours and not core:
+                words.append(many)
+        words += own
+        noun = lexicon.SHAPES[shape][0] if shape else "object"
+        if self.register == "casual" and shape:
+            noun = pick(self.rng, lexicon.SHAPES[shape])
+        nouns = lexicon.pluralize(noun) if group.number != 1 else noun
+        heads = (
+            lexicon.GROUP_HEADS.get(shape or "", ()) if group.name in ("tower", "dominoes", "domino") else ()
+        )
+        head = (heads[0] if core or self.register == "terse" else pick(self.rng, heads)) if heads else ""
+        if head:
+            self.mentioned[group.name] = head.split()[0] if shape != "domino" else "*" + nouns
+            name = f"{head} {' '.join([*words, nouns])}{tail}"
+            if shape == "domino":
+                self.mentioned[group.name] = "*" + nouns
+            return name if bare else lexicon.add_article(name)
+        self.mentioned[group.name] = ("*" if group.number != 1 else "") + nouns.removeprefix("bowling ")
+        return " ".join([*words, nouns]) + tail

@@ -1,0 +1,162 @@
+"""One thing rolls at another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kinema.simulator.events import event_checks
+from kinema.world.facts import Claim, Event, Material, Shape, Size
+from kinema.world.physics import Trajectory
+from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.world.vocabulary import MATERIALS
+
+_TALL_SHAPES: tuple[Shape, ...] = ("cone", "cylinder", "snowman", "hexagonal block")
+_LOW_SHAPES: tuple[Shape, ...] = (
+    "cube", "disc", "ring", "pyramid", "prism", "hexagonal block", "gem", "ball", "capsule",
+)  # fmt: skip
+_STABLE_SHAPES: tuple[Shape, ...] = ("cube", "pyramid", "prism", "hexagonal block", "cylinder")
+_LIGHT_MATERIALS: tuple[Material, ...] = ("plastic", "wood", "rubber")
+_HEAVY_MATERIALS: tuple[Material, ...] = ("metal", "marble", "clay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prior:
+    """What makes an outcome likely."""
+
+    roller_shapes: tuple[Shape, ...] = ("ball",)
+    sizes: tuple[Size, ...] = ("small", "medium")
+    materials: tuple[Material, ...] = MATERIALS
+    target_shapes: tuple[Shape, ...] = _LOW_SHAPES + _TALL_SHAPES
+    target_sizes: tuple[Size, ...] = ("medium", "large")
+    target_materials: tuple[Material, ...] = MATERIALS
+    target_density: float | None = None
+    """In the lab, where the look does not tell weights apart, it is set instead."""
+    target_friction: float | None = None
+
+
+_PRIORS = {
+    "misses": _Prior(roller_shapes=("ball", "ball", "car")),
+    "short of": _Prior(),
+    "stays": _Prior(
+        sizes=("small",), materials=_LIGHT_MATERIALS, target_shapes=_STABLE_SHAPES, target_sizes=("large",), target_materials=_HEAVY_MATERIALS,
+        target_density=6000.0, target_friction=0.95,
+    ),
+    "pushed": _Prior(
+        roller_shapes=("ball", "ball", "car"), sizes=("medium", "large"), materials=(*_HEAVY_MATERIALS, "rubber", "glass"),
+        target_shapes=_LOW_SHAPES, target_sizes=("small", "medium"), target_materials=(*_LIGHT_MATERIALS, "glass"),
+        target_density=350.0, target_friction=0.35,
+    ),
+    "tips over": _Prior(
+        sizes=("large",), materials=(*_HEAVY_MATERIALS, "rubber"), target_shapes=_TALL_SHAPES, target_sizes=("small", "medium"),
+        target_materials=_LIGHT_MATERIALS, target_density=800.0, target_friction=2.5,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Collide:
+    """It misses, stops short, or hits; what is hit stays, is pushed, or tips over."""
+
+    name: Event = "collide"
+    outcomes: tuple[str, ...] = ("misses", "short of", "stays", "pushed", "tips over")
+
+    def propose(self, builder: Stage, outcome: str) -> Proposal:
+        """Light rollers and heavy targets for 'stays', heavy and fast ones for the rest."""
+        prior = _PRIORS[outcome]
+        side = builder.side()
+        y = builder.between(0.0, 0.4) if builder.lab else builder.between(-0.3, 0.3)
+        target, start = side * builder.between(0.2, 0.5), -side * builder.between(1.3, 1.5)
+        beside = builder.between(-0.06, 0.06)
+        if outcome == "misses":
+            beside = builder.pick((-1, 1)) * builder.between(1.0, 1.1 if builder.lab else 1.25)
+        ball = builder.put(
+            builder.pick(builder.shapes(prior.roller_shapes)),
+            start,
+            y,
+            sizes=prior.sizes,
+            materials=prior.materials,
+            facing=0.0 if side > 0 else math.pi,
+        )
+        shapes = builder.shapes(prior.target_shapes)
+        other = builder.put(
+            builder.pick(shapes),
+            target,
+            y + beside,
+            sizes=prior.target_sizes,
+            materials=prior.target_materials,
+            role="partner",
+        )
+        thing = builder.entities[other]
+        if builder.lab:
+            thing = replace(thing, density=prior.target_density, friction=prior.target_friction)
+        elif outcome == "tips over":
+            thing = replace(thing, friction=0.9)
+        builder.change(other, thing)
+        speed, stop = abs(target - start) / (builder.between(0.3, 0.5) * builder.seconds), None
+        if outcome == "short of":
+            gap = abs(target - start) - builder.reach(ball) - builder.reach(other)
+            stop = builder.between(0.5, 0.75) * builder.seconds
+            speed = 2 * max(0.4 if builder.lab else 0.7, gap * builder.between(0.55, 0.9)) / stop
+        elif outcome == "tips over":
+            speed = max(speed, builder.between(3.2, 4.4) if builder.lab else builder.between(2.6, 3.8))
+        elif outcome == "pushed":
+            speed = max(speed, builder.between(1.6, 2.8))
+        elif outcome == "stays":
+            speed = min(speed, builder.between(0.9, 1.4))
+        builder.send(ball, (side * speed, 0.0, 0.0), stop)
+        builder.backdrop()
+        return builder.proposal(relation=outcome)
+
+    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+        """From the contact, and from what it did to the other thing."""
+        direction = event_checks.cardinal_direction(
+            event_checks.displacement(trajectory, 0, 0, trajectory.frames // 3)
+        )
+        if direction not in ("left", "right"):
+            return None
+        side = 1.0 if direction == "right" else -1.0
+        contact = trajectory.touch(0, 1)
+        until = trajectory.frames - 1 if contact is None else contact.first
+        moves = (
+            Claim(kind="moves", subject=0, value=direction),
+            *event_checks.speed_claims(trajectory, 0, until),
+        )
+        if contact is None:
+            return self._evaluate_no_contact(trajectory, side, moves)
+        if contact.first > 0.8 * trajectory.frames:
+            return None
+        hit = (*moves, Claim(kind="hits", subject=0, object=1))
+        after = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
+        stayed = event_checks.is_stationary(trajectory, 1)
+        if stayed is None:
+            return None
+        if stayed:
+            claims = (*hit, Claim(kind="stays", subject=1), *after)
+            return Verdict(outcome="stays", claims=claims, frame=contact.first)
+        rolls = proposal.entities[1].shape in ("ball", "egg", "gem", "capsule", "octahedron")
+        fallen = False if rolls else event_checks.has_fallen_over(trajectory, 1)
+        if fallen is None:
+            return None
+        if fallen:
+            claims = (*hit, Claim(kind="tips over", subject=1), *after)
+            return Verdict(outcome="tips over", claims=claims, frame=contact.first)
+        claims = (*hit, event_checks.pushed_claim(trajectory, 1, contact.first), *after)
+        return Verdict(outcome="pushed", claims=claims, frame=contact.first)
+
+    def _evaluate_no_contact(
+        self, trajectory: Trajectory, side: float, motion_claims: tuple[Claim, ...]
+    ) -> Verdict | None:
+        ahead = (trajectory.position[:, 0, 0] - trajectory.position[:, 1, 0]) * side
+        if event_checks.is_stationary(trajectory, 1) is not True:
+            return None
+        if ahead[-1] > 0.5:
+            passing = int(np.argmax(ahead > 0))
+            claims = (*motion_claims, Claim(kind="misses", subject=0, object=1))
+            return Verdict(outcome="misses", claims=claims, frame=passing)
+        if ahead[-1] < -0.5 and event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED:
+            claims = (*motion_claims, Claim(kind="short of", subject=0, object=1))
+            return Verdict(outcome="short of", claims=claims, frame=trajectory.frames - 1)
+        return None

@@ -1,0 +1,81 @@
+"""A row of dominoes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kinema.simulator.events import event_checks
+from kinema.world.facts import Claim, Event
+from kinema.world.physics import Trajectory
+from kinema.world.stage import Proposal, Stage, Verdict, View
+
+GROUP = "dominoes"
+_HALF_EXTENTS = (0.055, 0.2, 0.4)
+_GAP = 0.34
+
+
+@dataclass(frozen=True)
+class Domino:
+    """All fall one after another, the chain stops at a gap, or nobody starts it."""
+
+    name: Event = "domino"
+    outcomes: tuple[str, ...] = ("all fall", "chain stops", "stands")
+
+    def propose(self, builder: Stage, outcome: str) -> Proposal:
+        """One gap too wide stops the chain."""
+        side = builder.side()
+        number = int(builder.rng.integers(5, 9))
+        gap_after = int(builder.rng.integers(2, number - 1)) if outcome == "chain stops" else None
+        gaps = [_GAP * (2.9 if k == gap_after else 1.0) for k in range(1, number)]
+        x = -side * sum(gaps) / 2
+        two = builder.chance(0.4)
+        looks = [replace(builder.dressed("domino", ("plastic", "clay")), pattern="solid", second_colour=None)]
+        builder.add(looks[0])
+        looks.append(replace(builder.dressed("domino", (looks[0].material,))))
+        builder.entities.clear()
+        push = 0.0 if outcome == "stands" else side * builder.between(1.6, 2.2)
+        for k in range(number):
+            builder.add(
+                replace(
+                    looks[k % 2] if two else looks[0],
+                    pattern="solid",
+                    second_colour=None,
+                    dimensions=_HALF_EXTENTS,
+                    extent=_HALF_EXTENTS[2],
+                    position=(x, 0.0, _HALF_EXTENTS[2]),
+                    # The first one starts to turn about its lower edge, as if a finger pushed it.
+                    spin=(0.0, push if k == 0 else 0.0, 0.0),
+                    velocity=(push * _HALF_EXTENTS[2] if k == 0 else 0.0, 0.0, 0.0),
+                    restitution=0.1,
+                    friction=0.5,
+                    named=False,
+                    group=GROUP,
+                )
+            )
+            x += side * (gaps[k] if k < len(gaps) else 0.0)
+        return builder.proposal(view=View(elevation=(10.0, 24.0), azimuth=20.0))
+
+    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+        """From how many lie at the end."""
+        number = sum(entity.group == GROUP for entity in proposal.entities)
+        fallen = event_checks.count_fallen(trajectory, list(range(number)))
+        if fallen is None:
+            return None
+        if fallen == 0:
+            claim = Claim(kind="stands", group=GROUP)
+            return Verdict(outcome="stands", claims=(claim,), frame=trajectory.frames // 2)
+        side = event_checks.side_name(
+            float(trajectory.position[0, 0, 0] - trajectory.position[0, number - 1, 0])
+        )
+        topple = Claim(kind="topple", subject=0, object=number - 1, group=GROUP, value=side)
+        first = next((c.first for c in trajectory.contacts), 0.0)
+        if fallen == number:
+            return Verdict(outcome="all fall", claims=(topple,), frame=first)
+        if fallen < 2:
+            return None
+        claims = (
+            topple,
+            Claim(kind="chain stops", group=GROUP),
+            Claim(kind="fallen", group=GROUP, value=str(fallen)),
+        )
+        return Verdict(outcome="chain stops", claims=claims, frame=first)

@@ -1,0 +1,146 @@
+"""Something falls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kinema.simulator.events import event_checks
+from kinema.world.facts import Claim, Event, Material, Shape
+from kinema.world.physics import Trajectory
+from kinema.world.stage import Proposal, Stage, Verdict
+
+_FALLING_SHAPES: tuple[Shape, ...] = (
+    "ball",
+    "cube",
+    "cone",
+    "gem",
+    "ring",
+    "capsule",
+    "egg",
+    "hexagonal block",
+)
+_FLAT_SHAPES: tuple[Shape, ...] = ("cube", "cylinder", "hexagonal block")
+
+
+@dataclass(frozen=True)
+class Drop:
+    """It bounces high, a little or not at all; or it lands on something, or falls beside it."""
+
+    name: Event = "drop"
+    outcomes: tuple[str, ...] = ("bounces high", "bounces a little", "no bounce", "lands on", "falls beside")
+
+    def propose(self, builder: Stage, outcome: str) -> Proposal:
+        """Rubber bounces, clay does not; a flat thing lands well on a flat thing."""
+        height = builder.between(0.75, 1.1) if builder.lab else builder.between(1.1, 1.9)
+        x = builder.between(-0.3, 0.3)
+        target = outcome in ("lands on", "falls beside")
+        materials: tuple[Material, ...] = ("plastic", "rubber", "metal", "glass", "wood", "marble", "clay")
+        if outcome == "bounces high":
+            materials = ("rubber",)
+        elif outcome == "bounces a little":
+            materials = ("plastic", "glass", "wood")
+        elif outcome in ("no bounce", "lands on"):
+            materials = ("clay", "metal", "marble")
+        shapes = _FALLING_SHAPES
+        if outcome in ("bounces high", "bounces a little"):
+            shapes = ("ball", "ball", "gem", "egg")
+        elif outcome == "lands on":
+            shapes = ("cube", "cylinder", "disc", "hexagonal block", "cone", "pyramid")
+        shape = builder.pick(builder.shapes(shapes))
+        # The lab has no clay: there the material says nothing and the bounce is set directly.
+        lab_bounce = {"bounces high": 0.78, "bounces a little": 0.42}.get(outcome, 0.03)
+        sizes = ("small",) if target else ("small", "medium")
+        main = builder.put(shape, x, 0.0, sizes=sizes, materials=materials, over=height)
+        thing = builder.entities[main]
+        level = outcome == "lands on" or shape == "ball" or (outcome == "no bounce" and builder.chance(0.5))
+        builder.change(
+            main,
+            replace(
+                thing,
+                rotation=thing.rotation if level else builder.tumbled(),
+                restitution=lab_bounce if builder.lab else thing.restitution,
+                rolling=0.01 if shape == "ball" else 0.0,
+            ),
+        )
+        if target:
+            beside = 0.0
+            if outcome == "falls beside":
+                # Past the edge it strikes, with its middle: lab things are larger than the small ones here.
+                beside = builder.side() * (
+                    builder.between(0.46, 0.6) if builder.lab else builder.between(0.33, 0.5)
+                )
+            under = builder.put(
+                builder.pick(
+                    builder.shapes(
+                        _FLAT_SHAPES if outcome == "lands on" else (*_FLAT_SHAPES, "ball", "pyramid")
+                    )
+                ),
+                x + beside + builder.between(-0.06, 0.06),
+                builder.between(-0.06, 0.06),
+                size="large",
+                role="partner",
+                materials=("clay", "wood", "metal", "marble", "plastic"),
+            )
+            height_under = builder.top(under)
+            lifted = builder.entities[main]
+            place = (
+                lifted.position[0],
+                lifted.position[1],
+                lifted.position[2] + height_under * (0.5 if builder.lab else 0.6),
+            )
+            builder.change(main, replace(lifted, position=place))
+            if builder.lab:
+                builder.change(under, replace(builder.entities[under], restitution=0.03))
+        builder.backdrop()
+        return builder.proposal(relation=outcome)
+
+    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+        """From the first contact: with the other thing, or with the floor and the height after it."""
+        falls = (Claim(kind="falls", subject=0),)
+        z = trajectory.position[:, 0, 2]
+        partner = len(proposal.entities) > 1 and proposal.entities[1].role == "partner"
+        landing, touch = trajectory.landing(0), trajectory.touch(0, 1) if partner else None
+        if partner:
+            return self._evaluate_landing_on_object(trajectory, falls)
+        if landing is None or touch is not None:
+            return None
+        first = int(np.ceil(landing.first))
+        if first > trajectory.frames - 6:
+            return None
+        drop = z[0] - z.min()
+        low = int(np.argmin(z[first - 1 : first + 3])) + first - 1
+        ratio = float(z[low:].max() - z[low]) / float(drop)
+        value, outcome = "", ""
+        if ratio > 0.3:
+            value, outcome = "high", "bounces high"
+        elif 0.08 < ratio < 0.25:
+            value, outcome = "little", "bounces a little"
+        elif ratio < 0.045:
+            value, outcome = "none", "no bounce"
+        if not outcome:
+            return None
+        claims = (*falls, Claim(kind="bounces", subject=0, value=value))
+        return Verdict(outcome=outcome, claims=claims, frame=landing.first)
+
+    def _evaluate_landing_on_object(
+        self, trajectory: Trajectory, fall_claims: tuple[Claim, ...]
+    ) -> Verdict | None:
+        touch, landing = trajectory.touch(0, 1), trajectory.landing(0)
+        if (
+            touch is None
+            or touch.first > trajectory.frames - 8
+            or event_checks.max_displacement(trajectory, 1) > 0.4
+        ):
+            return None
+        at_rest = event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED
+        above = trajectory.position[-1, 0, 2] - trajectory.position[-1, 1, 2]
+        if landing is None and at_rest and above > 0.3 and touch.last > trajectory.frames - 3:
+            claims = (*fall_claims, Claim(kind="lands on", subject=0, object=1))
+            return Verdict(outcome="lands on", claims=claims, frame=touch.first)
+        apart = float(np.linalg.norm(trajectory.position[-1, 0, :2] - trajectory.position[-1, 1, :2]))
+        if landing is not None and above < 0.2 and apart > 0.35:
+            claims = (*fall_claims, Claim(kind="falls beside", subject=0, object=1))
+            return Verdict(outcome="falls beside", claims=claims, frame=touch.first)
+        return None

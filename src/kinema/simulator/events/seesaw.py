@@ -1,0 +1,145 @@
+"""A weight falls on the raised end of a plank on a pivot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kinema.simulator.events import event_checks
+from kinema.world.entities import Entity, Hinge, Vector, after, turn
+from kinema.world.facts import Claim, Event, Material, Shape
+from kinema.world.physics import Trajectory
+from kinema.world.solids import standing
+from kinema.world.stage import Proposal, Stage, Verdict
+
+_PLANK_HALF_EXTENTS = (1.05, 0.24, 0.03)
+"""Half extents of the plank."""
+_PIVOT_HEIGHT = 0.34
+"""Height of the pivot, metres."""
+_MAX_TILT = math.asin((_PIVOT_HEIGHT + 0.0015) / _PLANK_HALF_EXTENTS[0])
+"""At which the lower end's edge rests on the floor."""
+_RIDER_SHAPES: tuple[Shape, ...] = ("cube", "hexagonal block", "pyramid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prior:
+    weight_density: float
+    """Density, kilograms per cubic metre."""
+    weight_materials: tuple[Material, ...]
+    rider_density: float | None
+    weight_shapes: tuple[Shape, ...] = ("ball", "cube", "cylinder", "hexagonal block")
+    rider_materials: tuple[Material, ...] = ("plastic", "wood")
+
+
+_PRIORS = {
+    "thrown": _Prior(weight_density=3000.0, weight_materials=("metal", "marble"), rider_density=120.0),
+    "tips": _Prior(
+        weight_density=1500.0, weight_materials=("metal", "marble", "clay", "rubber"), rider_density=None
+    ),
+    "stays": _Prior(
+        weight_density=60.0,
+        weight_materials=("plastic", "wood"),
+        rider_density=900.0,
+        rider_materials=("metal", "marble"),
+        weight_shapes=("cube", "hexagonal block"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Seesaw:
+    """What sits on the other end is thrown up; or an empty plank tips; or the weight is too light."""
+
+    name: Event = "seesaw"
+    outcomes: tuple[str, ...] = ("thrown", "tips", "stays")
+
+    def propose(self, builder: Stage, outcome: str) -> Proposal:
+        """Heavy against light, heavy alone, light against heavy."""
+        prior = _PRIORS[outcome]
+        side = builder.side()
+        # The end at -side is down at first.
+        tilted = turn((0.0, 1.0, 0.0), -side * _MAX_TILT)
+        middle = (0.0, 0.0, _PIVOT_HEIGHT + _PLANK_HALF_EXTENTS[2])
+        arm = builder.between(0.78, 0.88) * _PLANK_HALF_EXTENTS[0]
+        drop = builder.between(1.2, 1.7)
+        weight = builder.put(
+            builder.pick(prior.weight_shapes), side * arm * math.cos(_MAX_TILT), 0.0, size="small",
+            materials=prior.weight_materials, facing=0.0, over=drop,
+        )  # fmt: skip
+        builder.change(
+            weight,
+            replace(builder.entities[weight], density=prior.weight_density, restitution=0.05, friction=0.9),
+        )
+        builder.add(
+            Entity(
+                shape="plank", size="large", dimensions=_PLANK_HALF_EXTENTS, material="wood", colour=None, pattern="wooden",
+                position=middle, rotation=tilted, density=400.0, friction=0.9, restitution=0.02,
+                moved=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, 0.0), damping=0.5), role="prop",
+            )
+        )  # fmt: skip
+        pivot = builder.dressed("pivot", ("plastic", "clay"))
+        builder.add(
+            replace(
+                pivot, pattern="solid", second_colour=None, size="small", extent=_PIVOT_HEIGHT, fixed=True,
+                position=(0.0, 0.0, _PIVOT_HEIGHT / 2), role="prop", named=False,
+            )
+        )  # fmt: skip
+        if prior.rider_density is not None:
+            self._place_rider(
+                builder, prior, -side * builder.between(0.66, 0.76) * _PLANK_HALF_EXTENTS[0], side, middle
+            )
+        return builder.proposal()
+
+    def _place_rider(self, builder: Stage, prior: _Prior, arm: float, side: int, middle: Vector) -> None:
+        rider = builder.put(
+            builder.pick(_RIDER_SHAPES), 0.0, 0.0, size="small", materials=prior.rider_materials, facing=0.0,
+            role="partner",
+        )  # fmt: skip
+        thing = builder.entities[rider]
+        height, resting = standing(thing)
+        lift = _PLANK_HALF_EXTENTS[2] + height + 0.002
+        # Up the plank's own axes: along it by `arm`, off it by `lift`.
+        angle = -side * _MAX_TILT
+        x = middle[0] + arm * math.cos(angle) + lift * math.sin(angle)
+        z = middle[2] - arm * math.sin(angle) + lift * math.cos(angle)
+        rotation = after(turn((0.0, 1.0, 0.0), angle), resting)
+        builder.change(
+            rider,
+            replace(
+                thing, position=(x, 0.0, z), rotation=rotation, density=prior.rider_density, friction=0.9,
+                restitution=0.05,
+            ),
+        )  # fmt: skip
+
+    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+        """From the plank's slope and the rider's height."""
+        contact = trajectory.touch(0, 1)
+        if contact is None or contact.first > 0.6 * trajectory.frames:
+            return None
+        falls = (Claim(kind="falls", subject=0), Claim(kind="hits", subject=0, object=1))
+        # Height of the plank's +x end over its middle.
+        slope = trajectory.rotation[:, 1, 2, 0]
+        raised = 1.0 if slope[0] > 0 else -1.0
+        later = slope[math.ceil(contact.first) :]
+        rider = len(proposal.entities) > 3 and proposal.entities[3].role == "partner"
+        if np.abs(later - slope[0]).max() < 0.06:
+            if (
+                not rider
+                or event_checks.max_displacement(trajectory, 3) > event_checks.MAX_STATIONARY_DISTANCE * 2
+            ):
+                return None
+            claims = (*falls, Claim(kind="stays", subject=1), Claim(kind="stays", subject=3))
+            return Verdict(outcome="stays", claims=claims, frame=contact.first)
+        if (later * raised).min() > -0.2:
+            return None
+        tips = Claim(kind="seesaw", subject=0, object=1, value=event_checks.side_name(raised))
+        if not rider:
+            return Verdict(outcome="tips", claims=(*falls, tips), frame=contact.first)
+        height = float(trajectory.position[:, 3, 2].max() - trajectory.position[0, 3, 2])
+        # The plank itself lifts its end by less than twice the pivot's height.
+        if height < 2 * _PIVOT_HEIGHT + 0.15:
+            return None
+        claims = (*falls, tips, Claim(kind="thrown", subject=3))
+        return Verdict(outcome="thrown", claims=claims, frame=contact.first)

@@ -1,0 +1,263 @@
+"""Captions of hand-made clips: the wording that models are tested by, the grammar, what is claimed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.simulator.captions import STYLES, environment_phrases, generate_captions, lexicon
+from kinema.simulator.captions.grammar import inflect, join_list
+from kinema.simulator.captions.vocabulary import known_words, unique_words, unknown_words
+from kinema.world.facts import Claim, Setting
+from kinema.world.look.decor import DECORS, WALLS
+from kinema.world.look.floors import FLOORS
+from kinema.world.look.skies import SKIES
+from tests.fixtures import clip_cases as cases
+
+CORE = {
+    cases.rolling: "a red ball rolls to the left and stops",
+    cases.colliding: "an orange ball rolls to the right and hits a cyan cube",
+    cases.missing: "a green car drives to the right and misses a blue cone",
+    cases.hiding: (
+        "a pink ball rolls to the right, disappears behind a gray screen and reappears on the right"
+    ),
+    cases.standing_beside: "a green cube stands to the left of a blue cone",
+    cases.tower: "a purple ball rolls to the right and hits a tower of four blocks, and the tower collapses",
+    cases.dominoes: (
+        "a row of seven blue and red dominoes falls over one after another from the left, "
+        "but the chain stops after four because the gap is too wide"
+    ),
+    cases.counting: "three red cubes are on the ground",
+    cases.in_a_row: "a green cube is on the left, a blue cone in the middle and a red ball on the right",
+}
+
+
+def captions_by_style(facts) -> dict[str, str]:
+    return {caption.style: caption.text for caption in generate_captions(facts)}
+
+
+@pytest.mark.parametrize("case", CORE, ids=lambda case: case.__name__)
+def test_core_is_the_plain_prompt_a_person_would_type(case):
+    told = generate_captions(case())
+    assert told[0].style == "core"
+    assert told[0].text == CORE[case]
+
+
+def test_core_does_not_depend_on_the_seed():
+    assert {generate_captions(cases.colliding(seed=seed))[0].text for seed in range(20)} == {
+        CORE[cases.colliding]
+    }
+
+
+def test_a_moving_camera_is_part_of_core():
+    assert generate_captions(cases.rolling(move="pan left"))[0].text == (
+        "a red ball rolls to the left and stops as the camera pans left"
+    )
+
+
+def test_terse_has_neither_articles_nor_full_stop():
+    told = captions_by_style(cases.colliding())
+    assert told["terse"] == "orange ball rolls right, hits cyan cube, pushes it right, stops"
+
+
+def test_simple_style_has_one_message_per_sentence():
+    text = captions_by_style(cases.colliding())["simple"]
+    assert text.split(". ")[1].startswith("It hits a cyan")
+    assert "It pushes the cube to the right" in text
+
+
+@pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.__name__)
+def test_core_and_at_least_five_different_paraphrases_the_same_every_time(case):
+    for seed in range(10):
+        told = generate_captions(case(seed=seed))
+        assert len({caption.text for caption in told}) == len(told) >= 6
+        assert told == generate_captions(case(seed=seed))
+    assert generate_captions(case(seed=1))[4:] != generate_captions(case(seed=2))[4:]
+
+
+@pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.__name__)
+@given(seed=st.integers(0, 2**48 - 1), move=st.sampled_from(["static", "zoom in", "truck right"]))
+def test_every_caption_is_tidy_english(case, seed, move):
+    facts = case(seed=seed, move=move)
+    styles = {style.name: style for style in STYLES}
+    for caption in generate_captions(facts):
+        text = caption.text
+        assert not re.search(r"[\[\]{}*|]|  | ,|,,|\.\.| \.|None", text), text
+        assert not re.search(r"\b(a [aeiou]|an [^aeiou])", text.lower()), text
+        assert not re.search(r"\b(\w+) \1\b", text), text
+        if styles[caption.style].as_sentences:
+            assert text[0].isupper()
+            assert text.endswith(".")
+            assert not re.search(r"\. [a-z]", text)
+        assert caption.claims == tuple(sorted(set(caption.claims)))
+        assert all(0 <= claim < len(facts.claims) for claim in caption.claims)
+
+
+def test_full_and_simple_state_every_claim():
+    for case in (cases.rolling, cases.colliding, cases.missing, cases.hiding, cases.tower, cases.dominoes):
+        facts = case(move="crane up")
+        told = {caption.style: caption.claims for caption in generate_captions(facts)}
+        assert told["full"] == tuple(range(len(facts.claims)))
+
+
+def test_core_omits_consequences_and_their_claims():
+    told = {caption.style: caption for caption in generate_captions(cases.colliding())}
+    assert told["core"].claims == (0, 1)
+    assert told["full"].claims == (0, 1, 2, 3)
+
+
+def test_which_refers_to_the_last_mention():
+    facts = cases.colliding()
+    claims = (*facts.claims[:2], Claim(kind="tips over", subject=1), facts.claims[-1])
+    told = captions_by_style(replace(cases.colliding(), claims=claims))
+    assert told["core"] == "an orange ball rolls to the right and hits a cyan cube, which tips over"
+    assert told["full"] == "An orange ball rolls to the right and hits a cyan cube, which tips over."
+
+
+def test_subject_is_repeated_after_a_relative_clause():
+    facts = cases.colliding()
+    claims = (
+        *facts.claims[:2],
+        Claim(kind="stays", subject=1),
+        Claim(kind="bounces back", subject=0),
+        facts.claims[-1],
+    )
+    text = captions_by_style(replace(cases.colliding(), claims=claims))["full"]
+    assert text == (
+        "An orange ball rolls to the right and hits a cyan cube, which does not move, "
+        "and the ball bounces back."
+    )
+
+
+def test_hit_chains_use_then():
+    facts = cases.in_a_row()
+    claims = (
+        Claim(kind="moves", subject=0, value="right"),
+        Claim(kind="hits", subject=0, object=1),
+        Claim(kind="pushed", subject=1, value="right"),
+        Claim(kind="hits", subject=1, object=2),
+        facts.claims[-1],
+    )
+    text = generate_captions(replace(cases.in_a_row(), claims=claims))[0].text
+    assert text == "a green cube slides to the right and hits a blue cone, which then hits a red ball"
+
+
+def test_missing_wall_is_stated_as_cause():
+    facts = cases.rolling()
+    told = captions_by_style(
+        replace(cases.rolling(), claims=facts.claims[:1] + facts.claims[-1:], cause="no wall")
+    )
+    assert told["core"] == "a red ball keeps rolling to the left because there is no wall"
+
+
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        ({"material": "marble", "colour": None, "pattern": "marbled"}, "three marble cubes"),
+        ({"pattern": "two-tone", "second_colour": "black"}, "three red and black two-tone cubes"),
+        ({"pattern": "spotted", "second_colour": "white"}, "three red cubes with white spots"),
+    ],
+)
+def test_counted_groups_are_described_by_appearance(look, words):
+    facts = cases.counting()
+    facts = replace(facts, entities=tuple(replace(e, **look) for e in facts.entities))
+    assert captions_by_style(facts)["core"] == f"{words} are on the ground"
+
+
+def test_light_weight_is_not_worded_as_a_colour_shade():
+    for cause in ("light", "heavy"):
+        for seed in range(10):
+            facts = replace(cases.colliding(seed=seed), event="mass pair", outcome=cause, cause=cause)
+            for caption in generate_captions(facts):
+                assert not re.search(r"\blight (?!\w*weight)", caption.text), caption.text
+    assert captions_by_style(replace(cases.colliding(), cause="light"))["core"].startswith(
+        "a lightweight orange ball"
+    )
+
+
+def test_lying_shapes_use_the_verb_lie():
+    facts = cases.standing_beside()
+    facts = replace(facts, entities=tuple(replace(e, shape="capsule") for e in facts.entities))
+    assert generate_captions(facts)[0].text == "a green capsule lies to the left of a blue capsule"
+    for seed in range(20):
+        for caption in generate_captions(replace(facts, seed=seed)):
+            assert not re.search(r"\b(stand|sit)", caption.text), caption.text
+
+
+def test_keeps_rolling_is_reworded_in_gerund_form():
+    facts = replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1])
+    for seed in range(10):
+        text = captions_by_style(replace(facts, seed=seed))["video of"]
+        assert " continuing to roll " in text
+        assert "keeping" not in text
+
+
+def test_identical_objects_are_distinguished():
+    twins = (cases.entity(0, "cube", "red"), cases.entity(1, "cube", "red"))
+    text = generate_captions(replace(cases.standing_beside(), entities=twins))[0].text
+    assert text == "a red cube stands to the left of another red cube"
+
+
+@pytest.mark.parametrize(
+    ("text", "plural", "form", "wanted"),
+    [
+        ("[roll] left", False, "finite", "rolls left"),
+        ("[roll] left", True, "finite", "roll left"),
+        ("[!move]", False, "finite", "does not move"),
+        ("[!move]", True, "gerund", "not moving"),
+        ("[hit] and [stop]", False, "gerund", "hitting and stopping"),
+        ("[slow] down until it [stop]", False, "gerund", "slowing down until it stops"),
+        ("[be] there", True, "finite", "are there"),
+        ("[push]", False, "finite", "pushes"),
+        ("[fly]", False, "finite", "flies"),
+        ("[slide]", False, "gerund", "sliding"),
+        ("[set]", False, "gerund", "setting"),
+        ("[go]", False, "finite", "goes"),
+    ],
+)
+def test_verbs_agree(text, plural, form, wanted):
+    assert inflect(text, plural=plural, form=form) == wanted
+
+
+def test_negation_is_contracted_on_request():
+    assert inflect("[!budge]", plural=False, contractions=True) == "doesn't budge"
+
+
+def test_lists_plurals_numbers_and_articles():
+    assert join_list(["a"]) == "a"
+    assert join_list(["a", "b", "c"]) == "a, b and c"
+    assert lexicon.pluralize("open box") == "open boxes"
+    assert lexicon.pluralize("domino") == "dominoes"
+    assert lexicon.number_word(3) == "three"
+    assert lexicon.number_word(40) == "40"
+    assert lexicon.add_article("orange ball") == "an orange ball"
+
+
+def test_every_environment_has_phrases():
+    for sky in SKIES:
+        assert environment_phrases.sky_phrases(Setting(sky=sky, floor="", decor="plain")), sky
+    for floor in FLOORS:
+        assert environment_phrases.floor_phrases(Setting(sky="", floor=floor, decor="plain")), floor
+    for decor in DECORS:
+        for wall in WALLS if decor == "wall" else ("",):
+            told = environment_phrases.decor_phrases(Setting(sky="", floor="", decor=decor, wall=wall))
+            assert bool(told) == (decor != "plain"), (decor, wall)
+
+
+def test_no_word_means_two_shapes_or_two_colours():
+    for table in (lexicon.SHAPES, lexicon.COLOURS):
+        words = [word for options in table.values() for word in options]
+        assert len(words) == len(set(words))
+
+
+def test_known_words_cover_all_captions_and_reject_others():
+    known = known_words()
+    for case in cases.ALL:
+        for seed in range(25):
+            for caption in generate_captions(case(seed=seed, move="dolly out")):
+                assert unique_words(caption.text) <= known
+    assert unknown_words("a red ball and a giraffe meet a zeppelin", known) == ["giraffe", "zeppelin"]
