@@ -6,9 +6,19 @@ The film set's compiled kernels are left out: numba has to see plain functions.
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = ["shapes", "models", "flow", "media", "generate", "data", "train", "evaluate", "checkpoint"]
+TYPECHECKED_MODULES = [
+    "shapes",
+    "models",
+    "flow",
+    "media",
+    "generate",
+    "data",
+    "train",
+    "evaluate",
+    "checkpoint",
+]
 
-install_import_hook([f"kinema.{name}" for name in CHECKED], "beartype.beartype")
+install_import_hook([f"kinema.{name}" for name in TYPECHECKED_MODULES], "beartype.beartype")
 
 # No test asserts on a time: machines are shared, and the first example may compile.
 settings.register_profile("kinema", deadline=None)

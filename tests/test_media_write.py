@@ -12,9 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from benchmarks.media import measure_memory
 from PIL import Image
 
-from kinema.bench.media import memory
 from kinema.errors import UserError
 from kinema.media import probe, read_film, write_film, writer
 from tests.media_films import noisy, soft
@@ -225,8 +225,8 @@ def test_a_long_request_fits_in_the_comment(tmp_path):
 
 def test_memory_does_not_grow_with_the_film():
     """The full size (60 s at 512x512) is measured by `kinema bench media`."""
-    for one in memory(seconds=12, side=192, suffixes=(".mp4",)):
-        assert one.growth < 25, one
+    for one in measure_memory(seconds=12, side=192, suffixes=(".mp4",)):
+        assert one.growth_mib < 25, one
     # What would be kept of it is 30 MB at least.
     assert 10 * 24 * 192 * 192 * 3 > 25 * 2**20
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from kinema import checkpoint
-from kinema.cli.train import going_on, seconds_of
+from kinema.cli.train import init_from_pretrained, parse_duration
 from kinema.errors import UserError
 from kinema.models.folder import KinemaFolder
 from kinema.models.text import TextStates
@@ -99,7 +99,7 @@ def test_going_on_from_a_model_wider_and_with_a_finer_decoder(tmp_path):
     wider = dataclasses.replace(
         config.dit.model, width=width, heads=2 * config.dit.model.heads, mlp_width=4 * width
     )
-    config = going_on(config, str(folder))
+    config = init_from_pretrained(config, str(folder))
     config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, model=wider))
     bench = dataclasses.replace(bench, run=tmp_path / "second")
     stages = [p.stage for p in release.release(config, bench)]
@@ -117,10 +117,10 @@ def test_going_on_from_a_model_wider_and_with_a_finer_decoder(tmp_path):
     ("text", "seconds"), [("90s", 90), ("25m", 1500), ("2h", 7200), ("1.5h", 5400), ("7", 7)]
 )
 def test_lengths_of_time(text, seconds):
-    assert seconds_of(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "soon", "-3m", "0", "nan", "infs"])
 def test_lengths_that_are_none(text):
     with pytest.raises(UserError, match="no length of time"):
-        seconds_of(text)
+        parse_duration(text)

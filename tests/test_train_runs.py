@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kinema.cli import main
-from kinema.cli.train_watch import events_in, flops, judged_by_facts, write_events
+from kinema.cli.train_logging import format_flops, make_lab_scorer, open_tensorboard, write_tensorboard
 from kinema.errors import UserError
 from kinema.models.folder import open_vae
 from kinema.models.text import TextStates
@@ -170,7 +170,7 @@ def test_the_judge_counts_claims_and_leaves_out_what_is_none_of_the_lab():
     right = Sampled(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames)
     grey = Sampled(prompt=right.prompt, frames=np.full_like(clip.frames, 128))
     other = Sampled(prompt="a dragon sings", frames=clip.frames)
-    judge = judged_by_facts(8.0)
+    judge = make_lab_scorer(8.0)
     assert judge([other]) == {}
     assert judge([right])["facts_right"] > judge([grey])["facts_right"]
     assert judge([right, other]) == judge([right])
@@ -181,12 +181,12 @@ def test_events_are_written_for_tensorboard(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
     assert tensorboard
-    events = events_in(tmp_path)
+    events = open_tensorboard(tmp_path)
     report = Report(
         step=7, of=9, loss=0.5, norm=1.0, logs={"l1": 0.25}, seconds=1.0, steps_per_second=1.0,
         samples_per_second=2.0, operations_per_second=3e9, scores={"ema/psnr": 30.0},
     )  # fmt: skip
-    write_events(events, Progress(stage="autoencoder", done=7, of=9, report=report))
+    write_tensorboard(events, Progress(stage="autoencoder", done=7, of=9, report=report))
     events.close()
     data = next(tmp_path.glob("events*")).read_bytes()
     told, place = {}, 0
@@ -206,7 +206,7 @@ def test_events_are_written_for_tensorboard(tmp_path):
     ("speed", "text"), [(5e5, "0.5 MFLOP/s"), (9.4e10, "94.0 GFLOP/s"), (3e14, "300.0 T")]
 )
 def test_speeds_are_said_as_people_say_them(speed, text):
-    assert flops(speed).startswith(text)
+    assert format_flops(speed).startswith(text)
 
 
 def test_scaling_has_a_point_for_each_size_and_budget_and_goes_on(trained, tmp_path):

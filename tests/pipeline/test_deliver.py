@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.cli.delivery import write
+from kinema.cli.streaming_output import write_stream
 from kinema.errors import UserError
 from kinema.media import psnr, read_film
 from kinema.pipeline.decoder import FrameChunk
@@ -56,7 +56,7 @@ def test_only_upscaled_frames_are_yielded() -> None:
 def test_the_file_grows_while_the_video_is_generated(video, tmp_path: Path) -> None:
     pipe = oracle.oracle_pipeline({"a ball": film}, frames=9)
     out, live = tmp_path / "film.mp4", tmp_path / "live.mp4"
-    assert write(pipe, request_for(pipe, 33), out, factor=1, preview=live, comment="made so") == 33
+    assert write_stream(pipe, request_for(pipe, 33), out, upscale=1, preview=live, comment="made so") == 33
     for path in (out, live):
         back = read_film(path)
         assert back.fps == 8
@@ -76,6 +76,8 @@ def test_cancelling_leaves_the_preview_alone(video, tmp_path: Path, monkeypatch)
 
     monkeypatch.setattr(dit, "forward", tired)
     with pytest.raises(KeyboardInterrupt):
-        write(pipe, request_for(pipe, 33), tmp_path / "a.mp4", factor=1, preview=tmp_path / "live.mp4")
+        write_stream(
+            pipe, request_for(pipe, 33), tmp_path / "a.mp4", upscale=1, preview=tmp_path / "live.mp4"
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]
     assert len(read_film(tmp_path / "live.mp4").frames) >= 9

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from kinema.cli.settings import Settings
+from kinema.cli.options import GenerationArgs
 from kinema.errors import UserError
 from kinema.models.recipe import Recipe
 from kinema.models.source import open_model
@@ -24,7 +24,7 @@ def test_sampling_defaults_hold_the_distilled_settings() -> None:
 
 def test_undistilled_models_are_refused() -> None:
     with pytest.raises(UserError, match="not distilled"):
-        Settings(fast=True).wish("a ball")
+        GenerationArgs(fast=True).to_request("a ball")
     with pytest.raises(UserError, match="leave out fast"):
-        Settings(fast=True, steps=3).wish("a ball")
-    assert Settings(steps=3).wish("a ball").num_inference_steps == 3
+        GenerationArgs(fast=True, num_inference_steps=3).to_request("a ball")
+    assert GenerationArgs(num_inference_steps=3).to_request("a ball").num_inference_steps == 3

@@ -11,18 +11,18 @@ import sys
 from typing import Annotated, Protocol
 
 import tyro
+from benchmarks.cli import Bench
 from tyro.conf import subcommand
 
-from kinema.cli.bench import Bench
+from kinema.cli.dataset import Dataset
 from kinema.cli.evaluate import Evaluate
-from kinema.cli.generate import Generate, PlanFilm
+from kinema.cli.generate import Estimate, Generate
 from kinema.cli.inspect import Inspect
-from kinema.cli.serve import Serve, Work
+from kinema.cli.serve import Serve, Worker
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
 from kinema.cli.train import Train
-from kinema.cli.verbs import ConnectFilms, EditFilm, ExtendFilm, Replay, Resume
-from kinema.cli.world import World
+from kinema.cli.video_commands import EditVideo, ExtendVideo, InterpolateVideos, Reproduce, Resume
 from kinema.errors import UserError
 
 
@@ -33,20 +33,20 @@ class Command(Protocol):
         """Do what the command line asked for."""
 
 
-Kinema = (
+AnyCommand = (
     Annotated[Generate, subcommand("generate", description="Make a film from words.")]
-    | Annotated[ExtendFilm, subcommand("extend", description="Let a film go on, or begin earlier.")]
-    | Annotated[ConnectFilms, subcommand("connect", description="Lead from one film to another.")]
-    | Annotated[EditFilm, subcommand("edit", description="Change a film and keep the rest.")]
-    | Annotated[Replay, subcommand("replay", description="Make a film again from its file.")]
+    | Annotated[ExtendVideo, subcommand("extend", description="Let a film go on, or begin earlier.")]
+    | Annotated[InterpolateVideos, subcommand("connect", description="Lead from one film to another.")]
+    | Annotated[EditVideo, subcommand("edit", description="Change a film and keep the rest.")]
+    | Annotated[Reproduce, subcommand("replay", description="Make a film again from its file.")]
     | Annotated[Resume, subcommand("resume", description="Go on with a film that was stopped.")]
-    | Annotated[PlanFilm, subcommand("plan", description="Say what a film would cost here.")]
+    | Annotated[Estimate, subcommand("plan", description="Say what a film would cost here.")]
     | Annotated[Studio, subcommand("studio", description="A page to make films in.")]
     | Annotated[Sign, subcommand("sign", description="Write into a film how it was made, signed.")]
     | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
-    | Annotated[Work, subcommand("work", description="Make films for a server: one worker more.")]
-    | Annotated[World, subcommand("world", description="The simulated film set.")]
+    | Annotated[Worker, subcommand("work", description="Make films for a server: one worker more.")]
+    | Annotated[Dataset, subcommand("world", description="The simulated film set.")]
     | Annotated[Train, subcommand("train", description="Train models of our own.")]
     | Annotated[Evaluate, subcommand("evaluate", description="The scorecard: the known faults, measured.")]
     | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
@@ -56,7 +56,7 @@ Kinema = (
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exits with 2 and one line when the person can put something right."""
     command: Command = tyro.cli(
-        Kinema,
+        AnyCommand,
         prog="kinema",
         description="Films from words.",
         args=arguments,

@@ -60,21 +60,21 @@ class Evaluate:
     """Folder for the results; run it again to go on after a stop."""
     model: str = ""
     """A model to generate with: a folder or a name. With --anchors: whose autoencoder reconstructs."""
-    films: Path | None = None
+    videos: Path | None = None
     """Or a folder of films made elsewhere, in the order of their names ..."""
     prompts: Path | None = None
     """... and a text file with one prompt a line."""
-    anchors: bool = False
+    baselines: bool = False
     """Or the simulator's own films, what is made of them, and planted faults."""
-    list: str = "smoke"
+    prompt_set: str = "smoke"
     """Prompts: smoke (40), dev (200) or test (1,000 for every measure)."""
     size: str = ""
     """Width x height of the films, in pixels; the model's own, or 128x128."""
-    frames: int | None = None
+    num_frames: int | None = None
     """Frames of each film; the model's own, or 33."""
     fps: float | None = None
     """Frames per second; the model's own, or 12."""
-    beside: Path | None = None
+    baselines_dir: Path | None = None
     """Folder of an earlier --anchors run, whose rows stand beside the films in the table."""
     faults: int = 100
     """Clips with each planted fault."""
@@ -82,7 +82,7 @@ class Evaluate:
     """Of the scenes that --anchors films: another one gives clips that nobody has tuned a threshold on."""
     workers: int = 1
     """Processes to film and judge in, best one for each core; the result is the same."""
-    batch: int | None = None
+    batch_size: int | None = None
     """Films of --model made at once; by itself 16 on a GPU, and 1 on a processor, where more gain nothing."""
     command: Annotated[Compare, subcommand("compare")] | Annotated[None, subcommand("score")] = None
 
@@ -97,33 +97,39 @@ class Evaluate:
         from kinema.evaluation import evaluate
         from kinema.evaluation.model_source import PipelineGeneratorFactory
 
-        if (self.films is not None) + (self.anchors or bool(self.model)) != 1:
+        if (self.videos is not None) + (self.baselines or bool(self.model)) != 1:
             raise UserError("say what to judge: one of --model, --films with --prompts, or --anchors")
         if self.out is None:
             raise UserError("say where the results go: --out FOLDER")
-        if self.films is not None:
+        if self.videos is not None:
             if self.prompts is None:
                 raise UserError("--films needs --prompts: a text file with one prompt a line")
             lines = evaluate.evaluate_videos(
-                self.films, self.prompts, self.out, baselines=self.beside, workers=self.workers
+                self.videos, self.prompts, self.out, baselines=self.baselines_dir, workers=self.workers
             )
         else:
-            if self.batch is not None and self.batch < 1:
-                raise UserError(f"--batch {self.batch} makes no films; give 1 or more")
+            if self.batch_size is not None and self.batch_size < 1:
+                raise UserError(f"--batch {self.batch_size} makes no films; give 1 or more")
             source = (
-                PipelineGeneratorFactory(model=self.model, requested_batch_size=self.batch)
+                PipelineGeneratorFactory(model=self.model, requested_batch_size=self.batch_size)
                 if self.model
                 else None
             )
-            form = self._form(source)
-            if self.anchors or source is None:
+            form = self._video_format(source)
+            if self.baselines or source is None:
                 lines = evaluate.evaluate_baselines(
-                    self.list, form, self.out,
+                    self.prompt_set, form, self.out,
                     clips_per_fault=self.faults, seed=self.seed, vae=source, workers=self.workers,
                 )  # fmt: skip
             else:
                 lines = evaluate.evaluate_model(
-                    self.model, source, self.list, form, self.out, baselines=self.beside, workers=self.workers
+                    self.model,
+                    source,
+                    self.prompt_set,
+                    form,
+                    self.out,
+                    baselines=self.baselines_dir,
+                    workers=self.workers,
                 )
         console = Console()
         line = ""
@@ -135,12 +141,12 @@ class Evaluate:
         console.print((self.out / "scorecard.md").read_text(), markup=False, soft_wrap=True)
         print(self.out / "scorecard.html")
 
-    def _form(self, source: PipelineGeneratorFactory | None) -> VideoFormat:
+    def _video_format(self, source: PipelineGeneratorFactory | None) -> VideoFormat:
         from kinema.evaluation.video_sources import VideoFormat
         from kinema.shapes import parse_size
 
         size = parse_size(self.size) if self.size else None
         if source is not None:
-            return source.resolve_video_format(size=size, num_frames=self.frames, fps=self.fps)
+            return source.resolve_video_format(size=size, num_frames=self.num_frames, fps=self.fps)
         width, height = size or (128, 128)
-        return VideoFormat(height=height, width=width, num_frames=self.frames or 33, fps=self.fps or 12.0)
+        return VideoFormat(height=height, width=width, num_frames=self.num_frames or 33, fps=self.fps or 12.0)

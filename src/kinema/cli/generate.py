@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.settings import Output, Settings
+from kinema.cli.options import GenerationArgs, OutputArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.cli.watch import Made
+    from kinema.cli.run_and_report import FinishedVideo
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
     from kinema.pipeline.resolve import Keyframe, ResolvedRequest, VideoRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class InputArgs:
     """What a film is made from, beside the prompt."""
 
     image: Path | None = None
@@ -34,10 +34,10 @@ class Content:
     loop: bool = False
     """The last frame flows into the first."""
 
-    def added(self, wish: VideoRequest) -> VideoRequest:
+    def apply_to(self, request: VideoRequest) -> VideoRequest:
         """The wish with this."""
         wish = dataclasses.replace(
-            wish,
+            request,
             image=self.image,
             last_image=self.last_image,
             keyframes=tuple(parse_keyframe(text) for text in self.keyframe),
@@ -71,7 +71,7 @@ def parse_keyframe(text: str) -> Keyframe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Output, Content, Settings):
+class Generate(OutputArgs, InputArgs, GenerationArgs):
     """Make a film from words and pictures."""
 
     prompt: Annotated[str, tyro.conf.Positional] = ""
@@ -80,74 +80,76 @@ class Generate(Output, Content, Settings):
     """So many films, with one seed after the other."""
     best_of: int = 1
     """Make so many and keep the one in which most of the prompt is right; prompts of the film set's lab."""
-    refine: int = 1
+    upscale: int = 1
     """2 or 4: make the film that much larger, with detail from the model."""
     preview: Path | None = None
     """A second file that can be watched while the film is made."""
 
     def run(self) -> None:
         """Make it, with a bar that knows what is left."""
-        from kinema.cli.watch import told
+        from kinema.cli.run_and_report import report_errors
 
-        with told(self):
+        with report_errors(self):
             self._run()
 
     def _run(self) -> None:
-        from kinema.cli.watch import finish, make, note_unknown_words, state_path
+        from kinema.cli.run_and_report import note_unknown_words, run_request, save_and_report, state_path
         from kinema.media.formats import format_of
         from kinema.pipeline.resolve import resolve_request
 
         format_of(self.out, None, "good")  # A name that can't be written is told before the work, not after.
-        self._check()
-        pipe = self.loaded()
-        wish = dataclasses.replace(self.added(self.wish(self.prompt)), upscale=self.refine)
+        self._validate()
+        pipe = self.load_pipeline()
+        wish = dataclasses.replace(self.apply_to(self.to_request(self.prompt)), upscale=self.upscale)
         seeds = range(self.seed, self.seed + max(self.count, self.best_of))
         requests = [resolve_request(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
         note_unknown_words(pipe, requests[0], self)
-        best: tuple[float, int, Made] | None = None
+        best: tuple[float, int, FinishedVideo] | None = None
         for seed, request in zip(seeds, requests, strict=True):
-            out = self.out if self.count == 1 else numbered(self.out, seed - self.seed + 1)
-            if self._is_written_meanwhile(pipe, request):
-                self._write(pipe, request, out)
+            out = self.out if self.count == 1 else numbered_path(self.out, seed - self.seed + 1)
+            if self._needs_streaming_output(pipe, request):
+                self._stream_to_file(pipe, request, out)
                 continue
-            made = make(pipe, request, dataclasses.replace(self, out=out), state=state_path(out))
+            made = run_request(pipe, request, dataclasses.replace(self, out=out), state=state_path(out))
             if self.best_of == 1:
-                finish(made, self, out, seed=seed, note=self._note(made))
+                save_and_report(made, self, out, seed=seed, note=self._loop_seam_note(made))
                 continue
-            score = self._judged(made, seed)
+            score = self._score(made, seed)
             if best is None or score > best[0]:
                 best = (score, seed, made)
         if best is not None:
             score, seed, made = best
             note = f"best of {self.best_of}: {score:.0%} of what the prompt asks for is right"
-            finish(made, self, self.out, seed=seed, note=note)
+            save_and_report(made, self, self.out, seed=seed, note=note)
 
-    def _is_written_meanwhile(self, pipe: Pipeline, request: ResolvedRequest) -> bool:
+    def _needs_streaming_output(self, pipe: Pipeline, request: ResolvedRequest) -> bool:
         from kinema.pipeline.streaming import needs_streaming
 
-        meanwhile = self.refine > 1 or self.preview is not None or needs_streaming(pipe.model, request)
+        meanwhile = self.upscale > 1 or self.preview is not None or needs_streaming(pipe.model, request)
         if meanwhile and self.best_of > 1:
             raise UserError(
                 "best-of chooses among whole films; leave it out for long, refined or previewed ones"
             )
         return meanwhile
 
-    def _write(self, pipe: Pipeline, request: ResolvedRequest, out: Path) -> None:
+    def _stream_to_file(self, pipe: Pipeline, request: ResolvedRequest, out: Path) -> None:
         """Make a film whose frames go to its file as they are made."""
         import time
 
-        from kinema.cli.delivery import write
-        from kinema.cli.watch import say
+        from kinema.cli.run_and_report import report_saved
+        from kinema.cli.streaming_output import write_stream
         from kinema.pipeline.metadata import build_metadata
 
         began = time.monotonic()
         comment = build_metadata(request, pipe.model, pipe.policy, pipe.device).to_json()
-        frames = write(pipe, request, out, factor=self.refine, preview=self.preview, comment=comment)
-        size = (self.refine * request.video_shape.width, self.refine * request.video_shape.height)
+        frames = write_stream(pipe, request, out, upscale=self.upscale, preview=self.preview, comment=comment)
+        size = (self.upscale * request.video_shape.width, self.upscale * request.video_shape.height)
         took = time.monotonic() - began
-        say(self, out, frames=frames, size=size, fps=request.fps, seed=request.seed, took=took)
+        report_saved(
+            self, out, num_frames=frames, size=size, fps=request.fps, seed=request.seed, elapsed=took
+        )
 
-    def _check(self) -> None:
+    def _validate(self) -> None:
         if self.storyboard is None and not self.prompt.strip():
             raise UserError('say what the film shows: kinema generate "a red ball rolls to the left"')
         if self.count < 1 or self.best_of < 1:
@@ -161,83 +163,84 @@ class Generate(Output, Content, Settings):
                 raise UserError("a storyboard has no one prompt to judge its films by; leave out best-of")
             parse_prompt(self.prompt)  # A prompt that can't be judged is told before the work.
 
-    def _note(self, made: Made) -> str:
+    def _loop_seam_note(self, result: FinishedVideo) -> str:
         if not self.loop:
             return ""
         from kinema.pipeline.segments import loop_seam_ratio
 
-        return (
-            f"seam {loop_seam_ratio(made.film.frames):.2f} (the step from last to first over the usual one)"
-        )
+        return f"seam {loop_seam_ratio(result.video.frames):.2f} (the step from last to first over the usual one)"
 
-    def _judged(self, made: Made, seed: int) -> float:
-        from kinema.cli.watch import tell
+    def _score(self, result: FinishedVideo, seed: int) -> float:
+        from kinema.cli.run_and_report import emit_event
         from kinema.evaluation.prompt_parser import parse_prompt
         from kinema.evaluation.score_video import MEASURES, score_video
 
-        seen = score_video(parse_prompt(self.prompt), made.film.frames, made.film.fps)
+        seen = score_video(parse_prompt(self.prompt), result.video.frames, result.video.fps)
         verdicts = {name: right for name in MEASURES if (right := seen.verdict(name)) is not None}
         wrong = [name for name, right in verdicts.items() if not right]
         score = 1 - len(wrong) / max(1, len(verdicts))
-        tell(self, "judged", seed=seed, score=score, wrong=wrong)
+        emit_event(self, "judged", seed=seed, score=score, wrong=wrong)
         if not self.json:
             print(f"seed {seed}: {score:.0%} right{f', wrong: {chr(44).join(wrong)}' if wrong else ''}")
         return score
 
 
-def numbered(path: Path, number: int) -> Path:
+def numbered_path(path: Path, number: int) -> Path:
     """`film-2.mp4` for the second `film.mp4`."""
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanFilm(Content, Settings):
+class Estimate(InputArgs, GenerationArgs):
     """Say what a film would cost here."""
 
     def run(self) -> None:
         """Count, measure, and print; refuse what does not fit."""
         from kinema.pipeline.resolve import resolve_request
 
-        pipe = self.loaded()
-        request = resolve_request(pipe.model, self.added(self.wish("")))
+        pipe = self.load_pipeline()
+        request = resolve_request(pipe.model, self.apply_to(self.to_request("")))
         expected = pipe.estimate_cost(request)
-        _print_plan(pipe, request, expected)
+        _print_estimate(pipe, request, expected)
         pipe.require_memory(request)
 
 
-def _print_plan(pipe: Pipeline, request: ResolvedRequest, expected: CostEstimate) -> None:
+def _print_estimate(pipe: Pipeline, request: ResolvedRequest, estimate: CostEstimate) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    film = expected.video_shape
+    film = estimate.video_shape
     kind = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
     table = Table(
         title=f"{film.frames} frames at {film.width}x{film.height}, {film.frames / request.fps:.2f} s, "
-        f"{expected.num_inference_steps} steps, {kind} on {pipe.device}",
+        f"{estimate.num_inference_steps} steps, {kind} on {pipe.device}",
         title_justify="left",
     )
     table.add_column("stage")
     for column in ("operations", "time", "peak memory"):
         table.add_column(column, justify="right")
-    for cost in expected.costs:
+    for cost in estimate.costs:
         table.add_row(
-            cost.name, f"{cost.flops:.2e}", _duration(cost.seconds), f"{cost.peak_bytes / 2**30:.2f} GiB"
+            cost.name,
+            f"{cost.flops:.2e}",
+            _format_duration(cost.seconds),
+            f"{cost.peak_bytes / 2**30:.2f} GiB",
         )
     table.add_row(
         "all",
-        f"{sum(cost.flops for cost in expected.costs):.2e}",
-        _duration(expected.seconds),
-        f"{expected.peak_bytes / 2**30:.2f} GiB",
+        f"{sum(cost.flops for cost in estimate.costs):.2e}",
+        _format_duration(estimate.seconds),
+        f"{estimate.peak_bytes / 2**30:.2f} GiB",
     )
     console = Console()
     console.print(table)
     console.print(
-        f"free: {expected.available / 2**30:.2f} GiB. Times leave out reading the weights from disk.",
+        f"free: {estimate.available / 2**30:.2f} GiB. Times leave out reading the weights from disk.",
         highlight=False,
     )
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     if seconds < 6000:

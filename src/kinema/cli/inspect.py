@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kinema.media.probe import Probe
     from kinema.media.provenance_read import Credentials
 
-EXIT = {"valid": 0, "tampered": 1, "unsigned": 3}
+EXIT_CODES = {"valid": 0, "tampered": 1, "unsigned": 3}
 """Exit codes, for scripts. 2 is what every command says of a mistake in what it was asked."""
 
 
@@ -23,11 +23,11 @@ EXIT = {"valid": 0, "tampered": 1, "unsigned": 3}
 class Inspect:
     """Show a film's content credentials (C2PA) and check them. Exits 0: valid, 1: tampered, 3: unsigned."""
 
-    film: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional]
     """A film or picture."""
     json: bool = False
     """Print one JSON object for programs."""
-    trust: Path | None = None
+    trusted_roots: Path | None = None
     """PEM file of certificates whose films count as known, besides your own."""
 
     def run(self) -> None:
@@ -37,14 +37,16 @@ class Inspect:
         from kinema.media.provenance_read import credentials
 
         roots = b""
-        if self.trust is not None:
+        if self.trusted_roots is not None:
             try:
-                roots = self.trust.read_bytes()
+                roots = self.trusted_roots.read_bytes()
             except OSError as error:
-                raise UserError(f"can't read {self.trust}: {error.strerror}; give a PEM file") from None
-        found = credentials(self.film, roots=roots)
+                raise UserError(
+                    f"can't read {self.trusted_roots}: {error.strerror}; give a PEM file"
+                ) from None
+        found = credentials(self.file, roots=roots)
         try:
-            facts = probe(self.film)
+            facts = probe(self.file)
         except UserError:
             # What was tampered with may not even play, and just then its credentials are of interest.
             if found.state != "tampered":
@@ -52,44 +54,46 @@ class Inspect:
             facts = None
         if self.json:
             shown = None if facts is None else dataclasses.asdict(facts)
-            told = {"file": str(self.film), **dataclasses.asdict(found), "film": shown}
+            told = {"file": str(self.file), **dataclasses.asdict(found), "film": shown}
             print(json.dumps(told, indent=2))
         else:
-            print("\n".join(_clean(line) for line in _lines(self.film, found, facts)))
-        sys.exit(EXIT[found.state])
+            print(
+                "\n".join(_strip_control_characters(line) for line in _format_report(self.file, found, facts))
+            )
+        sys.exit(EXIT_CODES[found.state])
 
 
-def _lines(film: Path, found: Credentials, facts: Probe | None) -> list[str]:
+def _format_report(file: Path, credentials: Credentials, media_info: Probe | None) -> list[str]:
     head = {
         "valid": "VALID: unchanged since it was signed",
-        "tampered": f"TAMPERED: {'; '.join(found.problems)}",
-        "unsigned": f"UNSIGNED: {'; '.join(found.problems)}",
+        "tampered": f"TAMPERED: {'; '.join(credentials.problems)}",
+        "unsigned": f"UNSIGNED: {'; '.join(credentials.problems)}",
     }
-    lines = [f"{film}: {head[found.state]}"]
-    if facts is not None:
-        length = "" if facts.duration is None else f", {facts.duration:.2f} s"
-        lines.append(f"  film       {facts.width}x{facts.height}{length}, {facts.codec}")
-    if found.state == "unsigned":
+    lines = [f"{file}: {head[credentials.state]}"]
+    if media_info is not None:
+        length = "" if media_info.duration is None else f", {media_info.duration:.2f} s"
+        lines.append(f"  film       {media_info.width}x{media_info.height}{length}, {media_info.codec}")
+    if credentials.state == "unsigned":
         return lines
-    who = "known here" if found.trust == "known" else "nobody here vouches for this name"
-    lines.append(f"  signed by  {found.signer or 'no name'} ({who})")
-    if found.tool:
-        lines.append(f"  made with  {found.tool}")
-    if found.actions:
-        made = "; a trained model made it" if found.ai_made else ""
-        lines.append(f"  declares   {', '.join(found.actions)}{made}")
-    if found.model:
-        lines.append(f"  model      {found.model}")
-    if found.prompt:
-        lines.append(f"  prompt     {found.prompt}")
-    if found.seed is not None:
-        lines.append(f"  seed       {found.seed}")
-    for source in found.sources:
+    who = "known here" if credentials.trust == "known" else "nobody here vouches for this name"
+    lines.append(f"  signed by  {credentials.signer or 'no name'} ({who})")
+    if credentials.tool:
+        lines.append(f"  made with  {credentials.tool}")
+    if credentials.actions:
+        made = "; a trained model made it" if credentials.ai_made else ""
+        lines.append(f"  declares   {', '.join(credentials.actions)}{made}")
+    if credentials.model:
+        lines.append(f"  model      {credentials.model}")
+    if credentials.prompt:
+        lines.append(f"  prompt     {credentials.prompt}")
+    if credentials.seed is not None:
+        lines.append(f"  seed       {credentials.seed}")
+    for source in credentials.sources:
         role = f"{source.role}: " if source.role else ""
         lines.append(f"  made from  {role}{source.title} ({source.state})")
     return lines
 
 
-def _clean(line: str) -> str:
+def _strip_control_characters(line: str) -> str:
     """Without control characters: who signed the file could else move the reader's cursor."""
     return "".join(character if character.isprintable() else "?" for character in line)

@@ -46,7 +46,7 @@ class Serve:
 
         from kinema.server.settings import Settings
 
-        base = _settings(
+        base = _load_settings(
             Settings(
                 data_dir=self.data.expanduser().absolute(),
                 port=self.port,
@@ -62,7 +62,7 @@ class Serve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class Worker:
     """Make films for a server on this machine: one worker more, which may come and go."""
 
     data: Path = Path("kinema-data")
@@ -90,12 +90,12 @@ class Work:
         if not (data / "store.sqlite").is_file():
             raise UserError(f"no server has used {data} yet; start `kinema serve --data {data}` first")
         base = Settings(data_dir=data, model=self.model, device=self.device, sign=self.sign)
-        told = worker_command(_settings(base, self.settings), worker_index=0, attached=False)
+        told = worker_command(_load_settings(base, self.settings), worker_index=0, attached=False)
         # In place of this process: servers know workers by their command.
         os.execv(told[0], told)
 
 
-def _settings(base: Settings, file: Path | None) -> Settings:
+def _load_settings(base: Settings, file: Path | None) -> Settings:
     """With what the environment and a settings file say.
 
     Raises:

@@ -13,7 +13,7 @@ import tyro
 class Sign:
     """Write into a film of ours how it was made, signed (C2PA); `kinema inspect` shows and checks it."""
 
-    film: Annotated[Path, tyro.conf.Positional]
+    video: Annotated[Path, tyro.conf.Positional]
     """A film that Kinema made."""
     certificate: Path | None = None
     """Your own, PEM, the signing certificate first; without, one is made once and kept."""
@@ -29,5 +29,5 @@ class Sign:
         if self.key is not None and self.certificate is None:
             raise UserError("a key signs only together with its certificate; give --certificate too")
         identity = None if self.certificate is None else own(self.certificate, self.key)
-        sign_video(self.film, identity=identity)
-        print(f"{self.film}: signed; look at it with: kinema inspect {self.film}")
+        sign_video(self.video, identity=identity)
+        print(f"{self.video}: signed; look at it with: kinema inspect {self.video}")

@@ -27,12 +27,12 @@ class Studio:
         from kinema.errors import UserError
 
         try:
-            from kinema.studio.run import studio
+            from kinema.webui.launch import serve_ui
         except ModuleNotFoundError as error:
             raise UserError(
                 f"the studio needs {error.name}; install it with: pip install 'kinema[studio]'"
             ) from None
-        studio(
+        serve_ui(
             self.server,
             key=os.environ.get("KINEMA_API_KEY") or None,
             port=self.port,

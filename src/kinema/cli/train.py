@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
-from kinema.cli.train_more import Carry, Scaling
+from kinema.cli.train_tools import Bundle, Scaling
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from kinema.train.runs import DitRun, FilmsConfig, VaeRun
     from kinema.train.stages import Bench
 
-NOTES = {"release": "release.json", "vae": "vae-run.json", "dit": "dit-run.json"}
+RUN_CONFIG_FILES = {"release": "release.json", "vae": "vae-run.json", "dit": "dit-run.json"}
 """The file in a run's folder that holds its settings, by the kind of run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class MachineArgs:
     """What every run asks about the machine."""
 
     device: str = "auto"
     """cpu, cuda, or auto."""
-    text: Path | None = None
+    text_encoder: Path | None = None
     """Folder of the text encoder (model.safetensors, tokenizer.json); its package otherwise."""
-    render: Literal["cpu", "cuda"] = "cpu"
+    render_device: Literal["cpu", "cuda"] = "cpu"
     """What draws the pictures of the film set; cuda needs the extra kinema[cuda]."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release(Where):
+class FullRecipe(MachineArgs):
     """Film the set, train the autoencoder and the transformer, export the weights: everything, offline."""
 
     out: Path
@@ -45,7 +45,7 @@ class Release(Where):
     """Time for everything: 90s, 25m, 2h."""
     scale: Literal["auto", "lab", "whole", "tiny"] = "auto"
     """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse; auto takes what the machine is for."""
-    start: Annotated[str, arg(name="from")] = ""
+    init_from: Annotated[str, arg(name="from")] = ""
     """Go on from a model: `world` (shipped), or an exported folder. Its latents are kept."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """A setting to change, as name.of.setting=value: --set dit.batch=16 --set filming.count=2000"""
@@ -56,25 +56,25 @@ class Release(Where):
 
         scale = self.scale
         if scale == "auto":
-            scale = "whole" if chosen_device(self.device) == "cuda" else "lab"
+            scale = "whole" if resolve_device(self.device) == "cuda" else "lab"
         presets = {"lab": release.lab, "whole": release.whole, "tiny": release.tiny}
-        config = presets[scale](budget=seconds_of(self.budget))
-        if self.start:
-            config = going_on(config, self.start)
-        begin(config, self.set, self.out, "release", self)
+        config = presets[scale](budget=parse_duration(self.budget))
+        if self.init_from:
+            config = init_from_pretrained(config, self.init_from)
+        start_run(config, self.set, self.out, "release", self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vae(Where):
+class Vae(MachineArgs):
     """Train an autoencoder alone."""
 
     out: Path
     """Folder of the run; a run that is there goes on."""
     preset: Literal["lab", "whole", "tiny"] = "lab"
     """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse."""
-    films: UseAppendAction[tuple[Path, ...]] = ()
+    videos: UseAppendAction[tuple[Path, ...]] = ()
     """A folder of films (`kinema world films`, or a run's films); filmed on the way otherwise."""
-    start: Annotated[str, arg(name="from")] = ""
+    init_from: Annotated[str, arg(name="from")] = ""
     """Go on from weights: `world` (shipped), or a folder that has a part `vae`."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """A setting to change, as name.of.setting=value: --set training.batch=8"""
@@ -85,15 +85,15 @@ class Vae(Where):
 
         presets = {"lab": runs.vae_lab, "whole": runs.vae_whole, "tiny": runs.vae_tiny}
         config = presets[self.preset]()
-        config = dataclasses.replace(config, films=from_folders(config.films, self.films))
-        if self.start:
-            training = dataclasses.replace(config.training, model=runs.shape_of(self.start))
-            config = dataclasses.replace(config, start=self.start, training=training)
-        begin(config, self.set, self.out, "vae", self)
+        config = dataclasses.replace(config, films=with_video_folders(config.films, self.videos))
+        if self.init_from:
+            training = dataclasses.replace(config.training, model=runs.shape_of(self.init_from))
+            config = dataclasses.replace(config, start=self.init_from, training=training)
+        start_run(config, self.set, self.out, "vae", self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dit(Where):
+class Dit(MachineArgs):
     """Train a transformer over an autoencoder that is there."""
 
     out: Path
@@ -102,9 +102,9 @@ class Dit(Where):
     """The autoencoder: a folder that has a part `vae`, or `world` (shipped)."""
     preset: Literal["lab", "whole", "tiny"] = "lab"
     """`lab` for two cores, `whole` for a GPU, `tiny` to rehearse."""
-    films: UseAppendAction[tuple[Path, ...]] = ()
+    videos: UseAppendAction[tuple[Path, ...]] = ()
     """A folder of films (`kinema world films`, or a run's films), one for each shape; filmed otherwise."""
-    start: Annotated[str, arg(name="from")] = ""
+    init_from: Annotated[str, arg(name="from")] = ""
     """Go on from weights: `world` (shipped), or an exported folder."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """A setting to change, as name.of.setting=value: --set training.model.width=256"""
@@ -115,51 +115,55 @@ class Dit(Where):
 
         presets = {"lab": runs.dit_lab, "whole": runs.dit_whole, "tiny": runs.dit_tiny}
         config = presets[self.preset](vae=self.vae)
-        config = dataclasses.replace(config, films=from_folders(config.films, self.films))
-        if self.start:
-            dit, _ = shapes_of(self.start)
+        config = dataclasses.replace(config, films=with_video_folders(config.films, self.videos))
+        if self.init_from:
+            dit, _ = load_model_configs(self.init_from)
             training = dataclasses.replace(config.training, model=dit)
-            config = dataclasses.replace(config, start=self.start, training=training)
-        begin(config, self.set, self.out, "dit", self)
+            config = dataclasses.replace(config, start=self.init_from, training=training)
+        start_run(config, self.set, self.out, "dit", self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(Where):
+class Resume(MachineArgs):
     """Go on with a run that was stopped or killed, exactly where its last checkpoint was."""
 
-    run_folder: Positional[Path]
+    run_dir: Positional[Path]
     """The run's folder."""
 
     def run(self) -> None:
         """Go on."""
-        kind = next((kind for kind, note in NOTES.items() if (self.run_folder / note).is_file()), None)
+        kind = next(
+            (kind for kind, note in RUN_CONFIG_FILES.items() if (self.run_dir / note).is_file()), None
+        )
         if kind is None:
             raise UserError(
-                f"{self.run_folder} holds no run (no {', '.join(NOTES.values())}); "
+                f"{self.run_dir} holds no run (no {', '.join(RUN_CONFIG_FILES.values())}); "
                 "name the folder given as --out"
             )
-        carried_out(saved_config(self.run_folder, kind), self.run_folder, self)
+        execute_run(load_run_config(self.run_dir, kind), self.run_dir, self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """What to train."""
 
-    what: (
-        Annotated[Release, subcommand("release")]
+    command: (
+        Annotated[FullRecipe, subcommand("release")]
         | Annotated[Vae, subcommand("vae")]
         | Annotated[Dit, subcommand("dit")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
-        | Annotated[Carry, subcommand("carry")]
+        | Annotated[Bundle, subcommand("carry")]
     )
 
     def run(self) -> None:
         """Train it."""
-        self.what.run()
+        self.command.run()
 
 
-def begin(config: Any, assignments: tuple[str, ...], run: Path, kind: str, where: Where) -> None:
+def start_run(
+    config: Any, overrides: tuple[str, ...], run_dir: Path, kind: str, machine: MachineArgs
+) -> None:
     """Change a preset by settings, note it in the run's folder, and carry it out.
 
     Raises:
@@ -169,56 +173,56 @@ def begin(config: Any, assignments: tuple[str, ...], run: Path, kind: str, where
     from kinema.models.config_json import to_json
     from kinema.train.settings import override, plain
 
-    config = override(config, assignments)
-    for other, name in NOTES.items():
-        if other != kind and (run / name).is_file():
-            raise UserError(f"{run} holds a run of another kind ({name}); choose another folder")
-    if (run / NOTES[kind]).is_file():
-        if plain(saved_config(run, kind)) != plain(config):
+    config = override(config, overrides)
+    for other, name in RUN_CONFIG_FILES.items():
+        if other != kind and (run_dir / name).is_file():
+            raise UserError(f"{run_dir} holds a run of another kind ({name}); choose another folder")
+    if (run_dir / RUN_CONFIG_FILES[kind]).is_file():
+        if plain(load_run_config(run_dir, kind)) != plain(config):
             raise UserError(
-                f"{run} holds a run with other settings; "
-                f"go on with `kinema train resume {run}`, or choose another folder"
+                f"{run_dir} holds a run with other settings; "
+                f"go on with `kinema train resume {run_dir}`, or choose another folder"
             )
     else:
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(run / NOTES[kind], to_json(config))
-    carried_out(config, run, where)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(run_dir / RUN_CONFIG_FILES[kind], to_json(config))
+    execute_run(config, run_dir, machine)
 
 
-def saved_config(run: Path, kind: str) -> ReleaseConfig | VaeRun | DitRun:
+def load_run_config(run_dir: Path, kind: str) -> ReleaseConfig | VaeRun | DitRun:
     """The settings that a run began with."""
     from kinema.models.config_json import from_json
     from kinema.train.release import ReleaseConfig
     from kinema.train.runs import DitRun, VaeRun
 
-    note = run / NOTES[kind]
+    note = run_dir / RUN_CONFIG_FILES[kind]
     kinds = {"release": ReleaseConfig, "vae": VaeRun, "dit": DitRun}
     return from_json(kinds[kind], note.read_text(), what=str(note))
 
 
-def carried_out(config: ReleaseConfig | VaeRun | DitRun, run: Path, where: Where) -> None:
+def execute_run(config: ReleaseConfig | VaeRun | DitRun, run_dir: Path, machine: MachineArgs) -> None:
     """Run it: with bars and a log, saved on SIGTERM and Ctrl-C; in the end the weights are exported."""
     import torch
 
-    from kinema.cli.train_watch import judged_by_facts, until_stopped, watched
+    from kinema.cli.train_logging import install_stop_handler, make_lab_scorer, run_logged
     from kinema.distributed.crowd import ALONE, joined
     from kinema.models.text_minilm import MiniLm
     from kinema.train import runs
     from kinema.train.release import ReleaseConfig, release
     from kinema.train.stages import Bench
 
-    device = torch.device(chosen_device(where.device))
-    stopping = until_stopped()
+    device = torch.device(resolve_device(machine.device))
+    stopping = install_stop_handler()
     fps = config.filming.fps if isinstance(config, ReleaseConfig) else config.films.filming.fps
     with joined(device.type) as crowd:
         bench = Bench(
-            run=run,
+            run=run_dir,
             device=device,
-            encoder=lambda: MiniLm.load(where.text).to(device),
+            encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
             stop=stopping,
-            judge=judged_by_facts(fps),
+            judge=make_lab_scorer(fps),
             crowd=crowd,
-            render=where.render,
+            render=machine.render_device,
         )
         match config:
             case ReleaseConfig():
@@ -227,47 +231,47 @@ def carried_out(config: ReleaseConfig | VaeRun | DitRun, run: Path, where: Where
                 steps = runs.train_vae(config, bench)
             case runs.DitRun():
                 steps = runs.train_dit(config, bench)
-        watched(steps, run, speaks=crowd.leads)
+        run_logged(steps, run_dir, is_main=crowd.leads)
         if crowd.any(stopping()):
             if crowd.leads:
-                print(f"stopped; go on with: kinema train resume {run}")
+                print(f"stopped; go on with: kinema train resume {run_dir}")
             return
         if crowd.leads:
-            print(exported(config, dataclasses.replace(bench, crowd=ALONE)))
+            print(export_run(config, dataclasses.replace(bench, crowd=ALONE)))
         crowd.wait()
 
 
-def exported(config: ReleaseConfig | VaeRun | DitRun, bench: Bench) -> Path:
+def export_run(config: ReleaseConfig | VaeRun | DitRun, context: Bench) -> Path:
     """Write what a finished run made to the folder `weights` in it."""
     from kinema.train import runs
     from kinema.train.export import export, export_dit, export_vae
     from kinema.train.release import ReleaseConfig, trained
 
-    folder = bench.run / "weights"
+    folder = context.run / "weights"
     match config:
         case ReleaseConfig():
-            return export(trained(config, bench), folder)
+            return export(trained(config, context), folder)
         case runs.VaeRun():
-            return export_vae(config, runs.trained_vae(config, bench), folder)
+            return export_vae(config, runs.trained_vae(config, context), folder)
         case runs.DitRun():
-            vae = runs.autoencoder_of(config.vae, bench)
-            return export_dit(config, vae, runs.trained_dit(config, bench), folder)
+            vae = runs.autoencoder_of(config.vae, context)
+            return export_dit(config, vae, runs.trained_dit(config, context), folder)
 
 
-def going_on(config: ReleaseConfig, start: str) -> ReleaseConfig:
+def init_from_pretrained(config: ReleaseConfig, model_name: str) -> ReleaseConfig:
     """The recipe, going on from a model: of its shapes, and with its autoencoder."""
-    dit, vae = shapes_of(start)
+    dit, vae = load_model_configs(model_name)
     decoder = None if config.decoder is None else dataclasses.replace(config.decoder, model=vae)
     return dataclasses.replace(
         config,
-        start=start,
+        start=model_name,
         vae=dataclasses.replace(config.vae, model=vae),
         decoder=decoder,
         dit=dataclasses.replace(config.dit, model=dit),
     )
 
 
-def shapes_of(name: str) -> tuple[DitConfig, VaeConfig]:
+def load_model_configs(name: str) -> tuple[DitConfig, VaeConfig]:
     """Of the parts of a model of our own."""
     from kinema.models.source import open_model
 
@@ -275,12 +279,12 @@ def shapes_of(name: str) -> tuple[DitConfig, VaeConfig]:
     return model.dit, model.vae
 
 
-def from_folders(config: FilmsConfig, folders: tuple[Path, ...]) -> FilmsConfig:
+def with_video_folders(config: FilmsConfig, folders: tuple[Path, ...]) -> FilmsConfig:
     """The films of these folders, if there are any, else those that are filmed."""
     return dataclasses.replace(config, folders=tuple(str(folder) for folder in folders))
 
 
-def chosen_device(wish: str) -> str:
+def resolve_device(device: str) -> str:
     """`cpu` or `cuda`.
 
     Raises:
@@ -288,16 +292,16 @@ def chosen_device(wish: str) -> str:
     """
     import torch
 
-    if wish == "auto":
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wish not in ("cpu", "cuda"):
-        raise UserError(f"{wish!r} is no device; choose cpu, cuda or auto")
-    if wish == "cuda" and not torch.cuda.is_available():
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"{device!r} is no device; choose cpu, cuda or auto")
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError("this machine has no usable GPU; leave --device out, or say --device cpu")
-    return wish
+    return device
 
 
-def seconds_of(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds of `90s`, `25m`, `2h` or a plain number.
 
     Raises:

@@ -1,7 +1,7 @@
 """Ball, cube, cylinder, cone or screen: a blob's outline and shading, judged by a logistic regression.
 
 Its 425 numbers were fitted on simulator clips of the training split, clean, blurred, noisy and compressed,
-at 64 and 128 pixels (`kinema.bench.evaluate.fit_shapes`).
+at 64 and 128 pixels (`benchmarks.evaluator.fit_shape_classifier`).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _load_weights() -> _ClassifierWeights:
 
 
 def shape_log_probs(blob: Blob) -> Float[np.ndarray, " shapes"]:
-    """Log probability of each of `SHAPES`, floored at 1 in 1,000 so that no frame decides alone."""
+    """Log probability of each of `ASPECT_RATIOS`, floored at 1 in 1,000 so that no frame decides alone."""
     table = _load_weights()
     z = np.clip((shape_features(blob) - table.mean) / table.spread, -4, 4)
     scores = np.concatenate([z, z * z - 1]) @ table.weight + table.bias

@@ -57,7 +57,7 @@ _OUT_OF_MEMORY_MESSAGE = "There is not enough memory for this film; ask for a sm
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What a worker is told when it is started; see `Settings`."""
+    """What a worker is told when it is started; see `GenerationArgs`."""
 
     data_dir: str
     model: str

@@ -1,0 +1,210 @@
+"""The whole model against diffusers: one pipeline from prompt to film, import and load."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.harness import BenchRow, ProcessUsage, run_subprocess, time_paired
+
+_PROMPT = "a red ball rolls to the left and a blue cube rests on the floor " * 4
+_NEGATIVE_PROMPT = "blurry flat grey " * 20
+_GENERATE_OURS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(int(sys.argv[4]))
+import kinema
+pipe = kinema.load(sys.argv[1], device="cpu", dtype="float32", memory="high")
+film = pipe.generate(sys.argv[2], negative=sys.argv[3], size=(128, 128), frames=17, steps=2, guidance=5.0)
+"""
+_GENERATE_THEIRS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(int(sys.argv[4]))
+from diffusers import WanPipeline
+pipe = WanPipeline.from_pretrained(sys.argv[1])
+pipe.set_progress_bar_config(disable=True)
+film = pipe(prompt=sys.argv[2], negative_prompt=sys.argv[3], height=128, width=128, num_frames=17,
+            num_inference_steps=2, guidance_scale=5.0, output_type="pil").frames[0]
+"""
+_LOAD_OURS = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import torch
+import kinema
+kinema.load
+start = time.process_time()
+pipe = kinema.load(sys.argv[1], device="cpu", dtype="bfloat16", memory="high")
+pipe.ready()
+print(time.process_time() - start)
+"""
+_LOAD_THEIRS = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import torch
+from diffusers import WanPipeline
+start = time.process_time()
+pipe = WanPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.bfloat16)
+print(time.process_time() - start)
+"""
+
+
+def end_to_end(rounds: int) -> BenchRow:
+    """Prompt to film, both in this process, in turns."""
+    from diffusers import WanPipeline
+
+    from kinema.pipeline.pipeline import load
+
+    with _small_checkpoint() as folder:
+        ours = load(folder, device="cpu", dtype="float32", memory="high")
+        theirs: Any = WanPipeline.from_pretrained(folder)
+        theirs.set_progress_bar_config(disable=True)
+
+        def peer() -> object:
+            return theirs(
+                prompt=_PROMPT,
+                negative_prompt=_NEGATIVE_PROMPT,
+                height=128,
+                width=128,
+                num_frames=17,
+                num_inference_steps=8,
+                guidance_scale=5.0,
+                output_type="pil",
+            )
+
+        def mine() -> object:
+            return ours.generate(
+                _PROMPT,
+                negative_prompt=_NEGATIVE_PROMPT,
+                size=(128, 128),
+                num_frames=17,
+                num_inference_steps=8,
+                guidance_scale=5.0,
+            )
+
+        # Both load what they need with their first film.
+        ours.generate(
+            _PROMPT,
+            negative_prompt=_NEGATIVE_PROMPT,
+            size=(16, 16),
+            num_frames=1,
+            num_inference_steps=1,
+            guidance_scale=5.0,
+        )
+        return time_paired(mine, peer, rounds=rounds, warmup=0).to_row(
+            "whole pipeline, 17 frames 128x128, 8 steps, real VAE",
+            at_most=0.48,
+            note="transformer of width 384, 12 layers; UMT5 of 8 layers, width 1024",
+        )
+
+
+def peak_memory(rounds: int) -> BenchRow:
+    """Peak memory of a fresh process that loads the pipeline and makes one film."""
+    del rounds
+    with _small_checkpoint() as folder:
+        arguments = (str(folder), _PROMPT, _NEGATIVE_PROMPT, str(torch.get_num_threads()))
+        ours, theirs = (
+            run_subprocess(_GENERATE_OURS, *arguments),
+            run_subprocess(_GENERATE_THEIRS, *arguments),
+        )
+    return BenchRow(
+        label="the same, peak memory of a fresh process",
+        ours=ours.peak_mib,
+        theirs=theirs.peak_mib,
+        ratio=ours.peak_mib / theirs.peak_mib,
+        at_most=1.0,
+        unit="MiB",
+        note="in 2 steps: more of them take no more",
+    )
+
+
+def import_time(rounds: int) -> BenchRow:
+    """CPU seconds of a process that imports kinema and nothing else."""
+    return BenchRow(
+        label="import kinema, CPU",
+        ours=statistics.median(run_subprocess("import kinema").cpu_seconds for _ in range(rounds)),
+        at_most=0.5,
+        note="torch comes with the first use",
+    )
+
+
+def load_time(rounds: int) -> BenchRow:
+    """Fresh processes in turns: transformer and autoencoder in memory, imports included."""
+    inner: list[tuple[float, float]] = []
+    outer: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
+        saved = str(
+            _save_checkpoint(
+                Path(folder) / "large", width=1024, layers=24, text_layers=1, dtype=torch.bfloat16
+            )
+        )
+        for round_index in range(rounds):
+            used: dict[str, ProcessUsage] = {}
+            order = [_LOAD_OURS, _LOAD_THEIRS]
+            for code in order if round_index % 2 == 0 else order[::-1]:
+                used[code] = run_subprocess(code, saved)
+            ours, theirs = used[_LOAD_OURS], used[_LOAD_THEIRS]
+            inner.append((float(ours.stdout.split()[-1]), float(theirs.stdout.split()[-1])))
+            outer.append((ours.cpu_seconds, theirs.cpu_seconds))
+    with_imports = statistics.median(a / b for a, b in outer)
+    return BenchRow(
+        label="load of a folder of 400M parameters",
+        ours=statistics.median(a for a, _ in inner),
+        theirs=statistics.median(b for _, b in inner),
+        ratio=statistics.median(a / b for a, b in inner),
+        at_most=0.35,
+        note=f"transformer and VAE; text comes with the prompt; {with_imports:.2f} with the imports",
+    )
+
+
+@contextlib.contextmanager
+def _small_checkpoint() -> Iterator[Path]:
+    """The folder of a small pipeline with the real autoencoder."""
+    with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
+        yield _save_checkpoint(
+            Path(folder) / "small", width=384, layers=12, text_layers=8, dtype=torch.float32
+        )
+
+
+def _save_checkpoint(folder: Path, *, width: int, layers: int, text_layers: int, dtype: torch.dtype) -> Path:
+    """A random-weight 2.1 text-to-video pipeline with the real autoencoder, saved by diffusers."""
+    import diffusers as untyped
+    from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+    diffusers: Any = untyped  # Its annotations name one scheduler and its folders another.
+    words = sorted(set((_PROMPT + _NEGATIVE_PROMPT).split()))
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(f"▁{word}", -3.0) for word in words]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
+    torch.manual_seed(0)
+    encoder: Any = UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=len(pieces), d_model=1024, d_kv=64, d_ff=2816, num_layers=text_layers, num_heads=16
+        )
+    )
+    transformer = diffusers.WanTransformer3DModel(
+        num_attention_heads=width // 64,
+        attention_head_dim=64,
+        text_dim=1024,
+        ffn_dim=4 * width,
+        num_layers=layers,
+    )
+    vae = diffusers.AutoencoderKLWan()
+    diffusers.WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=encoder.to(dtype),
+        vae=vae.eval(),
+        transformer=transformer.to(dtype),
+        scheduler=diffusers.UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
+    ).save_pretrained(folder)
+    return folder

@@ -1,0 +1,240 @@
+"""The verbs as a person and a program meet them, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kinema.cli import main, run_and_report
+from kinema.media import read_film
+from kinema.models import dit_config
+from kinema.models.dit import Dit
+from kinema.models.fingerprint import fingerprint
+from kinema.models.folder import save_folder
+from kinema.models.recipe import Recipe
+from kinema.models.vae import VideoVae
+from kinema.models.vae_config import VaeConfig
+from kinema.pipeline.denoiser import ExpertDenoiser
+from kinema.pipeline.reproduce import load_state, read_metadata
+from kinema.pipeline.tail_latents import read_tail_latents
+
+from .wan_films import picture
+
+BALL = "a red ball rolls to the left"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "world"
+    torch.manual_seed(0)
+    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
+    dit = Dit(dit_config.tiny(text="joint")).eval()
+    with torch.no_grad():
+        for parameter in dit.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    recipe = Recipe(
+        steps=2, guidance=(2.5,), shift=1.0, solver="euler", schedule="linear", pictures="frames",
+        size=(32, 32), frames=17, fps=8.0,
+    )  # fmt: skip
+    save_folder(folder, recipe=recipe, transformer=dit, vae=vae, dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        Image.fromarray(picture(number, side=32)).save(f"{number}.png")
+    return tmp_path
+
+
+def run_cli(model, *arguments: str) -> None:
+    main([*arguments, "--model", str(model)])
+
+
+def error_line(capsys, model, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(model, *arguments)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("kinema: ")
+    return told
+
+
+def read_frames(name: str) -> np.ndarray:
+    return read_film(name).frames
+
+
+def test_video_metadata_reproduces_the_video(model, here, capsys):
+    run_cli(model, "generate", BALL, "--image", "0.png", "--keyframe", "1.0:1.png", "--seed", "3")
+    origin = read_metadata("film.mp4")
+    assert (origin.request.prompt, origin.request.seed, origin.request.num_inference_steps) == (BALL, 3, 2)
+    assert origin.request.keyframes[0].image.path == "1.png"
+    assert origin.fingerprint == fingerprint(model)
+    assert read_tail_latents("film.mp4", model_fingerprint=fingerprint(model)) is not None
+    assert read_tail_latents("film.mp4", model_fingerprint="another") is None
+    main(["replay", "film.mp4"])
+    assert "bit for bit" in capsys.readouterr().out
+    assert np.array_equal(read_frames("film-replay.mp4"), read_frames("film.mp4"))
+    Image.fromarray(picture(7, side=32)).save("1.png")
+    with pytest.raises(SystemExit):
+        main(["replay", "film.mp4"])
+    assert "1.png, which has changed since" in capsys.readouterr().err
+
+
+def test_reproduce_rejects_another_model(model, here, capsys, tmp_path_factory):
+    import shutil
+
+    run_cli(model, "generate", BALL, "--out", "a.mp4")
+    other = shutil.copytree(model, here / "other")
+    settings = other / "kinema.json"
+    settings.write_text(settings.read_text().replace('"shift": 1.0', '"shift": 2.0'))
+    assert "not the model that made the film" in error_line(capsys, other, "replay", "a.mp4")
+
+
+def test_extend_interpolate_and_edit(model, here, capsys):
+    run_cli(model, "generate", BALL, "--out", "a.mp4")
+    run_cli(model, "extend", "a.mp4", BALL, "--seconds", "1", "--out", "b.mp4")
+    assert len(read_frames("b.mp4")) == 25
+    run_cli(model, "extend", "b.mp4", BALL, "--seconds", "4", "--out", "c.mp4")
+    assert len(read_frames("c.mp4")) == 57
+    run_cli(model, "extend", "a.mp4", BALL, "--backward", "--out", "d.webm")
+    assert len(read_frames("d.webm")) == 17 + 13
+    run_cli(model, "connect", "a.mp4", "d.webm", BALL, "--seconds", "1", "--out", "e.mp4")
+    assert len(read_frames("e.mp4")) == 17 + 8 + 30
+    run_cli(model, "edit", "a.mp4", BALL, "--strength", "0.5", "--mask", "0.png", "--out", "f.mp4")
+    assert len(read_frames("f.mp4")) == 17
+    capsys.readouterr()
+    main(["replay", "c.mp4"])
+    assert "bit for bit" in capsys.readouterr().out
+
+
+def test_loop_reports_its_seam(model, here, capsys):
+    run_cli(model, "generate", BALL, "--loop")
+    assert "seam " in capsys.readouterr().out
+    assert len(read_frames("film.mp4")) == 25
+
+
+def test_storyboard_from_a_file(model, here):
+    (here / "board.toml").write_text(
+        f'seconds = 2\n[[shot]]\nprompt = "{BALL}"\n[[shot]]\nat = 1\nprompt = "{BALL}"\nimage = "1.png"\n'
+    )
+    run_cli(model, "generate", "--storyboard", "board.toml")
+    assert len(read_frames("film.mp4")) == 16
+    assert len(read_metadata("film.mp4").request.storyboard) == 2
+
+
+def interrupt_at_call(monkeypatch, call_number: int) -> None:
+    """Ctrl-C in the network's call of that number."""
+    whole, seen = ExpertDenoiser.__call__, []
+
+    def call(self, *arguments):
+        seen.append(1)
+        if len(seen) == call_number:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(ExpertDenoiser, "__call__", call)
+
+
+@pytest.mark.parametrize("calls", [2, 5])
+def test_interrupted_video_resumes_bit_for_bit(model, here, capsys, monkeypatch, calls):
+    run_cli(model, "generate", BALL, "--loop", "--steps", "4", "--out", "whole.mp4")
+    with monkeypatch.context() as patch:
+        interrupt_at_call(patch, calls)
+        with pytest.raises(SystemExit) as stopped:
+            run_cli(model, "generate", BALL, "--loop", "--steps", "4", "--out", "film.mp4")
+    assert stopped.value.code == 130
+    assert "kinema resume film.mp4.state" in capsys.readouterr().err
+    assert not (here / "film.mp4").exists()
+    assert load_state("film.mp4.state").sampler_state.index == calls - 2, "cancelled within one step"
+    main(["resume", "film.mp4.state"])
+    assert np.array_equal(read_frames("film.mp4"), read_frames("whole.mp4"))
+    assert read_metadata("film.mp4").frames_sha256 == read_metadata("whole.mp4").frames_sha256
+    assert not (here / "film.mp4.state").exists()
+
+
+def test_no_state_before_the_first_step(model, here, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at_call(patch, 1)
+        with pytest.raises(SystemExit):
+            run_cli(model, "generate", BALL)
+    assert "nothing is kept" in capsys.readouterr().err
+    assert not list(here.glob("*.state"))
+
+
+def test_json_progress(model, here, capsys, monkeypatch):
+    run_cli(model, "generate", BALL, "--json")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [line["event"] for line in told]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "film"
+    assert [line["index"] for line in told if line["event"] == "step"] == [0, 1]
+    assert (told[-1]["path"], told[-1]["frames"]) == ("film.mp4", 17)
+    error_line(capsys, model, "generate", BALL, "--json", "--size", "33x32")
+    with pytest.raises(SystemExit):
+        run_cli(model, "generate", BALL, "--json", "--size", "33x32")
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["event"] == "error"
+    assert "the nearest is" in told["message"]
+    with monkeypatch.context() as patch:
+        interrupt_at_call(patch, 2)
+        with pytest.raises(SystemExit):
+            run_cli(model, "generate", BALL, "--json")
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told == {"event": "stopped", "state": "film.mp4.state", "index": 0}
+
+
+def test_open_starts_a_player(model, here, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(run_and_report.subprocess, "Popen", lambda command, **_: started.append(command))
+    monkeypatch.setattr(sys, "platform", "linux")
+    run_cli(model, "generate", BALL, "--open")
+    assert started == [["xdg-open", "film.mp4"]]
+
+    def missing(command, **_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(run_and_report.subprocess, "Popen", missing)
+    assert "no xdg-open here" in error_line(capsys, model, "generate", BALL, "--open")
+    assert (here / "film.mp4").exists()
+
+
+def test_unknown_words_are_named(model, here, capsys):
+    run_cli(model, "generate", "a red zebra rolls to the left")
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "never seen zebra;" in told[0]
+    assert "--model Wan-AI" in told[0]
+    run_cli(model, "generate", BALL)
+    assert not capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate"], "say what the film shows"),
+        (["generate", BALL, "--keyframe", "b.png"], "write seconds:picture"),
+        (["generate", BALL, "--keyframe", "nan:0.png"], "write seconds:picture"),
+        (["generate", BALL, "--keyframe", "9:0.png"], "outside a film"),
+        (["generate", BALL, "--loop", "--last-image", "0.png"], "leave out last_image"),
+        (["generate", BALL, "--storyboard", "none.toml"], "can't be read"),
+        (["generate", BALL, "--count", "0"], "1 or more"),
+        (["generate", BALL, "--count", "2", "--best-of", "2"], "one of the two"),
+        (["generate", "a dream", "--best-of", "2"], "the judge can't read"),
+        (["generate", BALL, "--refine", "3"], "1, 2 or 4"),
+        (["extend", "none.mp4", BALL], "does not exist"),
+        (["edit", "0.png", BALL, "--strength", "2"], "strength"),
+        (["edit", "0.png", BALL, "--seconds", "2"], "as long as the film"),
+        (["replay", "0.png"], "carries no request"),
+        (["resume", "0.png"], "no state of a stopped film"),
+        (["resume", "none.state"], "does not exist"),
+    ],
+)
+def test_mistakes_end_in_one_line(model, here, capsys, words, message):
+    assert message in error_line(capsys, model, *words)
