@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from benchmarks.harness import BenchRow
 from benchmarks.long_videos import compute_drift
-from kinema.media import write_film
+from kinema.media import write_video
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.segments import frame_differences, loop_seam_ratio
@@ -73,7 +73,7 @@ def measure_continuations(
     pipe: Pipeline, event: Event, seed: int, *, num_inference_steps: int
 ) -> ContinuationMetrics:
     """Cut held-out lab films of a seed, and go on from them in every way."""
-    part, fps = pipe.model.recipe.frames, pipe.model.recipe.fps
+    part, fps = pipe.model.sampling_defaults.num_frames, pipe.model.sampling_defaults.fps
     quarter = (part - 1) // 4
     short, prompt = _render_clip(pipe, event, seed, part)
     wish = VideoRequest(
@@ -95,10 +95,10 @@ def measure_continuations(
 
 def _render_clip(pipe: Pipeline, event: Event, seed: int, num_frames: int) -> tuple[FrameArray, str]:
     """A held-out film of the set and its plain caption."""
-    width, height = pipe.model.recipe.size
+    width, height = pipe.model.sampling_defaults.size
     spec = ClipSpec(
         seed=seed, lab=True, event=event, split="test", height=height, width=width,
-        frames=num_frames, fps=pipe.model.recipe.fps,
+        frames=num_frames, fps=pipe.model.sampling_defaults.fps,
     )  # fmt: skip
     clip = make_clip(spec)
     assert clip.frames is not None
@@ -120,7 +120,7 @@ def _measure_joins(
     extended, first, last = cut
     paths = [folder / name for name in ("extended.webm", "first.webm", "last.webm")]
     for path, frames in zip(paths, (reference[:extended], reference[:first], reference[-last:]), strict=True):
-        write_film(path, frames, fps=pipe.model.recipe.fps, quality="lossless")
+        write_video(path, frames, fps=pipe.model.sampling_defaults.fps, quality="lossless")
     longer = pipe.generate_request(dataclasses.replace(request, source=ExtendInput(video=paths[0])))
     both = pipe.generate_request(
         dataclasses.replace(request, source=InterpolateInput(first=paths[1], last=paths[2]))

@@ -130,7 +130,7 @@ def stream_in_subprocess(
     Raises:
         RuntimeError: the process failed.
     """
-    from kinema.media import read_film
+    from kinema.media import read_video
 
     settings = {
         "prompt": prompt, "seconds": seconds, "model": model, "steps": num_inference_steps, "seed": seed, "way": context_mode,
@@ -139,7 +139,7 @@ def stream_in_subprocess(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.webm"
         used = run_subprocess(_STREAM_SCRIPT, str(path), json.dumps(settings))
-        film = read_film(path)
+        film = read_video(path)
     ends = round(COMPARED_SECONDS * film.fps)
     return StreamedVideoStats(
         drift=compute_drift(film.frames, ends),

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import BenchRow, time_paired
-from kinema.models.dit import Dit
-from kinema.models.dit_cache import DitCache
-from kinema.models.dit_config import DitConfig
-from kinema.models.dit_context import batched
-from kinema.models.text import TextStates
-from kinema.models.text_umt5 import umt5_states
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.text_encoders.umt5 import encode_token_ids
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.transformer.kv_cache import KvCache
+from kinema.models.transformer.text_context import concat_contexts
 from kinema.sampling import sample, wan_schedule
 
 PROMPT_TOKENS, NEGATIVE_PROMPT_TOKENS = 60, 126
@@ -60,7 +60,7 @@ def guidance_step(*, num_latent_frames: int, at_most: float, rounds: int) -> Ben
     step = torch.tensor([937])
     time = torch.full((1, num_latent_frames), 0.937, dtype=torch.float64)
     with torch.no_grad():
-        context = batched([dit.context(TextStates.of([s])) for s in states])
+        context = concat_contexts([dit.context(TextEmbeddings.from_list([s])) for s in states])
 
         def ours() -> Tensor:
             conditional, unconditional = dit(latents, time, context).chunk(2)
@@ -96,7 +96,7 @@ def text_encoder(rounds: int) -> BenchRow:
     with torch.no_grad():
         return _paired_row(
             f"UMT5, 8 layers, width 1024, {PROMPT_TOKENS} tokens",
-            lambda: umt5_states(model, ids[0].tolist()),
+            lambda: encode_token_ids(model, ids[0].tolist()),
             lambda: model(input_ids=padded, attention_mask=mask).last_hidden_state[0, :PROMPT_TOKENS],
             at_most=0.16,
             rounds=rounds,
@@ -140,11 +140,13 @@ def causal_cache(rounds: int) -> BenchRow:
     latents = torch.randn(1, 16, 4, 16, 16)
     time = torch.tensor([[0.0, 0.0, 0.0, 0.7]], dtype=torch.float64)
     with torch.no_grad():
-        context = dit.context(TextStates.of([torch.randn(PROMPT_TOKENS, config.text_width)]))
+        context = dit.context(TextEmbeddings.from_list([torch.randn(PROMPT_TOKENS, config.text_width)]))
         masked = dit(latents, time, context, blocks=(1, 1, 1, 1))[:, :, 3:]
-        cache = DitCache()
+        cache = KvCache()
         for frame in range(3):
-            cache = dit.remember(latents[:, :, frame : frame + 1], time[:, frame : frame + 1], context, cache)
+            cache = dit.update_cache(
+                latents[:, :, frame : frame + 1], time[:, frame : frame + 1], context, cache
+            )
         cached = dit(latents[:, :, 3:], time[:, 3:], context, cache=cache)
     return BenchRow(
         label="block-causal with cache against the same mask without",

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from torch import Tensor
 
 from benchmarks.harness import BenchRow, run_subprocess, time_paired
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
 
 
 def decode_21(rounds: int) -> BenchRow:
@@ -56,7 +56,7 @@ def encode_image_condition(rounds: int) -> BenchRow:
     film = torch.cat([first, torch.zeros(1, 3, 80, 128, 128)], dim=2)
     return _paired_row(
         "I2V condition encode, base 32, 81 frames 128x128",
-        lambda: ours.denormalise(ours.encode_still(first, 81)),
+        lambda: ours.denormalize(ours.encode_zero_padded(first, 81)),
         lambda: theirs.encode(film).latent_dist.mode(),
         rounds=rounds,
         at_most=0.33,
@@ -71,7 +71,7 @@ def _decode_row(
     return _paired_row(
         label,
         lambda: ours.decode(latents),
-        lambda: theirs.decode(ours.denormalise(latents)).sample,
+        lambda: theirs.decode(ours.denormalize(latents)).sample,
         rounds=rounds,
         at_most=at_most,
     )
@@ -79,8 +79,8 @@ def _decode_row(
 
 _STREAM_SCRIPT = """
 import dataclasses, sys, torch
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 vae = VideoVae(dataclasses.replace(VaeConfig.wan21(), base_dim=32)).eval()

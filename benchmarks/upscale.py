@@ -62,10 +62,10 @@ def measure_methods(
     from kinema.pipeline.conditioning import to_model_range
     from kinema.pipeline.video import to_frames
 
-    recipe = pipe.model.recipe
+    recipe = pipe.model.sampling_defaults
     width, height = recipe.size
     spec = ClipSpec(
-        seed=seed, lab=True, split="test", height=2 * height, width=2 * width, frames=recipe.frames,
+        seed=seed, lab=True, split="test", height=2 * height, width=2 * width, frames=recipe.num_frames,
         fps=recipe.fps,
     )  # fmt: skip
     clip = make_clip(spec)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.distributed.crowd import joined
-from kinema.models.dit_config import small
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import small
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms
@@ -65,7 +65,7 @@ def reports_with_critic(run, steps, crowd):
         crop=16,
         adversarial=0.3,
         precision="float32",
-        model=VaeConfig.tiny(folded=True),
+        model=VaeConfig.tiny(patchified=True),
         loop=LoopConfig(steps=steps, validate_every=5, save_every=5),
     )
     task = VaeTask(config, squares(), squares(), CPU)

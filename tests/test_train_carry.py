@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinema.errors import UserError
-from kinema.models.text_minilm import MiniLm
+from kinema.models.text_encoders.minilm import MiniLm
 from kinema.train import carry
 
 TEXTS = ("a red ball rolls to the left and hits a blue cube", "the camera circles a striped cone", "")
@@ -25,8 +25,8 @@ def test_the_cut_encoder_says_what_the_whole_one_says(cut):
     assert (folder / "model.safetensors").stat().st_size < 26 * 2**20
     whole, small = MiniLm.load().encode(TEXTS), MiniLm.load(folder).encode(TEXTS)
     assert whole.lengths.equal(small.lengths)
-    spread = whole.states.std()
-    assert (whole.states - small.states).abs().max() < 0.02 * spread
+    spread = whole.hidden_states.std()
+    assert (whole.hidden_states - small.hidden_states).abs().max() < 0.02 * spread
 
 
 def test_words_that_were_cut_are_spelled(cut):
@@ -34,7 +34,7 @@ def test_words_that_were_cut_are_spelled(cut):
     pieces = states.tokenizer.encode("zymurgy").tokens
     assert "[UNK]" not in pieces
     assert "".join(piece.removeprefix("##") for piece in pieces[1:-1]) == "zymurgy"
-    assert torch.isfinite(states.encode(["zymurgy"]).states).all()
+    assert torch.isfinite(states.encode(["zymurgy"]).hidden_states).all()
 
 
 def test_a_folder_is_made_whose_script_is_sound(tmp_path, monkeypatch):

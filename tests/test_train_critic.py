@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema import checkpoint
 from kinema.errors import UserError
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
 from kinema.train.critic import Critic, opposition
 from kinema.train.loop import LoopConfig, train
 from kinema.train.optimizer import OptimizerConfig
@@ -20,7 +20,7 @@ from kinema.train.vae import VaeTask, VaeTraining
 from tests.shared_training import squares
 
 CPU = torch.device("cpu")
-VAE = VaeConfig.tiny(folded=True)
+VAE = VaeConfig.tiny(patchified=True)
 FAST = OptimizerConfig(learning_rate=1e-3, muon_learning_rate=1e-3, warmup=2)
 
 

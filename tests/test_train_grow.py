@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import DitConfig, tiny
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig, tiny
 from kinema.train.grow import grown
 
-SMALL = tiny(text="joint")
+SMALL = tiny(text_conditioning="joint")
 
 
 def a_model(config: DitConfig) -> Dit:
@@ -28,7 +28,7 @@ def velocity(dit: Dit, blocks: tuple[int, ...] = ()) -> torch.Tensor:
     torch.manual_seed(4)
     lengths = torch.tensor([5, 3])
     states = torch.randn(2, 5, dit.config.text_width) * (torch.arange(5) < lengths[:, None])[..., None]
-    context = dit.context(TextStates(states=states, lengths=lengths))
+    context = dit.context(TextEmbeddings(hidden_states=states, lengths=lengths))
     return dit(torch.randn(2, 4, 3, 4, 6), torch.rand(2, 3), context, blocks=blocks)
 
 
@@ -67,7 +67,7 @@ def test_every_copy_learns_its_own() -> None:
 @pytest.mark.parametrize(
     ("to", "named"),
     [
-        (dataclasses.replace(larger(2), patch=1), "patch"),
+        (dataclasses.replace(larger(2), patch_size=1), "patch"),
         (dataclasses.replace(larger(2), heads=SMALL.heads), "heads"),
         (dataclasses.replace(SMALL, mlp_width=SMALL.mlp_width + 32), "whole factors"),
         (dataclasses.replace(SMALL, layers=1), "no fewer layers"),

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from kinema import checkpoint
 from kinema.cli.train import init_from_pretrained, parse_duration
 from kinema.errors import UserError
-from kinema.models.folder import KinemaFolder
-from kinema.models.text import TextStates
+from kinema.models.formats.native import KinemaCheckpoint
+from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.train import release
 from kinema.train.export import export
 from kinema.train.filming import Filming, film, shard_path, stored
@@ -28,7 +28,7 @@ class Lengths:
     width = 384
 
     def encode(self, prompts):
-        return TextStates.of([torch.ones(1 + len(prompt.split()), 384) for prompt in prompts])
+        return TextEmbeddings.from_list([torch.ones(1 + len(prompt.split()), 384) for prompt in prompts])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_recipe_from_nothing_to_weights_and_stopped_on_the_way(tmp_path):
     again = [p.stage for p in release.release(config, bench)]
     assert "transformer" not in again, "a finished recipe trains nothing more"
     folder = export(release.trained(config, bench), tmp_path / "weights")
-    opened = KinemaFolder.open(folder, name="tiny")
+    opened = KinemaCheckpoint.open(folder, name="tiny")
     dit = opened.load_transformer(dtype=torch.float32, device=CPU)
     vae = opened.load_vae(device=CPU)
     assert dit.config == config.dit.model
@@ -105,7 +105,7 @@ def test_going_on_from_a_model_wider_and_with_a_finer_decoder(tmp_path):
     stages = [p.stage for p in release.release(config, bench)]
     assert "decoder" in stages
     after = export(release.trained(config, bench), tmp_path / "finer")
-    old, new = (KinemaFolder.open(each, name="tiny") for each in (folder, after))
+    old, new = (KinemaCheckpoint.open(each, name="tiny") for each in (folder, after))
     assert new.load_transformer(dtype=torch.float32, device=CPU).config == wider
     before, now = (each.load_vae(device=CPU).state_dict() for each in (old, new))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], now[name])}

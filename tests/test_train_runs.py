@@ -10,9 +10,9 @@ import torch
 from kinema.cli import main
 from kinema.cli.train_logging import format_flops, make_lab_scorer, open_tensorboard, write_tensorboard
 from kinema.errors import UserError
-from kinema.models.folder import open_vae
-from kinema.models.text import TextStates
-from kinema.models.text_minilm import MiniLm
+from kinema.models.formats.native import load_vae
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.text_encoders.minilm import MiniLm
 from kinema.train import scaling
 from kinema.train.dit import DitTraining
 from kinema.train.filming import Filming, film, stored
@@ -37,7 +37,7 @@ class Lengths:
         return self
 
     def encode(self, prompts):
-        return TextStates.of([torch.ones(1 + len(prompt.split()), 384) for prompt in prompts])
+        return TextEmbeddings.from_list([torch.ones(1 + len(prompt.split()), 384) for prompt in prompts])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_decoder_alone_leaves_the_latents_as_they_are(trained, store, tmp_path
     common = ["--preset", "tiny", "--films", str(store), "--device", "cpu", "--from", weights]
     changes = ("training.decoder_only=true", "training.loop.steps=2", "films.held_out_share=0.5")
     main(["train", "vae", "--out", out, *common, *(word for each in changes for word in ("--set", each))])
-    old, new = (open_vae(Path(folder), device=torch.device("cpu")) for folder in (weights, f"{out}/weights"))
+    old, new = (load_vae(Path(folder), device=torch.device("cpu")) for folder in (weights, f"{out}/weights"))
     before, after = old.state_dict(), new.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder"}
@@ -219,7 +219,7 @@ def test_scaling_has_a_point_for_each_size_and_budget_and_goes_on(trained, tmp_p
         held_out=1,
         training=DitTraining(causal=0.0, loop=LoopConfig()),
     )
-    from kinema.models.dit_config import small
+    from kinema.models.transformer.dit_config import small
 
     model = small(channels=4, grid=(2, 2))
     arguments = (config, model, data.films[0], data.held_out[0], tmp_path, torch.device("cpu"))

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from PIL import Image
 
 from kinema.errors import UserError
-from kinema.models.dit_config import small
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import small
 from kinema.train import chance
 from kinema.train.crops import ResidentFilms, as_input
 from kinema.train.dit import FACTS, DitTask, DitTraining
@@ -179,7 +179,7 @@ def test_crops_on_the_device_are_pieces_of_their_films_and_show_things():
 def test_the_autoencoder_trains_on_resident_films_in_parts(precision):
     films = squares()
     config = VaeTraining(
-        batch=4, crop=16, model=VaeConfig.tiny(folded=True), resident=True, precision=precision
+        batch=4, crop=16, model=VaeConfig.tiny(patchified=True), resident=True, precision=precision
     )
     task = VaeTask(config, films, films, CPU)
     for step in (0, 1):
@@ -192,7 +192,7 @@ def test_the_autoencoder_trains_on_resident_films_in_parts(precision):
 
 def test_looking_draws_the_same_sheet_each_time_and_passes_scores_on(tmp_path):
     task = moved(DitTask(training(), GROUPS, GROUPS, CPU))
-    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
+    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
     states = StateTable(STATES, CPU)
     seen = []
 
@@ -218,7 +218,7 @@ def test_looking_draws_the_same_sheet_each_time_and_passes_scores_on(tmp_path):
 
 
 def test_reconstructions_are_shown_below_the_films(tmp_path):
-    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
+    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
     with torch.no_grad():
         assert looking_at_reconstructions(vae, squares(2), tmp_path)(5) == {}
     with Image.open(tmp_path / "step-00000005.png") as sheet:

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.errors import UserError
-from kinema.models.dit_config import small
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import small
 from kinema.train import chance
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, film
@@ -120,7 +120,7 @@ def test_stretches_are_cut_encoded_and_told_from_whole_films(tmp_path):
     bench = Bench(run=tmp_path, device=CPU, encoder=Letters)
     one = store(bench, filming, held)
     assert (len(one.films), len(one.held_out), one.midway) == (6, 2, True)
-    for _ in encoded(bench, VideoVae(VaeConfig.tiny(folded=True)).eval(), [one], precision="float32"):
+    for _ in encoded(bench, VideoVae(VaeConfig.tiny(patchified=True)).eval(), [one], precision="float32"):
         pass
     data = latent_data(tmp_path)
     assert data.films[0].midway

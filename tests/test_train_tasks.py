@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
-from kinema.models.dit_config import small
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import small
 from kinema.train import chance
 from kinema.train.crops import cropped
 from kinema.train.dit import DitTask, DitTraining, TimeConfig, drawn_times
@@ -40,7 +40,7 @@ def moving_squares(count=6, side=32, frames=5):
 
 def vae_training(**changes):
     return dataclasses.replace(
-        VaeTraining(batch=4, crop=16, precision="float32", model=VaeConfig.tiny(folded=True)), **changes
+        VaeTraining(batch=4, crop=16, precision="float32", model=VaeConfig.tiny(patchified=True)), **changes
     )
 
 
@@ -115,7 +115,7 @@ def test_latent_statistics_normalise():
     films = moving_squares()
     vae = VaeTask(vae_training(), films, films, CPU).vae.eval()
     mean, std = latent_statistics(vae, films, CPU)
-    normalised = vae.with_normalisation(mean, std)
+    normalised = vae.with_latent_statistics(mean, std)
     latents = torch.cat(
         [batch for _, batch in encode_films(normalised, films, CPU, batch=4, precision="float32")]
     )

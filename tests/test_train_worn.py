@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema import sampling
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import small
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import small
 from kinema.train import chance
 from kinema.train.films import HeldFilms
 from kinema.train.latents import LatentFilms
@@ -21,7 +21,7 @@ from kinema.train.vae import VaeTask, VaeTraining
 from kinema.train.worn import WornConfig, worn
 
 CPU = torch.device("cpu")
-VAE = VaeConfig.tiny(folded=True)
+VAE = VaeConfig.tiny(patchified=True)
 
 
 def latent_films(count=5):
@@ -115,7 +115,7 @@ def test_crops_of_films_and_of_latents_show_the_same(step, monkeypatch):
     known, true = seen
     assert true.shape[-1] == (64 if step == 0 else 16)
     colours = ((true + 1) * 127.5)[:, :2, 0, ::stride, ::stride]
-    assert (colours - task.vae.normalise(known)[:, :2, 0]).abs().max() < 1e-3
+    assert (colours - task.vae.normalize(known)[:, :2, 0]).abs().max() < 1e-3
 
 
 def test_a_step_in_parts_is_the_step():

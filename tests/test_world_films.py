@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.media import read_film, read_picture
+from kinema.media import read_image, read_video
 from kinema.simulator.captions import STYLES
 from kinema.world.facts import Caption
 from kinema.world.films import FilmsRequest, clip_id, clip_seed, film_one, known_event, spec_of
@@ -108,7 +108,7 @@ def test_films_in_mp4_decode_to_as_many_frames_as_the_manifest_says(tmp_path):
     request = FilmsRequest(out=tmp_path / "mp4", **{**SMALL, "count": 1})
     film_many(request, workers=1, quiet=True)
     row = pq.read_table(tmp_path / "mp4" / "manifest.parquet").to_pylist()[0]
-    film = read_film(tmp_path / "mp4" / row["file"])
+    film = read_video(tmp_path / "mp4" / row["file"])
     assert film.frames.shape == (13, 32, 32, 3)
     assert row["frames"] == 13
     again = FilmsRequest(out=tmp_path / "again", **{**SMALL, "count": 1})
@@ -142,7 +142,7 @@ def test_one_film_and_its_caption(tmp_path, capsys):
     caption, path = capsys.readouterr().out.strip().splitlines()
     assert caption.endswith(".")
     assert path == str(out)
-    assert read_film(out).frames.shape == (9, 32, 32, 3)
+    assert read_video(out).frames.shape == (9, 32, 32, 3)
     again = film_one(event="still", seed=0, size="32x32", frames=9, lab=False, out=tmp_path / "b.mp4")
     assert again.caption == caption
     assert (tmp_path / "b.mp4").read_bytes() == out.read_bytes()
@@ -157,7 +157,7 @@ def test_a_sheet_has_a_row_for_each_clip(tmp_path, capsys):
              "--style", "core", "--out", str(out)]
         )  # fmt: skip
         assert capsys.readouterr().out.strip().splitlines()[-1] == str(out)
-        heights.append(read_picture(out).shape[0])
+        heights.append(read_image(out).shape[0])
     assert heights[1] > heights[0] + 2 * 32
 
 

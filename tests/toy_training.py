@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.train import chance
 from kinema.train.loop import LoopConfig, Loss, Work, train
 from kinema.train.optimizer import OptimizerConfig
@@ -61,7 +61,7 @@ class Letters:
     width = 8
 
     def encode(self, prompts):
-        return TextStates.of(
+        return TextEmbeddings.from_list(
             [torch.eye(8)[torch.tensor([ord(letter) % 8 for letter in f"^{prompt}"])] for prompt in prompts]
         )
 

@@ -11,7 +11,7 @@ from benchmarks.continuation import ContinuationMetrics, JoinMetrics, join_step_
 from benchmarks.long_videos import time_to_first_change
 
 from benchmarks import continuation
-from kinema.media import read_film
+from kinema.media import read_video
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.video import GeneratedVideo
 from kinema.world.clip import ClipSpec, make_clip
@@ -50,11 +50,11 @@ class FakePipeline:
         self.requests.append(request)
         source = request.source
         if isinstance(source, ExtendInput):
-            before = read_film(source.video).frames
+            before = read_video(source.video).frames
             self.sources.append(before)
             frames = np.concatenate([before, self.shift_levels(before[::-1][1:])])
         elif isinstance(source, InterpolateInput):
-            first, last = (read_film(path).frames for path in (source.first, source.last))
+            first, last = (read_video(path).frames for path in (source.first, source.last))
             self.sources += [first, last]
             middle = np.stack([np.roll(first[-1], k, axis=1) for k in range(1, 9)])
             frames = np.concatenate([first, self.shift_levels(middle), last])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kinema.cli import main
-from kinema.media.read import read_film
+from kinema.media.read import read_video
 
 from . import wan_fixtures
 
@@ -24,7 +24,7 @@ def test_generate_writes_the_video_and_prints_a_summary(saved, tmp_path, capsys)
     assert str(out) in told
     assert "9 frames at 64x48" in told
     assert "seed 7" in told
-    film = read_film(out)
+    film = read_video(out)
     assert film.frames.shape == (9, 48, 64, 3)
     assert film.fps == 16
 

@@ -8,17 +8,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from PIL import Image
 
 from kinema.cli import main, run_and_report
-from kinema.media import read_film
-from kinema.models import dit_config
-from kinema.models.dit import Dit
-from kinema.models.fingerprint import fingerprint
-from kinema.models.folder import save_folder
-from kinema.models.recipe import Recipe
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.media import read_video
+from kinema.models.formats.fingerprint import fingerprint
+from kinema.models.formats.native import save_checkpoint
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.transformer import dit_config
+from kinema.models.transformer.dit import Dit
 from kinema.pipeline.denoiser import ExpertDenoiser
 from kinema.pipeline.reproduce import load_state, read_metadata
 from kinema.pipeline.tail_latents import read_tail_latents
@@ -32,16 +32,16 @@ BALL = "a red ball rolls to the left"
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "world"
     torch.manual_seed(0)
-    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
-    dit = Dit(dit_config.tiny(text="joint")).eval()
+    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
+    dit = Dit(dit_config.tiny(text_conditioning="joint")).eval()
     with torch.no_grad():
         for parameter in dit.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    recipe = Recipe(
-        steps=2, guidance=(2.5,), shift=1.0, solver="euler", schedule="linear", pictures="frames",
-        size=(32, 32), frames=17, fps=8.0,
+    recipe = SamplingDefaults(
+        num_inference_steps=2, guidance_scale=(2.5,), flow_shift=1.0, solver="euler", schedule="linear", image_conditioning="frames",
+        size=(32, 32), num_frames=17, fps=8.0,
     )  # fmt: skip
-    save_folder(folder, recipe=recipe, transformer=dit, vae=vae, dtype=torch.float32)
+    save_checkpoint(folder, sampling_defaults=recipe, transformer=dit, vae=vae, dtype=torch.float32)
     return folder
 
 
@@ -67,7 +67,7 @@ def error_line(capsys, model, *arguments: str) -> str:
 
 
 def read_frames(name: str) -> np.ndarray:
-    return read_film(name).frames
+    return read_video(name).frames
 
 
 def test_video_metadata_reproduces_the_video(model, here, capsys):

@@ -70,7 +70,7 @@ def test_interrupted_while_a_video_is_written_the_video_exists_in_the_end(tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "write_film", stopped)
+        patched.setattr(runner, "write_video", stopped)
         with pytest.raises(KeyboardInterrupt):
             list(runner.run_baselines(tuple(items), VIDEO_FORMAT, tmp_path, workers=1))
     assert list(runner.run_baselines(tuple(items), VIDEO_FORMAT, tmp_path, workers=1)) == [1]

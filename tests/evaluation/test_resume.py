@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.evaluation.evaluate import evaluate_model
 from kinema.evaluation.model_source import PipelineGeneratorFactory
 from kinema.evaluation.video_sources import SampleRequest, VideoFormat
-from kinema.models import dit_config
-from kinema.models.dit import Dit
-from kinema.models.folder import save_folder
-from kinema.models.recipe import Recipe
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.formats.native import save_checkpoint
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.transformer import dit_config
+from kinema.models.transformer.dit import Dit
 from tests.evaluation.disc_generator import Drawing
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
 ROOT = Path(__file__).parents[1]
-SAMPLING_DEFAULTS = Recipe(
-    steps=1, guidance=(1.0,), shift=1.0, solver="euler", schedule="linear", pictures="frames", size=(48, 48),
-    frames=5, fps=8.0,
+SAMPLING_DEFAULTS = SamplingDefaults(
+    num_inference_steps=1, guidance_scale=(1.0,), flow_shift=1.0, solver="euler", schedule="linear", image_conditioning="frames", size=(48, 48),
+    num_frames=5, fps=8.0,
 )  # fmt: skip
 DISC_SCRIPT = """
 import sys
@@ -47,12 +47,14 @@ CLI_SCRIPT = "import sys; from kinema.cli import main; sys.exit(main())"
 
 def _save_tiny_model(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
-    vae = VideoVae(VaeConfig.tiny(folded=True)).eval()
-    dit = Dit(dit_config.tiny(text="joint")).eval()
+    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
+    dit = Dit(dit_config.tiny(text_conditioning="joint")).eval()
     with torch.no_grad():
         for parameter in dit.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    save_folder(folder, recipe=SAMPLING_DEFAULTS, transformer=dit, vae=vae, dtype=torch.float32)
+    save_checkpoint(
+        folder, sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae, dtype=torch.float32
+    )
     return folder
 
 

@@ -20,7 +20,7 @@ from kinema.evaluation.scorecard import (
     wilson_interval,
 )
 from kinema.evaluation.video_sources import VideoFormat
-from kinema.media import write_film
+from kinema.media import write_video
 from tests.evaluation.disc_videos import Disc, film, line, still
 
 
@@ -135,12 +135,12 @@ PROMPTS = [
 
 def _write_videos(folder):
     folder.mkdir()
-    write_film(folder / "1.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
-    write_film(folder / "2.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
+    write_video(folder / "1.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
+    write_video(folder / "2.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
     pair = [
         Disc(colour=c, x=still(x), y=still(34.0), radius=6.0) for c, x in (("blue", 18.0), ("pink", 46.0))
     ]
-    write_film(folder / "3.mp4", film(*pair), fps=8)
+    write_video(folder / "3.mp4", film(*pair), fps=8)
     prompts = folder.parent / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS) + "\n")
     return prompts

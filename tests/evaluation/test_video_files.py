@@ -9,7 +9,7 @@ from kinema.errors import UserError
 from kinema.evaluation import runner, scorecard
 from kinema.evaluation.evaluate import evaluate_videos
 from kinema.evaluation.video_sources import load_video
-from kinema.media import write_film
+from kinema.media import write_video
 from tests.evaluation.disc_videos import Disc, film, line, still
 
 
@@ -36,11 +36,11 @@ PROMPT = "a red ball rolls to the right"
 def video_dir(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
-    write_film(folder / "1.mp4", _rolling_video(96, 25), fps=12)
-    write_film(folder / "2.webm", _pad_to_double_width(_rolling_video(128, 33)), fps=16)
-    write_film(folder / "3.gif", _rolling_video(64, 17), fps=10)
-    write_film(folder / "4.mp4", _pad_to_double_width(_rolling_video(288, 24)), fps=24)
-    write_film(folder / "5.mp4", _rolling_video(96, 25, left=True), fps=12)
+    write_video(folder / "1.mp4", _rolling_video(96, 25), fps=12)
+    write_video(folder / "2.webm", _pad_to_double_width(_rolling_video(128, 33)), fps=16)
+    write_video(folder / "3.gif", _rolling_video(64, 17), fps=10)
+    write_video(folder / "4.mp4", _pad_to_double_width(_rolling_video(288, 24)), fps=24)
+    write_video(folder / "5.mp4", _rolling_video(96, 25, left=True), fps=12)
     (folder / ".hidden").write_text("no film")
     (folder / "prompts.txt").write_text(f"{PROMPT}\n" * 5)
     return folder
@@ -74,9 +74,9 @@ def test_a_replaced_video_is_not_mistaken_for_the_old_one(tmp_path):
     folder, prompts = tmp_path / "films", tmp_path / "prompts.txt"
     folder.mkdir()
     prompts.write_text(PROMPT + "\n")
-    write_film(folder / "1.mp4", _rolling_video(64, 9), fps=8)
+    write_video(folder / "1.mp4", _rolling_video(64, 9), fps=8)
     list(evaluate_videos(folder, prompts, tmp_path / "out", baselines=None, workers=1))
-    write_film(folder / "1.mp4", _rolling_video(64, 17, left=True), fps=8)
+    write_video(folder / "1.mp4", _rolling_video(64, 17, left=True), fps=8)
     with pytest.raises(UserError, match="another request"):
         list(evaluate_videos(folder, prompts, tmp_path / "out", baselines=None, workers=1))
 
@@ -84,7 +84,7 @@ def test_a_replaced_video_is_not_mistaken_for_the_old_one(tmp_path):
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_video_too_short_to_score_is_wrong(tmp_path, frames):
     (tmp_path / "films").mkdir()
-    write_film(tmp_path / "films" / "1.mp4", _rolling_video(64, 17)[:frames], fps=8)
+    write_video(tmp_path / "films" / "1.mp4", _rolling_video(64, 17)[:frames], fps=8)
     (tmp_path / "prompts.txt").write_text(PROMPT + "\n")
     list(
         evaluate_videos(

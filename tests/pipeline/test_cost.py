@@ -7,13 +7,13 @@ import re
 
 import pytest
 import torch
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
-from kinema.models import dit_config
-from kinema.models.source import open_model
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.formats.loader import open_model
+from kinema.models.transformer import dit_config
 from kinema.pipeline import cost as plan
 from kinema.pipeline import device as machine
 from kinema.pipeline import memory_policy
@@ -52,7 +52,7 @@ def estimate(model, video_shape=VIDEO_SHAPE, **changes) -> CostEstimate:
 
 
 @pytest.mark.parametrize(
-    "config", [VaeConfig.tiny(), VaeConfig.tiny(residual=True), VaeConfig.tiny(folded=True)]
+    "config", [VaeConfig.tiny(), VaeConfig.tiny(residual=True), VaeConfig.tiny(patchified=True)]
 )
 @pytest.mark.parametrize("encoder", [False, True])
 def test_vae_flops_match_the_flop_counter(config, encoder):

@@ -9,7 +9,7 @@ import pytest
 
 from kinema.cli.streaming_output import write_stream
 from kinema.errors import UserError
-from kinema.media import psnr, read_film
+from kinema.media import psnr, read_video
 from kinema.pipeline.decoder import FrameChunk
 from kinema.pipeline.deliver import stream_video
 
@@ -58,7 +58,7 @@ def test_the_file_grows_while_the_video_is_generated(video, tmp_path: Path) -> N
     out, live = tmp_path / "film.mp4", tmp_path / "live.mp4"
     assert write_stream(pipe, request_for(pipe, 33), out, upscale=1, preview=live, comment="made so") == 33
     for path in (out, live):
-        back = read_film(path)
+        back = read_video(path)
         assert back.fps == 8
         assert psnr(np.asarray(back.frames), film) > 25
 
@@ -80,4 +80,4 @@ def test_cancelling_leaves_the_preview_alone(video, tmp_path: Path, monkeypatch)
             pipe, request_for(pipe, 33), tmp_path / "a.mp4", upscale=1, preview=tmp_path / "live.mp4"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]
-    assert len(read_film(tmp_path / "live.mp4").frames) >= 9
+    assert len(read_video(tmp_path / "live.mp4").frames) >= 9

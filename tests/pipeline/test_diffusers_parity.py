@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from kinema.models import weights
+from kinema.models.formats import safetensors_io
 from kinema.pipeline.resolve import VideoRequest
 
 from . import wan_films, wan_fixtures
@@ -55,8 +55,12 @@ def test_what_we_save_diffusers_loads(case, saved, videos, tmp_path):
     pipe.save(tmp_path / "again", shard_bytes=200_000)
     assert len(list((tmp_path / "again" / "transformer").glob("*.safetensors"))) > 1
     for part in ("transformer", "transformer_2", "vae"):
-        before = weights.stored_tensors(saved[case.variant] / part, part=part) if part in parts else {}
-        after = weights.stored_tensors(tmp_path / "again" / part, part=part) if part in parts else {}
+        before = (
+            safetensors_io.list_tensors(saved[case.variant] / part, component=part) if part in parts else {}
+        )
+        after = (
+            safetensors_io.list_tensors(tmp_path / "again" / part, component=part) if part in parts else {}
+        )
         assert before.keys() == after.keys()
         for name in before:
             assert torch.equal(read(before[name]), read(after[name]))

@@ -8,18 +8,20 @@ import pytest
 
 from kinema.cli.options import GenerationArgs
 from kinema.errors import UserError
-from kinema.models.recipe import Recipe
-from kinema.models.source import open_model
+from kinema.models.formats.loader import open_model
+from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.pipeline.distilled_settings import distilled_settings
 
 
 def test_sampling_defaults_hold_the_distilled_settings() -> None:
     model = open_model("world")
-    distilled = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, fast_steps=2))
+    distilled = dataclasses.replace(
+        model, sampling_defaults=dataclasses.replace(model.sampling_defaults, distilled_steps=2)
+    )
     assert distilled_settings(distilled).num_inference_steps == 2
     assert distilled_settings(distilled).guidance_scale == 1
     with pytest.raises(ValueError, match="at least one"):
-        Recipe(fast_steps=0)
+        SamplingDefaults(distilled_steps=0)
 
 
 def test_undistilled_models_are_refused() -> None:

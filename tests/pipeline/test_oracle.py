@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kinema.models.dit_cache import DitCache
+from kinema.models.transformer.kv_cache import KvCache
 
 from . import oracle
 
@@ -44,7 +44,7 @@ def test_position_follows_from_cache_and_clean_frames() -> None:
 
     whole = dit(noisy, level(*[0.6] * 5), context)
     assert torch.allclose(whole, true.expand(2, -1, -1, -1, -1), atol=1e-5)
-    cache = dit.remember(clean[:, :, :2], level(0, 0), context, DitCache(sink=1, window=1))
+    cache = dit.remember(clean[:, :, :2], level(0, 0), context, KvCache(sink_frames=1, window_frames=1))
     later = dit(noisy[:, :, 2:4], level(0.6, 0.6), context, cache=cache)
     assert torch.allclose(later, true[:, :, 2:4].expand(2, -1, -1, -1, -1), atol=1e-5)
     part = torch.cat([clean[:, :, 2:3], noisy[:, :, 3:]], dim=2)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.models.source import open_model
+from kinema.models.formats.loader import open_model
 from kinema.pipeline.conditioning import (
     Conditioning,
     ImageCondition,

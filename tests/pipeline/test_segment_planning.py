@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kinema.errors import UserError
-from kinema.media import write_film
+from kinema.media import write_video
 from kinema.pipeline.pipeline import SamplingStep
 from kinema.pipeline.resolve import (
     EditInput,
@@ -53,7 +53,7 @@ def file(truth, tmp_path_factory):
     def write(start: int | None, stop: int | None):
         path = folder / f"{start}-{stop}.webm"
         if not path.exists():
-            write_film(path, truth[start:stop], fps=FPS, quality="lossless")
+            write_video(path, truth[start:stop], fps=FPS, quality="lossless")
         return path
 
     return write

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.media import writer
-from kinema.models.dit_cache import DitCache
-from kinema.models.text import TextStates
+from kinema.media import open_writer
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.kv_cache import KvCache
 from kinema.pipeline.conditioning import (
     Conditioning,
     EditSource,
@@ -49,7 +49,7 @@ WINDOWS = StreamingConfig(context_mode="windows", first_block=3, block=2, window
 
 def request_for(pipe: Pipeline, frames: int, *lines: TimedPrompt, **changes) -> ResolvedRequest:
     """A film of one take, of any length."""
-    recipe = pipe.model.recipe
+    recipe = pipe.model.sampling_defaults
     film = VideoShape(frames=frames, height=recipe.size[1], width=recipe.size[0])
     condition = changes.pop(
         "condition", Conditioning(prompts=lines or (TimedPrompt(prompt="a ball"),)).resolve_frames(film)
@@ -59,7 +59,7 @@ def request_for(pipe: Pipeline, frames: int, *lines: TimedPrompt, **changes) -> 
         "reel": empty_timeline(film),
         "fps": recipe.fps,
         "steps": 2,
-        "guidance": recipe.guidance,
+        "guidance": recipe.guidance_scale,
         "shift": 1.0,
         "seed": 0,
         "wish": VideoRequest(prompt="a ball"),
@@ -173,12 +173,12 @@ def test_each_block_sees_only_its_own_prompts() -> None:
     spoken = PromptEmbeddings(text_embeddings=states, image_embeddings=None, prompt_index=(0, 0, 1, 1))
     stretches = SegmentDenoiser(dit, spoken, guidance_scale=1.0)
     with torch.no_grad():
-        alone = dit.context(TextStates(states=states.states[1:2, :5], lengths=states.lengths[1:2]))
-    assert stretches.context(range(2, 4)).length == 5
-    assert stretches.context(range(1, 3)).length == 8
+        alone = dit.context(TextEmbeddings(hidden_states=states.states[1:2, :5], lengths=states.lengths[1:2]))
+    assert stretches.context(range(2, 4)).num_keys == 5
+    assert stretches.context(range(1, 3)).num_keys == 8
     latents, time = film(CONFIGS["joint"], frames=2), torch.full((1, 2), 0.5, dtype=torch.float64)
     with torch.no_grad():
-        expected = dit(latents, time, alone, cache=DitCache(seen=2))
+        expected = dit(latents, time, alone, cache=KvCache(total_frames=2))
     found = stretches.denoiser_for(range(2, 4))(latents, time)
     assert (found - expected).abs().max() <= 1e-6
 
@@ -194,7 +194,7 @@ def test_a_stream_with_cache_equals_the_masked_whole(name: str) -> None:
         guidance_scale=2.0,
     )
     clean, noise = film(config, frames=6), film(config, frames=6, seed=9)
-    cache, zero = DitCache(), torch.zeros(1, 6, dtype=torch.float64)
+    cache, zero = KvCache(), torch.zeros(1, 6, dtype=torch.float64)
     start = 0
     for frames in (2, 1, 3):
         block = range(start, start + frames)
@@ -289,7 +289,7 @@ def test_a_stopped_stream_leaves_no_file(videos, tmp_path: Path) -> None:
     target = tmp_path / "film.mp4"
 
     def make(stop: int) -> None:
-        with writer(target, fps=8, size=(32, 32)) as out:
+        with open_writer(target, fps=8, size=(32, 32)) as out:
             for event in stream_blocks(pipe, request_for(pipe, 33), CACHE):
                 if isinstance(event, FrameChunk):
                     out.write(event.frames)
@@ -321,7 +321,7 @@ def test_unsupported_models_are_refused(videos) -> None:
     assert default_streaming_config(model) == StreamingConfig(
         context_mode="windows", first_block=5, block=3, window=2
     )
-    causal = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, long_films="cache"))
+    causal = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, streaming_mode="cache"))
     streaming = default_streaming_config(causal)
     assert streaming.context_mode == "cache"
     # Never more frames in sight than in training.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.media import psnr, resized
+from kinema.media import psnr, resize
 from kinema.pipeline.conditioning import Conditioning, ImageCondition, TimedPrompt
 from kinema.pipeline.decoder import FrameChunk, StreamingDecoder, choose_tiling
 from kinema.pipeline.multidiffusion import Tile, multidiffusion, tile_grid
@@ -52,7 +52,7 @@ def request_for(
         timeline=empty_timeline(size),
         fps=8.0,
         num_inference_steps=num_inference_steps,
-        guidance_scale=pipe.model.recipe.guidance,
+        guidance_scale=pipe.model.sampling_defaults.guidance_scale,
         flow_shift=1.0,
         seed=0,
         request=VideoRequest(prompt="a ball"),
@@ -84,7 +84,7 @@ def test_a_true_velocity_brings_the_detail(large, upsample) -> None:
     low = downsample(large)
     pipe = smaller_model(large, 64)
     made = upscale_video(pipe, request_for(pipe, low), low, 2, UpscaleConfig(upsample=upsample))
-    lanczos = np.stack([resized(frame, (64, 64)) for frame in low])
+    lanczos = np.stack([resize(frame, (64, 64)) for frame in low])
     assert psnr(made, large) > psnr(lanczos, large) + 10
     assert abs(sharpness(made) / sharpness(large) - 1) < abs(sharpness(lanczos) / sharpness(large) - 1)
 
@@ -148,7 +148,7 @@ def test_a_little_noise_keeps_more_of_the_enlargement(large) -> None:
         upscale_video(pipe, request, low, 2, UpscaleConfig(sigma=level, back_projection=False))
         for level in (0.2, 0.6)
     )
-    enlarged = np.stack([resized(frame, (64, 64)) for frame in low])
+    enlarged = np.stack([resize(frame, (64, 64)) for frame in low])
     assert psnr(a, enlarged) > psnr(b, enlarged) + 3
 
 

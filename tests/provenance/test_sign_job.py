@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("c2pa")
 
 from kinema.errors import UserError
-from kinema.media import save_png, write_film
-from kinema.media.provenance_read import credentials
+from kinema.media import save_png, write_video
 from kinema.provenance.sign_job import load_identity, sign_job_video
+from kinema.provenance.verify import verify_credentials
 from kinema.server.job_spec import JobSpec, ShotSpec
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), dtype=np.uint8)
@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
     path = tmp_path / "video_1"
     path.mkdir()
     for name in ("video.mp4", "source.mp4", "second.mp4"):
-        write_film(path / name, FRAMES, fps=8)
+        write_video(path / name, FRAMES, fps=8)
     for name in ("first.png", "last.png", "shot-1.png"):
         save_png(path / name, FRAMES[0])
     return path
@@ -52,7 +52,7 @@ def folder(tmp_path, monkeypatch):
 )
 def test_every_task_declares_what_it_used(folder, wanted, roles):
     sign_job_video(folder / "video.mp4", wanted, "testcard", load_identity("", ""))
-    found = credentials(folder / "video.mp4")
+    found = verify_credentials(folder / "video.mp4")
     assert (found.state, found.prompt, found.model, found.seed) == ("valid", "a", "testcard", wanted.seed)
     assert [source.role for source in found.sources] == roles
 

@@ -11,9 +11,8 @@ pytest.importorskip("c2pa")
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.media import probe, save_png, write_film
-from kinema.media.attached import attach, attached
-from kinema.media.provenance_read import credentials
+from kinema.media import probe, save_png, write_video
+from kinema.media.mp4_uuid_box import append_box, read_box
 from kinema.pipeline.metadata import (
     FileReference,
     GenerationMetadata,
@@ -23,6 +22,7 @@ from kinema.pipeline.metadata import (
 )
 from kinema.pipeline.reproduce import read_metadata
 from kinema.provenance.sign_video import build_provenance, sign_video
+from kinema.provenance.verify import verify_credentials
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), dtype=np.uint8)
 RECORD = RequestRecord(
@@ -41,30 +41,30 @@ def make_test_video(path: Path, record: RequestRecord = RECORD) -> Path:
         model="world", fingerprint="f", request=record, device="cpu", dtype="float32", int8=False,
         kinema="0.1.0", torch="2", frames_sha256="d",
     )  # fmt: skip
-    write_film(path, FRAMES, fps=8, comment=origin.to_json())
+    write_video(path, FRAMES, fps=8, comment=origin.to_json())
     return path
 
 
 def test_metadata_and_tail_latents_survive_signing(tmp_path):
     path = make_test_video(tmp_path / "film.mp4")
     latents = bytes(range(256)) * 50
-    attach(path, latents)
+    append_box(path, latents)
     before = read_metadata(path)
     sign_video(path)
     assert read_metadata(path) == before
-    assert attached(path) == latents
-    found = credentials(path)
+    assert read_box(path) == latents
+    found = verify_credentials(path)
     assert (found.state, found.prompt, found.model, found.seed) == ("valid", "a red ball", "world", 2**62 + 1)
 
 
 def test_appended_boxes_are_signed(tmp_path):
     path = make_test_video(tmp_path / "film.mp4")
-    attach(path, b"latents of the end")
+    append_box(path, b"latents of the end")
     sign_video(path)
     whole = path.read_bytes()
     assert whole.count(b"latents of the end") == 1
     path.write_bytes(whole.replace(b"latents of the end", b"latents of an end!"))
-    assert credentials(path).state == "tampered"
+    assert verify_credentials(path).state == "tampered"
 
 
 def test_inputs_are_listed_as_ingredients(tmp_path):
@@ -83,7 +83,7 @@ def test_inputs_are_listed_as_ingredients(tmp_path):
     )  # fmt: skip
     path = make_test_video(tmp_path / "film.mp4", told)
     sign_video(path)
-    found = credentials(path)
+    found = verify_credentials(path)
     assert found.prompt == "it rolls / it stops"
     assert [(source.title, source.role, source.state) for source in found.sources] == [
         ("parent.mp4", "extended", "valid"),
@@ -114,9 +114,9 @@ def test_cli_signs_and_refuses_unknown_videos(tmp_path, capsys):
     path = make_test_video(tmp_path / "film.mp4")
     main(["sign", str(path)])
     assert "signed" in capsys.readouterr().out
-    assert credentials(path).state == "valid"
+    assert verify_credentials(path).state == "valid"
     strange = tmp_path / "strange.mp4"
-    write_film(strange, FRAMES, fps=8)
+    write_video(strange, FRAMES, fps=8)
     for arguments, line in (
         ([str(strange)], "carries no request"),
         ([str(path), "--key", "k.pem"], "give --certificate too"),

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.media.read import read_film
+from kinema.media.read import read_video
 from kinema.server import leases, queue
 from kinema.server.backends import fake
 from kinema.server.backends.pipeline import worker_device
@@ -240,7 +240,7 @@ def test_videos_of_the_shipped_model_by_way_of_the_api(tmp_path):
             done = serve_help.until(lambda: now()["status"] in ("completed", "failed") and now(), 120)
             assert done["status"] == "completed", done["error"]
             (tmp_path / "film.mp4").write_bytes(httpx.get(f"{served.url}/videos/{video}/content").content)
-            films.append(read_film(tmp_path / "film.mp4").frames)
+            films.append(read_video(tmp_path / "film.mp4").frames)
         assert films[0].shape == (17, done["kinema"]["height"], done["kinema"]["width"], 3)
         # The frames are the same bit for bit (see the tests of the pipeline); x264 in a process that has run
         # torch writes them in slightly different ways, so what is read back is compared with some room.

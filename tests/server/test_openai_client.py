@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from kinema.media.read import read_film
+from kinema.media.read import read_video
 
 from . import serve_help
 from .serve_help import ALICE, BOB
@@ -49,7 +49,7 @@ def test_a_video_is_made_and_downloaded(client, finished, tmp_path):
     assert finished.expires_at > finished.completed_at
     path = tmp_path / "film.mp4"
     client.videos.download_content(finished.id).write_to_file(path)
-    film = read_film(path)
+    film = read_video(path)
     assert len(film.frames) == 32
     height, width = film.frames.shape[1:3]
     assert width > height

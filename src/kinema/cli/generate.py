@@ -94,10 +94,12 @@ class Generate(OutputArgs, InputArgs, GenerationArgs):
 
     def _run(self) -> None:
         from kinema.cli.run_and_report import note_unknown_words, run_request, save_and_report, state_path
-        from kinema.media.formats import format_of
+        from kinema.media.formats import resolve_format
         from kinema.pipeline.resolve import resolve_request
 
-        format_of(self.out, None, "good")  # A name that can't be written is told before the work, not after.
+        resolve_format(
+            self.out, None, "good"
+        )  # A name that can't be written is told before the work, not after.
         self._validate()
         pipe = self.load_pipeline()
         wish = dataclasses.replace(self.apply_to(self.to_request(self.prompt)), upscale=self.upscale)

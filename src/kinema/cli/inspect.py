@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from kinema.media.probe import Probe
-    from kinema.media.provenance_read import Credentials
+    from kinema.media.probe import MediaInfo
+    from kinema.provenance.verify import Credentials
 
 EXIT_CODES = {"valid": 0, "tampered": 1, "unsigned": 3}
 """Exit codes, for scripts. 2 is what every command says of a mistake in what it was asked."""
@@ -34,7 +34,7 @@ class Inspect:
         """Look, check, print."""
         from kinema.errors import UserError
         from kinema.media.probe import probe
-        from kinema.media.provenance_read import credentials
+        from kinema.provenance.verify import verify_credentials
 
         roots = b""
         if self.trusted_roots is not None:
@@ -44,7 +44,7 @@ class Inspect:
                 raise UserError(
                     f"can't read {self.trusted_roots}: {error.strerror}; give a PEM file"
                 ) from None
-        found = credentials(self.file, roots=roots)
+        found = verify_credentials(self.file, roots=roots)
         try:
             facts = probe(self.file)
         except UserError:
@@ -63,7 +63,7 @@ class Inspect:
         sys.exit(EXIT_CODES[found.state])
 
 
-def _format_report(file: Path, credentials: Credentials, media_info: Probe | None) -> list[str]:
+def _format_report(file: Path, credentials: Credentials, media_info: MediaInfo | None) -> list[str]:
     head = {
         "valid": "VALID: unchanged since it was signed",
         "tampered": f"TAMPERED: {'; '.join(credentials.problems)}",
@@ -80,7 +80,7 @@ def _format_report(file: Path, credentials: Credentials, media_info: Probe | Non
     if credentials.tool:
         lines.append(f"  made with  {credentials.tool}")
     if credentials.actions:
-        made = "; a trained model made it" if credentials.ai_made else ""
+        made = "; a trained model made it" if credentials.ai_generated else ""
         lines.append(f"  declares   {', '.join(credentials.actions)}{made}")
     if credentials.model:
         lines.append(f"  model      {credentials.model}")

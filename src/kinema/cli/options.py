@@ -57,7 +57,7 @@ class GenerationArgs:
 
         steps, guidance = self.num_inference_steps, self.guidance_scale
         if self.fast:
-            from kinema.models.source import open_model
+            from kinema.models.formats.loader import open_model
             from kinema.pipeline.distilled_settings import distilled_settings
 
             if steps is not None or guidance is not None:

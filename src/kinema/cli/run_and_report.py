@@ -171,10 +171,10 @@ def open_player(path: Path) -> None:
 
 def note_unknown_words(pipe: Pipeline, request: ResolvedRequest, output: OutputArgs) -> None:
     """One line on words that the film set's models never saw, and what does know them."""
-    from kinema.models.folder import KinemaFolder
+    from kinema.models.formats.native import KinemaCheckpoint
     from kinema.simulator.captions.vocabulary import known_words, unknown_words
 
-    if not isinstance(pipe.model, KinemaFolder):
+    if not isinstance(pipe.model, KinemaCheckpoint):
         return
     known = known_words()
     lines = [line.prompt for take in request.segments for line in take.conditioning.prompts]

@@ -23,11 +23,11 @@ class Sign:
     def run(self) -> None:
         """Sign it where it is."""
         from kinema.errors import UserError
-        from kinema.media.provenance_identity import own
+        from kinema.provenance.certificates import load_certificate
         from kinema.provenance.sign_video import sign_video
 
         if self.key is not None and self.certificate is None:
             raise UserError("a key signs only together with its certificate; give --certificate too")
-        identity = None if self.certificate is None else own(self.certificate, self.key)
+        identity = None if self.certificate is None else load_certificate(self.certificate, self.key)
         sign_video(self.video, identity=identity)
         print(f"{self.video}: signed; look at it with: kinema inspect {self.video}")

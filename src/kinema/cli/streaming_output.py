@@ -39,8 +39,8 @@ def write_stream(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from kinema.media import writer
-    from kinema.media.growing import growing
+    from kinema.media import open_writer
+    from kinema.media.fragmented_mp4 import open_fragmented
     from kinema.pipeline.decoder import FrameChunk
     from kinema.pipeline.deliver import stream_video
     from kinema.pipeline.progress import SamplingStep
@@ -55,8 +55,12 @@ def write_stream(
         TimeRemainingColumn(),
     )
     with contextlib.ExitStack() as stack:
-        live = None if preview is None else stack.enter_context(growing(preview, fps=request.fps, size=size))
-        film = stack.enter_context(writer(out, fps=request.fps, size=size, comment=comment))
+        live = (
+            None
+            if preview is None
+            else stack.enter_context(open_fragmented(preview, fps=request.fps, size=size))
+        )
+        film = stack.enter_context(open_writer(out, fps=request.fps, size=size, comment=comment))
         console = Console(stderr=True)
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
         task = progress.add_task("reading the prompt", total=None)
@@ -66,6 +70,8 @@ def write_stream(
                 if live is not None:
                     live.write(event.frames)
             elif isinstance(event, SamplingStep):
-                words = f"step {event.index + 1} of {event.total}, {film.frames / request.fps:.1f} s written"
+                words = (
+                    f"step {event.index + 1} of {event.total}, {film.num_frames / request.fps:.1f} s written"
+                )
                 progress.update(task, total=event.total, completed=event.index + 1, description=words)
-    return film.frames
+    return film.num_frames

@@ -13,8 +13,8 @@ from kinema.cli.train_tools import Bundle, Scaling
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.models.dit_config import DitConfig
-    from kinema.models.vae_config import VaeConfig
+    from kinema.models.transformer.dit_config import DitConfig
+    from kinema.models.vae.autoencoder.vae_config import VaeConfig
     from kinema.train.release import ReleaseConfig
     from kinema.train.runs import DitRun, FilmsConfig, VaeRun
     from kinema.train.stages import Bench
@@ -170,7 +170,7 @@ def start_run(
         UserError: a setting does not exist, or the folder holds another run.
     """
     from kinema.atomic_io import write_text
-    from kinema.models.config_json import to_json
+    from kinema.models.formats.serialization import to_json
     from kinema.train.settings import override, plain
 
     config = override(config, overrides)
@@ -191,13 +191,13 @@ def start_run(
 
 def load_run_config(run_dir: Path, kind: str) -> ReleaseConfig | VaeRun | DitRun:
     """The settings that a run began with."""
-    from kinema.models.config_json import from_json
+    from kinema.models.formats.serialization import from_json
     from kinema.train.release import ReleaseConfig
     from kinema.train.runs import DitRun, VaeRun
 
     note = run_dir / RUN_CONFIG_FILES[kind]
     kinds = {"release": ReleaseConfig, "vae": VaeRun, "dit": DitRun}
-    return from_json(kinds[kind], note.read_text(), what=str(note))
+    return from_json(kinds[kind], note.read_text(), source=str(note))
 
 
 def execute_run(config: ReleaseConfig | VaeRun | DitRun, run_dir: Path, machine: MachineArgs) -> None:
@@ -206,7 +206,7 @@ def execute_run(config: ReleaseConfig | VaeRun | DitRun, run_dir: Path, machine:
 
     from kinema.cli.train_logging import install_stop_handler, make_lab_scorer, run_logged
     from kinema.distributed.crowd import ALONE, joined
-    from kinema.models.text_minilm import MiniLm
+    from kinema.models.text_encoders.minilm import MiniLm
     from kinema.train import runs
     from kinema.train.release import ReleaseConfig, release
     from kinema.train.stages import Bench
@@ -273,7 +273,7 @@ def init_from_pretrained(config: ReleaseConfig, model_name: str) -> ReleaseConfi
 
 def load_model_configs(name: str) -> tuple[DitConfig, VaeConfig]:
     """Of the parts of a model of our own."""
-    from kinema.models.source import open_model
+    from kinema.models.formats.loader import open_model
 
     model = open_model(name)
     return model.dit, model.vae

@@ -28,7 +28,7 @@ class Scaling:
         import torch
 
         from kinema.cli.train import resolve_device
-        from kinema.models.dit_config import small
+        from kinema.models.transformer.dit_config import small
         from kinema.train import scaling
         from kinema.train.settings import override
         from kinema.train.stages import latent_data

@@ -26,11 +26,11 @@ def _generate_and_save(args: GenerationArgs, output: OutputArgs, video_request: 
         save_and_report,
         state_path,
     )
-    from kinema.media.formats import format_of
+    from kinema.media.formats import resolve_format
     from kinema.pipeline.resolve import resolve_request
 
     with report_errors(output):
-        format_of(output.out, None, "good")
+        resolve_format(output.out, None, "good")
         pipe = args.load_pipeline()
         request = resolve_request(pipe.model, video_request)
         note_unknown_words(pipe, request, output)
@@ -168,13 +168,13 @@ class Reproduce(_ReproduceArgs):
 
         from kinema.cli.run_and_report import report_saved
         from kinema.cli.streaming_output import write_stream
-        from kinema.media import read_film
+        from kinema.media import read_video
         from kinema.pipeline.metadata import build_metadata
 
         began, factor = time.monotonic(), request.request.upscale
         comment = build_metadata(request, pipe.model, pipe.policy, pipe.device).to_json()
         frames = write_stream(pipe, request, output.out, upscale=factor, preview=None, comment=comment)
-        other = not np.array_equal(read_film(self.video).frames, read_film(output.out).frames)
+        other = not np.array_equal(read_video(self.video).frames, read_video(output.out).frames)
         size = (factor * request.video_shape.width, factor * request.video_shape.height)
         took = time.monotonic() - began
         report_saved(

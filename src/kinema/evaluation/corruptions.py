@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy import ndimage
 
-from kinema.media import read_film, write_film
+from kinema.media import read_video, write_video
 
 FrameArray = UInt8[np.ndarray, "f h w 3"]
 
@@ -46,8 +46,8 @@ def corrupt_frames(frames: FrameArray, config: CorruptionConfig, *, seed: int) -
     if config.compress:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "film.mp4"
-            write_film(path, result, fps=12, quality="small")
-            result = read_film(path).frames
+            write_video(path, result, fps=12, quality="small")
+            result = read_video(path).frames
     return result
 
 

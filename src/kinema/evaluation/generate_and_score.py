@@ -18,7 +18,7 @@ from kinema.evaluation.video_sources import (
     VideoFormat,
     VideoGenerator,
 )
-from kinema.media import write_film
+from kinema.media import write_video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _generate_batch(batch: _JobBatch) -> Iterator[_GeneratedVideo]:
 
 def _score_generated(generated: _GeneratedVideo) -> Timing:
     wanted, start = generated.job, time.process_time()
-    write_film(wanted.out / "films" / f"{wanted.stem}.mp4", generated.frames, fps=wanted.video_format.fps)
+    write_video(wanted.out / "films" / f"{wanted.stem}.mp4", generated.frames, fps=wanted.video_format.fps)
     item = wanted.item
     judged = record.build_record(
         item.index, item.kind, wanted.prompt, generated.frames, wanted.video_format.fps

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kinema.evaluation.video_sources import FrameArray, SampleRequest, VideoFormat
-from kinema.models.source import open_model
+from kinema.models.formats.loader import open_model
 from kinema.pipeline.batch import generate_batch
 from kinema.pipeline.device import resolve_device
 from kinema.pipeline.pipeline import Pipeline, load
@@ -103,10 +103,10 @@ class PipelineGeneratorFactory:
         Raises:
             UserError: there is no such model.
         """
-        recipe = open_model(self.model).recipe
+        recipe = open_model(self.model).sampling_defaults
         width, height = recipe.size if size is None else size
         return VideoFormat(
-            height=height, width=width, num_frames=num_frames or recipe.frames, fps=fps or recipe.fps
+            height=height, width=width, num_frames=num_frames or recipe.num_frames, fps=fps or recipe.fps
         )
 
     def fingerprint(self) -> str:

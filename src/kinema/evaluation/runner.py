@@ -22,7 +22,7 @@ from kinema.evaluation.record import EvaluationRecord
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.synthetic_faults import FAULTS, Fault, is_detected, render_fault_pair
 from kinema.evaluation.video_sources import VideoFormat, load_video, render_reference
-from kinema.media import write_film
+from kinema.media import write_video
 from kinema.process_pool import process_pool
 
 FrameArray = UInt8[np.ndarray, "f h w 3"]
@@ -105,7 +105,7 @@ def _run_baseline_job(job: _BaselineJob) -> None:
         # Before the records: they say that all is done.
         film = job.out / "simulator" / "films" / f"{item.index:05}-{k}.mp4"
         if not film.exists():
-            write_film(film, told.frames, fps=fps)
+            write_video(film, told.frames, fps=fps)
         for anchor in job.baselines:
             if paths[anchor][k].exists():
                 continue

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_sets import PromptItem
-from kinema.media import probe, read_film
+from kinema.media import probe, read_video
 from kinema.simulator.captions import generate_captions
 from kinema.world.clip import ClipSpec, make_clip
 from kinema.world.facts import ClipFacts
@@ -166,5 +166,5 @@ def load_video(path: Path) -> tuple[FrameArray, float]:
     told = probe(path)
     # Scaled while it is read: a long film of full size need not fit into memory.
     size = (round(told.width * 128 / told.height), 128) if told.height > 256 else None
-    film = read_film(path, size=size)
+    film = read_video(path, size=size)
     return film.frames, film.fps

@@ -7,38 +7,38 @@ with writer("film.webm", fps=24, size=(832, 480)) as out:
     out.write(chunk)                               # as long as you like
 """
 
-from kinema.media.compare import psnr, ssim
-from kinema.media.footage import Ending, Footage, Frame, Limits
+from kinema.media.contact_sheet import SpriteSheet, contact_sheet, evenly_spaced, sprite_sheet
 from kinema.media.formats import Format, Quality
-from kinema.media.probe import Probe, probe
-from kinema.media.read import frames, read_film, read_picture
-from kinema.media.sheet import Sprites, contact_sheet, evenly, sprites
-from kinema.media.still import resized, save_picture, save_png, thumbnail
-from kinema.media.write import Writer, write_film, writer
+from kinema.media.images import resize, save_image, save_png, thumbnail
+from kinema.media.metrics import psnr, ssim
+from kinema.media.probe import MediaInfo, probe
+from kinema.media.read import frames, read_image, read_video
+from kinema.media.types import DecodedVideo, Frame, Limits, ReadResult
+from kinema.media.write import VideoWriter, open_writer, write_video
 
 __all__ = [
-    "Ending",
-    "Footage",
+    "ReadResult",
+    "DecodedVideo",
     "Format",
     "Frame",
     "Limits",
-    "Probe",
+    "MediaInfo",
     "Quality",
-    "Sprites",
-    "Writer",
+    "SpriteSheet",
+    "VideoWriter",
     "contact_sheet",
-    "evenly",
+    "evenly_spaced",
     "frames",
     "probe",
     "psnr",
-    "read_film",
-    "read_picture",
-    "resized",
-    "save_picture",
+    "read_video",
+    "read_image",
+    "resize",
+    "save_image",
     "save_png",
-    "sprites",
+    "sprite_sheet",
     "ssim",
     "thumbnail",
-    "write_film",
-    "writer",
+    "write_video",
+    "open_writer",
 ]

@@ -23,7 +23,7 @@ UNSPECIFIED = 2
 """AVCOL_SPC_UNSPECIFIED: the file does not say which matrix its colours were made with."""
 
 
-def encoded(image: UInt8[np.ndarray, "h w 3"], pixel_format: str) -> av.VideoFrame:
+def rgb_to_frame(image: UInt8[np.ndarray, "h w 3"], pixel_format: str) -> av.VideoFrame:
     """The picture as a frame for an encoder, in BT.709 limited range (or as RGB for `gbrp`)."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     if pixel_format == "gbrp":
@@ -38,8 +38,8 @@ def encoded(image: UInt8[np.ndarray, "h w 3"], pixel_format: str) -> av.VideoFra
     )
 
 
-def tag(stream: VideoStream) -> None:
-    """Write into the stream what `encoded` did, so that players need not guess."""
+def tag_stream(stream: VideoStream) -> None:
+    """Write into the stream what `rgb_to_frame` did, so that players need not guess."""
     rgb = stream.pix_fmt == "gbrp"
     stream.codec_context.color_range = int(ColorRange.JPEG if rgb else ColorRange.MPEG)
     stream.codec_context.colorspace = 0 if rgb else int(Colorspace.ITU709)
@@ -47,7 +47,7 @@ def tag(stream: VideoStream) -> None:
     stream.codec_context.color_trc = int(ColorTrc.IEC61966_2_1 if rgb else ColorTrc.BT709)
 
 
-def decoded(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w 3"]:
+def frame_to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w 3"]:
     """A decoded frame as RGB, scaled to (width, height) `size` where given; alpha composited over black.
 
     Colours whose matrix the file does not name are read as BT.709 in high definition (over 576 rows or
@@ -60,7 +60,7 @@ def decoded(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndar
         large = frame.width >= 1280 or frame.height > 576
         matrix = Colorspace.ITU709 if large else Colorspace.ITU601
 
-    def converted(matrix: Colorspace | None) -> np.ndarray:
+    def convert(matrix: Colorspace | None) -> np.ndarray:
         return frame.reformat(
             width=width,
             height=height,
@@ -72,14 +72,14 @@ def decoded(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndar
         ).to_ndarray()
 
     try:
-        pixels = converted(None if frame.format.is_rgb else matrix)
+        pixels = convert(None if frame.format.is_rgb else matrix)
     except (av.FFmpegError, OSError):
         # A matrix that swscale has no conversion for: shown as BT.709 rather than not at all.
-        pixels = converted(Colorspace.ITU709)
-    return over_black(pixels) if alpha else pixels
+        pixels = convert(Colorspace.ITU709)
+    return composite_on_black(pixels) if alpha else pixels
 
 
-def over_black(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+def composite_on_black(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
     """RGBA with straight alpha, composited over black, rounded to the nearest level."""
     product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
     return ((product + 127) // 255).astype(np.uint8)

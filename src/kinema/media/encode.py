@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from kinema.media import colour
 from kinema.media.formats import Quality
 
-Write = Callable[[np.ndarray], None]
+WriteFrame = Callable[[np.ndarray], None]
 """Takes the next frame, uint8 `h w 3`."""
 
 THREADS = {"libx264": 1, "libsvtav1": 4, "libvpx-vp9": 4}
@@ -27,12 +27,12 @@ x264 with several threads gave other bytes about once in 5,000 films of 32 x 32;
 lookahead thread it did not in as many.
 """
 
-_TREE_FROM = 128
+_MBTREE_MIN_SIDE = 128
 """x264's macroblock tree reads memory that nobody wrote where a picture has few blocks: films of 32 x 32 were
 other bytes in half of the cases once the process had read a film, those of 64 x 32 one time in 25, those of
 64 x 64 and more never in 75. Smaller ones do without it."""
 
-VISIBLE = "kinema visible size "
+VISIBLE_SIZE_KEY = "kinema visible size "
 """Stands in an MP4's keywords, followed by WIDTHxHEIGHT, when the coded picture is larger."""
 
 
@@ -46,7 +46,7 @@ class Codec:
     options: dict[str, str]
 
 
-def codec_of(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
+def select_codec(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
     """The encoder and its settings."""
     if kind == "mp4":
         crf = {"small": "28", "good": "18", "best": "12"}[quality]
@@ -73,7 +73,7 @@ def codec_of(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
 
 
 @contextlib.contextmanager
-def _policy_kept() -> Generator[None]:
+def _preserve_scheduling_policy() -> Generator[None]:
     """Undo what SVT-AV1 does to the thread that opens it, when that is root's: first in, first out.
 
     Threads and processes made later inherit that policy, and under it one that waits by spinning (OpenBLAS,
@@ -91,7 +91,7 @@ def _policy_kept() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def encoder(
+def video_encoder(
     path: Path,
     *,
     kind: Literal["mp4", "av1", "webm"],
@@ -99,7 +99,7 @@ def encoder(
     size: tuple[int, int],
     quality: Quality,
     comment: str,
-) -> Generator[Write]:
+) -> Generator[WriteFrame]:
     """Yield a function that takes the next frame; finish the file at the end of the block.
 
     H.264 in 4:2:0 has even sides only. An odd picture is padded by repeating its last row or column, and
@@ -108,7 +108,7 @@ def encoder(
     sizes as they are.
     """
     width, height = size
-    codec = codec_of(kind, quality)
+    codec = select_codec(kind, quality)
     right, below = (width % 2, height % 2) if kind == "mp4" else (0, 0)
     options = {"fflags": "+bitexact"}
     if codec.container == "mp4":
@@ -121,17 +121,17 @@ def encoder(
         if comment:
             container.metadata["comment"] = comment
         if right or below:
-            container.metadata["keywords"] = f"{VISIBLE}{width}x{height}"
+            container.metadata["keywords"] = f"{VISIBLE_SIZE_KEY}{width}x{height}"
         settings = dict(codec.options)
-        if kind == "mp4" and min(size) < _TREE_FROM:
+        if kind == "mp4" and min(size) < _MBTREE_MIN_SIDE:
             settings["x264-params"] += ":mbtree=0"
         stream = container.add_stream(codec.encoder, rate=rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = width + right, height + below, codec.pixel_format
         # A key frame every two seconds, so that a page can seek.
         stream.codec_context.gop_size = max(1, round(2 * rate))
         stream.codec_context.thread_count = THREADS[codec.encoder]
-        colour.tag(stream)
-        with _policy_kept():
+        colour.tag_stream(stream)
+        with _preserve_scheduling_policy():
             stream.codec_context.open()
         number = 0
 
@@ -139,7 +139,7 @@ def encoder(
             nonlocal number
             if right or below:
                 image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")
-            frame = colour.encoded(image, codec.pixel_format)
+            frame = colour.rgb_to_frame(image, codec.pixel_format)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
             number += 1

@@ -29,19 +29,19 @@ SUFFIXES: dict[str, Format] = {
     "": "folder",
 }
 
-ALLOWED = ".mp4, .webm, .gif, .webp, .zip (PNG pictures) or no suffix (a folder of PNG pictures)"
+ALLOWED_SUFFIXES = ".mp4, .webm, .gif, .webp, .zip (PNG pictures) or no suffix (a folder of PNG pictures)"
 
 
-def format_of(path: str | os.PathLike[str], chosen: Format | None, quality: Quality) -> Format:
+def resolve_format(path: str | os.PathLike[str], requested: Format | None, quality: Quality) -> Format:
     """The format to write `path` in: the chosen one, or else the one its suffix names.
 
     Raises:
         UserError: the suffix names no format, or the format has no such quality.
     """
     suffix = Path(path).suffix.lower()
-    if chosen is not None and chosen not in get_args(Format):
+    if requested is not None and requested not in get_args(Format):
         raise UserError(
-            f"{chosen!r} is not a film format{did_you_mean(chosen, get_args(Format))}; "
+            f"{requested!r} is not a film format{did_you_mean(requested, get_args(Format))}; "
             f"choose {', '.join(get_args(Format))}"
         )
     if quality not in get_args(Quality):
@@ -49,9 +49,9 @@ def format_of(path: str | os.PathLike[str], chosen: Format | None, quality: Qual
             f"{quality!r} is not a quality{did_you_mean(quality, get_args(Quality))}; "
             f"choose {', '.join(get_args(Quality))}"
         )
-    if chosen is None and suffix not in SUFFIXES:
-        raise UserError(f"{Path(path).name} names no film format; end it in {ALLOWED}")
-    found: Format = chosen if chosen is not None else SUFFIXES[suffix]
+    if requested is None and suffix not in SUFFIXES:
+        raise UserError(f"{Path(path).name} names no film format; end it in {ALLOWED_SUFFIXES}")
+    found: Format = requested if requested is not None else SUFFIXES[suffix]
     if quality == "lossless" and found in ("mp4", "av1", "gif"):
         raise UserError(f"{found} has no lossless quality; write .webm, .webp or .zip, or choose 'best'")
     return found

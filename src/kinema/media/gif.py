@@ -19,15 +19,15 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from kinema.errors import UserError
-from kinema.media.changes import KEY, changed, ticks
-from kinema.media.encode import Write
+from kinema.media.encode import WriteFrame
+from kinema.media.frame_diff import KEYFRAME_INTERVAL, dirty_rect, frame_duration
 
-SAMPLE = 96
+PALETTE_SAMPLE_SIZE = 96
 """Palettes are chosen on a sample of at most this many rows and columns; more is slower and no better."""
 
 
 @contextlib.contextmanager
-def gif_encoder(path: Path, *, rate: Fraction, size: tuple[int, int], comment: str) -> Generator[Write]:
+def gif_encoder(path: Path, *, rate: Fraction, size: tuple[int, int], comment: str) -> Generator[WriteFrame]:
     """Yield a function that takes the next frame. The film loops.
 
     A frame of at most 256 colours is kept exactly. Others share a palette, dithered, until it no longer
@@ -49,21 +49,23 @@ def gif_encoder(path: Path, *, rate: Fraction, size: tuple[int, int], comment: s
 
         def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
             nonlocal before, shared, number
-            left, top, right, bottom = changed(before if number % KEY else None, image)
+            left, top, right, bottom = dirty_rect(before if number % KEYFRAME_INTERVAL else None, image)
             part = np.ascontiguousarray(image[top:bottom, left:right])
-            indexed = exact(part)
+            indexed = to_palette(part)
             if indexed is None:
-                indexed, shared = _dithered(part, image, shared)
+                indexed, shared = _dither(part, image, shared)
             control = 1 << 2  # leave the frame there for the next
-            file.write(struct.pack("<BBBBHBB", 0x21, 0xF9, 4, control, ticks(number, rate, 100), 0, 0))
-            file.write(_picture(*indexed, left, top))
+            file.write(
+                struct.pack("<BBBBHBB", 0x21, 0xF9, 4, control, frame_duration(number, rate, 100), 0, 0)
+            )
+            file.write(_image_block(*indexed, left, top))
             before, number = image.copy(), number + 1
 
         yield write
         file.write(b"\x3b")
 
 
-def exact(
+def to_palette(
     image: UInt8[np.ndarray, "h w 3"],
 ) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "k 3"]] | None:
     """The picture as indices into its own colours, or None if it has more than 256."""
@@ -76,33 +78,33 @@ def exact(
     return indices.reshape(packed.shape).astype(np.uint8), palette
 
 
-def _dithered(
+def _dither(
     part: UInt8[np.ndarray, "h w 3"],
-    whole: UInt8[np.ndarray, "H W 3"],
-    shared: tuple[Image.Image, float] | None,
+    image: UInt8[np.ndarray, "H W 3"],
+    shared_palette: tuple[Image.Image, float] | None,
 ) -> tuple[tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "k 3"]], tuple[Image.Image, float]]:
     """Indices and palette of `part`, and the palette to try first on the next frame with its error here.
 
     The error is the mean square over the sample, before dithering. A palette is kept until its error is a
     half (and a little) more than when it was made.
     """
-    rows = np.linspace(0, whole.shape[0] - 1, min(SAMPLE, whole.shape[0])).astype(int)
-    columns = np.linspace(0, whole.shape[1] - 1, min(SAMPLE, whole.shape[1])).astype(int)
-    sample = Image.fromarray(np.ascontiguousarray(whole[np.ix_(rows, columns)]))
-    if shared is None or _error(sample, shared[0]) > 1.5 * shared[1] + 4:
+    rows = np.linspace(0, image.shape[0] - 1, min(PALETTE_SAMPLE_SIZE, image.shape[0])).astype(int)
+    columns = np.linspace(0, image.shape[1] - 1, min(PALETTE_SAMPLE_SIZE, image.shape[1])).astype(int)
+    sample = Image.fromarray(np.ascontiguousarray(image[np.ix_(rows, columns)]))
+    if shared_palette is None or _palette_error(sample, shared_palette[0]) > 1.5 * shared_palette[1] + 4:
         palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT)
-        shared = palette, _error(sample, palette)
+        shared = palette, _palette_error(sample, palette)
     picture = Image.fromarray(part).quantize(palette=shared[0], dither=Image.Dither.FLOYDSTEINBERG)
     colours = np.array(shared[0].getpalette(), dtype=np.uint8).reshape(-1, 3)
     return (np.asarray(picture), colours), shared
 
 
-def _error(sample: Image.Image, palette: Image.Image) -> float:
+def _palette_error(sample: Image.Image, palette: Image.Image) -> float:
     matched = sample.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
     return float(np.square(np.asarray(matched, np.float32) - np.asarray(sample, np.float32)).mean())
 
 
-def _picture(
+def _image_block(
     indices: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "k 3"], left: int, top: int
 ) -> bytes:
     """An image descriptor, its own palette, and the pixels."""
@@ -112,10 +114,10 @@ def _picture(
     table[: len(palette)] = palette
     own_palette = 0x80
     head = struct.pack("<BHHHHB", 0x2C, left, top, width, height, own_palette | bits - 1)
-    return head + table.tobytes() + _compressed(indices)
+    return head + table.tobytes() + _lzw_data(indices)
 
 
-def _compressed(indices: UInt8[np.ndarray, "h w"]) -> bytes:
+def _lzw_data(indices: UInt8[np.ndarray, "h w"]) -> bytes:
     """The pixels in GIF's LZW, taken from a still GIF that Pillow writes."""
     buffer = io.BytesIO()
     Image.fromarray(indices, "P").save(buffer, "GIF", optimize=False, interlace=False)

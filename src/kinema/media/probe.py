@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import UserError
-from kinema.media import container, moving, sequence
-from kinema.media.footage import Limits
-from kinema.media.still import picture
+from kinema.media import animated_image, container, image_sequence
+from kinema.media.images import try_open_image
+from kinema.media.types import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class MediaInfo:
     """What a film or picture says of itself; None where it doesn't."""
 
     width: int
@@ -21,7 +21,7 @@ class Probe:
     """As its frames will come: upright, square pixels."""
     fps: float | None
     """Nominal; None for stills and for animations that only give durations."""
-    frames: int | None
+    num_frames: int | None
     duration: float | None
     """Seconds."""
     codec: str
@@ -30,7 +30,7 @@ class Probe:
     """The text a writer stored in the file, or an empty string."""
 
 
-def checked(path: str | os.PathLike[str]) -> Path:
+def existing_path(path: str | os.PathLike[str]) -> Path:
     """The path, if something is there to be read.
 
     Raises:
@@ -40,7 +40,7 @@ def checked(path: str | os.PathLike[str]) -> Path:
     if not source.exists():
         raise UserError(f"{source} does not exist; check the name")
     if source.is_dir():
-        if not sequence.is_sequence(source):
+        if not image_sequence.is_sequence(source):
             raise UserError(
                 f"{source} is a folder without PNG pictures; give a film, or a folder of pictures"
             )
@@ -53,44 +53,44 @@ def checked(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Probe:
+def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> MediaInfo:
     """Look at a film or picture without reading all of it.
 
     Raises:
-        UserError: as `kinema.media.frames`.
+        UserError: as `kinema.media.num_frames`.
     """
     limits = limits or Limits()
-    source = checked(path)
-    if sequence.is_sequence(source):
-        index = sequence.index(source)
-        return Probe(
+    source = existing_path(path)
+    if image_sequence.is_sequence(source):
+        index = image_sequence.read_index(source)
+        return MediaInfo(
             width=index.width,
             height=index.height,
             fps=float(index.rate),
-            frames=index.frames,
-            duration=float(index.frames / index.rate),
+            num_frames=index.num_frames,
+            duration=float(index.num_frames / index.rate),
             codec="png",
             comment=index.comment,
         )
-    with picture(source, limits) as image:
+    with try_open_image(source, limits) as image:
         if image is not None:
-            count = moving.count_of(image)
-            width, height = moving.upright_size(image)
-            return Probe(
+            count = animated_image.frame_count(image)
+            width, height = animated_image.upright_size(image)
+            return MediaInfo(
                 width=width,
                 height=height,
                 fps=None,
-                frames=count,
+                num_frames=count,
                 duration=None if count > 1 else 1.0,
                 codec=(image.format or "").lower(),
-                comment=moving.comment_of(image),
+                comment=animated_image.read_comment(image),
             )
-    told = container.declared(source, limits)
-    return Probe(
+    told = container.probe_stream(source, limits)
+    return MediaInfo(
         width=told.width,
         height=told.height,
         fps=told.fps,
-        frames=told.frames,
+        num_frames=told.num_frames,
         duration=told.duration,
         codec=told.codec,
         comment=told.comment,

@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.errors import UserError
-from kinema.media import container, moving, sequence
-from kinema.media.footage import Ending, Footage, Frame, Limits
-from kinema.media.probe import checked, probe
-from kinema.media.still import picture
+from kinema.media import animated_image, container, image_sequence
+from kinema.media.images import try_open_image
+from kinema.media.probe import existing_path, probe
+from kinema.media.types import DecodedVideo, Frame, Limits, ReadResult
 
 
 def frames(
     path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, limits: Limits | None = None
-) -> Generator[Frame, None, Ending]:
+) -> Generator[Frame, None, ReadResult]:
     """Yield the frames of a film one by one, with exact times, in constant memory.
 
     Reads every film PyAV reads, GIF, WebP, APNG and AVIF animations, still pictures (one frame of one
@@ -35,18 +35,18 @@ def frames(
         UserError: missing, empty, no film, too large, or cut off before its first frame; at the first `next`.
     """
     limits = limits or Limits()
-    source = checked(path)
-    if sequence.is_sequence(source):
-        return (yield from sequence.frames(source, size, limits))
-    with picture(source, limits) as image:
+    source = existing_path(path)
+    if image_sequence.is_sequence(source):
+        return (yield from image_sequence.frames(source, size, limits))
+    with try_open_image(source, limits) as image:
         if image is not None:
-            return (yield from moving.frames(source, image, size, limits))
+            return (yield from animated_image.frames(source, image, size, limits))
     return (yield from container.frames(source, size, limits))
 
 
-def read_film(
+def read_video(
     path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, limits: Limits | None = None
-) -> Footage:
+) -> DecodedVideo:
     """Read a whole film into memory; see `frames`.
 
     Raises:
@@ -63,21 +63,21 @@ def read_film(
         try:
             frame = next(stream)
         except StopIteration as stop:
-            ending: Ending = stop.value
+            ending: ReadResult = stop.value
             break
         gathered += frame.image.nbytes
-        if gathered > limits.memory:
+        if gathered > limits.max_bytes:
             raise UserError(
-                f"{path} does not fit in {limits.memory >> 20} MB of memory; "
+                f"{path} does not fit in {limits.max_bytes >> 20} MB of memory; "
                 "read fewer frames, a smaller size, or stream it"
             )
         images.append(frame.image)
         times.append(frame.time)
         end = frame.time + frame.duration
-    return Footage(
+    return DecodedVideo(
         frames=np.stack(images),
         times=np.array(times),
-        end=end,
+        duration=end,
         fps=told.fps or len(images) / end,
         source=str(path),
         complete=ending.complete,
@@ -85,7 +85,7 @@ def read_film(
     )
 
 
-def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(path: str | os.PathLike[str], *, limits: Limits | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """One picture: a still, or the first frame of a film.
 
     Orientation from EXIF is applied, colours are brought to sRGB, alpha is composited over black.
@@ -94,4 +94,4 @@ def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) 
         UserError: as `frames`.
     """
     limits = limits or Limits()
-    return next(frames(path, limits=Limits(pixels=limits.pixels, frames=1))).image
+    return next(frames(path, limits=Limits(max_pixels=limits.max_pixels, max_frames=1))).image

@@ -20,19 +20,19 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from kinema.errors import UserError
-from kinema.media.changes import KEY, changed, ticks
-from kinema.media.encode import Write
+from kinema.media.encode import WriteFrame
 from kinema.media.formats import Quality
+from kinema.media.frame_diff import KEYFRAME_INTERVAL, dirty_rect, frame_duration
 
 ANIMATED, HAS_XMP = 0b10, 0b100
-OVERWRITE = b"\x02"
+OVERWRITE_FLAG = b"\x02"
 """Frame flags: don't blend with what is below, and leave the frame there for the next."""
 
 
 @contextlib.contextmanager
 def webp_encoder(
     path: Path, *, rate: Fraction, size: tuple[int, int], quality: Quality, comment: str
-) -> Generator[Write]:
+) -> Generator[WriteFrame]:
     """Yield a function that takes the next frame. The film loops; the comment is an XMP description.
 
     Raises:
@@ -42,35 +42,41 @@ def webp_encoder(
     with path.open("wb") as file:
         flags = ANIMATED | (HAS_XMP if comment else 0)
         file.write(b"RIFF\0\0\0\0WEBP")
-        file.write(_chunk(b"VP8X", struct.pack("<I", flags) + _three(width - 1) + _three(height - 1)))
+        file.write(_chunk(b"VP8X", struct.pack("<I", flags) + _uint24(width - 1) + _uint24(height - 1)))
         file.write(_chunk(b"ANIM", struct.pack("<IH", 0xFF000000, 0)))
         before: np.ndarray | None = None
         number = 0
 
         def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
             nonlocal before, number
-            left, top, right, bottom = changed(before if number % KEY else None, image)
-            place = (left // 2, top // 2, right - left - 1, bottom - top - 1, ticks(number, rate, 1000))
-            head = b"".join(map(_three, place)) + OVERWRITE
-            file.write(_chunk(b"ANMF", head + _still(image[top:bottom, left:right], quality)))
+            left, top, right, bottom = dirty_rect(before if number % KEYFRAME_INTERVAL else None, image)
+            place = (
+                left // 2,
+                top // 2,
+                right - left - 1,
+                bottom - top - 1,
+                frame_duration(number, rate, 1000),
+            )
+            head = b"".join(map(_uint24, place)) + OVERWRITE_FLAG
+            file.write(_chunk(b"ANMF", head + _encode_frame(image[top:bottom, left:right], quality)))
             if file.tell() >= 1 << 32:
                 raise UserError("WebP ends at 4 GB, and the film is longer; write .mp4 or .webm")
             before, number = image.copy(), number + 1
 
         yield write
         if comment:
-            file.write(_chunk(b"XMP ", _xmp(comment)))
+            file.write(_chunk(b"XMP ", _xmp_packet(comment)))
         length = file.tell() - 8
         file.seek(4)
         file.write(struct.pack("<I", length))
 
 
-def is_whole(head: bytes, length: int) -> bool:
+def is_complete(head: bytes, length: int) -> bool:
     """Whether a WebP whose first 8 bytes are `head` is as long as it promises."""
     return length >= 8 + int.from_bytes(head[4:8], "little")
 
 
-def mended(data: bytes) -> bytes:
+def repair_truncated(data: bytes) -> bytes:
     """A WebP that was cut off, ended after its last whole chunk, so that the frames up to there are read."""
     at = 12
     while at + 8 <= len(data):
@@ -82,7 +88,7 @@ def mended(data: bytes) -> bytes:
     return data[:4] + struct.pack("<I", at - 8) + data[8:at]
 
 
-def _three(value: int) -> bytes:
+def _uint24(value: int) -> bytes:
     return value.to_bytes(3, "little")
 
 
@@ -90,7 +96,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
 
-def _still(image: UInt8[np.ndarray, "h w 3"], quality: Quality) -> bytes:
+def _encode_frame(image: UInt8[np.ndarray, "h w 3"], quality: Quality) -> bytes:
     """The chunks of a still WebP, without its file header."""
     buffer = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -102,7 +108,7 @@ def _still(image: UInt8[np.ndarray, "h w 3"], quality: Quality) -> bytes:
     return buffer.getvalue()[12:]
 
 
-def _xmp(comment: str) -> bytes:
+def _xmp_packet(comment: str) -> bytes:
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'

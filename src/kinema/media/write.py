@@ -14,21 +14,21 @@ import numpy as np
 
 from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.media.encode import Write, encoder
-from kinema.media.formats import Format, Quality, Rate, format_of
+from kinema.media.encode import WriteFrame, video_encoder
+from kinema.media.formats import Format, Quality, Rate, resolve_format
 from kinema.media.gif import gif_encoder
-from kinema.media.sequence import atomic_folder, folder_encoder, zip_encoder
+from kinema.media.image_sequence import atomic_folder, folder_encoder, zip_encoder
 from kinema.media.webp import webp_encoder
 
 
-class Writer:
-    """What `writer` yields: takes frames one by one or in chunks."""
+class VideoWriter:
+    """What `open_writer` yields: takes frames one by one or in chunks."""
 
-    def __init__(self, write: Write, path: Path, size: tuple[int, int]) -> None:
-        self._write = write
+    def __init__(self, write_frame: WriteFrame, path: Path, size: tuple[int, int]) -> None:
+        self._write_frame = write_frame
         self._path = path
         self._size = size
-        self.frames = 0
+        self.num_frames = 0
         """How many frames were written so far."""
 
     def write(self, images: np.ndarray) -> None:
@@ -44,13 +44,13 @@ class Writer:
                 f"not {images.dtype} of {' x '.join(map(str, images.shape))}"
             )
         for image in images.reshape(-1, height, width, 3):
-            with _disk(self._path):
-                self._write(image)
-            self.frames += 1
+            with _report_write_errors(self._path):
+                self._write_frame(image)
+            self.num_frames += 1
 
 
 @contextlib.contextmanager
-def writer(
+def open_writer(
     path: str | os.PathLike[str],
     *,
     fps: Rate,
@@ -58,7 +58,7 @@ def writer(
     quality: Quality = "good",
     kind: Format | None = None,
     comment: str = "",
-) -> Generator[Writer]:
+) -> Generator[VideoWriter]:
     """Open a film for writing; it appears under its name when the block ends, or not at all.
 
         with writer("film.mp4", fps=24, size=(832, 480), comment=request) as film:
@@ -75,13 +75,13 @@ def writer(
         size: (width, height) in pixels.
         quality: See `kinema.media.formats.Quality`.
         kind: Overrides the suffix; `"av1"` writes AV1 in MP4.
-        comment: Kept in the file and given back by `probe` and `read_film`.
+        comment: Kept in the file and given back by `probe` and `read_video`.
 
     Raises:
         UserError: unknown format, impossible size or rate, no frame written, or the disk is full.
     """
     target = Path(path)
-    chosen = format_of(target, kind, quality)
+    chosen = resolve_format(target, kind, quality)
     width, height = size
     if not 0 < fps <= 1000:
         raise UserError(f"{fps} frames per second can't be written; choose a rate above 0 and at most 1000")
@@ -101,24 +101,26 @@ def writer(
         elif chosen == "folder":
             opened = folder_encoder(beside, rate=rate, comment=comment)
         else:
-            opened = encoder(beside, kind=chosen, rate=rate, size=size, quality=quality, comment=comment)
-        with _disk(target):
+            opened = video_encoder(
+                beside, kind=chosen, rate=rate, size=size, quality=quality, comment=comment
+            )
+        with _report_write_errors(target):
             write = opened.__enter__()
         try:
-            film = Writer(write, target, size)
+            film = VideoWriter(write, target, size)
             yield film
-            if not film.frames:
+            if not film.num_frames:
                 raise UserError(f"{target} was not written: the film has no frames")
         except BaseException as failure:
             # What closing the unfinished file complains of would only hide the failure.
             with contextlib.suppress(OSError, av.FFmpegError):
                 opened.__exit__(type(failure), failure, failure.__traceback__)
             raise
-        with _disk(target):
+        with _report_write_errors(target):
             opened.__exit__(None, None, None)
 
 
-def write_film(
+def write_video(
     path: str | os.PathLike[str],
     frames: Iterable[np.ndarray],
     fps: Rate,
@@ -130,7 +132,7 @@ def write_film(
     """Write a whole film: an array `f h w 3`, or anything that yields frames `h w 3`, uint8.
 
     Raises:
-        UserError: as `writer`.
+        UserError: as `open_writer`.
     """
     rest = iter(frames)
     first = next(rest, None)
@@ -139,13 +141,15 @@ def write_film(
     if first.ndim != 3:
         raise UserError(f"{path} was not written: frames are height x width x 3, not of {first.ndim} axes")
     height, width = first.shape[:2]
-    with writer(path, fps=fps, size=(width, height), quality=quality, kind=kind, comment=comment) as film:
+    with open_writer(
+        path, fps=fps, size=(width, height), quality=quality, kind=kind, comment=comment
+    ) as film:
         for frame in itertools.chain([first], rest):
             film.write(frame)
 
 
 @contextlib.contextmanager
-def _disk(path: Path) -> Generator[None]:
+def _report_write_errors(path: Path) -> Generator[None]:
     """Turn what the operating system or an encoder says while writing into one line."""
     try:
         yield

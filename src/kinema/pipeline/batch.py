@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from kinema import sampling
 from kinema.errors import UserError
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.pipeline.denoiser import ExpertDenoiser, PromptEmbeddings
 from kinema.pipeline.pipeline import Pipeline
 from kinema.pipeline.request import VideoRequest
@@ -46,13 +46,13 @@ def generate_batch(
         pipeline._dits,
         spoken,
         guidance_scale=first.guidance_scale,
-        boundary=pipeline.model.recipe.boundary,
+        boundary=pipeline.model.sampling_defaults.boundary_ratio,
         concat_channels=None,
         keep_loaded=pipeline.policy.keep_loaded,
     )
     latents = torch.cat([pipeline._initial_noise(request) for request in requests])
     schedule = pipeline._schedule(first, first.segments[0])
-    recipe = pipeline.model.recipe
+    recipe = pipeline.model.sampling_defaults
     ancestral = sampling.AncestralNoise(
         eta=recipe.eta, seeds=tuple((request.seed, 0) for request in requests)
     )
@@ -71,10 +71,10 @@ def _encode_batch_prompts(pipeline: Pipeline, requests: Sequence[ResolvedRequest
     with pipeline._text.use() as encoder:
         states = encoder.encode([text for own in texts for text in own])
     counts = [len(own) for own in texts]
-    each = zip(requests, states.states.split(counts), states.lengths.split(counts), strict=True)
+    each = zip(requests, states.hidden_states.split(counts), states.lengths.split(counts), strict=True)
     return [
         pipeline._prompt_embeddings(
-            request, 0, request.conditioning, TextStates(states=rows, lengths=lengths)
+            request, 0, request.conditioning, TextEmbeddings(hidden_states=rows, lengths=lengths)
         )
         for request, rows, lengths in each
     ]

@@ -15,11 +15,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
-from kinema.models.dit_config import DitConfig
-from kinema.models.source import ModelFolder
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
-from kinema.models.weights import unfilled
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.formats.safetensors_io import skip_init
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 from kinema.pipeline.throughput import DeviceThroughput
@@ -91,7 +91,7 @@ class CostEstimate:
 
 
 def estimate_cost(
-    model: ModelFolder,
+    model: ModelCheckpoint,
     video_shape: VideoShape,
     *,
     device: torch.device,
@@ -127,15 +127,15 @@ def estimate_cost(
     )
     shape = LatentShape.of(video_shape, model.vae.stride)
     text = sum(
-        tensor.size
-        for tensor in model.stored("text_encoder").values()
+        tensor.numel
+        for tensor in model.list_tensors("text_encoder").values()
         if len(tensor.shape) == 2 and "shared" not in tensor.name and "embed" not in tensor.name
     )
     operations = {"text": 2.0 * text * 2 * TEXT_TOKENS}
     reading = weights.get("text_encoder", 0) / throughput.bandwidth
     seconds = {"text": max(operations["text"] / throughput.matmul, reading)}
     if num_images:
-        whole = model.recipe.pictures == "channels"
+        whole = model.sampling_defaults.image_conditioning == "channels"
         operations["pictures"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
         seconds["pictures"] = operations["pictures"] / throughput.convolution
     linear, attention = dit_flops(model.dit, shape)
@@ -157,7 +157,7 @@ def estimate_cost(
 
 
 def peak_memory(
-    model: ModelFolder,
+    model: ModelCheckpoint,
     video_shape: VideoShape,
     *,
     weights: Mapping[str, int],
@@ -170,7 +170,7 @@ def peak_memory(
     shape = LatentShape.of(video_shape, model.vae.stride)
     numbers = video_shape.frames * video_shape.height * video_shape.width * 3
     latents = 16 * model.vae.z_dim * shape.frames * shape.height * shape.width
-    tokens = (2 if use_cfg else 1) * shape.tokens(model.dit.patch)
+    tokens = (2 if use_cfg else 1) * shape.tokens(model.dit.patch_size)
     inside = tokens * (9 * model.dit.width + 2 * model.dit.mlp_width) * policy.dtype.itemsize
     encoding = 8 * numbers + int(
         _DECODER_PEAK_FACTOR * _chunk_activation_bytes(model.vae, video_shape, model.vae.base_dim)
@@ -199,8 +199,8 @@ def _available_memory(device: torch.device, resident_bytes: int) -> int:
 
 def dit_flops(config: DitConfig, shape: LatentShape) -> tuple[float, float]:
     """Operations of linear layers and of attention, for one sample and one step."""
-    tokens = shape.tokens(config.patch)
-    cross = 2 if config.text == "cross" else 0
+    tokens = shape.tokens(config.patch_size)
+    cross = 2 if config.text_conditioning == "cross" else 0
     width = config.width
     seen = TEXT_TOKENS + (257 if config.image_width else 0)
     linear = 2.0 * tokens * width * ((4 + cross) * width + 2 * config.mlp_width)
@@ -214,7 +214,7 @@ def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frame
 
     `all_frames` is all latent frames; else the first alone.
     """
-    with unfilled():
+    with skip_init():
         vae = VideoVae(config)
     side, stride = 4, config.stride
     counts = []
@@ -232,7 +232,7 @@ def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frame
 
 
 def check_fits(
-    model: ModelFolder,
+    model: ModelCheckpoint,
     estimate: CostEstimate,
     *,
     device: torch.device,
@@ -287,7 +287,7 @@ def check_fits(
 
 
 def _largest_fitting_shape(
-    model: ModelFolder, video_shape: VideoShape, fits: Callable[[VideoShape], bool]
+    model: ModelCheckpoint, video_shape: VideoShape, fits: Callable[[VideoShape], bool]
 ) -> VideoShape | None:
     """The film made shorter and smaller until it fits, in its proportions."""
     for scale in (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.18, 0.125):
@@ -296,7 +296,7 @@ def _largest_fitting_shape(
                 frames=max(1, round(video_shape.frames * length)),
                 height=max(1, round(video_shape.height * scale)),
                 width=max(1, round(video_shape.width * scale)),
-            ).rounded(model.vae.stride, model.dit.patch)
+            ).rounded(model.vae.stride, model.dit.patch_size)
             if smaller != video_shape and fits(smaller):
                 return smaller
     return None
@@ -307,5 +307,5 @@ def _chunk_activation_bytes(config: VaeConfig, video_shape: VideoShape, width: i
     pixels = video_shape.height * video_shape.width
     group = max(1, CHUNK_PIXELS // (pixels * config.stride.temporal)) * config.stride.temporal
     cells = pixels // config.patch_size**2
-    frames = min(group, video_shape.frames) // config.temporal_fold or 1
+    frames = min(group, video_shape.frames) // config.temporal_patch_size or 1
     return 4 * width * cells * frames

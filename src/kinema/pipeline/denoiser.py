@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
-from kinema.models.dit import Dit
-from kinema.models.dit_context import TextContext, batched, storyboard
-from kinema.models.source import ModelFolder
-from kinema.models.text import TextStates
-from kinema.models.wan import WanFolder
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.formats.wan import WanCheckpoint
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.text_context import TextContext, concat_contexts, per_frame_context
 from kinema.pipeline.conditioning import ImageCondition
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
 
@@ -29,7 +29,7 @@ class PromptEmbeddings:
         prompt_index: for each latent frame the line that speaks.
     """
 
-    text_embeddings: TextStates
+    text_embeddings: TextEmbeddings
     image_embeddings: Float[Tensor, "1 m c"] | None
     prompt_index: tuple[int, ...]
 
@@ -42,7 +42,7 @@ class PromptEmbeddings:
         contexts = [
             self._prompt_context(dit, index) for index in range(len(self.text_embeddings.lengths) - 1)
         ]
-        return contexts[0] if len(contexts) == 1 else storyboard(contexts, self.prompt_index)
+        return contexts[0] if len(contexts) == 1 else per_frame_context(contexts, self.prompt_index)
 
     def negative_context(self, dit: Dit) -> TextContext:
         """The negative prompt's."""
@@ -50,8 +50,8 @@ class PromptEmbeddings:
 
     def _prompt_context(self, dit: Dit, index: int) -> TextContext:
         length = int(self.text_embeddings.lengths[index])
-        states = TextStates(
-            states=self.text_embeddings.states[index][None, :length],
+        states = TextEmbeddings(
+            hidden_states=self.text_embeddings.hidden_states[index][None, :length],
             lengths=self.text_embeddings.lengths[index].view(1),
         )
         return dit.context(states, self.image_embeddings)
@@ -62,7 +62,7 @@ def batch_context(
 ) -> TextContext:
     """Of several films as one batch: what each is told, and with `with_negative` all negative prompts behind."""
     contexts = [film.positive_context(dit) for film in prompt_embeddings]
-    return batched(
+    return concat_contexts(
         [*contexts, *(film.negative_context(dit) for film in prompt_embeddings)]
         if with_negative
         else contexts
@@ -70,13 +70,13 @@ def batch_context(
 
 
 def encode_image_condition(
-    model: ModelFolder, images: Sequence[ImageCondition], *, dtype: torch.dtype, device: torch.device
+    model: ModelCheckpoint, images: Sequence[ImageCondition], *, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "1 m c"] | None:
     """What a CLIP sees of the pictures as they were before they were fitted; None where there is none."""
-    if not isinstance(model, WanFolder) or not model.sees_pictures:
+    if not isinstance(model, WanCheckpoint) or not model.has_image_encoder:
         return None
     shown = [picture.image if picture.original is None else picture.original for picture in images]
-    part = LazyModule(lambda: model.load_image(dtype=dtype, device=device), keep_loaded=False)
+    part = LazyModule(lambda: model.load_image_encoder(dtype=dtype, device=device), keep_loaded=False)
     with part.use() as clip:
         return clip.encode(shown).flatten(0, 1)[None]
 

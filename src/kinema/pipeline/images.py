@@ -24,7 +24,7 @@ def load_image(source: str | os.PathLike[str] | np.ndarray) -> UInt8[np.ndarray,
         return source
     from kinema.media import read
 
-    return read.read_picture(source)
+    return read.read_image(source)
 
 
 def resize_and_crop(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:

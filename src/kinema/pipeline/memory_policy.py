@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from kinema.errors import UserError
-from kinema.models.source import ModelFolder
+from kinema.models.formats.loader import ModelCheckpoint
 from kinema.pipeline.device import free_memory
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -52,11 +52,11 @@ def parse_memory_mode(name: str) -> MemoryMode:
     raise UserError(f"memory can't be {name!r}; {', '.join(get_args(MemoryMode))} are possible")
 
 
-def weight_bytes(model: ModelFolder, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
+def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
     """Bytes of each part's weights in memory, by its folder's name."""
     sizes = {}
     for part in MODEL_PARTS:
-        numbers = sum(tensor.size for tensor in model.stored(part).values())
+        numbers = sum(tensor.numel for tensor in model.list_tensors(part).values())
         if numbers:
             each = 4 if part == "vae" else 1 if int8 and part.startswith("transformer") else dtype.itemsize
             sizes[part] = numbers * each
@@ -64,7 +64,7 @@ def weight_bytes(model: ModelFolder, dtype: torch.dtype, *, int8: bool) -> dict[
 
 
 def select_memory_policy(
-    model: ModelFolder, device: torch.device, *, dtype: Dtype, memory: MemoryMode
+    model: ModelCheckpoint, device: torch.device, *, dtype: Dtype, memory: MemoryMode
 ) -> MemoryPolicy:
     """Decide what was left to us.
 

@@ -16,9 +16,9 @@ from jaxtyping import UInt8
 
 import kinema
 from kinema.errors import UserError
-from kinema.models.config_json import from_json, to_json
-from kinema.models.fingerprint import fingerprint
-from kinema.models.source import ModelFolder
+from kinema.models.formats.fingerprint import fingerprint
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.formats.serialization import from_json, to_json
 from kinema.pipeline.memory_policy import MemoryPolicy
 from kinema.pipeline.request import (
     EditInput,
@@ -178,7 +178,7 @@ class GenerationMetadata:
 
     Attributes:
         model: what the model was loaded from.
-        fingerprint: of the model, see `kinema.models.fingerprint`.
+        fingerprint: of the model, see `kinema.models.formats.fingerprint`.
         request: what was asked for, every setting decided.
         device: its type; `dtype` and `int8`: how the model was held there.
         kinema: the version; `torch` likewise.
@@ -207,12 +207,12 @@ def parse_metadata(text: str, *, what: str) -> GenerationMetadata:
     Raises:
         UserError: the text is something else.
     """
-    return from_json(GenerationMetadata, text, what=what)
+    return from_json(GenerationMetadata, text, source=what)
 
 
 def build_metadata(
     resolved: ResolvedRequest,
-    model: ModelFolder,
+    model: ModelCheckpoint,
     policy: MemoryPolicy,
     device: torch.device,
     frames: UInt8[np.ndarray, "f h w 3"] | None = None,

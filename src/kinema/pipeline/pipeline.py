@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kinema import sampling
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.source import ModelFolder, open_model
-from kinema.models.text import TextEncoder, TextStates
-from kinema.models.vae import VideoVae
-from kinema.models.wan import WanFolder
+from kinema.models.formats.loader import ModelCheckpoint, open_model
+from kinema.models.formats.wan import WanCheckpoint
+from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentConditioning
 from kinema.pipeline.cost import CHUNK_PIXELS, CostEstimate, check_fits, estimate_cost
@@ -53,23 +53,24 @@ class Pipeline:
     two experts only one is in memory.
     """
 
-    def __init__(self, model: ModelFolder, *, device: torch.device, policy: MemoryPolicy) -> None:
+    def __init__(self, model: ModelCheckpoint, *, device: torch.device, policy: MemoryPolicy) -> None:
         self.model, self.device, self.policy = model, device, policy
         dtype, keep = policy.dtype, policy.keep_loaded
         self._text: LazyModule[TextEncoder] = LazyModule(
-            lambda: model.load_text(dtype=dtype, device=device), keep_loaded=keep
+            lambda: model.load_text_encoder(dtype=dtype, device=device), keep_loaded=keep
         )
         self._vae: LazyModule[VideoVae] = LazyModule(lambda: model.load_vae(device=device), keep_loaded=keep)
         self._dits = [
-            LazyModule(lambda i=i: self._load_dit(i), keep_loaded=keep) for i in range(model.recipe.experts)
+            LazyModule(lambda i=i: self._load_dit(i), keep_loaded=keep)
+            for i in range(model.sampling_defaults.num_experts)
         ]
 
     def _load_dit(self, expert: int) -> Dit:
         dit = self.model.load_transformer(expert, dtype=self.policy.dtype, device=self.device)
         if self.policy.int8:
-            from kinema.models.int8 import quantise
+            from kinema.models.transformer.int8 import quantize_
 
-            quantise(dit)
+            quantize_(dit)
         return dit
 
     @property
@@ -250,14 +251,14 @@ class Pipeline:
             raise UserError("int8 weights are for running, not for saving; load the model without int8")
         dits = [part.get() for part in self._dits]
         target = Path(folder)
-        if isinstance(self.model, WanFolder):
+        if isinstance(self.model, WanCheckpoint):
             self.model.save(target, transformers=dits, vae=self.vae, shard_bytes=shard_bytes or 5 * 10**9)
         else:
-            from kinema.models.folder import SHARD_BYTES, save_folder
+            from kinema.models.formats.native import SHARD_BYTES, save_checkpoint
 
-            save_folder(
+            save_checkpoint(
                 target,
-                recipe=self.model.recipe,
+                sampling_defaults=self.model.sampling_defaults,
                 transformer=dits[0],
                 vae=self.vae,
                 dtype=self.policy.dtype,
@@ -266,7 +267,7 @@ class Pipeline:
 
     # ---- the five calls
 
-    def _encode_prompts(self, resolved: ResolvedRequest) -> TextStates:
+    def _encode_prompts(self, resolved: ResolvedRequest) -> TextEmbeddings:
         """The states of all takes' prompts in order, the negative prompt's last."""
         texts = [line.prompt for take in resolved.segments for line in take.conditioning.prompts]
         with self._text.use() as encoder:
@@ -277,15 +278,19 @@ class Pipeline:
         return self._prompt_embeddings(resolved, 0, resolved.conditioning, self._encode_prompts(resolved))
 
     def _prompt_embeddings(
-        self, resolved: ResolvedRequest, number: int, conditioning: Conditioning, text_embeddings: TextStates
+        self,
+        resolved: ResolvedRequest,
+        number: int,
+        conditioning: Conditioning,
+        text_embeddings: TextEmbeddings,
     ) -> PromptEmbeddings:
         """What is said in a take, and what a CLIP sees of its pictures where one belongs to the model."""
         first = sum(len(take.conditioning.prompts) for take in resolved.segments[:number])
         rows = [*range(first, first + len(conditioning.prompts)), len(text_embeddings.lengths) - 1]
         shape = self._latent_shape(resolved.segments[number].video_shape)
         return PromptEmbeddings(
-            text_embeddings=TextStates(
-                states=text_embeddings.states[rows], lengths=text_embeddings.lengths[rows]
+            text_embeddings=TextEmbeddings(
+                hidden_states=text_embeddings.hidden_states[rows], lengths=text_embeddings.lengths[rows]
             ),
             image_embeddings=encode_image_condition(
                 self.model, conditioning.images, dtype=self.policy.dtype, device=self.device
@@ -294,7 +299,11 @@ class Pipeline:
         )
 
     def _encode_segment_inputs(
-        self, resolved: ResolvedRequest, number: int, conditioning: Conditioning, text_embeddings: TextStates
+        self,
+        resolved: ResolvedRequest,
+        number: int,
+        conditioning: Conditioning,
+        text_embeddings: TextEmbeddings,
     ) -> SegmentInputs:
         """All that the solver is told of a take: prompts, given latent frames, a film that is changed."""
         spoken = self._prompt_embeddings(resolved, number, conditioning, text_embeddings)
@@ -312,7 +321,7 @@ class Pipeline:
 
             base = conditioning.edit_source
             changed = None if base is None else conditions.encode_edit(base, stride, encode)
-            if self.model.recipe.pictures == "channels":
+            if self.model.sampling_defaults.image_conditioning == "channels":
                 beside = conditions.encode_i2v_channels(conditioning, film, shape, stride, encode)
                 return dataclasses.replace(scene, concat_channels=beside.to(self.device), edit=changed)
             given = conditions.encode_conditions(conditioning, shape, stride, channels, encode)
@@ -320,7 +329,11 @@ class Pipeline:
 
     def _schedule(self, resolved: ResolvedRequest, segment: Segment) -> sampling.Schedule:
         """The noise levels of a take: all of them, or those from which a film is changed."""
-        levels = sampling.wan_schedule if self.model.recipe.schedule == "wan" else sampling.linear_schedule
+        levels = (
+            sampling.wan_schedule
+            if self.model.sampling_defaults.schedule == "wan"
+            else sampling.linear_schedule
+        )
         schedule = levels(resolved.num_inference_steps, resolved.flow_shift)
         base = segment.conditioning.edit_source
         return schedule if base is None else schedule.truncate(base.sigma)
@@ -335,12 +348,12 @@ class Pipeline:
         latents: Float[Tensor, "1 c f h w"],
     ) -> Iterator[SamplingStep]:
         """The solver's steps of a take."""
-        recipe, given, changed = self.model.recipe, inputs.latent_conditioning, inputs.edit
+        recipe, given, changed = self.model.sampling_defaults, inputs.latent_conditioning, inputs.edit
         velocity = ExpertDenoiser(
             self._dits,
             [inputs.prompt_embeddings],
             guidance_scale=resolved.guidance_scale,
-            boundary=recipe.boundary,
+            boundary=recipe.boundary_ratio,
             concat_channels=inputs.concat_channels,
             keep_loaded=self.policy.keep_loaded,
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.models.fingerprint import fingerprint
+from kinema.models.formats.fingerprint import fingerprint
 from kinema.pipeline.metadata import GenerationMetadata, array_sha256, build_metadata, parse_metadata
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.progress import SamplerState

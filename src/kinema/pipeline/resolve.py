@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models.fingerprint import fingerprint
-from kinema.models.source import ModelFolder
+from kinema.models.formats.fingerprint import fingerprint
+from kinema.models.formats.loader import ModelCheckpoint
 from kinema.pipeline import segment_planning
 from kinema.pipeline.conditioning import Conditioning
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
@@ -94,14 +94,14 @@ class ResolvedRequest:
         return max(take.conditioning.num_encodes + (take.join_mode != "cut") for take in self.segments)
 
 
-def resolve_request(model: ModelFolder, video_request: VideoRequest) -> ResolvedRequest:
+def resolve_request(model: ModelCheckpoint, video_request: VideoRequest) -> ResolvedRequest:
     """Decide every setting, and check that the model can do it.
 
     Raises:
         UserError: a setting is out of range, two contradict each other, a file can't be read, or the model
             can't do it; the message says what it can.
     """
-    recipe = model.recipe
+    recipe = model.sampling_defaults
     _check_combinations(video_request)
     _check_task_supported(model, video_request)
     fps = recipe.fps if video_request.fps is None else video_request.fps
@@ -113,8 +113,8 @@ def resolve_request(model: ModelFolder, video_request: VideoRequest) -> Resolved
             _check_images(model, take.conditioning.resolve_frames(take.video_shape), take.video_shape)
     if video_request.noise is not None and (len(draft.segments) > 1 or draft.source_frames is not None):
         raise UserError("this film takes more than noise of its own size to make; leave out noise")
-    guidance = recipe.guidance if video_request.guidance_scale is None else video_request.guidance_scale
-    scales = guidance if isinstance(guidance, tuple) else (guidance,) * recipe.experts
+    guidance = recipe.guidance_scale if video_request.guidance_scale is None else video_request.guidance_scale
+    scales = guidance if isinstance(guidance, tuple) else (guidance,) * recipe.num_experts
     reel = (
         empty_timeline(draft.segments[0].video_shape)
         if draft.source_frames is None
@@ -125,11 +125,11 @@ def resolve_request(model: ModelFolder, video_request: VideoRequest) -> Resolved
         timeline=reel,
         target_video=draft.target_video,
         fps=fps,
-        num_inference_steps=recipe.steps
+        num_inference_steps=recipe.num_inference_steps
         if video_request.num_inference_steps is None
         else video_request.num_inference_steps,
         guidance_scale=tuple(float(scale) for scale in scales),
-        flow_shift=recipe.shift if video_request.flow_shift is None else video_request.flow_shift,
+        flow_shift=recipe.flow_shift if video_request.flow_shift is None else video_request.flow_shift,
         seed=video_request.seed,
         noise=video_request.noise,
         request=video_request,
@@ -138,7 +138,7 @@ def resolve_request(model: ModelFolder, video_request: VideoRequest) -> Resolved
     return request
 
 
-def _plan_segments(model: ModelFolder, request: VideoRequest, fps: float) -> SegmentPlan:
+def _plan_segments(model: ModelCheckpoint, request: VideoRequest, fps: float) -> SegmentPlan:
     """The takes of the verb."""
     source = request.source
     if isinstance(source, ExtendInput):
@@ -160,7 +160,9 @@ def _plan_segments(model: ModelFolder, request: VideoRequest, fps: float) -> Seg
             reel,
             strength=source.strength,
             mask=None if mask is None else mask.mean(axis=2).astype(np.float32) / 255,
-            image_frames=_required_image_frames(model) if model.recipe.pictures == "channels" else (),
+            image_frames=_required_image_frames(model)
+            if model.sampling_defaults.image_conditioning == "channels"
+            else (),
         )
     if request.storyboard:
         shots = sorted(request.storyboard, key=lambda shot: shot.seconds)
@@ -171,7 +173,7 @@ def _plan_segments(model: ModelFolder, request: VideoRequest, fps: float) -> Seg
     return _plan_text_and_images(model, request, fps)
 
 
-def _plan_text_and_images(model: ModelFolder, request: VideoRequest, fps: float) -> SegmentPlan:
+def _plan_text_and_images(model: ModelCheckpoint, request: VideoRequest, fps: float) -> SegmentPlan:
     """Words, and pictures at their times."""
     given: list[tuple[int, ImageInput]] = [] if request.image is None else [(0, request.image)]
     given += [(round(key.seconds * fps), key.image) for key in request.keyframes]
@@ -191,17 +193,21 @@ def _plan_text_and_images(model: ModelFolder, request: VideoRequest, fps: float)
 
 
 def _video_spec(
-    model: ModelFolder, request: VideoRequest, fps: float, image: np.ndarray | None, num_frames: int | None
+    model: ModelCheckpoint,
+    request: VideoRequest,
+    fps: float,
+    image: np.ndarray | None,
+    num_frames: int | None,
 ) -> VideoSpec:
     """What all takes have in common; `image` gives the proportions where no size was asked for."""
-    recipe, stride = model.recipe, model.vae.stride
-    unit = stride.spatial * model.dit.patch
+    recipe, stride = model.sampling_defaults, model.vae.stride
+    unit = stride.spatial * model.dit.patch_size
     size = request.size
     if size is None:
         size = recipe.size if image is None else size_for_aspect(image, recipe.size, unit)
     _check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
-    onward = recipe.pictures == "frames"
-    window = 1 + stride.groups(recipe.frames)
+    onward = recipe.image_conditioning == "frames"
+    window = 1 + stride.groups(recipe.num_frames)
     return VideoSpec(
         size=size,
         fps=fps,
@@ -209,20 +215,22 @@ def _video_spec(
         window=window if onward else None,
         overlap=max(1, window // 4) if onward and window > 2 else 0,
         num_frames=num_frames,
-        default_num_frames=recipe.frames,
-        image_pins_one_frame=recipe.pictures == "channels",
-        negative_prompt=recipe.negative if request.negative_prompt is None else request.negative_prompt,
+        default_num_frames=recipe.num_frames,
+        image_pins_one_frame=recipe.image_conditioning == "channels",
+        negative_prompt=recipe.negative_prompt
+        if request.negative_prompt is None
+        else request.negative_prompt,
     )
 
 
 def _load_source_video(
-    model: ModelFolder, request: VideoRequest, fps: float, path: VideoPath
+    model: ModelCheckpoint, request: VideoRequest, fps: float, path: VideoPath
 ) -> tuple[UInt8[np.ndarray, "f h w 3"], VideoSpec]:
     """A film at the frame rate and size in which it goes on: its own, if the model can make that."""
     frames = _read_frames(path, fps)
     height, width = frames.shape[1:3]
-    unit = model.vae.stride.spatial * model.dit.patch
-    area = model.recipe.size[0] * model.recipe.size[1]
+    unit = model.vae.stride.spatial * model.dit.patch_size
+    area = model.sampling_defaults.size[0] * model.sampling_defaults.size[1]
     own = not height % unit and not width % unit and height * width <= area
     if request.size is None and own:
         wish = dataclasses.replace(request, size=(width, height))
@@ -232,10 +240,10 @@ def _load_source_video(
 
 def _read_frames(path: VideoPath, fps: float) -> UInt8[np.ndarray, "f h w 3"]:
     """A film's frames at that rate: for each moment the frame that is on screen."""
-    from kinema.media.read import read_film
+    from kinema.media.read import read_video
 
-    footage = read_film(path)
-    count = max(1, round(footage.end * fps))
+    footage = read_video(path)
+    count = max(1, round(footage.duration * fps))
     if count == len(footage.frames):
         return footage.frames
     # A hair later than the moment: times in files are rounded.
@@ -252,7 +260,7 @@ def _resize_frames(
     return np.stack([resize_and_crop(frame, size) for frame in frames])
 
 
-def _load_tail_latents(model: ModelFolder, path: VideoPath, spec: VideoSpec) -> Tensor | None:
+def _load_tail_latents(model: ModelCheckpoint, path: VideoPath, spec: VideoSpec) -> Tensor | None:
     """The latents that come with a film of ours, if it is used as it is."""
     tail = read_tail_latents(path, model_fingerprint=fingerprint(model.folder))
     side = model.vae.stride.spatial
@@ -272,10 +280,10 @@ def _requested_num_frames(request: VideoRequest, fps: float) -> int | None:
     return max(1, round(request.seconds * fps))
 
 
-def _check_shape(model: ModelFolder, video_shape: VideoShape) -> None:
-    near = video_shape.rounded(model.vae.stride, model.dit.patch)
+def _check_shape(model: ModelCheckpoint, video_shape: VideoShape) -> None:
+    near = video_shape.rounded(model.vae.stride, model.dit.patch_size)
     if (near.width, near.height) != (video_shape.width, video_shape.height):
-        unit = model.vae.stride.spatial * model.dit.patch
+        unit = model.vae.stride.spatial * model.dit.patch_size
         raise UserError(
             f"films of {video_shape.width}x{video_shape.height} do not fit this model: sides must be multiples of {unit}; "
             f"the nearest is {near.width}x{near.height}"
@@ -322,9 +330,9 @@ def _check_combinations(request: VideoRequest) -> None:
             raise UserError("an edit is as long as the film it changes; leave out frames and seconds")
 
 
-def _check_task_supported(model: ModelFolder, request: VideoRequest) -> None:
+def _check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:
     """What this model can't do."""
-    kind, source = model.recipe.pictures, request.source
+    kind, source = model.sampling_defaults.image_conditioning, request.source
     if kind == "frames" or isinstance(source, EditInput) or (source is None and not request.loop):
         return
     both = bool(model.dit.image_positions)
@@ -340,19 +348,19 @@ def _check_task_supported(model: ModelFolder, request: VideoRequest) -> None:
     )
 
 
-def _required_image_frames(model: ModelFolder) -> tuple[int, ...]:
+def _required_image_frames(model: ModelCheckpoint) -> tuple[int, ...]:
     """Frames at which a model that reads pictures beside the noise wants them."""
     return (0, -1) if model.dit.image_positions else (0,)
 
 
-def _check_settings(model: ModelFolder, resolved: ResolvedRequest) -> None:
+def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
     if resolved.num_inference_steps < 1:
         raise UserError(f"{resolved.num_inference_steps} steps make no film; give 1 or more")
     if not 0 < resolved.flow_shift < float("inf"):
         raise UserError(f"a shift of {resolved.flow_shift} is not possible; give a number above 0")
     if not 0 <= resolved.seed < 2**63:
         raise UserError(f"the seed {resolved.seed} is out of range; give 0 up to 2^63 - 1")
-    experts = model.recipe.experts
+    experts = model.sampling_defaults.num_experts
     if len(resolved.guidance_scale) != experts:
         raise UserError(
             f"{len(resolved.guidance_scale)} guidance scales for a model of {experts} "
@@ -362,10 +370,10 @@ def _check_settings(model: ModelFolder, resolved: ResolvedRequest) -> None:
         raise UserError(f"guidance {resolved.guidance_scale} is out of range; give 1 (off) to about 10")
 
 
-def _check_images(model: ModelFolder, conditioning: Conditioning, video_shape: VideoShape) -> None:
+def _check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape: VideoShape) -> None:
     """Whether the model takes these pictures."""
     frames = [picture.frame for picture in conditioning.images]
-    pictures = model.recipe.pictures
+    pictures = model.sampling_defaults.image_conditioning
     if pictures == "none" and frames:
         raise UserError(
             f"{model.name} makes films from text alone; for pictures use a model that takes them "
@@ -378,5 +386,5 @@ def _check_images(model: ModelFolder, conditioning: Conditioning, video_shape: V
         raise UserError(f"{model.name} connects a first and a last picture; give image and last_image")
     if not frames:
         raise UserError(f"{model.name} makes films from a picture; give image")
-    if model.sees_pictures and set(frames) != ends:
+    if model.has_image_encoder and set(frames) != ends:
         raise UserError(f"{model.name} starts from one picture; give image alone")

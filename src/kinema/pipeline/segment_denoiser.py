@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kinema import sampling
-from kinema.models.dit import Dit
-from kinema.models.dit_cache import DitCache
-from kinema.models.dit_context import TextContext
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.kv_cache import KvCache
+from kinema.models.transformer.text_context import TextContext
 from kinema.pipeline.denoiser import PromptEmbeddings
 
 
@@ -36,12 +36,12 @@ class SegmentDenoiser:
             self._cached_context = (speaks, told)
         return self._cached_context[1]
 
-    def denoiser_for(self, frames: range, cache: DitCache | None = None) -> sampling.Denoiser:
+    def denoiser_for(self, frames: range, cache: KvCache | None = None) -> sampling.Denoiser:
         """Of these latent frames, behind what the cache remembers.
 
         Without a cache they see themselves alone, in their place in the film.
         """
-        behind = DitCache(seen=frames.start) if cache is None else cache
+        behind = KvCache(total_frames=frames.start) if cache is None else cache
         network = _CachedCfgDit(self._dit, self.context(frames), behind)
         return sampling.apply_cfg(network, sampling.CfgConfig(scale=self._guidance_scale))
 
@@ -49,7 +49,7 @@ class SegmentDenoiser:
 class _CachedCfgDit:
     """A transformer under its prompts, behind its cache."""
 
-    def __init__(self, dit: Dit, context: TextContext, cache: DitCache) -> None:
+    def __init__(self, dit: Dit, context: TextContext, cache: KvCache) -> None:
         self._dit, self._context, self._cache = dit, context, cache
 
     def __call__(self, latents: Tensor, sigma: Tensor, *, with_unconditional: bool) -> Tensor:  # noqa: ARG002 - as Prompted
@@ -61,10 +61,11 @@ def _select_prompts(prompt_embeddings: PromptEmbeddings, prompt_index: tuple[int
     """The lines of `prompt_index` alone, with the negative prompt behind them."""
     used = sorted(set(prompt_index))
     rows = torch.tensor([*used, len(prompt_embeddings.text_embeddings.lengths) - 1])
-    states = prompt_embeddings.text_embeddings.states
+    states = prompt_embeddings.text_embeddings.hidden_states
     return PromptEmbeddings(
-        text_embeddings=TextStates(
-            states=states[rows.to(states.device)], lengths=prompt_embeddings.text_embeddings.lengths[rows]
+        text_embeddings=TextEmbeddings(
+            hidden_states=states[rows.to(states.device)],
+            lengths=prompt_embeddings.text_embeddings.lengths[rows],
         ),
         image_embeddings=prompt_embeddings.image_embeddings,
         prompt_index=tuple(used.index(line) for line in prompt_index),

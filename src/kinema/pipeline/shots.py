@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.pipeline.conditioning import Conditioning, ImageCondition, TimedPrompt
 from kinema.pipeline.denoiser import PromptEmbeddings
 from kinema.pipeline.pipeline import Pipeline
@@ -118,8 +118,9 @@ def encode_prompts(
         shape = LatentShape.of(part.video_shape, pipeline.model.vae.stride)
         spoken.append(
             PromptEmbeddings(
-                text_embeddings=TextStates(
-                    states=states.states[rows.to(states.states.device)], lengths=states.lengths[rows]
+                text_embeddings=TextEmbeddings(
+                    hidden_states=states.hidden_states[rows.to(states.hidden_states.device)],
+                    lengths=states.lengths[rows],
                 ),
                 image_embeddings=None,
                 prompt_index=part.conditioning.prompt_index_per_frame(shape, pipeline.model.vae.stride),

@@ -3,7 +3,7 @@
 A block is a few latent frames. They are carried from noise to data in the sight of the finished frames before
 them, of which a fixed number is kept, in one of two ways:
 
-- `cache`: as keys and values in the transformer (`DitCache`): the film's first frames, which anchor it
+- `cache`: as keys and values in the transformer (`KvCache`): the film's first frames, which anchor it
   (attention sinks, arXiv 2309.17453), and the last ones. Each block costs its own tokens only. It wants a
   network trained under block-causal masks (causal diffusion forcing, arXiv 2407.01392, 2412.07772).
 - `windows`: as given frames in front of the new ones, all seeing all. It wants a network with a noise level
@@ -26,10 +26,10 @@ from torch import Tensor
 
 from kinema import sampling
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_cache import DitCache
-from kinema.models.source import ModelFolder
-from kinema.models.vae import VideoVae
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.kv_cache import KvCache
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentCondition, LatentConditioning
 from kinema.pipeline.decoder import FrameChunk, StreamingDecoder
@@ -88,7 +88,7 @@ class StreamingConfig:
             start, stop = stop, min(stop + self.block, frames)
 
 
-def needs_streaming(model: ModelFolder, resolved: ResolvedRequest) -> bool:
+def needs_streaming(model: ModelCheckpoint, resolved: ResolvedRequest) -> bool:
     """Whether a film is longer than the model was trained for, and so is made as a stream.
 
     Films that are changed, go on from another or lead up to one are not: they are there to be seen. Models
@@ -98,30 +98,30 @@ def needs_streaming(model: ModelFolder, resolved: ResolvedRequest) -> bool:
     longest = max(
         (passage.video_shape.frames for passage in split_into_shots(resolved, model.vae.stride)), default=0
     )
-    return longest > model.recipe.frames * (1 if _can_continue(model) else 2)
+    return longest > model.sampling_defaults.num_frames * (1 if _can_continue(model) else 2)
 
 
-def _can_continue(model: ModelFolder) -> bool:
+def _can_continue(model: ModelCheckpoint) -> bool:
     """Whether it can see finished frames beside those it makes."""
-    return model.recipe.pictures == "frames" and model.recipe.experts == 1
+    return model.sampling_defaults.image_conditioning == "frames" and model.sampling_defaults.num_experts == 1
 
 
-def default_streaming_config(model: ModelFolder) -> StreamingConfig:
+def default_streaming_config(model: ModelCheckpoint) -> StreamingConfig:
     """How this model makes long films: never more frames in sight than it was trained with.
 
     Raises:
         UserError: it can't; the message says how long its films can be.
     """
-    recipe = model.recipe
+    recipe = model.sampling_defaults
     if not _can_continue(model):
         raise UserError(
-            f"{model.name} can't go on from finished frames, so its films end after {recipe.frames} frames "
-            f"({recipe.frames / recipe.fps:.1f} s); for longer ones take a model with a noise level for each "
+            f"{model.name} can't go on from finished frames, so its films end after {recipe.num_frames} frames "
+            f"({recipe.num_frames / recipe.fps:.1f} s); for longer ones take a model with a noise level for each "
             "latent frame (world, Wan 2.2 TI2V-5B)"
         )
-    film = VideoShape(frames=recipe.frames, height=recipe.size[1], width=recipe.size[0])
+    film = VideoShape(frames=recipe.num_frames, height=recipe.size[1], width=recipe.size[0])
     trained = LatentShape.of(film, model.vae.stride).frames
-    if recipe.long_films == "cache":
+    if recipe.streaming_mode == "cache":
         sink, block = min(1, trained - 1), 1
         return StreamingConfig(
             context_mode="cache",
@@ -222,12 +222,12 @@ class _FrameCounter:
 class _StreamContext:
     """What the next block sees of the finished frames: a cache, or the last latents as they are seen."""
 
-    cache: DitCache
+    cache: KvCache
     latents: Float[Tensor, "1 c f h w"] | None = None
 
     @classmethod
     def empty(cls, streaming: StreamingConfig) -> _StreamContext:
-        return cls(cache=DitCache(sink=streaming.sink, window=streaming.window))
+        return cls(cache=KvCache(sink_frames=streaming.sink, window_frames=streaming.window))
 
 
 class _NoiseSource:
@@ -274,7 +274,7 @@ class _BlockSampler:
         pipeline: Pipeline,
         streaming: StreamingConfig,
     ) -> None:
-        recipe = pipeline.model.recipe
+        recipe = pipeline.model.sampling_defaults
         self._dit, self._streaming, self._solver, self._eta = dit, streaming, recipe.solver, recipe.eta
         self._denoiser = SegmentDenoiser(dit, prompt_embeddings, guidance_scale=resolved.guidance_scale[0])
         levels = sampling.wan_schedule if recipe.schedule == "wan" else sampling.linear_schedule
@@ -292,7 +292,7 @@ class _BlockSampler:
         """The solver's steps of a block; the seed is of noise that is drawn anew."""
         held = latent_conditioning.to_clamp(noise)
         seen = context.latents
-        cache: DitCache | None = context.cache
+        cache: KvCache | None = context.cache
         if self._streaming.context_mode == "windows":
             cache = None
         if seen is not None:
@@ -328,7 +328,7 @@ class _BlockSampler:
             return _StreamContext(cache=context.cache, latents=joined[:, :, -streaming.window :].clone())
         times = torch.full((1, frames), level, dtype=torch.float64)
         with torch.no_grad():
-            cache = self._dit.remember(latents, times, self._denoiser.context(block), context.cache)
+            cache = self._dit.update_cache(latents, times, self._denoiser.context(block), context.cache)
         return _StreamContext(cache=cache)
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.media.attached import attached
+from kinema.media.mp4_uuid_box import read_box
 
 
 def pack_latents(latents: Float[Tensor, "1 c g h w"], *, model_fingerprint: str) -> bytes:
@@ -29,7 +29,7 @@ def read_tail_latents(
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    data = attached(path)
+    data = read_box(path)
     if data is None:
         return None
     try:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from kinema.models.convolution import causal_conv
-from kinema.models.dit_config import DitConfig
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder.convolution import causal_conv
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 _SECONDS = 0.25
 

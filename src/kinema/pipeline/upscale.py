@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from kinema import sampling
 from kinema.errors import UserError
-from kinema.models.source import ModelFolder
-from kinema.models.vae import VideoVae
-from kinema.models.vae_tiling import encode_tiled
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.tiling import encode_tiled
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentConditioning, to_model_range
 from kinema.pipeline.decoder import FrameChunk, StreamingDecoder, choose_tiling
@@ -73,23 +73,23 @@ class UpscaleConfig:
             )
 
 
-def check_upscale(model: ModelFolder, factor: int, sigma: float = UpscaleConfig.sigma) -> None:
+def check_upscale(model: ModelCheckpoint, factor: int, sigma: float = UpscaleConfig.sigma) -> None:
     """Whether the model can refine its films by a factor.
 
     Raises:
         UserError: it can't, or not by this factor.
     """
-    recipe = model.recipe
+    recipe = model.sampling_defaults
     if factor not in FACTORS:
         raise UserError(f"films are refined to 2 or 4 times their size, not {factor}; give 2 or 4")
-    if recipe.pictures == "channels":
+    if recipe.image_conditioning == "channels":
         raise UserError(
             f"{model.name} looks at its first picture in every step and can't refine; "
             "use a model that makes films from text or from clean frames (world, Wan T2V, Wan 2.2 TI2V-5B)"
         )
-    if recipe.boundary is not None and sigma >= recipe.boundary:
+    if recipe.boundary_ratio is not None and sigma >= recipe.boundary_ratio:
         raise UserError(
-            f"{model.name} refines with its expert for low noise; the level is below {recipe.boundary}"
+            f"{model.name} refines with its expert for low noise; the level is below {recipe.boundary_ratio}"
         )
 
 
@@ -124,7 +124,7 @@ def upscale(
     told = as_single_shot(resolved, stride, size)
     spoken = encode_prompts(pipeline, [told], resolved.conditioning.negative_prompt)[0]
     yield StageProgress(name="text", done=1, total=1)
-    scale, expert = resolved.guidance_scale[-1], pipeline.model.recipe.experts - 1
+    scale, expert = resolved.guidance_scale[-1], pipeline.model.sampling_defaults.num_experts - 1
     stretches = SegmentDenoiser(pipeline._dits[expert].get(), spoken, guidance_scale=scale)
     vae, preview = pipeline.vae, LatentPreviewer(pipeline._vae)
     passes = factor.bit_length() - 1
@@ -181,12 +181,12 @@ def _sample_pass(
     index: int,
 ) -> Iterator[sampling.Step]:
     """The steps of a pass, from the level down."""
-    recipe = pipeline.model.recipe
+    recipe = pipeline.model.sampling_defaults
     levels = sampling.wan_schedule if recipe.schedule == "wan" else sampling.linear_schedule
     schedule = levels(resolved.num_inference_steps, resolved.flow_shift).truncate(config.sigma)
     shape = LatentShape(frames=clean.shape[2], height=clean.shape[3], width=clean.shape[4])
     trained = LatentShape.of(
-        VideoShape(frames=recipe.frames, height=recipe.size[1], width=recipe.size[0]),
+        VideoShape(frames=recipe.num_frames, height=recipe.size[1], width=recipe.size[0]),
         pipeline.model.vae.stride,
     )
     windowed = config.tiled
@@ -194,7 +194,7 @@ def _sample_pass(
         windowed = pipeline.model.dit.rope_grid is None
     if not windowed:
         trained = dataclasses.replace(trained, height=shape.height, width=shape.width)
-    cuts = tile_grid(shape, trained, overlap=config.overlap, patch=pipeline.model.dit.patch)
+    cuts = tile_grid(shape, trained, overlap=config.overlap, patch=pipeline.model.dit.patch_size)
 
     def denoiser_for(tile: Tile) -> sampling.Denoiser:
         return denoiser.denoiser_for(tile.frames)

@@ -54,16 +54,16 @@ class GeneratedVideo:
             UserError: the folder does not exist or can't be written, or the ending is unknown.
         """
         from kinema.atomic_io import atomic_write
-        from kinema.media.attached import attach, holds_attachments
-        from kinema.media.write import write_film
+        from kinema.media.mp4_uuid_box import append_box, supports_box
+        from kinema.media.write import write_video
 
         comment = "" if self.metadata is None else self.metadata.to_json()
-        if self.tail_latents is None or not holds_attachments(path):
-            write_film(path, self.frames, fps=self.fps, comment=comment)
+        if self.tail_latents is None or not supports_box(path):
+            write_video(path, self.frames, fps=self.fps, comment=comment)
             return
         with atomic_write(path) as beside:
-            write_film(beside, self.frames, fps=self.fps, comment=comment)
-            attach(
+            write_video(beside, self.frames, fps=self.fps, comment=comment)
+            append_box(
                 beside,
                 pack_latents(
                     self.tail_latents,

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.media.provenance import Ingredient, Provenance, Role, require, sign
-from kinema.media.provenance_identity import Identity, own, self_made
+from kinema.provenance.certificates import SigningIdentity, load_certificate, load_self_signed
+from kinema.provenance.manifest import Ingredient, Provenance, Role, require_libraries, sign
 from kinema.server.backends.base import require_file
 from kinema.server.job_spec import JobSpec
 
 _TASK_ROLES: dict[str, Role] = {"edit": "edited", "extend": "extended", "connect": "connected"}
 
 
-def load_identity(certificate: str, key: str) -> Identity:
+def load_identity(certificate: str, key: str) -> SigningIdentity:
     """Who signs: the operator's certificate, or for an empty name this user's self-made one.
 
     Raises:
         UserError: it is not fit for signing, or the libraries are not installed.
     """
-    require()
-    return own(Path(certificate), Path(key) if key else None) if certificate else self_made()
+    require_libraries()
+    return (
+        load_certificate(Path(certificate), Path(key) if key else None) if certificate else load_self_signed()
+    )
 
 
-def sign_job_video(path: Path, spec: JobSpec, model: str, identity: Identity) -> None:
+def sign_job_video(path: Path, spec: JobSpec, model: str, identity: SigningIdentity) -> None:
     """Sign a film that was just written; what it was made from still lies beside it.
 
     Raises:
-        UserError: as `kinema.media.provenance.sign`.
+        UserError: as `kinema.provenance.manifest.sign`.
     """
     made = Provenance(
         prompt=spec.prompt,

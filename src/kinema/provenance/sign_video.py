@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.media.provenance import Ingredient, Provenance, Role, check_signable, sign
-from kinema.media.provenance_identity import Identity
 from kinema.pipeline.metadata import FileReference, RequestRecord
 from kinema.pipeline.reproduce import read_metadata
+from kinema.provenance.certificates import SigningIdentity
+from kinema.provenance.manifest import Ingredient, Provenance, Role, check_signable, sign
 
 
-def sign_video(path: str | os.PathLike[str], *, identity: Identity | None = None) -> None:
+def sign_video(path: str | os.PathLike[str], *, identity: SigningIdentity | None = None) -> None:
     """Sign a film with the request in its file; the films and pictures it was made from are ingredients.
 
     Args:
@@ -22,7 +22,7 @@ def sign_video(path: str | os.PathLike[str], *, identity: Identity | None = None
 
     Raises:
         UserError: the file carries no request, or something that the film was made from is gone or has
-            changed; or as `kinema.media.provenance.sign`.
+            changed; or as `kinema.provenance.manifest.sign`.
     """
     check_signable(path)
     sign(path, build_provenance(path), identity=identity)

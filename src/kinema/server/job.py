@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from kinema.models.config_json import from_json
+from kinema.models.formats.serialization import from_json
 from kinema.server.job_spec import JobSpec
 
 JobStatus = Literal["queued", "in_progress", "completed", "failed"]
@@ -45,7 +45,7 @@ class Job:
     @property
     def spec(self) -> JobSpec:
         """What is to be made."""
-        return from_json(JobSpec, self.spec_json, what="the request in the store")
+        return from_json(JobSpec, self.spec_json, source="the request in the store")
 
     @property
     def is_finished(self) -> bool:

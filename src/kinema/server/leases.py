@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import time
 
-from kinema.models.config_json import to_json
+from kinema.models.formats.serialization import to_json
 from kinema.server.database import Database
 from kinema.server.job import Job, job_from_row
 from kinema.server.model_info import ModelInfo

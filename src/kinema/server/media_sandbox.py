@@ -40,17 +40,17 @@ def limit_resources() -> None:
 
 def transcode_image(source: Path, target: Path, max_pixels: int) -> dict[str, float]:
     """A still picture, upright, as PNG."""
-    from kinema.media import still
-    from kinema.media.footage import Limits
+    from kinema.media import images
+    from kinema.media.types import Limits
 
-    with still.picture(source, Limits(pixels=max_pixels)) as image:
+    with images.try_open_image(source, Limits(max_pixels=max_pixels)) as image:
         if image is None:
             raise UserError("the picture is damaged or is none")
         try:
-            array = still.pixels(image)
-        except still.DAMAGE:
+            array = images.to_rgb(image)
+        except images.DECODE_ERRORS:
             raise UserError("the picture is damaged") from None
-    still.save_png(target, array)
+    images.save_png(target, array)
     return {"width": array.shape[1], "height": array.shape[0], "frames": 1, "fps": 0}
 
 
@@ -58,20 +58,20 @@ def transcode_video(
     source: Path, target: Path, max_frame_pixels: int, max_frames: int, max_total_pixels: int
 ) -> dict[str, float]:
     """A film as a zip of PNG pictures, which loses nothing."""
-    from kinema.media.footage import Limits
     from kinema.media.probe import probe
     from kinema.media.read import frames as read
-    from kinema.media.write import writer
+    from kinema.media.types import Limits
+    from kinema.media.write import open_writer
 
-    told = probe(source, limits=Limits(pixels=max_frame_pixels))
+    told = probe(source, limits=Limits(max_pixels=max_frame_pixels))
     fps = told.fps or 24.0
     if not 0 < fps <= 1000:
         raise UserError("the film's frame rate is not possible")
-    stream = read(source, limits=Limits(pixels=max_frame_pixels, frames=max_frames + 1))
+    stream = read(source, limits=Limits(max_pixels=max_frame_pixels, max_frames=max_frames + 1))
     first = next(stream)
     height, width = first.image.shape[:2]
     count = 1
-    with writer(target, fps=fps, size=(width, height)) as out:
+    with open_writer(target, fps=fps, size=(width, height)) as out:
         out.write(first.image)
         while True:
             try:

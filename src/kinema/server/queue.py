@@ -7,7 +7,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from kinema.models.config_json import to_json
+from kinema.models.formats.serialization import to_json
 from kinema.server.database import Database
 from kinema.server.job import Job, job_from_row
 from kinema.server.job_spec import JobSpec
@@ -230,9 +230,11 @@ def count_by_status(database: Database) -> dict[str, int]:
 
 def latest_model_info(database: Database) -> ModelInfo | None:
     """The model that workers last said they serve."""
-    from kinema.models.config_json import from_json
+    from kinema.models.formats.serialization import from_json
 
     row = database.fetch_one(
         "SELECT served FROM workers WHERE served IS NOT NULL ORDER BY beat DESC LIMIT 1", {}
     )
-    return None if row is None else from_json(ModelInfo, row["served"], what="a worker's model in the store")
+    return (
+        None if row is None else from_json(ModelInfo, row["served"], source="a worker's model in the store")
+    )

@@ -25,7 +25,7 @@ import numpy as np
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
 from kinema.memory import release_free_memory
-from kinema.models.config_json import from_json, to_json
+from kinema.models.formats.serialization import from_json, to_json
 from kinema.provenance.sign_job import load_identity, sign_job_video
 from kinema.server import leases
 from kinema.server.backends.base import Backend, JobProgress, JobResult, load_backend
@@ -277,21 +277,21 @@ class Worker:
 
 def _write_outputs(job_dir: Path, result: JobResult) -> None:
     """The film last: whoever sees it sees all."""
-    from kinema.media.sheet import sprites
-    from kinema.media.still import save_picture, thumbnail
+    from kinema.media.contact_sheet import sprite_sheet
+    from kinema.media.images import save_image, thumbnail
 
-    write_bytes(job_dir / THUMBNAIL_FILE, thumbnail(result.frames[len(result.frames) // 2], longest=512))
-    save_picture(job_dir / SPRITESHEET_FILE, sprites(result.frames).image)
+    write_bytes(job_dir / THUMBNAIL_FILE, thumbnail(result.frames[len(result.frames) // 2], max_side=512))
+    save_image(job_dir / SPRITESHEET_FILE, sprite_sheet(result.frames).image)
     result.write_video(job_dir / VIDEO_FILE)
 
 
 def _encode_preview(frames: np.ndarray) -> bytes:
     """The middle frame, enlarged so that a page can show it as it is."""
-    from kinema.media.still import resized, thumbnail
+    from kinema.media.images import resize, thumbnail
 
     image = frames[len(frames) // 2]
     scale = max(1, 128 // max(image.shape[:2]))
-    return thumbnail(resized(image, (image.shape[1] * scale, image.shape[0] * scale)))
+    return thumbnail(resize(image, (image.shape[1] * scale, image.shape[0] * scale)))
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
@@ -308,7 +308,7 @@ def main() -> None:
     try:
         if len(sys.argv) != 2:
             raise UserError("a worker is started with: kinema work --data DIR")
-        worker = Worker(from_json(WorkerConfig, sys.argv[1], what="the worker's duty"))
+        worker = Worker(from_json(WorkerConfig, sys.argv[1], source="the worker's duty"))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: worker.stop())
         worker.run()

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 import kinema
 from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
-from kinema.models.text_minilm import packaged
+from kinema.models.text_encoders.minilm import package_folder
 from kinema.simulator.captions import generate_captions
 from kinema.world.clip import make_clip
 from kinema.world.spec import ClipSpec
@@ -85,7 +85,7 @@ def cut_text_encoder(folder: Path, texts: Iterable[str], *, common: int = COMMON
     Returns:
         How many pieces are left.
     """
-    source = packaged()
+    source = package_folder()
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.no_padding()
     used = {piece for encoding in tokenizer.encode_batch(list(texts)) for piece in encoding.ids}

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import DitConfig, small
-from kinema.models.text import TextStates
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig, small
 from kinema.shapes import LatentShape
 from kinema.train import chance
 from kinema.train.buckets import Drawn, Group, buckets_of
@@ -130,7 +130,7 @@ class DitTask:
     def _group(self, latents: Tensor) -> Group:
         shape = _shape(latents)
         one = LatentShape(frames=1, height=shape.height, width=shape.width)
-        return Group(count=len(latents), frames=shape.frames, tokens=one.tokens(self.config.model.patch))
+        return Group(count=len(latents), frames=shape.frames, tokens=one.tokens(self.config.model.patch_size))
 
     def shape(self, group: int) -> LatentShape:
         """Of the films of a group."""
@@ -219,7 +219,7 @@ class DitTask:
         clean: Float[Tensor, "b c f h w"],
         times: Float[Tensor, "b f"],
         noise: Float[Tensor, "b c f h w"],
-        text: TextStates,
+        text: TextEmbeddings,
         blocks: tuple[int, ...] = (),
     ) -> Float[Tensor, "b f"]:
         """Mean squared error of the velocity of each latent frame, in float32."""

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from kinema.atomic_io import write_text
-from kinema.models.config_json import to_json
-from kinema.models.dit import Dit
-from kinema.models.folder import save_folder, save_vae
-from kinema.models.recipe import Recipe
-from kinema.models.vae import VideoVae
+from kinema.models.formats.native import save_checkpoint, save_vae
+from kinema.models.formats.serialization import to_json
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.train.filming import Filming
 from kinema.train.release import ReleaseConfig, Trained
 from kinema.train.runs import DitRun, VaeRun
@@ -20,7 +20,7 @@ GUIDANCE = 1.8
 ETA = 0.5
 
 
-def recipe_of(config: ReleaseConfig) -> Recipe:
+def recipe_of(config: ReleaseConfig) -> SamplingDefaults:
     """How the model wants to be run: at the size, length and rate it was trained on.
 
     20 steps, guidance of 1.8 and eta of 0.5 are what the small model was measured with.
@@ -28,20 +28,20 @@ def recipe_of(config: ReleaseConfig) -> Recipe:
     return recipe_for(config.filming, causal=config.dit.causal > 0)
 
 
-def recipe_for(filming: Filming, *, causal: bool) -> Recipe:
+def recipe_for(filming: Filming, *, causal: bool) -> SamplingDefaults:
     """How a model wants to be run that was trained on such films, and under block-causal masks or not."""
-    return Recipe(
-        steps=STEPS,
-        guidance=(GUIDANCE,),
-        shift=1.0,
+    return SamplingDefaults(
+        num_inference_steps=STEPS,
+        guidance_scale=(GUIDANCE,),
+        flow_shift=1.0,
         solver="euler",
         eta=ETA,
         schedule="linear",
-        pictures="frames",
+        image_conditioning="frames",
         size=(filming.width, filming.height),
-        frames=filming.frames,
+        num_frames=filming.frames,
         fps=filming.fps,
-        long_films="cache" if causal else "windows",
+        streaming_mode="cache" if causal else "windows",
     )
 
 
@@ -52,7 +52,9 @@ def export(trained: Trained, folder: Path) -> Path:
         The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_folder(folder, recipe=recipe_of(trained.config), transformer=trained.dit, vae=trained.vae)
+    save_checkpoint(
+        folder, sampling_defaults=recipe_of(trained.config), transformer=trained.dit, vae=trained.vae
+    )
     write_text(folder / "training.json", to_json(trained.config))
     write_text(folder / "scores.json", json.dumps(trained.report, indent=1) + "\n")
     return folder
@@ -78,6 +80,6 @@ def export_dit(config: DitRun, vae: VideoVae, dit: Dit, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_for(config.films.filming, causal=config.training.causal > 0)
-    save_folder(folder, recipe=recipe, transformer=dit, vae=vae)
+    save_checkpoint(folder, sampling_defaults=recipe, transformer=dit, vae=vae)
     write_text(folder / "training.json", to_json(config))
     return folder

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import DitConfig
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig
 
 GROWS = ("width", "heads", "mlp_width", "layers")
 """The settings in which the two models may differ."""

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
-from kinema.models.dit import Dit
-from kinema.models.text import TextEncoder, TextStates
-from kinema.models.vae import VideoVae
+from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.train.crops import as_input
 from kinema.train.films import Films
 from kinema.train.precision import Precision, mixed
@@ -58,7 +58,7 @@ class StateTable:
         """The row of the empty prompt."""
         return len(self) - 1
 
-    def batch(self, rows: Sequence[int], *, multiple: int = 1) -> TextStates:
+    def batch(self, rows: Sequence[int], *, multiple: int = 1) -> TextEmbeddings:
         """The states of some captions, float32, padded by zeros to a multiple of so many."""
         picked = torch.tensor(list(rows))
         lengths = self.lengths[picked]
@@ -66,7 +66,7 @@ class StateTable:
         inside = place < lengths[:, None]
         where = torch.where(inside, self._starts[picked][:, None] + place, 0).to(self._rows.device)
         states = self._rows[where].float() * inside[..., None].to(self._rows.device)
-        return TextStates(states=states, lengths=lengths)
+        return TextEmbeddings(hidden_states=states, lengths=lengths)
 
     def statistics(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Mean and standard deviation of every channel over all states."""
@@ -140,10 +140,10 @@ def encode_captions(
         rows = order[first : first + batch]
         with mixed(precision, device):
             made = encoder.encode([texts[row] for row in rows])
-        real = torch.arange(made.states.shape[1], device=made.lengths.device) < made.lengths[:, None]
+        real = torch.arange(made.hidden_states.shape[1], device=made.lengths.device) < made.lengths[:, None]
         # In one piece: a hundred thousand small ones, once freed, would not go back to the system, and the
         # training behind them in the same process was a third slower.
-        packed = made.states[real.to(made.states.device)].cpu().half()
+        packed = made.hidden_states[real.to(made.hidden_states.device)].cpu().half()
         for row, state in zip(rows, packed.split(made.lengths.tolist()), strict=True):
             states[row] = state
     return texts, states

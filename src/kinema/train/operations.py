@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from kinema.models.dit_config import DitConfig
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from kinema.pipeline.cost import vae_flops
 from kinema.shapes import LatentShape
 
@@ -20,12 +20,12 @@ def dit_operations(config: DitConfig, shape: LatentShape, text: float) -> float:
         shape: of the latents.
         text: tokens of the prompt.
     """
-    tokens = shape.tokens(config.patch)
-    joined = tokens + (text if config.text == "joint" else 0)
-    cross = text if config.text == "cross" else 0
-    maps = (4 + (2 if config.text == "cross" else 0)) * config.width + 2 * config.mlp_width
+    tokens = shape.tokens(config.patch_size)
+    joined = tokens + (text if config.text_conditioning == "joint" else 0)
+    cross = text if config.text_conditioning == "cross" else 0
+    maps = (4 + (2 if config.text_conditioning == "cross" else 0)) * config.width + 2 * config.mlp_width
     attention = 4.0 * config.width * (tokens * (joined + cross) + (joined - tokens) * text)
-    ends = 2.0 * tokens * config.width * (config.in_channels + config.out_channels) * config.patch**2
+    ends = 2.0 * tokens * config.width * (config.in_channels + config.out_channels) * config.patch_size**2
     return config.layers * (2.0 * joined * config.width * maps + attention) + ends
 
 

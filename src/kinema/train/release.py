@@ -19,10 +19,10 @@ import safetensors.torch
 
 from kinema import checkpoint
 from kinema.atomic_io import write_text
-from kinema.models.dit import Dit
-from kinema.models.dit_config import small
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import small
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
 from kinema.train.loop import LoopConfig
@@ -202,8 +202,10 @@ def tiny(*, budget: float) -> ReleaseConfig:
         ),
         samples=SampleConfig(count=2, steps=2, shown=2),
         vae_films=4,
-        vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(folded=True)),
-        decoder=VaeTraining(batch=2, crop=16, decoder_only=True, worn=0.5, model=VaeConfig.tiny(folded=True)),
+        vae=VaeTraining(batch=2, crop=16, model=VaeConfig.tiny(patchified=True)),
+        decoder=VaeTraining(
+            batch=2, crop=16, decoder_only=True, worn=0.5, model=VaeConfig.tiny(patchified=True)
+        ),
         worn=WornConfig(films=4, steps=2, batch=2),
         dit=DitTraining(batch=4, pictures=0.2, model=small(width=64, layers=1, channels=4, grid=(2, 2))),
     )

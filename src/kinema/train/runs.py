@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import small
-from kinema.models.folder import open_vae, vae_config
-from kinema.models.source import open_model
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
+from kinema.models.formats.loader import open_model
+from kinema.models.formats.native import load_vae, read_vae_config
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import small
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from kinema.train import release
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming
@@ -216,7 +216,7 @@ def autoencoder_of(name: str, bench: Bench) -> VideoVae:
     Raises:
         UserError: there is none.
     """
-    return open_vae(Path(name), device=bench.device) if _alone(name) else started(name, bench.device).vae
+    return load_vae(Path(name), device=bench.device) if _alone(name) else started(name, bench.device).vae
 
 
 def shape_of(name: str) -> VaeConfig:
@@ -225,7 +225,7 @@ def shape_of(name: str) -> VaeConfig:
     Raises:
         UserError: there is none, or it is not one of our own.
     """
-    return vae_config(Path(name)) if _alone(name) else open_model(name).vae
+    return read_vae_config(Path(name)) if _alone(name) else open_model(name).vae
 
 
 def _alone(name: str) -> bool:

@@ -14,9 +14,9 @@ from PIL import Image
 from kinema import sampling
 from kinema.atomic_io import atomic_write
 from kinema.distributed.crowd import ALONE, Crowd
-from kinema.media.sheet import contact_sheet
-from kinema.models.dit import Dit
-from kinema.models.vae import VideoVae
+from kinema.media.contact_sheet import contact_sheet
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.pipeline.video import to_frames
 from kinema.shapes import LatentShape
 from kinema.train import chance

@@ -21,8 +21,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from kinema.atomic_io import atomic_write, write_text
-from kinema.models.config_json import to_json
-from kinema.models.dit_config import DitConfig
+from kinema.models.formats.serialization import to_json
+from kinema.models.transformer.dit_config import DitConfig
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.latents import LatentFilms
 from kinema.train.loop import LoopConfig, train

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from kinema.errors import UserError, did_you_mean
-from kinema.models.config_json import to_json, typed
+from kinema.models.formats.serialization import coerce, to_json
 
 Config = TypeVar("Config")
 
@@ -50,4 +50,4 @@ def _replaced(config: Any, path: list[str], value: object, whole: str) -> Any:
     if rest:
         return dataclasses.replace(config, **{head: _replaced(getattr(config, head), rest, value, whole)})
     hint = typing.get_type_hints(type(config))[head]
-    return dataclasses.replace(config, **{head: typed(hint, value, whole)})
+    return dataclasses.replace(config, **{head: coerce(hint, value, whole)})

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from safetensors import safe_open
 
 from kinema.errors import UserError
-from kinema.media import read_film
+from kinema.media import read_video
 from kinema.train.filming import stored_folder
 from kinema.train.films import Films
 from kinema.world.record import captions_of
@@ -44,7 +44,7 @@ class FolderFilms:
         if clip.file.suffix == ".safetensors":
             with safe_open(clip.file, framework="np") as shard:
                 return shard.get_slice("frames")[clip.place]
-        return np.ascontiguousarray(read_film(clip.file).frames)
+        return np.ascontiguousarray(read_video(clip.file).frames)
 
     def captions(self, index: int) -> Sequence[str]:
         """Every caption of film `index`, the plain one first."""

@@ -23,11 +23,11 @@ from kinema import checkpoint
 from kinema.atomic_io import atomic_write, write_text
 from kinema.distributed.crowd import ALONE, Crowd
 from kinema.errors import UserError
-from kinema.models.dit import Dit
-from kinema.models.dit_config import DitConfig
-from kinema.models.source import open_model
-from kinema.models.text import TextEncoder
-from kinema.models.vae import VideoVae
+from kinema.models.formats.loader import open_model
+from kinema.models.text_encoders.base import TextEncoder
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.train.dit import FACTS, DitTask, DitTraining
 from kinema.train.filming import Filming, RenderDevice, film, stored
 from kinema.train.films import Films, Stretches
@@ -162,7 +162,7 @@ def finished_autoencoder(
         if not note.is_file():
             _note_normalisation(note, *latent_statistics(vae, held_out, bench.device))
     constants = json.loads(note.read_text())
-    return vae.with_normalisation(constants["mean"], constants["std"])
+    return vae.with_latent_statistics(constants["mean"], constants["std"])
 
 
 def finished_transformer(bench: Bench, config: DitConfig) -> Dit:

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.vae import VideoVae
-from kinema.models.vae_config import VaeConfig
-from kinema.models.vae_folded import FoldedBlock
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.patchified import PatchifiedBlock
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 from kinema.train import chance
 from kinema.train.critic import WINDOW, Critic, opposition
@@ -125,7 +125,7 @@ class VaeTask:
         if config.decoder_only:
             self.vae.encoder.requires_grad_(False)
         if config.compiled:
-            blocks = [m for m in self.vae.modules() if isinstance(m, FoldedBlock)]
+            blocks = [m for m in self.vae.modules() if isinstance(m, PatchifiedBlock)]
             compile_parts(blocks, device, shapes_vary=False)
         self.config = config
         self.films = films
@@ -249,7 +249,7 @@ class VaeTask:
             latents.append(known)
         x = as_input(np.stack(frames), self.device)
         with mixed(config.precision, self.device):
-            made = self.vae.decode_raw(self.vae.denormalise(torch.stack(latents).to(self.device)))
+            made = self.vae.decode_raw(self.vae.denormalize(torch.stack(latents).to(self.device)))
         value, seen = self._judged(made, x, step, chosen)
         share = len(chosen) / config.batch
         logs = {f"worn_{name}": number * share for name, number in seen.items()}

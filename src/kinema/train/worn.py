@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
-from kinema.models.dit import Dit
+from kinema.models.transformer.dit import Dit
 from kinema.train import chance
 from kinema.train.latents import Encoded, LatentFilms, StateTable, denoised
 from kinema.train.precision import Precision, mixed

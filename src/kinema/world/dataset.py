@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kinema.errors import UserError
-from kinema.media import read_film
+from kinema.media import read_video
 from kinema.shapes import VideoShape
 from kinema.simulator.captions import generate_captions
 from kinema.world.clip import make_clip
@@ -199,7 +199,7 @@ class ShardDataset(Dataset[Sample]):
             with safe_open(file, framework="pt") as shard:
                 frames = shard.get_slice("frames")[entry.place]
         else:
-            frames = torch.from_numpy(np.ascontiguousarray(read_film(file).frames))
+            frames = torch.from_numpy(np.ascontiguousarray(read_video(file).frames))
         with safe_open(self.folder / entry.tracks, framework="np") as measured:
             arrays = {name: measured.get_tensor(f"{entry.index:07d}/{name}") for name in (*TRACKS, "cameras")}
         caption = chosen(

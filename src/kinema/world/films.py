@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError, did_you_mean
 from kinema.media import frames as frames_in
-from kinema.media import write_film
+from kinema.media import write_video
 from kinema.shapes import parse_size
 from kinema.simulator.captions import generate_captions
 from kinema.world.clip import Clip, make_clip
@@ -152,7 +152,7 @@ def film_one(*, event: str, seed: int, size: str, frames: int, lab: bool, out: P
     clip = make_clip(spec)
     told = generate_captions(clip.facts)
     caption = next((c.text for c in told if c.style == "plain"), told[0].text)
-    write_film(out, pictures(clip), clip.facts.fps, comment=caption)
+    write_video(out, pictures(clip), clip.facts.fps, comment=caption)
     return Filmed(caption=caption, clip=clip)
 
 
@@ -215,7 +215,7 @@ def _row(
     told = generate_captions(facts)
     if request.format == "mp4":
         file, place = f"films/{index:07d}.mp4", 0
-        write_film(request.out / file, frames, facts.fps, comment=told[0].text)
+        write_video(request.out / file, frames, facts.fps, comment=told[0].text)
         decoded = sum(1 for _ in frames_in(request.out / file))
         if decoded != len(frames):
             raise UserError(f"{decoded} of {len(frames)} frames decode from {file}")

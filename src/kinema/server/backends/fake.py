@@ -109,6 +109,6 @@ def _save_state(path: Path, index: int, state: np.ndarray) -> None:
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    from kinema.media.write import write_film
+    from kinema.media.write import write_video
 
-    write_film(path, frames, fps)
+    write_video(path, frames, fps)

@@ -43,19 +43,19 @@ class PipelineBackend:
     def model_info(self) -> ModelInfo:
         """See `Maker.model_info`."""
         model = self._pipeline.model
-        recipe = model.recipe
+        recipe = model.sampling_defaults
         return ModelInfo(
             name=Path(model.name).name,
             width=recipe.size[0],
             height=recipe.size[1],
-            size_multiple=model.vae.stride.spatial * model.dit.patch,
-            num_frames=recipe.frames,
+            size_multiple=model.vae.stride.spatial * model.dit.patch_size,
+            num_frames=recipe.num_frames,
             fps=float(recipe.fps),
             temporal_stride=model.vae.stride.temporal,
-            num_inference_steps=recipe.steps,
-            guidance_scale=float(recipe.guidance[0]),
-            supports_images=recipe.pictures != "none",
-            tasks=("edit", "extend", "connect") if recipe.pictures == "frames" else (),
+            num_inference_steps=recipe.num_inference_steps,
+            guidance_scale=float(recipe.guidance_scale[0]),
+            supports_images=recipe.image_conditioning != "none",
+            tasks=("edit", "extend", "connect") if recipe.image_conditioning == "frames" else (),
         )
 
     def generate(
@@ -63,8 +63,8 @@ class PipelineBackend:
     ) -> Iterator[JobProgress | JobResult]:
         """See `Maker.generate`."""
         request = resolve_request(self._pipeline.model, to_video_request(spec, job_dir))
-        recipe = self._pipeline.model.recipe
-        own = recipe.size[0] * recipe.size[1] * recipe.frames
+        recipe = self._pipeline.model.sampling_defaults
+        own = recipe.size[0] * recipe.size[1] * recipe.num_frames
         if (
             request.video_shape.frames * request.video_shape.height * request.video_shape.width
             > _UNCHECKED_PIXEL_RATIO * own

@@ -1,0 +1,135 @@
+"""From what a person calls a model to a folder on disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from kinema.errors import UserError
+from kinema.models.formats.native import INDEX_FILE, KinemaCheckpoint
+from kinema.models.formats.safetensors_io import TensorInfo
+from kinema.models.formats.wan import WanCheckpoint
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.text_encoders.base import TextEncoder
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
+
+SHIPPED = ("world",)
+_DOWNLOAD_PATTERNS = ["model_index.json", INDEX_FILE, "*/*.json", "*/*.safetensors", "*/spiece.model"]
+
+
+@runtime_checkable
+class ModelCheckpoint(Protocol):
+    """A model on disk, of whatever layout: what it is, and its parts on demand."""
+
+    @property
+    def name(self) -> str:
+        """What the person called it."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """How it wants to be run."""
+        ...
+
+    @property
+    def dit(self) -> DitConfig:
+        """Of each transformer."""
+        ...
+
+    @property
+    def vae(self) -> VaeConfig:
+        """Of the autoencoder."""
+        ...
+
+    @property
+    def has_image_encoder(self) -> bool:
+        """Whether an image encoder belongs to it."""
+        ...
+
+    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
+        """One of the transformers."""
+        ...
+
+    def load_vae(self, *, device: torch.device) -> VideoVae:
+        """The autoencoder."""
+        ...
+
+    def load_text_encoder(self, *, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+        """The text encoder."""
+        ...
+
+    def list_tensors(self, component: str) -> dict[str, TensorInfo]:
+        """What a part's files hold."""
+        ...
+
+
+def open_model(name: str) -> WanCheckpoint | KinemaCheckpoint:
+    """The model of that name: `world` (shipped), a folder, or `owner/name` on the Hugging Face hub.
+
+    Only settings are read; a hub model is fetched whole, its safetensors alone.
+
+    Raises:
+        UserError: there is no such model, it can't be fetched, or it is of a kind that is not known.
+    """
+    folder = _resolve_folder(name)
+    if (folder / INDEX_FILE).is_file():
+        return KinemaCheckpoint.open(folder, name=name)
+    if (folder / "model_index.json").is_file():
+        return WanCheckpoint.open(folder, name=name)
+    raise UserError(
+        f"{folder} is no model: it has neither {INDEX_FILE} nor model_index.json; "
+        "give a folder in the diffusers layout of Wan 2.1 or 2.2, or one that Kinema wrote"
+    )
+
+
+def _resolve_folder(name: str) -> Path:
+    if name in SHIPPED:
+        folder = Path(__file__).parents[1] / "weights" / name
+        if not (folder / INDEX_FILE).is_file():
+            raise UserError(
+                f"this copy of Kinema carries no model {name!r}; train one (kinema train release), "
+                "or give --model a folder or hub id of Wan weights"
+            )
+        return folder
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise UserError(f"{name} is a file; give the folder of the model (the one with model_index.json)")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(f"there is no model {name!r}; give 'world', a folder, or owner/name of a hub model")
+    return _download_from_hub(name)
+
+
+def _download_from_hub(name: str) -> Path:
+    """The folder of a hub model, from the cache or the network."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_DOWNLOAD_PATTERNS))
+    except errors.GatedRepoError:
+        raise UserError(
+            f"the hub asks you to accept the terms of {name} first; do so on its page and run: hf auth login"
+        ) from None
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"there is no folder {name} here, and no such model on the hub (or it is private); check the name"
+        ) from None
+    except Exception as error:
+        # Failures of the network come as they are from whatever HTTP client this release of the hub uses.
+        raise UserError(
+            f"there is no folder {name} here, and the hub can't be reached ({type(error).__name__}); "
+            "connect to the network, or copy the model's folder here and give its path"
+        ) from None

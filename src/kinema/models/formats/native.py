@@ -1,0 +1,222 @@
+"""Our own models on disk: settings as strict JSON, weights as safetensors shards.
+
+    kinema.json                 format, text encoder, recipe
+    transformer/config.json     DitConfig          transformer/model*.safetensors
+    vae/config.json             VaeConfig          vae/model*.safetensors
+
+The text encoder is MiniLM from its own package, so the folder does not carry it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kinema.atomic_io import write_text
+from kinema.errors import UserError
+from kinema.models.formats.safetensors_io import (
+    TensorInfo,
+    list_tensors,
+    load_into,
+    read_json,
+    save_tensors,
+    skip_init,
+)
+from kinema.models.formats.serialization import from_json, to_json
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.text_encoders.minilm import MiniLm
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
+
+INDEX_FILE = "kinema.json"
+SHARD_BYTES = 15 * 2**20
+"""Small enough for any host of files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointIndex:
+    """What `kinema.json` says.
+
+    Attributes:
+        sampling_defaults: how the model wants to be run.
+        text_encoder: its text encoder.
+        format_version: of the folder; readers refuse a newer one.
+    """
+
+    sampling_defaults: SamplingDefaults
+    text_encoder: Literal["minilm"] = "minilm"
+    format_version: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class KinemaCheckpoint:
+    """One of our own models on disk: what it is, and its parts on demand. The same face as `WanCheckpoint`."""
+
+    folder: Path
+    name: str
+    sampling_defaults: SamplingDefaults
+    dit: DitConfig
+    vae: VaeConfig
+
+    @classmethod
+    def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
+        """Read the settings of every part, no weights.
+
+        Raises:
+            UserError: a file is missing or damaged, or was written by a newer Kinema.
+        """
+        values = read_json(folder / INDEX_FILE, component="the model")
+        if values.get("format") != CheckpointIndex.format_version:
+            raise UserError(
+                f"{folder / INDEX_FILE} is of format {values.get('format')} and this Kinema reads {CheckpointIndex.format_version}; "
+                "upgrade Kinema"
+            )
+        card = from_json(CheckpointIndex, json.dumps(values), source=str(folder / INDEX_FILE))
+        settings = {
+            part: json.dumps(read_json(folder / part / "config.json", component=part))
+            for part in ("transformer", "vae")
+        }
+        return cls(
+            folder=folder,
+            name=name,
+            sampling_defaults=card.sampling_defaults,
+            dit=from_json(DitConfig, settings["transformer"], source=str(folder / "transformer/config.json")),
+            vae=from_json(VaeConfig, settings["vae"], source=str(folder / "vae/config.json")),
+        )
+
+    @property
+    def has_image_encoder(self) -> bool:
+        """Whether an image encoder belongs to the model: never."""
+        return False
+
+    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
+        """The transformer; there is one.
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        if expert:
+            raise ValueError(f"there is no expert {expert}")
+        with skip_init():
+            module = Dit(self.dit)
+        _load_into(module, self.list_tensors("transformer"), "transformer", dtype, device)
+        return module.eval()
+
+    def load_vae(self, *, device: torch.device) -> VideoVae:
+        """The autoencoder, in float32.
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        return load_vae(self.folder, device=device)
+
+    def load_text_encoder(self, *, dtype: torch.dtype, device: torch.device) -> MiniLm:  # noqa: ARG002 - one face
+        """The text encoder, in float32: it is small.
+
+        Raises:
+            UserError: its package is not installed.
+        """
+        return MiniLm.load().to(device)
+
+    def list_tensors(self, component: str) -> dict[str, TensorInfo]:
+        """What a part's files hold, from their headers; empty if the model has no such part."""
+        if component not in ("transformer", "vae"):
+            return {}
+        return list_tensors(self.folder / component, component=component)
+
+
+def save_checkpoint(
+    target: Path,
+    *,
+    sampling_defaults: SamplingDefaults,
+    transformer: Dit,
+    vae: VideoVae,
+    dtype: torch.dtype = torch.bfloat16,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write one of our own models. The index comes last: a folder that has it is a whole model.
+
+    Args:
+        target: made if it does not exist; a model that is there already is replaced.
+        sampling_defaults: how the model wants to be run.
+        transformer: its parameters are stored as `dtype`, except those that stay in float32.
+        vae: stored as `dtype` throughout, and run in float32.
+        dtype: of the files.
+        shard_bytes: the largest weights file.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    (target / INDEX_FILE).unlink(missing_ok=True)
+    for part, module in (("transformer", transformer), ("vae", vae)):
+        tensors = {
+            name: value.to(torch.float32 if _keeps_float32(name, part) else dtype)
+            if value.is_floating_point()
+            else value
+            for name, value in module.state_dict().items()
+        }
+        save_tensors(tensors, target / part, shard_bytes=shard_bytes)
+        write_text(target / part / "config.json", to_json(module.config))
+    write_text(target / INDEX_FILE, to_json(CheckpointIndex(sampling_defaults=sampling_defaults)))
+
+
+def save_vae(target: Path, vae: VideoVae) -> None:
+    """Write an autoencoder on its own, as the part `vae` of a folder; in float32, since it is to go on."""
+    save_tensors(vae.state_dict(), target / "vae", shard_bytes=SHARD_BYTES)
+    write_text(target / "vae" / "config.json", to_json(vae.config))
+
+
+def read_vae_config(folder: Path) -> VaeConfig:
+    """What the autoencoder of a folder is.
+
+    Raises:
+        UserError: there is none, or its settings are not those of an autoencoder.
+    """
+    settings = json.dumps(read_json(folder / "vae" / "config.json", component="vae"))
+    return from_json(VaeConfig, settings, source=str(folder / "vae/config.json"))
+
+
+def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
+    """The autoencoder of a folder that `save_checkpoint` or `save_vae` wrote.
+
+    Raises:
+        UserError: there is none, or its weights are missing or of another model.
+    """
+    config = read_vae_config(folder)
+    with skip_init():
+        module = VideoVae(config)
+    module.latents_mean = torch.tensor(config.latents_mean).view(-1, 1, 1, 1).to(device)
+    module.latents_std = torch.tensor(config.latents_std).view(-1, 1, 1, 1).to(device)
+    _load_into(module, list_tensors(folder / "vae", component="vae"), "autoencoder", torch.float32, device)
+    return module.eval()
+
+
+def _keeps_float32(name: str, component: str) -> bool:
+    return component == "transformer" and any(island in name for island in _float32_patterns())
+
+
+def _float32_patterns() -> tuple[str, ...]:
+    # The statistics of the text states divide them; rounding these would shift every prompt.
+    return (*FLOAT32_PARAMETERS, "text_mean", "text_std")
+
+
+def _load_into(
+    module: nn.Module,
+    tensor_infos: dict[str, TensorInfo],
+    component: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    load_into(
+        module,
+        tensor_infos,
+        component=component,
+        dtype=dtype,
+        device=device,
+        keep_in_float32=_float32_patterns(),
+    )

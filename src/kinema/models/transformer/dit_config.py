@@ -1,0 +1,173 @@
+"""What one diffusion transformer is, from the one a laptop trains to Wan 14B.
+
+The Wan presets follow the published configurations of Wan 2.1 and 2.2 (arXiv 2503.20314).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FLOAT32_PARAMETERS = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "text_time")
+"""A parameter whose name contains one of these stays in float32 when the rest is cast down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DitConfig:
+    """The shape of a transformer and the few ways in which its family differs.
+
+    Attributes:
+        in_channels: latent channels read (with image conditioning, mask and condition are among them).
+        out_channels: latent channels of the velocity.
+        width: channels of a token, d.
+        heads: attention heads; `width / heads` is even.
+        layers: how many blocks.
+        mlp_width: hidden channels of each block's feed-forward.
+        patch_size: a token is `patch_size` x `patch_size` latent pixels of one latent frame.
+        text_conditioning: `cross` gives every block a cross-attention to the text (Wan). `joint` runs the text through
+            the same blocks as a prefix of the context: video reads text, text reads text alone, so its keys
+            and values are made once per prompt there too.
+        text_width: channels of the text encoder's states.
+        text_length: with `cross`, the text is padded to this many rows, and the pads are attended.
+        image_width: channels of the image encoder's states (CLIP, Wan 2.1 image-to-video), or None.
+        image_positions: rows of learned positions on those states (first-and-last-frame), or None.
+        pooled_text: add the mean text state to the time embedding.
+        qk_norm: root-mean-square norm of queries and keys over all heads at once, or within each head.
+        activation: of the feed-forward; `gelu` is the tanh form, `relu2` is squared ReLU.
+        time_channels: sines and cosines that encode the time.
+        eps: added to variances and mean squares.
+        rope_base: base of the rotary frequencies.
+        rope_grid: rows and columns of tokens at which rotary positions count 1 each. With it the position
+            is a fraction of the picture, so that one model draws several sizes. None counts tokens.
+        learned_grid: rows and columns of learned positions added to the tokens, stretched to the picture.
+        learned_frames: how many of the first latent frames have a learned vector of their own; the frames
+            after them share the last one, so the length stays free.
+    """
+
+    in_channels: int = 16
+    out_channels: int = 16
+    width: int
+    heads: int
+    layers: int
+    mlp_width: int
+    patch_size: int = 2
+    text_conditioning: Literal["cross", "joint"] = "cross"
+    text_width: int = 4096
+    text_length: int = 512
+    image_width: int | None = None
+    image_positions: int | None = None
+    pooled_text: bool = False
+    qk_norm: Literal["across", "head"] = "across"
+    activation: Literal["gelu", "relu2"] = "gelu"
+    time_channels: int = 256
+    eps: float = 1e-6
+    rope_base: float = 1e4
+    rope_grid: tuple[int, int] | None = None
+    learned_grid: tuple[int, int] | None = None
+    learned_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"{self.heads} heads do not divide {self.width} channels into even parts")
+        if self.image_width is not None and self.text_conditioning != "cross":
+            raise ValueError("image states need text by cross-attention")
+        if self.image_positions is not None and self.image_width is None:
+            raise ValueError("image positions need image states")
+        if self.time_channels % 2:
+            raise ValueError(f"time channels come in pairs of cosine and sine, not {self.time_channels}")
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
+
+def wan21_t2v_1_3b() -> DitConfig:
+    """Wan 2.1 T2V-1.3B."""
+    return DitConfig(width=1536, heads=12, layers=30, mlp_width=8960)
+
+
+def wan21_t2v_14b() -> DitConfig:
+    """Wan 2.1 T2V-14B."""
+    return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824)
+
+
+def wan21_i2v_14b() -> DitConfig:
+    """Wan 2.1 I2V-14B, 480P and 720P: latents, mask and condition, and CLIP states."""
+    return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824, in_channels=36, image_width=1280)
+
+
+def wan21_flf2v_14b() -> DitConfig:
+    """Wan 2.1 FLF2V-14B: the CLIP states of the first and of the last frame."""
+    return DitConfig(
+        width=5120,
+        heads=40,
+        layers=40,
+        mlp_width=13824,
+        in_channels=36,
+        image_width=1280,
+        image_positions=514,
+    )
+
+
+def wan22_t2v_a14b() -> DitConfig:
+    """Either expert of Wan 2.2 T2V-A14B."""
+    return wan21_t2v_14b()
+
+
+def wan22_i2v_a14b() -> DitConfig:
+    """Either expert of Wan 2.2 I2V-A14B, which has no CLIP states."""
+    return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824, in_channels=36)
+
+
+def wan22_ti2v_5b() -> DitConfig:
+    """Wan 2.2 TI2V-5B: one time per latent frame, given frames at time 0."""
+    return DitConfig(width=3072, heads=24, layers=30, mlp_width=14336, in_channels=48, out_channels=48)
+
+
+def small(
+    *, width: int = 256, layers: int = 6, channels: int = 16, grid: tuple[int, int] = (4, 4)
+) -> DitConfig:
+    """Our own model: text in the context, squared ReLU, learned and rotary positions, any length and size.
+
+    `grid` is rows and columns of tokens at the training size; 4 x 4 is 64 x 64 pixels under an 8 x 8
+    autoencoder and patches of 2.
+    """
+    return DitConfig(
+        in_channels=channels,
+        out_channels=channels,
+        width=width,
+        heads=max(1, width // 32) if width < 512 else width // 64,
+        layers=layers,
+        mlp_width=4 * width,
+        text_conditioning="joint",
+        text_width=384,
+        pooled_text=True,
+        qk_norm="head",
+        activation="relu2",
+        rope_base=100.0,
+        rope_grid=grid,
+        learned_grid=grid,
+        learned_frames=2,
+    )
+
+
+def medium(*, channels: int = 16, grid: tuple[int, int] = (8, 8)) -> DitConfig:
+    """Our own model for one large GPU: 512 channels, 12 layers, 128 x 128 pixels."""
+    return small(width=512, layers=12, channels=channels, grid=grid)
+
+
+def tiny(*, text_conditioning: Literal["cross", "joint"] = "cross") -> DitConfig:
+    """Small enough for a test: two blocks of 48 channels."""
+    if text_conditioning == "joint":
+        return small(width=64, layers=2, channels=4, grid=(2, 2))
+    return DitConfig(
+        in_channels=4,
+        out_channels=4,
+        width=48,
+        heads=2,
+        layers=2,
+        mlp_width=96,
+        text_width=32,
+        text_length=16,
+    )

@@ -1,0 +1,92 @@
+"""The small operations of a transformer block, each in the form that is fastest where it runs.
+
+All of them are pure functions of their arguments: no prepared weights are kept, so none can be stale.
+(Weights laid out beforehand for oneDNN were measured, and were slower whenever the batch was another.)
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+# glibc keeps freed memory up to twice the largest block of at most 32 MiB that was ever given back.
+_MALLOC_THRESHOLD_BYTES = 31 * 2**20
+
+
+def raise_malloc_threshold(device: torch.device) -> None:
+    """Have the C library keep freed memory for the next block in place of returning it after each.
+
+    A block frees and asks for tens of MiB, just above what glibc keeps by itself; fetching fresh pages took
+    5% of a step. Asking for one larger block and giving it back, without touching a page of it, raises what
+    is kept to 62 MiB. Elsewhere this does nothing.
+    """
+    if device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        torch.empty(_MALLOC_THRESHOLD_BYTES, dtype=torch.uint8)
+
+
+def layer_norm(
+    x: Float[Tensor, "*n d"], weight: Float[Tensor, " d"] | None, bias: Float[Tensor, " d"] | None, eps: float
+) -> Float[Tensor, "*n d"]:
+    """Layer norm over channels in float32, returned in the type of `x`."""
+    return functional.layer_norm(x.float(), (x.shape[-1],), weight, bias, eps).to(x.dtype)
+
+
+def modulated_norm(
+    x: Float[Tensor, "b n d"], shift: Float[Tensor, "b2 f d"], scale: Float[Tensor, "b2 f d"], eps: float
+) -> Float[Tensor, "b n d"]:
+    """LN(x)·(1 + scale) + shift, with one row of shift and scale per sample and latent frame, or for all.
+
+    Computed in float32, returned in the type of `x`. A single row is folded into the norm itself.
+    """
+    if shift.shape[0] == shift.shape[1] == 1:
+        return layer_norm(x, 1 + scale[0, 0], shift[0, 0], eps)
+    batch, tokens, width = x.shape
+    normed = functional.layer_norm(x.float(), (width,), None, None, eps).view(
+        batch, shift.shape[1], -1, width
+    )
+    return (
+        torch.addcmul(shift[:, :, None], normed, 1 + scale[:, :, None]).view(batch, tokens, width).to(x.dtype)
+    )
+
+
+def gated_add(
+    x: Float[Tensor, "b n d"], update: Float[Tensor, "b n d"], gate: Float[Tensor, "b2 f d"]
+) -> Float[Tensor, "b n d"]:
+    """x + gate·update in float32, returned in the type of `x`; gates as in `modulated_norm`.
+
+    Without autograd a float32 `x` is overwritten: it is the blocks' own.
+    """
+    batch, _, width = x.shape
+    frames = (batch, gate.shape[1], -1, width)
+    rows = gate[:, :, None]
+    if x.dtype is update.dtype is torch.float32 and not torch.is_grad_enabled():
+        x.view(frames).addcmul_(update.view(frames), rows)
+        return x
+    return torch.addcmul(x.float().view(frames), update.float().view(frames), rows).view(x.shape).to(x.dtype)
+
+
+def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) -> Float[Tensor, "*n d"]:
+    """A linear layer, then GELU (tanh form) if asked.
+
+    On a CPU in float32 without autograd oneDNN multiplies: it applies the GELU while the product is still
+    in cache, and on processors other than Intel's it is faster than the library torch takes by itself.
+    """
+    direct = (
+        x.dtype is torch.float32
+        and layer.weight.dtype is torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+    if direct:
+        # A layer with hooks or another forward (LoRA, quantised) is no plain product.
+        direct = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
+    if direct:
+        after, algorithm = ("gelu", "tanh") if gelu else ("none", "")
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, after, [], algorithm)
+    out = layer(x)
+    return functional.gelu(out, approximate="tanh") if gelu else out

@@ -1,0 +1,163 @@
+"""What the transformer keeps of the prompts: made once per prompt, read at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyValue:
+    """Keys and values of one attention."""
+
+    keys: Float[Tensor, "b heads n k"]
+    values: Float[Tensor, "b heads n k"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextContext:
+    """Keys and values of the text (and of image states) for every block.
+
+    Attributes:
+        text: per block.
+        image: per block, or empty.
+        bias: added to the attention logits of the text keys, one row for all latent frames or one for each
+            (then each frame can listen to its own prompt); None where it would be zero.
+        pooled: mean text state, projected, which joins the time embedding; rows as in `bias`; or None.
+    """
+
+    text: tuple[KeyValue, ...]
+    image: tuple[KeyValue, ...] = ()
+    bias: Float[Tensor, "b q n"] | None = None
+    pooled: Float[Tensor, "b q d"] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """How many prompts."""
+        return self.text[0].keys.shape[0]
+
+    @property
+    def num_keys(self) -> int:
+        """Keys of text per prompt."""
+        return self.text[0].keys.shape[2]
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames with rows of their own, 1 where all listen to the same."""
+        return max(1 if rows is None else rows.shape[1] for rows in (self.bias, self.pooled))
+
+    def repeat(self, times: int) -> TextContext:
+        """The whole batch `times` times over."""
+        return concat_contexts([self] * times)
+
+
+def padding_bias(
+    lengths: Int[Tensor, " b"], num_keys: int, padded_length: int | None, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "b 1 n"] | None:
+    """Logit biases for `num_keys` keys of which `lengths` are real, or None where all are real and count once.
+
+    With `padded_length`, the keys behind the last real one stand for all the zero rows that pad the text to `padded_length`:
+    equal keys add up to one key with the logarithm of their number. In half precision that logarithm would
+    be off by 1.5%, so a second key makes up for what rounding took from the first. All other keys are masked.
+    """
+    place = torch.arange(num_keys, device=lengths.device)
+    rest = lengths[:, None]
+    bias = torch.zeros(len(lengths), num_keys, device=lengths.device).masked_fill(place >= rest, -math.inf)
+    if padded_length is None:
+        if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and not bias.any():
+            return None
+        return bias[:, None]
+    count = (padded_length - rest).double()
+    if dtype is torch.float32:
+        return torch.where(place == rest, count.log().float(), bias)[:, None]
+    first = (0.98 * count).log().to(dtype)
+    second = (count - first.double().exp()).log().to(dtype)
+    bias = torch.where(place == rest, first.float(), bias)
+    return torch.where(place == rest + 1, second.float(), bias)[:, None]
+
+
+def concat_contexts(contexts: Sequence[TextContext]) -> TextContext:
+    """Several contexts as one batch, in order: prompt and negative prompt for guidance, say."""
+    if len(contexts) == 1:
+        return contexts[0]
+    length = max(context.num_keys for context in contexts)
+    frames = max(context.num_frames for context in contexts)
+    level = all(context.num_keys == length for context in contexts)
+    biases = None
+    if not level or any(context.bias is not None for context in contexts):
+        biases = torch.cat([_dense_bias(context, length, frames) for context in contexts])
+    pooled = [context.pooled.expand(-1, frames, -1) for context in contexts if context.pooled is not None]
+    return TextContext(
+        text=_concat_key_values([context.text for context in contexts], length),
+        image=_concat_key_values([context.image for context in contexts], None),
+        bias=biases,
+        pooled=torch.cat(pooled) if pooled else None,
+    )
+
+
+def per_frame_context(contexts: Sequence[TextContext], prompt_index: Sequence[int]) -> TextContext:
+    """One context in which latent frame i listens to prompt `speaks[i]` of `contexts` alone.
+
+    The image states are those of the first.
+    """
+    first = contexts[0]
+    listens = torch.tensor(list(prompt_index), device=first.text[0].keys.device)
+    rows = []
+    for index, context in enumerate(contexts):
+        bias = _dense_bias(context, context.num_keys, len(prompt_index))
+        rows.append(bias.masked_fill((listens != index)[None, :, None], -math.inf))
+    pooled = None
+    if first.pooled is not None:
+        each = torch.cat([context.pooled for context in contexts if context.pooled is not None], dim=1)
+        pooled = each[:, listens]
+    text = tuple(
+        KeyValue(
+            keys=torch.cat([part.keys for part in parts], dim=2),
+            values=torch.cat([part.values for part in parts], 2),
+        )
+        for parts in zip(*(context.text for context in contexts), strict=True)
+    )
+    return dataclasses.replace(first, text=text, bias=torch.cat(rows, dim=2), pooled=pooled)
+
+
+def expand_frame_bias(
+    context: TextContext, num_frames: int, tokens_per_frame: int, num_trailing_keys: int
+) -> Float[Tensor, "b 1 q n"] | None:
+    """The bias for `num_frames` latent frames of `tokens_per_frame` tokens, followed by zeros for `num_trailing_keys` keys."""
+    bias = context.bias
+    if bias is None:
+        return None
+    if bias.shape[1] not in (1, num_frames):
+        raise ValueError(f"the prompts speak to {bias.shape[1]} latent frames, but there are {num_frames}")
+    if num_trailing_keys:
+        bias = functional.pad(bias, (0, num_trailing_keys))
+    if bias.shape[1] > 1:
+        bias = bias.repeat_interleave(tokens_per_frame, dim=1)
+    return rearrange(bias, "b q n -> b 1 q n")
+
+
+def _dense_bias(context: TextContext, num_keys: int, num_frames: int) -> Float[Tensor, "b q n"]:
+    keys = context.text[0].keys
+    bias = context.bias
+    if bias is None:
+        bias = torch.zeros(context.batch_size, 1, context.num_keys, device=keys.device)
+    return functional.pad(bias, (0, num_keys - context.num_keys), value=-math.inf).expand(-1, num_frames, -1)
+
+
+def _concat_key_values(parts: Sequence[tuple[KeyValue, ...]], num_keys: int | None) -> tuple[KeyValue, ...]:
+    def row(tensors: Sequence[Tensor]) -> Tensor:
+        size = num_keys or tensors[0].shape[2]
+        return torch.cat([functional.pad(tensor, (0, 0, 0, size - tensor.shape[2])) for tensor in tensors])
+
+    return tuple(
+        KeyValue(keys=row([part.keys for part in block]), values=row([part.values for part in block]))
+        for block in zip(*parts, strict=True)
+    )

@@ -1,0 +1,179 @@
+"""What a video autoencoder is made of: its sizes, its strides and the statistics of its latents."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.errors import UserError, did_you_mean
+from kinema.shapes import Stride
+
+_WAN_2_1_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+_WAN_2_1_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
+_WAN_2_2_MEAN = (
+    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+    0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+    -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
+)  # fmt: skip
+_WAN_2_2_STD = (
+    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+    0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+    0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeConfig:
+    """A causal video autoencoder.
+
+    Three layouts share these settings:
+
+    - Wan 2.1 (Wan: Open and Advanced Large-Scale Video Generative Models, arXiv 2503.20314): the defaults.
+    - Wan 2.2 (`residual`): pixels are folded into channels first, and every stage has an averaging or
+      duplicating shortcut round its change of size.
+    - Folded (`temporal_patch_size` > 1): time, too, is folded into channels first, and cheap blocks of one
+      two-tap causal convolution and one flat one follow. For models trained from scratch on small machines.
+    """
+
+    base_dim: int = 96
+    """Channels of the encoder's first stage, before its multiplier."""
+    decoder_base_dim: int | None = None
+    """The same for the decoder; None: as the encoder."""
+    z_dim: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    """Channel multiplier of each stage; between two stages both sides halve."""
+    num_res_blocks: int = 2
+    """Residual blocks in each stage of the encoder; the decoder has one more in each."""
+    attn_scales: tuple[float, ...] = ()
+    """Spatial scales (1, 0.5, ...) whose encoder blocks are each followed by attention (2.1 layout only)."""
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    """Whether time halves too, between stage i and stage i + 1."""
+    dropout: float = 0.0
+    channels: int = 3
+    """Of a film."""
+    patch_size: int = 1
+    """Squares of pixels folded into channels before the first convolution."""
+    temporal_patch_size: int = 1
+    """Groups of frames folded into channels before the first convolution; above 1 is the folded layout."""
+    residual: bool = False
+    latents_mean: tuple[float, ...] = _WAN_2_1_MEAN
+    latents_std: tuple[float, ...] = _WAN_2_1_STD
+
+    def __post_init__(self) -> None:
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise UserError(
+                f"an autoencoder of {len(self.dim_mult)} stages changes size {len(self.dim_mult) - 1} times, "
+                f"but temporal_downsample has {len(self.temporal_downsample)} entries; give one for each"
+            )
+        if not len(self.latents_mean) == len(self.latents_std) == self.z_dim:
+            raise UserError(
+                f"latents_mean and latents_std have {len(self.latents_mean)} and {len(self.latents_std)} "
+                f"entries for {self.z_dim} latent channels; give one for each channel"
+            )
+        if min(self.latents_std) <= 0:
+            raise UserError("latents_std has an entry of zero or below; give positive standard deviations")
+        if self.temporal_patch_size > 1 and (
+            self.residual or any(self.temporal_downsample) or self.attn_scales
+        ):
+            raise UserError(
+                "the folded layout (temporal_fold > 1) folds all of time at once; "
+                "leave residual, temporal_downsample and attn_scales off, or set temporal_fold to 1"
+            )
+
+    @property
+    def stride(self) -> Stride:
+        """How many film pixels one latent pixel stands for."""
+        return Stride(
+            temporal=self.temporal_patch_size * 2 ** sum(self.temporal_downsample),
+            spatial=self.patch_size * 2 ** (len(self.dim_mult) - 1),
+        )
+
+    @property
+    def decoder_dim(self) -> int:
+        """Channels of the decoder's last stage, before its multiplier."""
+        return self.base_dim if self.decoder_base_dim is None else self.decoder_base_dim
+
+    @classmethod
+    def wan21(cls) -> VaeConfig:
+        """The autoencoder of Wan 2.1 and of the 2.2 A14B models: 8x8x4, 16 channels, 127M parameters."""
+        return cls()
+
+    @classmethod
+    def wan22(cls) -> VaeConfig:
+        """The autoencoder of Wan 2.2 TI2V-5B: 16x16x4, 48 channels, 705M parameters."""
+        return cls(
+            base_dim=160,
+            decoder_base_dim=256,
+            z_dim=48,
+            temporal_downsample=(False, True, True),
+            patch_size=2,
+            residual=True,
+            latents_mean=_WAN_2_2_MEAN,
+            latents_std=_WAN_2_2_STD,
+        )
+
+    @classmethod
+    def small(cls) -> VaeConfig:
+        """The autoencoder of the model trained from scratch: folded, 8x8x4, 16 channels."""
+        return cls(
+            base_dim=64,
+            z_dim=16,
+            dim_mult=(1, 2),
+            num_res_blocks=1,
+            temporal_downsample=(False,),
+            patch_size=4,
+            temporal_patch_size=4,
+            latents_mean=(0.0,) * 16,
+            latents_std=(1.0,) * 16,
+        )
+
+    @classmethod
+    def tiny(cls, *, residual: bool = False, patchified: bool = False) -> VaeConfig:
+        """A few thousand parameters in any of the three layouts, with the strides of its big sisters."""
+        statistics = {"z_dim": 4, "latents_mean": (0.1, -0.2, 0.3, 0.0), "latents_std": (1.5, 0.7, 1.0, 2.0)}
+        if patchified:
+            return dataclasses.replace(cls.small(), base_dim=8, **statistics)
+        if residual:
+            return dataclasses.replace(
+                cls.wan22(), base_dim=4, decoder_base_dim=8, num_res_blocks=1, **statistics
+            )
+        return dataclasses.replace(cls.wan21(), base_dim=4, num_res_blocks=1, **statistics)
+
+    def to_json(self) -> str:
+        """All settings as a JSON object, one name for each field."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> VaeConfig:
+        """The settings that `to_json` wrote; fields that are left out keep their defaults.
+
+        Raises:
+            UserError: the text is not a JSON object, or has a name that is no setting.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"the autoencoder's settings are not JSON ({error}); give an object") from None
+        if not isinstance(values, dict):
+            raise UserError("the autoencoder's settings are not a JSON object; write {...} with named values")
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        settings: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in defaults:
+                raise UserError(f"the autoencoder has no setting {name!r}{did_you_mean(name, defaults)}")
+            settings[name] = tuple(value) if isinstance(value, list) else value
+            example = 256 if defaults[name] is None else defaults[name]
+            fits = isinstance(settings[name], (int, float) if isinstance(example, float) else type(example))
+            if not fits and not (value is None and defaults[name] is None):
+                raise UserError(f"the autoencoder's {name} can't be {value!r}; give a value like {example!r}")
+        return cls(**settings)

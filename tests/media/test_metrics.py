@@ -1,0 +1,53 @@
+"""PSNR and SSIM against their definitions, computed the slow way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from kinema.media import psnr, ssim
+from tests.fixtures.media_videos import noisy, soft
+
+
+def test_psnr_of_known_differences():
+    a = np.full((4, 5, 6, 3), 100, np.uint8)
+    assert psnr(a, a) == math.inf
+    assert psnr(a, a + np.uint8(5)) == pytest.approx(20 * math.log10(255 / 5))
+    b = a.copy()
+    b[0, 0, 0, 0] = 200
+    assert psnr(a, b) == psnr(b, a) == pytest.approx(10 * math.log10(255**2 / (100**2 / a.size)))
+
+
+def slow_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Equation 13 of Wang et al. 2004 at every pixel, windows mirrored at the edges."""
+    reach = np.arange(-5, 6)
+    weights = np.exp(-(reach[:, None] ** 2 + reach[None, :] ** 2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    values = []
+    for channel in range(3):
+        x = np.pad(a[..., channel].astype(float), 5, mode="symmetric")
+        y = np.pad(b[..., channel].astype(float), 5, mode="symmetric")
+        for row in range(a.shape[0]):
+            for column in range(a.shape[1]):
+                u, v = x[row : row + 11, column : column + 11], y[row : row + 11, column : column + 11]
+                mean_u, mean_v = (weights * u).sum(), (weights * v).sum()
+                variance_u = (weights * (u - mean_u) ** 2).sum()
+                variance_v = (weights * (v - mean_v) ** 2).sum()
+                shared = (weights * (u - mean_u) * (v - mean_v)).sum()
+                c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+                values.append(
+                    (2 * mean_u * mean_v + c1) * (2 * shared + c2)
+                    / ((mean_u**2 + mean_v**2 + c1) * (variance_u + variance_v + c2))
+                )  # fmt: skip
+    return float(np.mean(values))
+
+
+def test_ssim_is_its_definition():
+    a = soft(2, 16, 19)
+    b = np.clip(a.astype(int) + noisy(2, 16, 19) // 8 - 16, 0, 255).astype(np.uint8)
+    expected = np.mean([slow_ssim(x, y) for x, y in zip(a, b, strict=True)])
+    assert ssim(a, b) == pytest.approx(expected, abs=1e-9)
+    assert ssim(a[0], a[0]) == pytest.approx(1.0)
+    assert ssim(a, 255 - a) < 0.3

@@ -1,0 +1,145 @@
+"""Every format gives back the film that was written: frames, size, times, rate and comment."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kinema.media import frames, open_writer, probe, psnr, read_video, write_video
+from tests.fixtures.media_videos import noisy, soft
+
+few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+sides = st.integers(1, 41)
+lengths = st.integers(1, 6)
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=60)
+
+
+def roundtrip(name: str, video: np.ndarray, fps: float = 24.0, **options: str):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write_video(path, video, fps, **options)
+        return read_video(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("film.webm", {"quality": "lossless"}),
+        ("film.webp", {"quality": "lossless"}),
+        ("film.zip", {}),
+        ("film", {}),
+    ],
+)
+@few
+@given(height=sides, width=sides, length=lengths, comment=texts)
+def test_lossless_formats_are_exact(name, options, height, width, length, comment):
+    film = noisy(length, height, width)
+    back = roundtrip(name, film, comment=comment, **options)
+    assert np.array_equal(back.frames, film)
+    assert back.comment == comment
+    assert back.complete
+
+
+@few
+@given(height=sides, width=sides, length=lengths, colours=st.integers(1, 256), comment=texts)
+def test_gif_of_few_colours_is_exact(height, width, length, colours, comment):
+    random = np.random.default_rng(colours)
+    palette = random.integers(0, 256, (colours, 3), np.uint8)
+    film = palette[random.integers(0, colours, (length, height, width))]
+    back = roundtrip("film.gif", film, comment=comment)
+    assert np.array_equal(back.frames, film)
+    assert back.comment == comment
+
+
+MIN_PSNR = {"film.mp4": 34.0, "av1.mp4": 34.0, "film.webm": 34.0, "film.webp": 34.0, "film.gif": 32.0}
+
+
+@pytest.mark.parametrize("name", list(MIN_PSNR))
+@few
+@given(height=sides, width=sides, length=lengths, seed=st.integers(0, 99), comment=texts)
+def test_lossy_formats_keep_size_length_and_image(name, height, width, length, seed, comment):
+    options = {"kind": "av1"} if name == "av1.mp4" else {}
+    if options:
+        height, width = max(4, height), max(4, width)
+    film = soft(length, height, width, seed)
+    back = roundtrip(name, film, comment=comment, **options)
+    assert back.frames.shape == film.shape
+    assert psnr(back.frames, film) > MIN_PSNR[name]
+    assert back.comment == comment
+    assert back.complete
+
+
+@pytest.mark.parametrize(
+    ("name", "tick"), [("a.mp4", 0), ("a.webm", 1e-3), ("a.gif", 1e-2), ("a.webp", 1e-3), ("a.zip", 0)]
+)
+@pytest.mark.parametrize("fps", [24.0, Fraction(30000, 1001), 12.5, 7, 50])
+def test_times_are_those_of_the_rate(name, tick, fps):
+    film = soft(40, 16, 16)
+    back = roundtrip(name, film, fps)
+    exact = np.arange(40) / float(fps)
+    # Rounded to the format's tick, and rounding never adds up.
+    assert np.abs(back.times - exact).max() <= tick / 2 + 1e-9
+    # The last time and the last duration are each rounded.
+    assert abs(back.duration - 40 / float(fps)) <= 2 * tick + 1e-9
+    assert back.fps == pytest.approx(float(fps), rel=0 if tick == 0 else 0.02)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip"])
+def test_repeated_frames_are_kept(name):
+    film = np.repeat(soft(2, 24, 24), 5, axis=0)
+    assert len(roundtrip(name, film).frames) == 10
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_whole_frames_return_and_small_changes_stay_small(name, tmp_path):
+    still = noisy(1, 64, 64)[0] // 32 * 32
+    film = np.repeat(still[None], 100, axis=0)
+    film[np.arange(100), 10, np.arange(100) % 64] = 7
+    path = tmp_path / name
+    write_video(path, film, 25, quality="lossless" if name == "a.webp" else "good")
+    if name == "a.webp":
+        assert np.array_equal(read_video(path).frames, film)
+    one = tmp_path / f"one{name}"
+    write_video(one, film[:1], 25, quality="lossless" if name == "a.webp" else "good")
+    assert path.stat().st_size < 20 * one.stat().st_size
+    whole = {
+        "a.gif": b"\x2c" + struct.pack("<4H", 0, 0, 64, 64),
+        "a.webp": b"\0\0\0" * 2 + b"\x3f\0\0" * 2 + b"\x28\0\0",
+    }[name]
+    assert path.read_bytes().count(whole) == 3  # frames 0, 48 and 96
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"])
+def test_frames_one_by_one_equal_the_whole(name, tmp_path):
+    film = soft(9, 33, 27)
+    with open_writer(tmp_path / name, fps=24, size=(27, 33)) as out:
+        out.write(film[0])
+        out.write(film[1:6])
+        out.write(film[6:])
+        assert out.num_frames == 9
+    whole = read_video(tmp_path / name)
+    singles = list(frames(tmp_path / name))
+    assert np.array_equal(np.stack([one.image for one in singles]), whole.frames)
+    assert [one.time for one in singles] == list(whole.times)
+    gaps = np.diff(np.append(whole.times, whole.duration))
+    assert np.allclose([one.duration for one in singles], gaps)
+    told = probe(tmp_path / name)
+    assert (told.width, told.height) == (27, 33)
+
+
+def test_quality_levels_are_ordered(tmp_path):
+    film = np.clip(soft(8, 96, 96).astype(int) + noisy(8, 96, 96) // 16, 0, 255).astype(np.uint8)
+    for name, kind in (("a.mp4", None), ("b.mp4", "av1"), ("a.webm", None), ("a.webp", None)):
+        found = []
+        for quality in ("small", "good", "best"):
+            write_video(tmp_path / name, film, 24, quality=quality, kind=kind)
+            found.append((psnr(read_video(tmp_path / name).frames, film), (tmp_path / name).stat().st_size))
+        assert found == sorted(found)
+        assert len({size for _, size in found}) == 3
