@@ -19,9 +19,9 @@ from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.segments import frame_differences, loop_seam_ratio
 from kinema.pipeline.video import GeneratedVideo
+from kinema.simulator.annotations import Event
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec, make_clip
-from kinema.world.facts import Event
+from kinema.simulator.clip import ClipSpec, make_clip
 
 MOVING_EVENTS: tuple[Event, ...] = ("roll", "collide", "occlude", "drop")
 """Events whose films are cut: in a film that stands still every step is a large one."""
@@ -98,11 +98,11 @@ def _render_clip(pipe: Pipeline, event: Event, seed: int, num_frames: int) -> tu
     width, height = pipe.model.sampling_defaults.size
     spec = ClipSpec(
         seed=seed, lab=True, event=event, split="test", height=height, width=width,
-        frames=num_frames, fps=pipe.model.sampling_defaults.fps,
+        num_frames=num_frames, fps=pipe.model.sampling_defaults.fps,
     )  # fmt: skip
     clip = make_clip(spec)
     assert clip.frames is not None
-    return clip.frames, generate_captions(clip.facts)[0].text
+    return clip.frames, generate_captions(clip.annotations)[0].text
 
 
 def _measure_joins(

@@ -20,12 +20,12 @@ from kinema.evaluation.segmentation import find_blobs
 from kinema.evaluation.shape_classifier import SHAPES, shape_features
 from kinema.evaluation.tracking import track_objects
 from kinema.process_pool import process_pool
+from kinema.simulator.annotations import Event
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec, make_clip
-from kinema.world.draw import drawn
-from kinema.world.dress import scene_of, setting_of
-from kinema.world.facts import Event
-from kinema.world.render.tracer import render
+from kinema.simulator.clip import ClipSpec, make_clip
+from kinema.simulator.render.tracer import render
+from kinema.simulator.render_scene import build_render_scene, sample_environment
+from kinema.simulator.scene_sampler import sample_scene
 
 _SUPERSAMPLING = 4
 """How many times finer the picture is from which true centroids are taken."""
@@ -45,17 +45,17 @@ def centroid_error(clips: int) -> float:
     for number in range(clips):
         event, outcome = _CASES[number % len(_CASES)]
         spec = ClipSpec(seed=700_000 + number, lab=True, event=event, outcome=outcome, split="train")
-        scene = drawn(spec)
-        film = scene_of(spec, scene, setting_of(spec, scene))
-        frames = render(film, spec.height, spec.width, objects=False, threads=1).frames
+        scene = sample_scene(spec)
+        film = build_render_scene(spec, scene, sample_environment(spec, scene))
+        frames = render(film, spec.height, spec.width, object_ids=False, threads=1).frames
         fine = replace(spec, height=spec.height * _SUPERSAMPLING, width=spec.width * _SUPERSAMPLING)
-        rendering = render(film, fine.height, fine.width, samples=1, objects=True, threads=1)
-        if rendering.identities is None:
+        rendering = render(film, fine.height, fine.width, samples=1, object_ids=True, threads=1)
+        if rendering.object_ids is None:
             raise ValueError("the tracer gave no id buffer")
         seen = track_objects(frames, spec.fps)
         for index, entity in enumerate(scene.entities):
             truth = (
-                _centroids(rendering.identities == index + 1) / _SUPERSAMPLING - (1 - 1 / _SUPERSAMPLING) / 2
+                _centroids(rendering.object_ids == index + 1) / _SUPERSAMPLING - (1 - 1 / _SUPERSAMPLING) / 2
             )
             for track in seen.tracks:
                 if track.colour == entity.colour:
@@ -104,7 +104,11 @@ def measure_throughput(clips: int, workers: int) -> Throughput:
         if clip.frames is None:
             raise ValueError("the clip was not rendered")
         films.append(
-            _ScoringCase(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames, fps=clip.facts.fps)
+            _ScoringCase(
+                prompt=generate_captions(clip.annotations)[0].text,
+                frames=clip.frames,
+                fps=clip.annotations.fps,
+            )
         )
     with process_pool(workers) as pool:
         list(pool.map(_time_scoring, films[: 2 * workers]))
@@ -152,7 +156,7 @@ def fit_shape_classifier(out: Path) -> float:
             for seed in range(1000, 1000 + int(number * share)):
                 spec = ClipSpec(
                     seed=seed, lab=True, event=event, outcome=outcome, split="train", height=size,
-                    width=size, frames=frames, fps=fps,
+                    width=size, num_frames=frames, fps=fps,
                 )  # fmt: skip
                 _collect_features(spec, found, names)
     x, y = np.stack(found), torch.tensor(names)
@@ -193,7 +197,7 @@ def _collect_features(spec: ClipSpec, samples: list[np.ndarray], labels: list[in
         return
     frames = clip.frames[:: 2 if spec.height == 64 else 4]
     rng = np.random.default_rng(spec.seed)
-    shapes = {entity.colour: entity.shape for entity in clip.facts.entities}
+    shapes = {entity.colour: entity.shape for entity in clip.annotations.entities}
     random_wear = CorruptionConfig(blur=float(rng.uniform(0, 1)), noise=float(rng.uniform(0, 0.03)))
     for wear in (CorruptionConfig(), DEFAULT_CORRUPTION, random_wear):
         for blobs in find_blobs(corrupt_frames(frames, wear, seed=spec.seed)):

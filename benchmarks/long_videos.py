@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from benchmarks.harness import BenchRow, run_subprocess
 from kinema.pipeline.streaming import ContextMode
-from kinema.world.look.colours import lab
+from kinema.simulator.appearance.colours import srgb_to_lab
 
 SHORT_SECONDS = 10.0
 """Seconds of the film whose memory is the measure."""
@@ -87,7 +87,7 @@ class StreamedVideoStats:
 def compute_drift(frames: UInt8[np.ndarray, "f h w 3"], num_compared: int) -> Drift:
     """Compare the first and the last `num_compared` frames."""
     first, last = frames[:num_compared], frames[-num_compared:]
-    colours = [lab(part.reshape(-1, 3) / 255).mean(0) for part in (first, last)]
+    colours = [srgb_to_lab(part.reshape(-1, 3) / 255).mean(0) for part in (first, last)]
     return Drift(
         sharpness_ratio=sharpness(last) / max(sharpness(first), 1e-6),
         delta_e=float(np.linalg.norm(colours[1] - colours[0])),

@@ -16,13 +16,13 @@ import numba
 from benchmarks.harness import BenchRow
 from kinema.errors import UserError
 from kinema.shapes import parse_size
+from kinema.simulator.annotations import ClipAnnotations, Event
 from kinema.simulator.captions import generate_captions
+from kinema.simulator.clip import make_clip
+from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.events import EVENT_WEIGHTS, LAB_EVENT_WEIGHTS
-from kinema.world.clip import make_clip
-from kinema.world.draw import drawn
-from kinema.world.facts import ClipFacts, Event
-from kinema.world.films import clip_seed
-from kinema.world.spec import ClipSpec
+from kinema.simulator.scene_sampler import sample_scene
+from kinema.simulator.shards import derive_clip_seed
 
 MAX_CORE_SECONDS = {"128x128": 1.3, "64x64": 0.35}
 """Core-seconds a clip of 33 frames may take, by size."""
@@ -43,7 +43,7 @@ class ClipTiming:
         return self.physics + self.rendering + self.captions
 
 
-def _time_call(work: Callable[[], ClipFacts | None]) -> tuple[float, ClipFacts | None]:
+def _time_call(work: Callable[[], ClipAnnotations | None]) -> tuple[float, ClipAnnotations | None]:
     start = time.process_time()
     made = work()
     return time.process_time() - start, made
@@ -56,10 +56,10 @@ def time_clip(spec: ClipSpec, event: Event) -> ClipTiming:
     """
 
     def simulate() -> None:
-        drawn(spec)
+        sample_scene(spec)
 
-    def render_clip() -> ClipFacts:
-        return make_clip(spec).facts
+    def render_clip() -> ClipAnnotations:
+        return make_clip(spec).annotations
 
     physics, _ = _time_call(simulate)
     whole, facts = _time_call(render_clip)
@@ -92,17 +92,17 @@ def time_events(
     names = [name for name in weights if event in ("", name)]
     if not names:
         raise UserError(f"there is no event {event!r} here; choose one of: {', '.join(weights)}")
-    make_clip(ClipSpec(seed=0, lab=lab, height=height, width=width, frames=num_frames))
+    make_clip(ClipSpec(seed=0, lab=lab, height=height, width=width, num_frames=num_frames))
     spent = []
     for name in names:
         for place in range(clips_per_event):
             spec = ClipSpec(
-                seed=clip_seed(seed, place),
+                seed=derive_clip_seed(seed, place),
                 lab=lab,
                 event=name,
                 height=height,
                 width=width,
-                frames=num_frames,
+                num_frames=num_frames,
             )
             try:
                 spent.append(time_clip(spec, name))

@@ -18,7 +18,7 @@ from kinema.pipeline.request import VideoRequest
 from kinema.pipeline.resolve import resolve_request
 from kinema.pipeline.upscale import UpscaleConfig, upscale
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec, make_clip
+from kinema.simulator.clip import ClipSpec, make_clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,14 @@ def measure_methods(
     recipe = pipe.model.sampling_defaults
     width, height = recipe.size
     spec = ClipSpec(
-        seed=seed, lab=True, split="test", height=2 * height, width=2 * width, frames=recipe.num_frames,
+        seed=seed, lab=True, split="test", height=2 * height, width=2 * width, num_frames=recipe.num_frames,
         fps=recipe.fps,
     )  # fmt: skip
     clip = make_clip(spec)
     assert clip.frames is not None
     true, low = clip.frames, downsample_2x(clip.frames)
     wish = VideoRequest(
-        prompt=generate_captions(clip.facts)[0].text, seed=seed, num_inference_steps=num_inference_steps
+        prompt=generate_captions(clip.annotations)[0].text, seed=seed, num_inference_steps=num_inference_steps
     )
     parts = upscale(pipe, resolve_request(pipe.model, wish), low, 2, upscale_config)
     made = np.concatenate([part.frames for part in parts if isinstance(part, FrameChunk)])

@@ -13,6 +13,10 @@ from kinema.errors import UserError
 from kinema.models.formats.native import load_vae
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.text_encoders.minilm import MiniLm
+from kinema.simulator.clip import make_clip
+from kinema.simulator.clip_spec import ClipSpec
+from kinema.simulator.parallel_render import render_dataset
+from kinema.simulator.shards import DatasetConfig
 from kinema.train import scaling
 from kinema.train.dit import DitTraining
 from kinema.train.filming import Filming, film, stored
@@ -20,10 +24,6 @@ from kinema.train.loop import LoopConfig, Report
 from kinema.train.samples import Sampled
 from kinema.train.sources import opened
 from kinema.train.stages import Progress, latent_data
-from kinema.world.clip import make_clip
-from kinema.world.films import FilmsRequest
-from kinema.world.production import film_many
-from kinema.world.spec import ClipSpec
 
 FILMING = Filming(count=9, height=32, width=32, frames=9, shard=4, events=(("still", 1.0),))
 
@@ -140,11 +140,11 @@ def test_other_settings_or_another_kind_are_refused(trained, capsys):
 
 @pytest.mark.parametrize("kind", ["raw", "mp4"])
 def test_films_of_the_film_set_are_read_with_their_captions(kind, tmp_path):
-    request = FilmsRequest(
-        out=tmp_path / kind, count=3, seed=0, size="32x32", frames=5, lab=True, split="all", event="still",
-        format=kind, shard=2,
+    request = DatasetConfig(
+        out=tmp_path / kind, count=3, seed=0, size="32x32", num_frames=5, lab=True, split="all", event="still",
+        format=kind, shard_size=2,
     )  # fmt: skip
-    film_many(request, workers=1, quiet=True)
+    render_dataset(request, workers=1, quiet=True)
     found = opened(tmp_path / kind)
     assert found.fps == 12.0
     films, held = found.split(1)
@@ -164,10 +164,10 @@ def test_a_store_is_opened_without_its_settings(store):
 
 
 def test_the_judge_counts_claims_and_leaves_out_what_is_none_of_the_lab():
-    clip = make_clip(ClipSpec(seed=3, lab=True, event="roll", height=64, width=64, frames=17, fps=8.0))
+    clip = make_clip(ClipSpec(seed=3, lab=True, event="roll", height=64, width=64, num_frames=17, fps=8.0))
     from kinema.simulator.captions import generate_captions
 
-    right = Sampled(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames)
+    right = Sampled(prompt=generate_captions(clip.annotations)[0].text, frames=clip.frames)
     grey = Sampled(prompt=right.prompt, frames=np.full_like(clip.frames, 128))
     other = Sampled(prompt="a dragon sings", frames=clip.frames)
     judge = make_lab_scorer(8.0)

@@ -14,12 +14,12 @@ from benchmarks import continuation
 from kinema.media import read_video
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.video import GeneratedVideo
-from kinema.world.clip import ClipSpec, make_clip
+from kinema.simulator.clip import ClipSpec, make_clip
 
 
 def render_clip(event="roll", num_frames=17, seed=3):
     spec = ClipSpec(
-        seed=seed, lab=True, event=event, split="test", height=64, width=64, frames=num_frames, fps=8.0
+        seed=seed, lab=True, event=event, split="test", height=64, width=64, num_frames=num_frames, fps=8.0
     )
     made = make_clip(spec).frames
     assert made is not None

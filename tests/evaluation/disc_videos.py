@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.world.look.colours import COLOURS
+from kinema.simulator.appearance.colours import COLOURS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.quick_eval import quick_score
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.tracking import track_objects
-from kinema.world.clip import ClipSpec, make_clip
-from kinema.world.render.camera import project
+from kinema.simulator.clip import ClipSpec, make_clip
+from kinema.simulator.render.camera import project
 from tests.evaluation.disc_videos import Disc, film, line, still
 
 BALL = "a red ball rolls to the left"
@@ -56,11 +56,13 @@ def test_left_and_right(swapped):
 
 
 def test_binding_distinguishes_colour_and_shape():
-    spec = ClipSpec(seed=5000, lab=True, event="still", height=64, width=64, frames=9, fps=8.0, split="train")
+    spec = ClipSpec(
+        seed=5000, lab=True, event="still", height=64, width=64, num_frames=9, fps=8.0, split="train"
+    )
     clip = make_clip(spec)
-    one, two = ((e.colour, e.shape) for e in clip.facts.entities)
+    one, two = ((e.colour, e.shape) for e in clip.annotations.entities)
     other = next(s for s in ("ball", "cube", "cylinder", "cone") if s not in (one[1], two[1]))
-    side = clip.facts.claims[0].kind.split()[0]
+    side = clip.annotations.claims[0].kind.split()[0]
 
     def told(first, second):
         return quick_score(

@@ -7,7 +7,7 @@ from kinema.evaluation.quick_eval import quick_score
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.synthetic_faults import FAULTS, is_detected, render_fault_pair
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec, make_clip
+from kinema.simulator.clip import ClipSpec, make_clip
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_simulator_videos_pass(event, outcome):
             outcome=outcome,
             height=64,
             width=64,
-            frames=17,
+            num_frames=17,
             fps=8.0,
             split="train",
         )
         clip = make_clip(spec)
-        verdict = quick_score(generate_captions(clip.facts)[0].text, clip.frames, 8.0)
+        verdict = quick_score(generate_captions(clip.annotations)[0].text, clip.frames, 8.0)
         assert verdict.is_correct, (seed, verdict)
 
 

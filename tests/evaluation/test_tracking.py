@@ -9,7 +9,7 @@ from kinema.evaluation import palette
 from kinema.evaluation.corruptions import DEFAULT_CORRUPTION, CorruptionConfig, corrupt_frames
 from kinema.evaluation.matching import shape_per_frame
 from kinema.evaluation.tracking import track_objects
-from kinema.world.look.lab import LAB_COLOURS
+from kinema.simulator.appearance.lab import LAB_COLOURS
 from tests.evaluation.disc_videos import Disc, film, line, still
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema.simulator.annotations import Claim, Environment
+from kinema.simulator.appearance.backgrounds import BACKGROUNDS, WALLS
+from kinema.simulator.appearance.environments import SKIES
+from kinema.simulator.appearance.floors import FLOORS
 from kinema.simulator.captions import STYLES, environment_phrases, generate_captions, lexicon
 from kinema.simulator.captions.grammar import inflect, join_list
 from kinema.simulator.captions.vocabulary import known_words, unique_words, unknown_words
-from kinema.world.facts import Claim, Setting
-from kinema.world.look.decor import DECORS, WALLS
-from kinema.world.look.floors import FLOORS
-from kinema.world.look.skies import SKIES
 from tests.fixtures import clip_cases as cases
 
 CORE = {
@@ -239,12 +239,14 @@ def test_lists_plurals_numbers_and_articles():
 
 def test_every_environment_has_phrases():
     for sky in SKIES:
-        assert environment_phrases.sky_phrases(Setting(sky=sky, floor="", decor="plain")), sky
+        assert environment_phrases.sky_phrases(Environment(sky=sky, floor="", background="plain")), sky
     for floor in FLOORS:
-        assert environment_phrases.floor_phrases(Setting(sky="", floor=floor, decor="plain")), floor
-    for decor in DECORS:
+        assert environment_phrases.floor_phrases(Environment(sky="", floor=floor, background="plain")), floor
+    for decor in BACKGROUNDS:
         for wall in WALLS if decor == "wall" else ("",):
-            told = environment_phrases.decor_phrases(Setting(sky="", floor="", decor=decor, wall=wall))
+            told = environment_phrases.decor_phrases(
+                Environment(sky="", floor="", background=decor, wall=wall)
+            )
             assert bool(told) == (decor != "plain"), (decor, wall)
 
 

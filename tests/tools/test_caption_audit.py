@@ -9,28 +9,28 @@ from tools.caption_audit import AuditConfig, audit_clip, check_statement, parse_
 from tools.caption_audit.report import AuditResults, is_framed, smallest_named_size
 
 from kinema.errors import UserError
+from kinema.simulator.annotations import Caption, ClipAnnotations, Contact, Environment
+from kinema.simulator.appearance.backgrounds import BACKGROUNDS, WALLS
+from kinema.simulator.appearance.environments import LAB_SKY, SKIES
 from kinema.simulator.captions import environment_phrases, generate_captions
-from kinema.world.facts import Caption, ClipFacts, Contact, Setting
-from kinema.world.look.decor import DECORS, WALLS
-from kinema.world.look.skies import LAB_SKY, SKIES
 from tests.fixtures import clip_cases as cases
 
 
-def false_statement_kinds(facts: ClipFacts, text: str) -> set[str]:
+def false_statement_kinds(facts: ClipAnnotations, text: str) -> set[str]:
     """Kinds of statements in the text that are not so."""
     reading = parse_caption(text, facts)
     assert not reading.unparsed, reading.unparsed
     return {said.kind for said in reading.statements if check_statement(facts, said) is False}
 
 
-def with_hidden_frames(facts: ClipFacts, entity: int, frames: slice) -> ClipFacts:
+def with_hidden_frames(facts: ClipAnnotations, entity: int, frames: slice) -> ClipAnnotations:
     """The same clip with an entity out of sight in some frames."""
     pixels = facts.tracks.pixels.copy()
     pixels[frames, entity] = 0
     return replace(facts, tracks=replace(facts.tracks, pixels=pixels))
 
 
-def with_appearance(facts: ClipFacts, **look) -> ClipFacts:
+def with_appearance(facts: ClipAnnotations, **look) -> ClipAnnotations:
     """The same clip with another look for everything in it."""
     return replace(facts, entities=tuple(replace(entity, **look) for entity in facts.entities))
 
@@ -266,12 +266,12 @@ def test_invalid_config_raises_user_error():
 def test_every_environment_phrase_is_parsed():
     for sky in [*SKIES, LAB_SKY]:
         for floor in SKIES[sky].floors[:3] if sky in SKIES else ("lab floor",):
-            setting = Setting(sky=sky, floor=floor, decor="plain")
+            setting = Environment(sky=sky, floor=floor, background="plain")
             for part in (
                 *environment_phrases.sky_phrases(setting),
                 *environment_phrases.floor_phrases(setting),
             ):
-                facts = replace(cases.rolling(), setting=setting)
+                facts = replace(cases.rolling(), environment=setting)
                 assert (
                     false_statement_kinds(facts, f"{part.capitalize()}, a red ball rolls to the left.")
                     == set()
@@ -280,11 +280,11 @@ def test_every_environment_phrase_is_parsed():
                     false_statement_kinds(facts, f"A red ball rolls to the left. The scene is set {part}.")
                     == set()
                 ), part
-    for decor in DECORS:
+    for decor in BACKGROUNDS:
         for wall in WALLS:
-            setting = Setting(sky="sunset", floor="grass", decor=decor, wall=wall)
+            setting = Environment(sky="sunset", floor="grass", background=decor, wall=wall)
             for part in environment_phrases.decor_phrases(setting):
-                facts = replace(cases.rolling(), setting=setting)
+                facts = replace(cases.rolling(), environment=setting)
                 assert (
                     false_statement_kinds(facts, f"A red ball rolls to the left. All this happens {part}.")
                     == set()

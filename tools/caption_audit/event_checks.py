@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinema.world.facts import ClipFacts
+from kinema.simulator.annotations import ClipAnnotations
 from tools.caption_audit.environment_checks import (
     check_background,
     check_camera,
@@ -359,7 +359,7 @@ _SINGLE_ENTITY = {
 _NO_SUBJECT = {"camera", "because", "sky", "floor", "decor", "named", "exists"}
 
 
-def check_statement(facts: ClipFacts, statement: Statement) -> CheckResult:
+def check_statement(facts: ClipAnnotations, statement: Statement) -> CheckResult:
     """Whether a statement is true of a clip; None where nothing measured can tell."""
     if statement.kind not in CHECKS_BY_KIND:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from kinema.world.facts import ClipFacts
+from kinema.simulator.annotations import ClipAnnotations
 from tools.caption_audit.parser import EntityRef
 
 CheckResult = bool | None
@@ -15,7 +15,7 @@ CheckResult = bool | None
 class ClipMeasurements:
     """A clip's measurements under the questions the checks ask."""
 
-    def __init__(self, facts: ClipFacts) -> None:
+    def __init__(self, facts: ClipAnnotations) -> None:
         self.facts = facts
         self.tracks = facts.tracks
         self.num_frames = len(facts.cameras)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kinema.world.facts import ClipFacts, EntityFacts
+from kinema.simulator.annotations import ClipAnnotations, EntityAnnotation
 
 NOUNS: dict[str, str] = {
     "ball": "ball", "sphere": "ball", "orb": "ball", "egg": "egg", "cube": "cube", "cubic block": "cube",
@@ -125,7 +125,9 @@ _PARTITIVE = re.compile(
 )
 
 
-def _find_group(facts: ClipFacts, shape: str, adjectives: str = "", spots: str | None = None) -> str | None:
+def _find_group(
+    facts: ClipAnnotations, shape: str, adjectives: str = "", spots: str | None = None
+) -> str | None:
     colours = set(_parse_colours(adjectives))
     material = _first_match(MATERIALS, adjectives)
     patterned = spots or _first_match(PATTERNS, adjectives)
@@ -154,7 +156,7 @@ def _first_match(table: dict[str, str], adjectives: str) -> str | None:
     return table[found.group()] if found else None
 
 
-def _matches_entity(entity: EntityFacts, shape: str, adjectives: str, spots: str | None) -> bool:
+def _matches_entity(entity: EntityAnnotation, shape: str, adjectives: str, spots: str | None) -> bool:
     colours = _parse_colours(adjectives)
     pattern = _first_match(PATTERNS, adjectives)
     material = _first_match(MATERIALS, adjectives)
@@ -175,7 +177,7 @@ def _matches_entity(entity: EntityFacts, shape: str, adjectives: str, spots: str
 
 
 def parse_mention(
-    text: str, start: int, facts: ClipFacts, mentioned: list[int]
+    text: str, start: int, facts: ClipAnnotations, mentioned: list[int]
 ) -> tuple[Mention, int] | None:
     """The noun phrase that begins at `start`, and where it ends."""
     some = _PARTITIVE.match(text, start)
@@ -202,7 +204,7 @@ def parse_mention(
     return _entity_mention(one, facts, mentioned), one.end()
 
 
-def _group_mention(match: re.Match[str], facts: ClipFacts) -> Mention:
+def _group_mention(match: re.Match[str], facts: ClipAnnotations) -> Mention:
     number = match["number"]
     said = (NUMBERS[number] if number in NUMBERS else int(number)) if number else None
     group = _find_group(facts, _PLURAL_NOUNS[match["noun"]], match["adjectives"], match["spots"])
@@ -211,7 +213,7 @@ def _group_mention(match: re.Match[str], facts: ClipFacts) -> Mention:
     return Mention(text=match[0], group=group, number=said)
 
 
-def _entity_mention(match: re.Match[str], facts: ClipFacts, mentioned: list[int]) -> Mention:
+def _entity_mention(match: re.Match[str], facts: ClipAnnotations, mentioned: list[int]) -> Mention:
     adjectives, shape = match["adjectives"], NOUNS[match["noun"]]
     fitting = [e.index for e in facts.entities if _matches_entity(e, shape, adjectives, match["spots"])]
     determiner = (match["determiner"] or "").strip()

@@ -12,7 +12,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
-from kinema.world.facts import ClipFacts
+from kinema.simulator.annotations import ClipAnnotations
 from tools.caption_audit.grammar import (
     CAMERA_CLAUSE,
     CAMERA_LABELS,
@@ -65,7 +65,7 @@ _ENVIRONMENT_START = re.compile(r"^(?:under|in|on|at|as|with|near|before|against
 _SETTING_OPENING = re.compile(r"^(?:the scene is set|all this happens|it takes place) ")
 
 
-def parse_caption(text: str, facts: ClipFacts, *, terse: bool = False) -> ParsedCaption:
+def parse_caption(text: str, facts: ClipAnnotations, *, terse: bool = False) -> ParsedCaption:
     """What a caption says of a clip.
 
     Args:
@@ -78,7 +78,7 @@ def parse_caption(text: str, facts: ClipFacts, *, terse: bool = False) -> Parsed
 
 
 class _Parser:
-    def __init__(self, facts: ClipFacts, terse: bool) -> None:
+    def __init__(self, facts: ClipAnnotations, terse: bool) -> None:
         self.facts = facts
         self.terse = terse
         self.statements: list[Statement] = []

@@ -19,14 +19,14 @@ from rich.table import Table
 from kinema.errors import UserError
 from kinema.process_pool import process_pool
 from kinema.shapes import parse_size
+from kinema.simulator import lab_split as lab
+from kinema.simulator.annotations import Caption, ClipAnnotations
 from kinema.simulator.captions import generate_captions
+from kinema.simulator.clip import make_clip
+from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.events import EVENT_TYPES, EVENT_WEIGHTS, LAB_EVENT_WEIGHTS
-from kinema.world import lab
-from kinema.world.clip import make_clip
-from kinema.world.draw import drawn
-from kinema.world.facts import Caption, ClipFacts
-from kinema.world.films import clip_seed
-from kinema.world.spec import ClipSpec
+from kinema.simulator.scene_sampler import sample_scene
+from kinema.simulator.shards import derive_clip_seed
 from tools.caption_audit.event_checks import check_statement
 from tools.caption_audit.parser import parse_caption
 
@@ -112,7 +112,7 @@ class AuditResults:
         ]
 
 
-def audit_clip(facts: ClipFacts, clip_captions: Sequence[Caption]) -> AuditResults:
+def audit_clip(facts: ClipAnnotations, clip_captions: Sequence[Caption]) -> AuditResults:
     """Read every caption of a clip back and check every statement it makes."""
     found = AuditResults(num_clips=1)
     for caption in clip_captions:
@@ -144,14 +144,14 @@ def audit_clip(facts: ClipFacts, clip_captions: Sequence[Caption]) -> AuditResul
     return found
 
 
-def is_framed(facts: ClipFacts) -> bool:
+def is_framed(facts: ClipAnnotations) -> bool:
     """Whether the main thing, or the main group, lies wholly within the picture in the event's frame."""
     frame = min(facts.event_frame, len(facts.cameras) - 1)
     main = [e.index for e in facts.entities if e.role == "main" and (e.named or e.group)]
     return all(_is_in_frame(facts, frame, index) for index in main)
 
 
-def _is_in_frame(facts: ClipFacts, frame: int, index: int) -> bool:
+def _is_in_frame(facts: ClipAnnotations, frame: int, index: int) -> bool:
     if facts.tracks.pixels[frame, index] > 0:
         left, top, right, bottom = facts.tracks.box[frame, index]
         edge = 0.5 / facts.width, 0.5 / facts.height
@@ -160,7 +160,7 @@ def _is_in_frame(facts: ClipFacts, frame: int, index: int) -> bool:
     return bool(0 < x < 1 and 0 < y < 1 and facts.tracks.depth[frame, index] > 0)
 
 
-def smallest_named_size(facts: ClipFacts) -> float:
+def smallest_named_size(facts: ClipAnnotations) -> float:
     """How large the smallest named thing is in the event's frame: pixels across in a picture 128 high."""
     frame = min(facts.event_frame, len(facts.cameras) - 1)
     hiding = {claim.subject for claim in facts.claims if claim.kind == "hides"}
@@ -188,14 +188,14 @@ def _audit_chunk(config: AuditConfig, indices: Sequence[int]) -> AuditResults:
     found = AuditResults()
     for index in indices:
         spec = ClipSpec(
-            seed=clip_seed(config.seed, index),
+            seed=derive_clip_seed(config.seed, index),
             lab=config.lab,
             height=height,
             width=width,
-            frames=config.num_frames,
+            num_frames=config.num_frames,
         )
         try:
-            facts = make_clip(spec, render=False).facts
+            facts = make_clip(spec, render=False).annotations
         except UserError as error:
             found.failures.append(f"seed {spec.seed}: {error}")
             continue
@@ -208,10 +208,10 @@ def _sample_outcomes_chunk(config: AuditConfig, indices: Sequence[int]) -> Count
     width, height = parse_size(config.size)
     happened: Counter[tuple[str, str]] = Counter()
     for index in indices:
-        seed = clip_seed(config.seed, index)
-        spec = ClipSpec(seed=seed, lab=config.lab, height=height, width=width, frames=config.num_frames)
+        seed = derive_clip_seed(config.seed, index)
+        spec = ClipSpec(seed=seed, lab=config.lab, height=height, width=width, num_frames=config.num_frames)
         try:
-            scene = drawn(spec)
+            scene = sample_scene(spec)
         except UserError:
             continue
         happened[scene.event, scene.outcome] += 1
@@ -264,7 +264,7 @@ def count_outcomes(config: AuditConfig, *, workers: int, quiet: bool = False) ->
     names = tuple(LAB_EVENT_WEIGHTS if config.lab else EVENT_WEIGHTS)
     kinds = {name: EVENT_TYPES[name] for name in names}
     counts: dict[str, dict[str, int]] = {
-        name: dict.fromkeys(lab.outcomes(kind) if config.lab else kind.outcomes, 0)
+        name: dict.fromkeys(lab.lab_outcomes(kind) if config.lab else kind.outcomes, 0)
         for name, kind in kinds.items()
     }
     for part in _map_chunks(

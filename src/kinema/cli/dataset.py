@@ -29,13 +29,13 @@ class RenderClip:
 
     def run(self) -> None:
         """Film it."""
-        from kinema.world import films
+        from kinema.simulator import shards
 
-        clip = films.film_one(
+        clip = shards.render_clip(
             event=self.event,
             seed=self.seed,
             size=self.size,
-            frames=self.num_frames,
+            num_frames=self.num_frames,
             lab=self.lab,
             out=self.out,
         )
@@ -72,20 +72,20 @@ class BuildDataset:
 
     def run(self) -> None:
         """Film them."""
-        from kinema.world import films, production
+        from kinema.simulator import parallel_render, shards
 
-        summary = production.film_many(
-            films.FilmsRequest(
+        summary = parallel_render.render_dataset(
+            shards.DatasetConfig(
                 out=self.out,
                 count=self.count,
                 seed=self.seed,
                 size=self.size,
-                frames=self.num_frames,
+                num_frames=self.num_frames,
                 lab=self.lab,
                 split=self.split,
                 event=self.event,
                 format=self.format,
-                shard=self.shard_size,
+                shard_size=self.shard_size,
             ),
             workers=self.workers,
         )
@@ -115,16 +115,16 @@ class PreviewSheet:
 
     def run(self) -> None:
         """Film, lay out, write."""
-        from kinema.world import sheets
+        from kinema.simulator import preview_sheet
 
-        sheets.write_sheet(
-            sheets.SheetRequest(
+        preview_sheet.write_preview_sheet(
+            preview_sheet.PreviewSheetConfig(
                 count=self.count,
                 seed=self.seed,
                 event=self.event,
                 lab=self.lab,
                 size=self.size,
-                frames=self.num_frames,
+                num_frames=self.num_frames,
                 style=self.style,
                 out=self.out,
             )

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from kinema.evaluation import camera_geometry, thresholds
 from kinema.evaluation.matching import MatchedScene
 from kinema.evaluation.tracking import Track, TrackedVideo
-from kinema.world import lab
-from kinema.world.cameras import path
-from kinema.world.facts import CameraMove
-from kinema.world.render.camera import project
+from kinema.simulator import lab_split
+from kinema.simulator.annotations import CameraMove
+from kinema.simulator.camera_moves import camera_path
+from kinema.simulator.render.camera import project
 
 CAMERA_MOVES: tuple[CameraMove, ...] = (
     "static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "orbit left",
@@ -57,11 +57,13 @@ def estimate_camera(video: TrackedVideo) -> CameraEstimate | None:
 
 def _best_residual(video: TrackedVideo, move: CameraMove) -> float:
     """The smallest root mean square residual over the amounts of one move."""
-    shot = lab.shot(move)
+    shot = lab_split.lab_shot(move)
     found = []
     for share in _AMOUNT_FACTORS if move != "static" else (1.0,):
         amount = shot.amount**share if move.startswith("zoom") else shot.amount * share
-        found.append(_static_scene_residual(video, path(replace(shot, amount=amount), video.num_frames)))
+        found.append(
+            _static_scene_residual(video, camera_path(replace(shot, amount=amount), video.num_frames))
+        )
     return min(found)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from kinema.world import lab
-from kinema.world.cameras import path
-from kinema.world.render.camera import POSITION, project, rays
+from kinema.simulator import lab_split
+from kinema.simulator.camera_moves import camera_path
+from kinema.simulator.render.camera import POSITION, camera_rays, project
 
 OBJECT_HALF_SIZE = 0.42
 """Half the size of the lab's things in metres: they are drawn from 0.38 to 0.46."""
-LAB_CAMERA: Float[np.ndarray, "13"] = path(lab.shot("static"), 1)[0]
+LAB_CAMERA: Float[np.ndarray, "13"] = camera_path(lab_split.lab_shot("static"), 1)[0]
 """The lab's camera, standing still."""
 
 
@@ -30,7 +30,7 @@ def unproject_to_horizontal_plane(
         World x (right) and y (away from the camera) in metres; NaN for rays that do not meet the plane.
     """
     screen = (centre + 0.5) / np.array([width, height])
-    way = rays(LAB_CAMERA, screen, width / height)
+    way = camera_rays(LAB_CAMERA, screen, width / height)
     position = LAB_CAMERA[POSITION]
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = (plane_height - position[2]) / way[..., 2]
@@ -43,7 +43,7 @@ def unproject_to_vertical_plane(
 ) -> Float[np.ndarray, "*n 2"]:
     """Where the rays through pixels meet the upright plane `depth` metres behind the middle: x and height."""
     screen = (centre + 0.5) / np.array([width, height])
-    way = rays(LAB_CAMERA, screen, width / height)
+    way = camera_rays(LAB_CAMERA, screen, width / height)
     position = LAB_CAMERA[POSITION]
     reach = (depth - position[1]) / way[..., 1]
     return np.stack([position[0] + reach * way[..., 0], position[2] + reach * way[..., 2]], axis=-1)

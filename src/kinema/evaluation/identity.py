@@ -10,7 +10,7 @@ from jaxtyping import Float
 from kinema.evaluation import camera_geometry, thresholds
 from kinema.evaluation.matching import shape_per_frame
 from kinema.evaluation.tracking import Track, TrackedVideo
-from kinema.world.look.colours import lab as cielab
+from kinema.simulator.appearance.colours import srgb_to_lab as cielab
 
 CHUNK_SECONDS = 5.0
 """Seconds in a chunk."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int8, UInt8
 from scipy import ndimage
 
-from kinema.world.facts import Colour
+from kinema.simulator.annotations import Colour
 
 HUES: MappingProxyType[Colour, float] = MappingProxyType(
     {

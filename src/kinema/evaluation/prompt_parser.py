@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from kinema.errors import UserError
 from kinema.evaluation.palette import COLOURS
+from kinema.simulator.annotations import CameraMove, Colour
 from kinema.simulator.captions.lexicon import NUMBERS, pluralize
-from kinema.world.facts import CameraMove, Colour
 
 LabShape = Literal["ball", "cube", "cylinder", "cone", "screen"]
 SHAPES: tuple[LabShape, ...] = get_args(LabShape)

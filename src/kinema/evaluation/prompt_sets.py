@@ -12,10 +12,10 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import SHAPES
+from kinema.simulator.annotations import Colour
+from kinema.simulator.appearance.lab import LAB_COLOURS
 from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
-from kinema.world.facts import Colour
-from kinema.world.lab import Combination, held_out
-from kinema.world.look.lab import LAB_COLOURS
+from kinema.simulator.lab_split import Combination, is_held_out
 
 PromptSetName = Literal["smoke", "dev", "test"]
 PROMPT_SETS: tuple[PromptSetName, ...] = get_args(PromptSetName)
@@ -76,7 +76,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
     if kind == "roll":
         for one, (way, words) in itertools.product(_colour_shape_pairs(), _DIRECTION_PHRASES.items()):
             verb = "rolls" if one[1] == "ball" else "slides"
-            combination = Combination(event="roll", relation=way, things=(one,))
+            combination = Combination(event="roll", relation=way, objects=(one,))
             found += [
                 (outcome, f"{_noun_phrase(one)} {verb} {words}{end}", combination, "")
                 for outcome, end in (("keeps going", ""), ("stops", " and stops"))
@@ -87,7 +87,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
                 continue
             for side in ("left", "right"):
                 first, second = (one, two) if side == "left" else (two, one)
-                combination = Combination(event="still", relation="left of", things=(first, second))
+                combination = Combination(event="still", relation="left of", objects=(first, second))
                 other = (two[0], one[1]), (one[0], two[1])
                 found.append(
                     (
@@ -99,7 +99,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
                 )
     elif kind == "count":
         for one, number in itertools.product(_colour_shape_pairs(), range(2, 6)):
-            combination = Combination(event="count", relation=str(number), things=(one,))
+            combination = Combination(event="count", relation=str(number), objects=(one,))
             name = f"{NUMBERS[number]} {one[0]} {pluralize(one[1])}"
             found.append(("stand", f"{name} are on the ground", combination, ""))
     elif kind == "collide":
@@ -111,7 +111,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
             for outcome, end in _COLLISION_PHRASES.items():
                 if (outcome == "tips over" and two[1] not in ("cylinder", "cone")) or way == "":
                     continue
-                combination = Combination(event="collide", relation=outcome, things=(one, two))
+                combination = Combination(event="collide", relation=outcome, objects=(one, two))
                 told = end.format(other=_noun_phrase(two))
                 found.append((outcome, f"{_noun_phrase(one)} rolls {words}{told}", combination, ""))
     elif kind == "occlude":
@@ -122,14 +122,14 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
                 continue
             screen = (colour, "screen")
             for outcome, end in _OCCLUSION_PHRASES.items():
-                combination = Combination(event="occlude", relation=outcome, things=(one, screen))
+                combination = Combination(event="occlude", relation=outcome, objects=(one, screen))
                 told = end.format(other=_noun_phrase(screen), way=way)
                 found.append((outcome, f"{_noun_phrase(one)} rolls {words}{told}", combination, ""))
     elif kind == "drop":
         for one, (outcome, end) in itertools.product(_colour_shape_pairs(), _DROP_PHRASES.items()):
             if outcome != "no bounce" and one[1] != "ball":
                 continue
-            combination = Combination(event="drop", relation=outcome, things=(one,))
+            combination = Combination(event="drop", relation=outcome, objects=(one,))
             found.append((outcome, f"{_noun_phrase(one)} falls down and {end}", combination, ""))
     else:
         for one, two, (move, words) in itertools.product(
@@ -137,7 +137,7 @@ def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, st
         ):
             if one[0] == two[0]:
                 continue
-            combination = Combination(event="camera", relation=move, things=(one, two))
+            combination = Combination(event="camera", relation=move, objects=(one, two))
             prompt = f"{_noun_phrase(one)} stands to the left of {_noun_phrase(two)} as the camera {words}"
             found.append((move, prompt, combination, ""))
     return found
@@ -178,7 +178,7 @@ def build_prompt_set(name: str) -> tuple[PromptItem, ...]:
     for place, (kind, share) in enumerate(shares.items()):
         wanted = share * (100 if name == "test" else size // 40)
         rng = np.random.default_rng([2026, PROMPT_SETS.index(name), place])
-        choices = [c for c in _candidate_prompts(kind) if held_out(c[2])]
+        choices = [c for c in _candidate_prompts(kind) if is_held_out(c[2])]
         order = _balanced_order(choices, rng)
         for k in range(wanted):
             outcome, prompt, _, swapped = choices[order[k % len(order)]]

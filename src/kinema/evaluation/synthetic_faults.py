@@ -11,16 +11,16 @@ from jaxtyping import UInt8
 
 from kinema.evaluation.palette import COLOURS
 from kinema.evaluation.score_video import VideoScores
+from kinema.simulator.annotate import annotate_clip, measure_tracks
+from kinema.simulator.annotations import Event
+from kinema.simulator.appearance.lab import LAB_ENVIRONMENT
+from kinema.simulator.body_builder import build_body
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec
-from kinema.world.draw import Drawn, drawn
-from kinema.world.dress import scene_of
-from kinema.world.entities import Entity
-from kinema.world.facts import Event
-from kinema.world.look.lab import LAB_SETTING
-from kinema.world.measure import facts_of, tracks_of
-from kinema.world.render.tracer import render
-from kinema.world.solids import solid_of
+from kinema.simulator.clip import ClipSpec
+from kinema.simulator.entities import Entity
+from kinema.simulator.render.tracer import render
+from kinema.simulator.render_scene import build_render_scene
+from kinema.simulator.scene_sampler import SampledScene, sample_scene
 
 Fault = Literal[
     "pop", "vanish", "recolour", "resize", "early motion", "pass-through", "swapped sides", "reversed",
@@ -67,14 +67,16 @@ def render_fault_pair(
     event, outcome = grounds[index % len(grounds)]
     spec = ClipSpec(
         seed=900_000 + index, lab=True, event=event, outcome=outcome, split="test",
-        height=size, width=size, frames=num_frames, fps=fps,
+        height=size, width=size, num_frames=num_frames, fps=fps,
     )  # fmt: skip
-    scene = drawn(spec)
+    scene = sample_scene(spec)
     rng = np.random.default_rng([index, FAULTS.index(fault)])
-    rendering = render(scene_of(spec, scene, LAB_SETTING), size, size, objects=True, threads=1)
-    if rendering.identities is None:
+    rendering = render(
+        build_render_scene(spec, scene, LAB_ENVIRONMENT), size, size, object_ids=True, threads=1
+    )
+    if rendering.object_ids is None:
         raise ValueError("the tracer gave no id buffer")
-    facts = facts_of(spec, scene, tracks_of(scene, rendering.identities), LAB_SETTING)
+    facts = annotate_clip(spec, scene, measure_tracks(scene, rendering.object_ids), LAB_ENVIRONMENT)
     return FaultPair(
         fault=fault,
         prompt=generate_captions(facts)[0].text,
@@ -86,37 +88,41 @@ def render_fault_pair(
     )
 
 
-def _render_frames(spec: ClipSpec, scene: Drawn, start: int = 0, stop: int | None = None) -> FrameArray:
+def _render_frames(
+    spec: ClipSpec, scene: SampledScene, start: int = 0, stop: int | None = None
+) -> FrameArray:
     """Some frames of a scene."""
-    whole = scene_of(spec, scene, LAB_SETTING)
+    whole = build_render_scene(spec, scene, LAB_ENVIRONMENT)
     part = slice(start, stop)
     placed = tuple(
         replace(p, position=p.position[part], rotation=p.rotation[part]) if len(p.position) > 1 else p
-        for p in whole.placed
+        for p in whole.objects
     )
-    part_scene = replace(whole, placed=placed, cameras=whole.cameras[part])
-    return render(part_scene, spec.height, spec.width, objects=False, threads=1).frames
+    part_scene = replace(whole, objects=placed, cameras=whole.cameras[part])
+    return render(part_scene, spec.height, spec.width, object_ids=False, threads=1).frames
 
 
-def _with_path(scene: Drawn, index: int, position: np.ndarray, rotation: np.ndarray | None = None) -> Drawn:
+def _with_path(
+    scene: SampledScene, index: int, position: np.ndarray, rotation: np.ndarray | None = None
+) -> SampledScene:
     """The scene with another path for one thing."""
-    seen = scene.seen
+    seen = scene.trajectory
     places, turns = seen.position.copy(), seen.rotation.copy()
     places[:, index] = position
     if rotation is not None:
         turns[:, index] = rotation
-    return replace(scene, seen=replace(seen, position=places, rotation=turns))
+    return replace(scene, trajectory=replace(seen, position=places, rotation=turns))
 
 
-def _with_entity(scene: Drawn, index: int, replacement: Entity) -> Drawn:
+def _with_entity(scene: SampledScene, index: int, replacement: Entity) -> SampledScene:
     entities = tuple(replacement if k == index else e for k, e in enumerate(scene.entities))
-    return replace(scene, entities=entities, solids=tuple(solid_of(entity) for entity in entities))
+    return replace(scene, entities=entities, bodies=tuple(build_body(entity) for entity in entities))
 
 
-def _with_scaled_entity(scene: Drawn, index: int, factor: float) -> Drawn:
+def _with_scaled_entity(scene: SampledScene, index: int, factor: float) -> SampledScene:
     """One thing larger by a factor, standing on the same floor."""
     thing = scene.entities[index]
-    place = scene.seen.position[:, index].copy()
+    place = scene.trajectory.position[:, index].copy()
     place[:, 2] *= factor
     return _with_path(_with_entity(scene, index, replace(thing, extent=thing.extent * factor)), index, place)
 
@@ -126,7 +132,7 @@ class _FaultContext:
     """A clip in which a fault is to be planted."""
 
     spec: ClipSpec
-    scene: Drawn
+    scene: SampledScene
     clean: FrameArray
     rng: np.random.Generator
 
@@ -136,11 +142,11 @@ class _FaultContext:
 
     def pick_frame(self) -> int:
         """Draw the frame from which it does."""
-        return int(self.rng.integers(self.spec.frames // 4, 3 * self.spec.frames // 4))
+        return int(self.rng.integers(self.spec.num_frames // 4, 3 * self.spec.num_frames // 4))
 
 
-def _render_absent(spec: ClipSpec, scene: Drawn, index: int, frames: slice) -> FrameArray:
-    place = scene.seen.position[:, index].copy()
+def _render_absent(spec: ClipSpec, scene: SampledScene, index: int, frames: slice) -> FrameArray:
+    place = scene.trajectory.position[:, index].copy()
     place[frames] = (0.0, 0.0, -50.0)
     return _render_frames(spec, _with_path(scene, index, place))
 
@@ -179,27 +185,30 @@ def _render_resize(context: _FaultContext) -> FrameArray:
 def _render_early_motion(context: _FaultContext) -> FrameArray:
     # The striker comes late, from further away, rather than the struck thing moving before the film begins.
     late = round(context.spec.fps * float(context.rng.uniform(*_EARLY_SECONDS)))
-    frames = np.arange(context.spec.frames) - late
-    place, turn = context.scene.seen.position[:, 0], context.scene.seen.rotation[:, 0]
+    frames = np.arange(context.spec.num_frames) - late
+    place, turn = context.scene.trajectory.position[:, 0], context.scene.trajectory.rotation[:, 0]
     ahead = np.minimum(frames, 0)[:, None] * (place[1] - place[0])
     frames = np.maximum(frames, 0)
     return _render_frames(context.spec, _with_path(context.scene, 0, place[frames] + ahead, turn[frames]))
 
 
 def _render_pass_through(context: _FaultContext) -> FrameArray:
-    seen = context.scene.seen
-    steps = np.arange(context.spec.frames)[:, None]
+    seen = context.scene.trajectory
+    steps = np.arange(context.spec.num_frames)[:, None]
     straight = seen.position[0, 0] + steps * (seen.position[1, 0] - seen.position[0, 0])
-    still = np.repeat(seen.position[:1, 1], context.spec.frames, axis=0)
+    still = np.repeat(seen.position[:1, 1], context.spec.num_frames, axis=0)
     ghost = _with_path(context.scene, 0, straight)
     return _render_frames(
         context.spec,
-        _with_path(ghost, 1, still, np.repeat(seen.rotation[:1, 1], context.spec.frames, axis=0)),
+        _with_path(ghost, 1, still, np.repeat(seen.rotation[:1, 1], context.spec.num_frames, axis=0)),
     )
 
 
 def _render_swapped_sides(context: _FaultContext) -> FrameArray:
-    first, second = context.scene.seen.position[:, 0].copy(), context.scene.seen.position[:, 1].copy()
+    first, second = (
+        context.scene.trajectory.position[:, 0].copy(),
+        context.scene.trajectory.position[:, 1].copy(),
+    )
     first[:, 0], second[:, 0] = second[:, 0].copy(), first[:, 0].copy()
     return _render_frames(context.spec, _with_path(_with_path(context.scene, 0, first), 1, second))
 
@@ -216,7 +225,7 @@ def _render_drift(context: _FaultContext) -> FrameArray:
     who = context.pick_entity()
     whole = float(context.rng.uniform(1.45, 1.7)) ** (1 if context.rng.random() < 0.5 else -1)
     steps = 11
-    cuts = np.linspace(0, context.spec.frames, steps + 1).round().astype(int)
+    cuts = np.linspace(0, context.spec.num_frames, steps + 1).round().astype(int)
     parts = [
         _render_frames(
             context.spec,

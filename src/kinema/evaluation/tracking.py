@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kinema.evaluation import palette
 from kinema.evaluation.segmentation import Blob, find_blobs
-from kinema.world.facts import Colour
+from kinema.simulator.annotations import Colour
 
 _MAX_JUMP = 2.2
 """Radii that a thing may jump away from its predicted place in one frame and still be the same thing."""

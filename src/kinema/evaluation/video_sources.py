@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from kinema.errors import UserError
 from kinema.evaluation.prompt_sets import PromptItem
 from kinema.media import probe, read_video
+from kinema.simulator.annotations import ClipAnnotations
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import ClipSpec, make_clip
-from kinema.world.facts import ClipFacts
+from kinema.simulator.clip import ClipSpec, make_clip
 
 _MAX_PRE_CONTACT_MOTION = 0.05
 """Metres."""
@@ -104,7 +104,7 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
         for again in range(20):
             spec = ClipSpec(
                 seed=first + again, lab=True, event=item.kind, outcome=item.outcome, split="test",
-                height=video_format.height, width=video_format.width, frames=video_format.num_frames, fps=video_format.fps,
+                height=video_format.height, width=video_format.width, num_frames=video_format.num_frames, fps=video_format.fps,
                 swap="colours" if swap else "",
             )  # fmt: skip
             try:
@@ -112,17 +112,17 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
             except UserError:
                 # Some outcomes can't be had from some seeds within so few frames: the next seed can.
                 continue
-            if _is_usable_clip(clip.facts):
+            if _is_usable_clip(clip.annotations):
                 break
         if clip is None or clip.frames is None:
             raise UserError(
                 f"the simulator finds no clip for {item.prompt!r} with {video_format}; give it more frames"
             )
-        told.append(CaptionedVideo(prompt=generate_captions(clip.facts)[0].text, frames=clip.frames))
+        told.append(CaptionedVideo(prompt=generate_captions(clip.annotations)[0].text, frames=clip.frames))
     return told
 
 
-def _is_usable_clip(facts: ClipFacts) -> bool:
+def _is_usable_clip(facts: ClipAnnotations) -> bool:
     """Whether a clip can stand for the list's prompts: two things for the camera, nothing loose in a meeting.
 
     The physics engine lets some light things hop before they are touched; that is a fault of those clips,

@@ -58,7 +58,7 @@ class GatewayMiddleware:
                 raise
         finally:
             route = scope.get("route")
-            path = getattr(route, "path", "other")
+            path = getattr(route, "camera_path", "other")
             self._metrics.observe(scope["method"], path, answer.status, time.perf_counter() - begun)
 
     async def _handle_request(

@@ -25,8 +25,8 @@ from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
 from kinema.models.text_encoders.minilm import package_folder
 from kinema.simulator.captions import generate_captions
-from kinema.world.clip import make_clip
-from kinema.world.spec import ClipSpec
+from kinema.simulator.clip import make_clip
+from kinema.simulator.clip_spec import ClipSpec
 
 COMMON = 6000
 """Of the pieces, which stand in the order of how common they are, so many are kept in any case."""
@@ -70,7 +70,7 @@ def words_of_the_set(clips: int) -> list[str]:
     for index in range(clips):
         for lab in (False, True):
             clip = make_clip(ClipSpec(seed=index, lab=lab, height=32, width=32), render=False)
-            told |= dict.fromkeys(caption.text for caption in generate_captions(clip.facts))
+            told |= dict.fromkeys(caption.text for caption in generate_captions(clip.annotations))
     return list(told)
 
 

@@ -25,9 +25,9 @@ from jaxtyping import UInt8
 from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
 from kinema.process_pool import process_pool, single_threaded
+from kinema.simulator.annotations import Event
+from kinema.simulator.clip_spec import ClipSpec
 from kinema.train import chance
-from kinema.world.facts import Event
-from kinema.world.spec import ClipSpec
 
 LAB_EVENTS: tuple[tuple[Event, float], ...] = (
     ("roll", 0.20),
@@ -87,7 +87,7 @@ class Filming:
             event=event,
             height=self.height,
             width=self.width,
-            frames=self.frames,
+            num_frames=self.frames,
             fps=self.fps,
             split=self.split if self.lab else "all",
         )
@@ -244,7 +244,7 @@ def _clip(
 ) -> tuple[UInt8[np.ndarray, "f h w 3"] | None, list[str]]:
     """Frames and captions at an index; where a seed's outcome can't be had in so short a film, of another."""
     from kinema.simulator.captions import generate_captions
-    from kinema.world.clip import make_clip
+    from kinema.simulator.clip import make_clip
 
     for attempt in range(ATTEMPTS):
         try:
@@ -253,7 +253,7 @@ def _clip(
             if attempt == ATTEMPTS - 1:
                 raise
             continue
-        return clip.frames, [caption.text for caption in generate_captions(clip.facts)]
+        return clip.frames, [caption.text for caption in generate_captions(clip.annotations)]
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

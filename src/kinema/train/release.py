@@ -23,6 +23,7 @@ from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
 from kinema.models.vae.autoencoder.autoencoder import VideoVae
 from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.simulator.annotations import Event
 from kinema.train.dit import DitTask, DitTraining
 from kinema.train.filming import Filming, filming_beside, stored
 from kinema.train.loop import LoopConfig
@@ -49,7 +50,6 @@ from kinema.train.stages import (
 )
 from kinema.train.vae import VaeTask, VaeTraining
 from kinema.train.worn import WornConfig
-from kinema.world.facts import Event
 
 MOVING: tuple[tuple[Event, float], ...] = (
     ("collide", 0.34),

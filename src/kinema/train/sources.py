@@ -13,9 +13,9 @@ from safetensors import safe_open
 
 from kinema.errors import UserError
 from kinema.media import read_video
+from kinema.simulator.annotation_io import captions_from_json
 from kinema.train.filming import stored_folder
 from kinema.train.films import Films
-from kinema.world.record import captions_of
 
 MANIFEST = "manifest.parquet"
 
@@ -80,7 +80,7 @@ class Opened:
     """None where the folder does not say."""
 
     def split(self, held_out: int) -> tuple[Films, Films]:
-        """Films to train on, and the last `held_out` to validate on.
+        """Films to train on, and the last `is_held_out` to validate on.
 
         Raises:
             UserError: there are too few.
@@ -125,7 +125,7 @@ def opened(folder: Path) -> Opened:
         _Clip(
             file=folder / row["file"],
             place=row["place"],
-            captions=tuple(caption.text for caption in captions_of(row["captions"])),
+            captions=tuple(caption.text for caption in captions_from_json(row["captions"])),
         )
         for row in rows
     )

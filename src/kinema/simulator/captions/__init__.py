@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from kinema.simulator.annotations import Caption, ClipAnnotations
 from kinema.simulator.captions import adverbials, environment_phrases
 from kinema.simulator.captions.content_planning import Message, plan_messages
 from kinema.simulator.captions.grammar import VerbForm, inflect, join_list, normalize_spacing
@@ -20,7 +21,6 @@ from kinema.simulator.captions.referring_expressions import (
     collect_groups,
     pick,
 )
-from kinema.world.facts import Caption, ClipFacts
 
 __all__ = ["STYLES", "CaptionStyle", "generate_captions"]
 
@@ -85,7 +85,7 @@ STYLES: tuple[CaptionStyle, ...] = (
 )
 
 
-def generate_captions(facts: ClipFacts) -> tuple[Caption, ...]:
+def generate_captions(facts: ClipAnnotations) -> tuple[Caption, ...]:
     """All wordings of a clip, 'core' first, no text twice; a pure function of the facts and their seed."""
     told: dict[str, Caption] = {}
     for style in STYLES:
@@ -94,7 +94,7 @@ def generate_captions(facts: ClipFacts) -> tuple[Caption, ...]:
     return tuple(told.values())
 
 
-def _write_caption(facts: ClipFacts, style: CaptionStyle) -> Caption:
+def _write_caption(facts: ClipAnnotations, style: CaptionStyle) -> Caption:
     dice = random.Random(f"{facts.seed} {facts.event} {facts.cause} {style.name}")
     groups = collect_groups(facts)
     names = ReferenceTracker(
@@ -153,7 +153,7 @@ def _capitalize(sentence: str) -> str:
 
 
 def _append_cause(
-    facts: ClipFacts, style: CaptionStyle, sentences: list[str], rng: random.Random
+    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> list[str]:
     """'because there is no wall', behind the last sentence."""
     if facts.cause not in ("no wall",) or style.register == "terse" or not sentences:
@@ -164,13 +164,13 @@ def _append_cause(
 
 
 def _add_setting(
-    facts: ClipFacts, style: CaptionStyle, sentences: list[str], rng: random.Random
+    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> list[str]:
     if not style.setting_position or not sentences:
         return sentences
-    sky = environment_phrases.sky_phrases(facts.setting)
-    floor = environment_phrases.floor_phrases(facts.setting)
-    decor = environment_phrases.decor_phrases(facts.setting)
+    sky = environment_phrases.sky_phrases(facts.environment)
+    floor = environment_phrases.floor_phrases(facts.environment)
+    decor = environment_phrases.decor_phrases(facts.environment)
     parts = [pick(rng, options) for options in (sky, floor, decor) if options]
     if not parts:
         return sentences
@@ -182,7 +182,9 @@ def _add_setting(
     return [*sentences, f"{verb} {', '.join(parts)}"]
 
 
-def _background_sentences(facts: ClipFacts, references: ReferenceTracker, rng: random.Random) -> list[str]:
+def _background_sentences(
+    facts: ClipAnnotations, references: ReferenceTracker, rng: random.Random
+) -> list[str]:
     behind = [
         entity
         for entity in facts.entities
@@ -195,7 +197,7 @@ def _background_sentences(facts: ClipFacts, references: ReferenceTracker, rng: r
 
 
 def _add_camera(
-    facts: ClipFacts, style: CaptionStyle, sentences: list[str], rng: random.Random
+    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> tuple[list[str], bool]:
     still = facts.camera == "static"
     if style.camera == "never" or (style.camera == "moving" and still and facts.event != "camera"):

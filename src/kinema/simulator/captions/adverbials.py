@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kinema.world.facts import CameraMove
+from kinema.simulator.annotations import CameraMove
 
 PARTITIVES = {
     "all": ("all of them", "every one of them"),

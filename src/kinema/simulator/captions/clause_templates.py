@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kinema.world.facts import ClaimKind
+from kinema.simulator.annotations import ClaimKind
 
 ClauseJoin = Literal["and", "but", "ing", "until", "then", "alone"]
 """How a phrase is tied to the one before it, when both have the same subject."""

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, ClaimKind, ClipAnnotations
 from kinema.simulator.captions.referring_expressions import EntityRef, Group
-from kinema.world.facts import Claim, ClaimKind, ClipFacts
 
 TAKES_SPEED_ADVERB = ("moves", "slides down", "spins", "swings", "circles")
 """Kinds whose wording has room for a speed."""
@@ -52,7 +52,9 @@ def _claim_object(claim: Claim) -> EntityRef | None:
     return claim.group if claim.subject is not None else None
 
 
-def _resolve_group(facts: ClipFacts, groups: dict[str, Group], ref: EntityRef | None) -> EntityRef | None:
+def _resolve_group(
+    facts: ClipAnnotations, groups: dict[str, Group], ref: EntityRef | None
+) -> EntityRef | None:
     """The group in place of one of its members: a ball hits 'the tower', not its third block."""
     if isinstance(ref, int):
         entity = facts.entities[ref]
@@ -61,7 +63,7 @@ def _resolve_group(facts: ClipFacts, groups: dict[str, Group], ref: EntityRef | 
     return ref
 
 
-def plan_messages(facts: ClipFacts, groups: dict[str, Group]) -> list[Message]:
+def plan_messages(facts: ClipAnnotations, groups: dict[str, Group]) -> list[Message]:
     """The beats of a clip in their order, without the camera's."""
     row = _plan_row(facts)
     beats: list[Message] = [row] if row else []
@@ -168,7 +170,7 @@ def _merge_hit_chains(messages: list[Message]) -> list[Message]:
     return kept
 
 
-def _plan_row(facts: ClipFacts) -> Message | None:
+def _plan_row(facts: ClipAnnotations) -> Message | None:
     """The claims of an arrangement of three or more things as one beat, if they fix their order."""
     whole = next((i for i, claim in enumerate(facts.claims) if claim.kind in ("in a row", "middle")), None)
     pairs = [
@@ -187,13 +189,13 @@ def _plan_row(facts: ClipFacts) -> Message | None:
     return Message(kind=facts.claims[whole].kind, subject=order[0], left_to_right=order, claims=claims)
 
 
-def classify_group_motion(facts: ClipFacts, group: Group) -> str:
+def classify_group_motion(facts: ClipAnnotations, group: Group) -> str:
     """How the members of a group travel, if they all do alike."""
     manners = {classify_motion(facts, member.index) for member in group.members}
     return manners.pop() if len(manners) == 1 else "move"
 
 
-def classify_motion(facts: ClipFacts, index: int) -> str:
+def classify_motion(facts: ClipAnnotations, index: int) -> str:
     """How a thing travels up to the event, by how it turns: 'roll', 'drive', 'slide', 'tumble' or 'move'."""
     shape = facts.entities[index].shape
     if shape == "ball":
@@ -215,12 +217,12 @@ def classify_motion(facts: ClipFacts, index: int) -> str:
     return "slide" if lowest > 0.9 else "move"
 
 
-def is_flung(facts: ClipFacts, index: int) -> bool:
+def is_flung(facts: ClipAnnotations, index: int) -> bool:
     """Whether a thing was ever faster than 1.6 metres a second."""
     return bool(np.linalg.norm(facts.tracks.velocity[:, index], axis=1).max() > 1.6)
 
 
-def gap_stops_chain(facts: ClipFacts, group: Group) -> bool:
+def gap_stops_chain(facts: ClipAnnotations, group: Group) -> bool:
     """Whether the row of dominoes has one gap much wider than the others, behind the last that fell."""
     members = [member.index for member in group.members]
     along = facts.tracks.position[0, members, 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema.world.facts import Setting
+from kinema.simulator.annotations import Environment
 
 SKIES: dict[str, tuple[str, ...]] = {
     "clear blue sky": ("under a clear blue sky", "on a sunny day", "in bright sunshine"),
@@ -69,18 +69,18 @@ WALLS: dict[str, tuple[str, ...]] = {
 }
 
 
-def sky_phrases(setting: Setting) -> tuple[str, ...]:
+def sky_phrases(setting: Environment) -> tuple[str, ...]:
     """Ways to say the sky or the place; the first is the plain one."""
     return SKIES.get(setting.sky, ())
 
 
-def floor_phrases(setting: Setting) -> tuple[str, ...]:
+def floor_phrases(setting: Environment) -> tuple[str, ...]:
     """Ways to say the ground."""
     return FLOORS.get(setting.floor, ())
 
 
-def decor_phrases(setting: Setting) -> tuple[str, ...]:
+def decor_phrases(setting: Environment) -> tuple[str, ...]:
     """Ways to say what stands behind the scene; none where nothing does."""
-    if setting.decor == "wall":
+    if setting.background == "wall":
         return WALLS.get(setting.wall, ())
-    return DECORS.get(setting.decor, ())
+    return DECORS.get(setting.background, ())

@@ -204,7 +204,7 @@ class DiscourseState:
                 fields["n"] = self._number_expression(message)
         if "{ground}" in text:
             # Nobody says 'on the floor' of a meadow.
-            inside = self.references.facts.setting.floor.endswith(("floor", "carpet"))
+            inside = self.references.facts.environment.floor.endswith(("floor", "carpet"))
             casual = self.references.register == "casual" and inside
             fields["ground"] = (
                 pick(self.rng, adverbials.GROUND_PHRASES) if casual else adverbials.GROUND_PHRASES[0]

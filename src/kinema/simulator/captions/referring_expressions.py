@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from kinema.simulator.annotations import ClipAnnotations, EntityAnnotation
 from kinema.simulator.captions import lexicon
-from kinema.world.facts import ClipFacts, EntityFacts
 
 EntityRef = int | str
 """An entity's index, or the word of a group."""
@@ -29,13 +29,13 @@ class Group:
     """Several things told as one."""
 
     name: str
-    members: tuple[EntityFacts, ...]
+    members: tuple[EntityAnnotation, ...]
     number: int
     claim: int | None
     """The claim that says the number."""
 
 
-def collect_groups(facts: ClipFacts) -> dict[str, Group]:
+def collect_groups(facts: ClipAnnotations) -> dict[str, Group]:
     """The groups that claims speak of, with the claim that counts each."""
     spoken = {claim.group for claim in facts.claims if claim.group}
     groups = {}
@@ -57,7 +57,7 @@ def collect_groups(facts: ClipFacts) -> dict[str, Group]:
 class ReferenceTracker:
     """How the things of one clip are called within one caption; lives as long as the caption is written."""
 
-    facts: ClipFacts
+    facts: ClipAnnotations
     groups: Mapping[str, Group]
     rng: random.Random
     detail: Detail
@@ -101,14 +101,14 @@ class ReferenceTracker:
             return "them" if is_object else "they"
         return "it"
 
-    def named_entities(self) -> list[EntityFacts]:
+    def named_entities(self) -> list[EntityAnnotation]:
         """The entities that have names of their own."""
         return [entity for entity in self.facts.entities if entity.named and entity.group not in self.groups]
 
-    def _colour_and_shape(self, entity: EntityFacts) -> tuple[str, str]:
+    def _colour_and_shape(self, entity: EntityAnnotation) -> tuple[str, str]:
         return (entity.colour or entity.material, entity.shape)
 
-    def _choose_noun(self, entity: EntityFacts) -> str:
+    def _choose_noun(self, entity: EntityAnnotation) -> str:
         words = lexicon.SHAPES[entity.shape]
         if self.register == "core" or self.register == "terse":
             return words[0]
@@ -124,7 +124,7 @@ class ReferenceTracker:
             return pick(self.rng, words[1:])
         return words[0]
 
-    def _full_description(self, entity: EntityFacts) -> str:
+    def _full_description(self, entity: EntityAnnotation) -> str:
         core = self.detail == "core"
         rivals = [
             other
@@ -167,7 +167,7 @@ class ReferenceTracker:
         self.mentioned[entity.index] = noun
         return " ".join([*words, noun]) + tail
 
-    def _pattern_words(self, entity: EntityFacts) -> tuple[list[str], str]:
+    def _pattern_words(self, entity: EntityAnnotation) -> tuple[list[str], str]:
         """What is said of its second colour: behind the first colour, and behind the noun."""
         if entity.second_colour is None or entity.second_colour == entity.colour:
             return [], ""
@@ -181,7 +181,7 @@ class ReferenceTracker:
             return ["and", second, pattern[0] if core else pick(self.rng, pattern)], ""
         return [], ""
 
-    def _appearance_words(self, entity: EntityFacts) -> tuple[list[str], str]:
+    def _appearance_words(self, entity: EntityAnnotation) -> tuple[list[str], str]:
         """What many things that look alike are told by beside their colour."""
         if entity.colour is None:
             stuff = lexicon.MATERIALS[entity.material].substance

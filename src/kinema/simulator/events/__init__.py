@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kinema.simulator.annotations import Event
+from kinema.simulator.event_api import EventType
 from kinema.simulator.events.bowl import Bowl
 from kinema.simulator.events.camera import CameraMotion
 from kinema.simulator.events.chain import Chain
@@ -20,10 +22,8 @@ from kinema.simulator.events.roll import Roll
 from kinema.simulator.events.seesaw import Seesaw
 from kinema.simulator.events.still import Still
 from kinema.simulator.events.tower import Tower
-from kinema.world.facts import Event
-from kinema.world.stage import EventKind
 
-_WEIGHTED_EVENT_TYPES: tuple[tuple[EventKind, float], ...] = (
+_WEIGHTED_EVENT_TYPES: tuple[tuple[EventType, float], ...] = (
     (Roll(), 2.0),
     (Collide(), 3.0),
     (Drop(), 2.0),
@@ -52,6 +52,6 @@ LAB_EVENT_WEIGHTS: dict[Event, float] = {
     "roll": 3.0, "drop": 1.5, "still": 2.0, "collide": 2.5, "occlude": 2.0, "count": 1.5, "camera": 2.0,
 }  # fmt: skip
 
-EVENT_TYPES: dict[Event, EventKind] = {kind.name: kind for kind, _ in _WEIGHTED_EVENT_TYPES} | {
+EVENT_TYPES: dict[Event, EventType] = {kind.name: kind for kind, _ in _WEIGHTED_EVENT_TYPES} | {
     "camera": CameraMotion()
 }

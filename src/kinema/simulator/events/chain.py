@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from kinema.simulator.annotations import Claim, Event, Shape
+from kinema.simulator.attributes import MATERIAL_PROPERTIES
+from kinema.simulator.entities import Entity
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.entities import Entity
-from kinema.world.facts import Claim, Event, Shape
-from kinema.world.physics import GRAVITY, Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict
-from kinema.world.vocabulary import STUFF
+from kinema.simulator.physics import GRAVITY, Trajectory
 
 _SLIDING_SHAPES: tuple[Shape, ...] = ("cube", "cube", "hexagonal block", "prism")
 _SECOND_SHAPES: tuple[Shape, ...] = (*_SLIDING_SHAPES, "ball")
@@ -27,40 +27,40 @@ class Chain:
     name: Event = "chain"
     outcomes: tuple[str, ...] = ("tips over", "pushed", "short of")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """A smooth second thing goes far, a rough one stops."""
-        side = builder.side()
+        side = builder.random_side()
         reached = outcome != "short of"
-        start = -side * builder.between(1.5, 1.7)
-        ball = builder.put(
+        start = -side * builder.uniform(1.5, 1.7)
+        ball = builder.place(
             "ball",
             start,
             0.0,
             sizes=("medium", "large") if reached else ("small", "medium"),
             materials=("metal", "marble", "clay", "rubber"),
         )
-        first = -side * builder.between(0.05, 0.2)
-        second = builder.put(
+        first = -side * builder.uniform(0.05, 0.2)
+        second = builder.place(
             builder.pick(_SECOND_SHAPES if reached else _SLIDING_SHAPES),
             first,
-            builder.between(-0.03, 0.03),
+            builder.uniform(-0.03, 0.03),
             sizes=("medium", "large") if outcome == "tips over" else ("small", "medium"),
             materials=("plastic", "wood", "glass", "rubber"),
             role="partner",
             facing=0.0,
         )
-        third = builder.put(
+        third = builder.place(
             builder.pick(_TALL_SHAPES if outcome == "tips over" else _LOW_SHAPES),
             0.0,
-            builder.between(-0.03, 0.03),
+            builder.uniform(-0.03, 0.03),
             sizes=("small",) if outcome == "tips over" else ("small", "medium"),
             materials=("plastic", "wood") if reached else ("metal", "marble", "clay", "wood"),
             role="partner",
         )
-        gap = builder.between(0.15, 0.35) if reached else builder.between(0.6, 0.9)
-        between = builder.reach(second) + builder.reach(third)
+        gap = builder.uniform(0.15, 0.35) if reached else builder.uniform(0.6, 0.9)
+        between = builder.bounding_radius(second) + builder.bounding_radius(third)
         last = builder.entities[third]
-        builder.change(
+        builder.replace_entity(
             third,
             replace(
                 last,
@@ -68,31 +68,38 @@ class Chain:
                 friction=1.1 if outcome == "tips over" else 0.4,
             ),
         )
-        speed = builder.between(2.0, 2.9) if reached else builder.between(1.5, 2.2)
+        speed = builder.uniform(2.0, 2.9) if reached else builder.uniform(1.5, 2.2)
         middle = builder.entities[second]
-        friction = builder.between(0.12, 0.25)
+        friction = builder.uniform(0.12, 0.25)
         if not reached:
             friction = self._friction_for_slide(
-                builder.entities[ball], middle, speed, builder.between(0.3, 0.4)
+                builder.entities[ball], middle, speed, builder.uniform(0.3, 0.4)
             )
-        builder.change(
-            second, replace(middle, friction=friction, rolling=0.003 if middle.shape == "ball" else 0.0)
+        builder.replace_entity(
+            second,
+            replace(middle, friction=friction, rolling_friction=0.003 if middle.shape == "ball" else 0.0),
         )
-        builder.send(ball, (side * speed, 0.0, 0.0))
-        return builder.proposal()
+        builder.set_moving(ball, (side * speed, 0.0, 0.0))
+        return builder.build_proposal()
 
     def _friction_for_slide(self, ball: Entity, second: Entity, speed: float, distance: float) -> float:
         """The friction with which `second`, hit by the ball, slides about `distance` metres."""
-        first_mass = STUFF[ball.material].density * 4 / 3 * math.pi * ball.extent**3
-        second_mass = STUFF[second.material].density * _UNIT_VOLUME[second.shape] * second.extent**3
+        first_mass = MATERIAL_PROPERTIES[ball.material].density * 4 / 3 * math.pi * ball.extent**3
+        second_mass = (
+            MATERIAL_PROPERTIES[second.material].density * _UNIT_VOLUME[second.shape] * second.extent**3
+        )
         # A blow that is about a third elastic.
         pushed = 1.3 * speed * first_mass / (first_mass + second_mass)
         return min(1.0, max(0.08, pushed**2 / (2 * GRAVITY * distance)))
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From the two contacts, in their order."""
-        one, two, direct = trajectory.touch(0, 1), trajectory.touch(1, 2), trajectory.touch(0, 2)
-        if one is None or one.first > 0.6 * trajectory.frames:
+        one, two, direct = (
+            trajectory.contact_between(0, 1),
+            trajectory.contact_between(1, 2),
+            trajectory.contact_between(0, 2),
+        )
+        if one is None or one.first > 0.6 * trajectory.num_frames:
             return None
         direction = event_checks.cardinal_direction(event_checks.displacement(trajectory, 0, 0, one.first))
         if direction not in ("left", "right"):
@@ -120,8 +127,8 @@ class Chain:
                 Claim(kind="short of", subject=1, object=2),
                 Claim(kind="stays", subject=2),
             )
-            return Verdict(outcome="short of", claims=claims, frame=one.first)
-        if two.first < one.first + 0.5 or two.first > 0.75 * trajectory.frames or stayed is not False:
+            return EventOutcome(outcome="short of", claims=claims, event_frame=one.first)
+        if two.first < one.first + 0.5 or two.first > 0.75 * trajectory.num_frames or stayed is not False:
             return None
         if direct is not None and direct.first < two.first:
             return None
@@ -131,6 +138,6 @@ class Chain:
             return None
         if fallen:
             claims = (*then, Claim(kind="tips over", subject=2))
-            return Verdict(outcome="tips over", claims=claims, frame=two.first)
+            return EventOutcome(outcome="tips over", claims=claims, event_frame=two.first)
         claims = (*then, event_checks.pushed_claim(trajectory, 2, two.first))
-        return Verdict(outcome="pushed", claims=claims, frame=two.first)
+        return EventOutcome(outcome="pushed", claims=claims, event_frame=two.first)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Material, Shape, Size
+from kinema.simulator.attributes import MATERIALS
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event, Material, Shape, Size
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict
-from kinema.world.vocabulary import MATERIALS
+from kinema.simulator.physics import Trajectory
 
 _TALL_SHAPES: tuple[Shape, ...] = ("cone", "cylinder", "snowman", "hexagonal block")
 _LOW_SHAPES: tuple[Shape, ...] = (
@@ -63,25 +63,25 @@ class Collide:
     name: Event = "collide"
     outcomes: tuple[str, ...] = ("misses", "short of", "stays", "pushed", "tips over")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Light rollers and heavy targets for 'stays', heavy and fast ones for the rest."""
         prior = _PRIORS[outcome]
-        side = builder.side()
-        y = builder.between(0.0, 0.4) if builder.lab else builder.between(-0.3, 0.3)
-        target, start = side * builder.between(0.2, 0.5), -side * builder.between(1.3, 1.5)
-        beside = builder.between(-0.06, 0.06)
+        side = builder.random_side()
+        y = builder.uniform(0.0, 0.4) if builder.lab else builder.uniform(-0.3, 0.3)
+        target, start = side * builder.uniform(0.2, 0.5), -side * builder.uniform(1.3, 1.5)
+        beside = builder.uniform(-0.06, 0.06)
         if outcome == "misses":
-            beside = builder.pick((-1, 1)) * builder.between(1.0, 1.1 if builder.lab else 1.25)
-        ball = builder.put(
-            builder.pick(builder.shapes(prior.roller_shapes)),
+            beside = builder.pick((-1, 1)) * builder.uniform(1.0, 1.1 if builder.lab else 1.25)
+        ball = builder.place(
+            builder.pick(builder.allowed_shapes(prior.roller_shapes)),
             start,
             y,
             sizes=prior.sizes,
             materials=prior.materials,
             facing=0.0 if side > 0 else math.pi,
         )
-        shapes = builder.shapes(prior.target_shapes)
-        other = builder.put(
+        shapes = builder.allowed_shapes(prior.target_shapes)
+        other = builder.place(
             builder.pick(shapes),
             target,
             y + beside,
@@ -94,39 +94,39 @@ class Collide:
             thing = replace(thing, density=prior.target_density, friction=prior.target_friction)
         elif outcome == "tips over":
             thing = replace(thing, friction=0.9)
-        builder.change(other, thing)
-        speed, stop = abs(target - start) / (builder.between(0.3, 0.5) * builder.seconds), None
+        builder.replace_entity(other, thing)
+        speed, stop = abs(target - start) / (builder.uniform(0.3, 0.5) * builder.duration), None
         if outcome == "short of":
-            gap = abs(target - start) - builder.reach(ball) - builder.reach(other)
-            stop = builder.between(0.5, 0.75) * builder.seconds
-            speed = 2 * max(0.4 if builder.lab else 0.7, gap * builder.between(0.55, 0.9)) / stop
+            gap = abs(target - start) - builder.bounding_radius(ball) - builder.bounding_radius(other)
+            stop = builder.uniform(0.5, 0.75) * builder.duration
+            speed = 2 * max(0.4 if builder.lab else 0.7, gap * builder.uniform(0.55, 0.9)) / stop
         elif outcome == "tips over":
-            speed = max(speed, builder.between(3.2, 4.4) if builder.lab else builder.between(2.6, 3.8))
+            speed = max(speed, builder.uniform(3.2, 4.4) if builder.lab else builder.uniform(2.6, 3.8))
         elif outcome == "pushed":
-            speed = max(speed, builder.between(1.6, 2.8))
+            speed = max(speed, builder.uniform(1.6, 2.8))
         elif outcome == "stays":
-            speed = min(speed, builder.between(0.9, 1.4))
-        builder.send(ball, (side * speed, 0.0, 0.0), stop)
-        builder.backdrop()
-        return builder.proposal(relation=outcome)
+            speed = min(speed, builder.uniform(0.9, 1.4))
+        builder.set_moving(ball, (side * speed, 0.0, 0.0), stop)
+        builder.add_background()
+        return builder.build_proposal(relation=outcome)
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From the contact, and from what it did to the other thing."""
         direction = event_checks.cardinal_direction(
-            event_checks.displacement(trajectory, 0, 0, trajectory.frames // 3)
+            event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 3)
         )
         if direction not in ("left", "right"):
             return None
         side = 1.0 if direction == "right" else -1.0
-        contact = trajectory.touch(0, 1)
-        until = trajectory.frames - 1 if contact is None else contact.first
+        contact = trajectory.contact_between(0, 1)
+        until = trajectory.num_frames - 1 if contact is None else contact.first
         moves = (
             Claim(kind="moves", subject=0, value=direction),
             *event_checks.speed_claims(trajectory, 0, until),
         )
         if contact is None:
             return self._evaluate_no_contact(trajectory, side, moves)
-        if contact.first > 0.8 * trajectory.frames:
+        if contact.first > 0.8 * trajectory.num_frames:
             return None
         hit = (*moves, Claim(kind="hits", subject=0, object=1))
         after = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
@@ -135,28 +135,28 @@ class Collide:
             return None
         if stayed:
             claims = (*hit, Claim(kind="stays", subject=1), *after)
-            return Verdict(outcome="stays", claims=claims, frame=contact.first)
+            return EventOutcome(outcome="stays", claims=claims, event_frame=contact.first)
         rolls = proposal.entities[1].shape in ("ball", "egg", "gem", "capsule", "octahedron")
         fallen = False if rolls else event_checks.has_fallen_over(trajectory, 1)
         if fallen is None:
             return None
         if fallen:
             claims = (*hit, Claim(kind="tips over", subject=1), *after)
-            return Verdict(outcome="tips over", claims=claims, frame=contact.first)
+            return EventOutcome(outcome="tips over", claims=claims, event_frame=contact.first)
         claims = (*hit, event_checks.pushed_claim(trajectory, 1, contact.first), *after)
-        return Verdict(outcome="pushed", claims=claims, frame=contact.first)
+        return EventOutcome(outcome="pushed", claims=claims, event_frame=contact.first)
 
     def _evaluate_no_contact(
         self, trajectory: Trajectory, side: float, motion_claims: tuple[Claim, ...]
-    ) -> Verdict | None:
+    ) -> EventOutcome | None:
         ahead = (trajectory.position[:, 0, 0] - trajectory.position[:, 1, 0]) * side
         if event_checks.is_stationary(trajectory, 1) is not True:
             return None
         if ahead[-1] > 0.5:
             passing = int(np.argmax(ahead > 0))
             claims = (*motion_claims, Claim(kind="misses", subject=0, object=1))
-            return Verdict(outcome="misses", claims=claims, frame=passing)
+            return EventOutcome(outcome="misses", claims=claims, event_frame=passing)
         if ahead[-1] < -0.5 and event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED:
             claims = (*motion_claims, Claim(kind="short of", subject=0, object=1))
-            return Verdict(outcome="short of", claims=claims, frame=trajectory.frames - 1)
+            return EventOutcome(outcome="short of", claims=claims, event_frame=trajectory.num_frames - 1)
         return None

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Shape
+from kinema.simulator.attributes import SHAPES
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal, ViewRange
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict, View
-from kinema.world.vocabulary import SHAPES
+from kinema.simulator.physics import Trajectory
 
 GROUP = "count"
 _SHAPES: tuple[Shape, ...] = (*SHAPES, "car")
@@ -23,21 +23,21 @@ class Count:
     name: Event = "count"
     outcomes: tuple[str, ...] = ("stand", "roll")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Two to five of them, apart enough to be counted."""
         rolling = outcome == "roll"
         number = int(builder.rng.integers(2, 5 if builder.lab and rolling else 6))
-        shape = "ball" if rolling else builder.pick(builder.shapes(_SHAPES))
-        step = builder.between(0.7, 0.76) if builder.lab else builder.between(0.78, 0.92)
+        shape = "ball" if rolling else builder.pick(builder.allowed_shapes(_SHAPES))
+        step = builder.uniform(0.7, 0.76) if builder.lab else builder.uniform(0.78, 0.92)
         deep = 0.25 if builder.lab else 0.45
-        side = builder.side() if rolling else 0
+        side = builder.random_side() if rolling else 0
         shift = -side * 0.45
         places = [(k - (number - 1) / 2) * step + shift for k in range(number)]
         for k, x in enumerate(places):
-            index = builder.put(
+            index = builder.place(
                 shape,
-                x + builder.between(-0.05, 0.05),
-                builder.between(-deep, deep),
+                x + builder.uniform(-0.05, 0.05),
+                builder.uniform(-deep, deep),
                 size="small",
                 facing=None,
             )
@@ -45,7 +45,7 @@ class Count:
             first = builder.entities[0]
             extent = 0.29 if builder.lab else thing.extent
             height = thing.position[2] * extent / thing.extent
-            builder.change(
+            builder.replace_entity(
                 index,
                 replace(
                     thing,
@@ -62,23 +62,25 @@ class Count:
             )
             if rolling:
                 # All at the same pace: what stands apart stays apart.
-                builder.send(k, (side * 0.9 / builder.seconds, 0.0, 0.0))
-        return builder.proposal(relation=str(number), view=View(elevation=(14.0, 26.0), azimuth=8.0))
+                builder.set_moving(k, (side * 0.9 / builder.duration, 0.0, 0.0))
+        return builder.build_proposal(
+            relation=str(number), view=ViewRange(elevation=(14.0, 26.0), azimuth=8.0)
+        )
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """All of them alike, or nothing."""
         members = [k for k, entity in enumerate(proposal.entities) if entity.group == GROUP]
         if any(c.a in members and c.b in members for c in trajectory.contacts):
             return None
         count = Claim(kind="count", group=GROUP, value=str(len(members)))
-        frame = trajectory.frames // 2
+        frame = trajectory.num_frames // 2
         if all(event_checks.is_stationary(trajectory, k) is True for k in members):
             claims = (count, Claim(kind="stays", group=GROUP))
-            return Verdict(outcome="stand", claims=claims, frame=frame)
+            return EventOutcome(outcome="stand", claims=claims, event_frame=frame)
         steps = [event_checks.displacement(trajectory, k) for k in members]
         ways = {event_checks.cardinal_direction(step) for step in steps}
         way = ways.pop() if len(ways) == 1 else None
         if way not in ("left", "right") or min(float(np.linalg.norm(step)) for step in steps) < 0.6:
             return None
         claims = (count, Claim(kind="moves", subject=0, group=GROUP, value=way))
-        return Verdict(outcome="roll", claims=claims, frame=frame)
+        return EventOutcome(outcome="roll", claims=claims, event_frame=frame)

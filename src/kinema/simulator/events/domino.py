@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kinema.simulator.annotations import Claim, Event
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal, ViewRange
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict, View
+from kinema.simulator.physics import Trajectory
 
 GROUP = "dominoes"
 _HALF_EXTENTS = (0.055, 0.2, 0.4)
@@ -21,19 +21,21 @@ class Domino:
     name: Event = "domino"
     outcomes: tuple[str, ...] = ("all fall", "chain stops", "stands")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """One gap too wide stops the chain."""
-        side = builder.side()
+        side = builder.random_side()
         number = int(builder.rng.integers(5, 9))
         gap_after = int(builder.rng.integers(2, number - 1)) if outcome == "chain stops" else None
         gaps = [_GAP * (2.9 if k == gap_after else 1.0) for k in range(1, number)]
         x = -side * sum(gaps) / 2
-        two = builder.chance(0.4)
-        looks = [replace(builder.dressed("domino", ("plastic", "clay")), pattern="solid", second_colour=None)]
+        two = builder.bernoulli(0.4)
+        looks = [
+            replace(builder.random_entity("domino", ("plastic", "clay")), pattern="solid", second_colour=None)
+        ]
         builder.add(looks[0])
-        looks.append(replace(builder.dressed("domino", (looks[0].material,))))
+        looks.append(replace(builder.random_entity("domino", (looks[0].material,))))
         builder.entities.clear()
-        push = 0.0 if outcome == "stands" else side * builder.between(1.6, 2.2)
+        push = 0.0 if outcome == "stands" else side * builder.uniform(1.6, 2.2)
         for k in range(number):
             builder.add(
                 replace(
@@ -44,7 +46,7 @@ class Domino:
                     extent=_HALF_EXTENTS[2],
                     position=(x, 0.0, _HALF_EXTENTS[2]),
                     # The first one starts to turn about its lower edge, as if a finger pushed it.
-                    spin=(0.0, push if k == 0 else 0.0, 0.0),
+                    angular_velocity=(0.0, push if k == 0 else 0.0, 0.0),
                     velocity=(push * _HALF_EXTENTS[2] if k == 0 else 0.0, 0.0, 0.0),
                     restitution=0.1,
                     friction=0.5,
@@ -53,9 +55,9 @@ class Domino:
                 )
             )
             x += side * (gaps[k] if k < len(gaps) else 0.0)
-        return builder.proposal(view=View(elevation=(10.0, 24.0), azimuth=20.0))
+        return builder.build_proposal(view=ViewRange(elevation=(10.0, 24.0), azimuth=20.0))
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From how many lie at the end."""
         number = sum(entity.group == GROUP for entity in proposal.entities)
         fallen = event_checks.count_fallen(trajectory, list(range(number)))
@@ -63,14 +65,14 @@ class Domino:
             return None
         if fallen == 0:
             claim = Claim(kind="stands", group=GROUP)
-            return Verdict(outcome="stands", claims=(claim,), frame=trajectory.frames // 2)
+            return EventOutcome(outcome="stands", claims=(claim,), event_frame=trajectory.num_frames // 2)
         side = event_checks.side_name(
             float(trajectory.position[0, 0, 0] - trajectory.position[0, number - 1, 0])
         )
         topple = Claim(kind="topple", subject=0, object=number - 1, group=GROUP, value=side)
         first = next((c.first for c in trajectory.contacts), 0.0)
         if fallen == number:
-            return Verdict(outcome="all fall", claims=(topple,), frame=first)
+            return EventOutcome(outcome="all fall", claims=(topple,), event_frame=first)
         if fallen < 2:
             return None
         claims = (
@@ -78,4 +80,4 @@ class Domino:
             Claim(kind="chain stops", group=GROUP),
             Claim(kind="fallen", group=GROUP, value=str(fallen)),
         )
-        return Verdict(outcome="chain stops", claims=claims, frame=first)
+        return EventOutcome(outcome="chain stops", claims=claims, event_frame=first)

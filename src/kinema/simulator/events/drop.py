@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Material, Shape
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event, Material, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.simulator.physics import Trajectory
 
 _FALLING_SHAPES: tuple[Shape, ...] = (
     "ball",
@@ -31,10 +31,10 @@ class Drop:
     name: Event = "drop"
     outcomes: tuple[str, ...] = ("bounces high", "bounces a little", "no bounce", "lands on", "falls beside")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Rubber bounces, clay does not; a flat thing lands well on a flat thing."""
-        height = builder.between(0.75, 1.1) if builder.lab else builder.between(1.1, 1.9)
-        x = builder.between(-0.3, 0.3)
+        height = builder.uniform(0.75, 1.1) if builder.lab else builder.uniform(1.1, 1.9)
+        x = builder.uniform(-0.3, 0.3)
         target = outcome in ("lands on", "falls beside")
         materials: tuple[Material, ...] = ("plastic", "rubber", "metal", "glass", "wood", "marble", "clay")
         if outcome == "bounces high":
@@ -48,66 +48,68 @@ class Drop:
             shapes = ("ball", "ball", "gem", "egg")
         elif outcome == "lands on":
             shapes = ("cube", "cylinder", "disc", "hexagonal block", "cone", "pyramid")
-        shape = builder.pick(builder.shapes(shapes))
+        shape = builder.pick(builder.allowed_shapes(shapes))
         # The lab has no clay: there the material says nothing and the bounce is set directly.
         lab_bounce = {"bounces high": 0.78, "bounces a little": 0.42}.get(outcome, 0.03)
         sizes = ("small",) if target else ("small", "medium")
-        main = builder.put(shape, x, 0.0, sizes=sizes, materials=materials, over=height)
+        main = builder.place(shape, x, 0.0, sizes=sizes, materials=materials, height_above_rest=height)
         thing = builder.entities[main]
-        level = outcome == "lands on" or shape == "ball" or (outcome == "no bounce" and builder.chance(0.5))
-        builder.change(
+        level = (
+            outcome == "lands on" or shape == "ball" or (outcome == "no bounce" and builder.bernoulli(0.5))
+        )
+        builder.replace_entity(
             main,
             replace(
                 thing,
-                rotation=thing.rotation if level else builder.tumbled(),
+                rotation=thing.rotation if level else builder.random_rotation(),
                 restitution=lab_bounce if builder.lab else thing.restitution,
-                rolling=0.01 if shape == "ball" else 0.0,
+                rolling_friction=0.01 if shape == "ball" else 0.0,
             ),
         )
         if target:
             beside = 0.0
             if outcome == "falls beside":
                 # Past the edge it strikes, with its middle: lab things are larger than the small ones here.
-                beside = builder.side() * (
-                    builder.between(0.46, 0.6) if builder.lab else builder.between(0.33, 0.5)
+                beside = builder.random_side() * (
+                    builder.uniform(0.46, 0.6) if builder.lab else builder.uniform(0.33, 0.5)
                 )
-            under = builder.put(
+            under = builder.place(
                 builder.pick(
-                    builder.shapes(
+                    builder.allowed_shapes(
                         _FLAT_SHAPES if outcome == "lands on" else (*_FLAT_SHAPES, "ball", "pyramid")
                     )
                 ),
-                x + beside + builder.between(-0.06, 0.06),
-                builder.between(-0.06, 0.06),
+                x + beside + builder.uniform(-0.06, 0.06),
+                builder.uniform(-0.06, 0.06),
                 size="large",
                 role="partner",
                 materials=("clay", "wood", "metal", "marble", "plastic"),
             )
-            height_under = builder.top(under)
+            height_under = builder.top_height(under)
             lifted = builder.entities[main]
             place = (
                 lifted.position[0],
                 lifted.position[1],
                 lifted.position[2] + height_under * (0.5 if builder.lab else 0.6),
             )
-            builder.change(main, replace(lifted, position=place))
+            builder.replace_entity(main, replace(lifted, position=place))
             if builder.lab:
-                builder.change(under, replace(builder.entities[under], restitution=0.03))
-        builder.backdrop()
-        return builder.proposal(relation=outcome)
+                builder.replace_entity(under, replace(builder.entities[under], restitution=0.03))
+        builder.add_background()
+        return builder.build_proposal(relation=outcome)
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From the first contact: with the other thing, or with the floor and the height after it."""
         falls = (Claim(kind="falls", subject=0),)
         z = trajectory.position[:, 0, 2]
         partner = len(proposal.entities) > 1 and proposal.entities[1].role == "partner"
-        landing, touch = trajectory.landing(0), trajectory.touch(0, 1) if partner else None
+        landing, touch = trajectory.floor_contact(0), trajectory.contact_between(0, 1) if partner else None
         if partner:
             return self._evaluate_landing_on_object(trajectory, falls)
         if landing is None or touch is not None:
             return None
         first = int(np.ceil(landing.first))
-        if first > trajectory.frames - 6:
+        if first > trajectory.num_frames - 6:
             return None
         drop = z[0] - z.min()
         low = int(np.argmin(z[first - 1 : first + 3])) + first - 1
@@ -122,25 +124,25 @@ class Drop:
         if not outcome:
             return None
         claims = (*falls, Claim(kind="bounces", subject=0, value=value))
-        return Verdict(outcome=outcome, claims=claims, frame=landing.first)
+        return EventOutcome(outcome=outcome, claims=claims, event_frame=landing.first)
 
     def _evaluate_landing_on_object(
         self, trajectory: Trajectory, fall_claims: tuple[Claim, ...]
-    ) -> Verdict | None:
-        touch, landing = trajectory.touch(0, 1), trajectory.landing(0)
+    ) -> EventOutcome | None:
+        touch, landing = trajectory.contact_between(0, 1), trajectory.floor_contact(0)
         if (
             touch is None
-            or touch.first > trajectory.frames - 8
+            or touch.first > trajectory.num_frames - 8
             or event_checks.max_displacement(trajectory, 1) > 0.4
         ):
             return None
         at_rest = event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED
         above = trajectory.position[-1, 0, 2] - trajectory.position[-1, 1, 2]
-        if landing is None and at_rest and above > 0.3 and touch.last > trajectory.frames - 3:
+        if landing is None and at_rest and above > 0.3 and touch.last > trajectory.num_frames - 3:
             claims = (*fall_claims, Claim(kind="lands on", subject=0, object=1))
-            return Verdict(outcome="lands on", claims=claims, frame=touch.first)
+            return EventOutcome(outcome="lands on", claims=claims, event_frame=touch.first)
         apart = float(np.linalg.norm(trajectory.position[-1, 0, :2] - trajectory.position[-1, 1, :2]))
         if landing is not None and above < 0.2 and apart > 0.35:
             claims = (*fall_claims, Claim(kind="falls beside", subject=0, object=1))
-            return Verdict(outcome="falls beside", claims=claims, frame=touch.first)
+            return EventOutcome(outcome="falls beside", claims=claims, event_frame=touch.first)
         return None

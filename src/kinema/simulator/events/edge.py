@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Shape
+from kinema.simulator.entities import Entity
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.entities import Entity
-from kinema.world.facts import Claim, Event, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.simulator.physics import Trajectory
 
 _TABLE_HALF_EXTENTS = (1.0, 0.5, 0.38)
 _SHAPES: tuple[Shape, ...] = ("ball", "ball", "cube", "cylinder", "disc", "hexagonal block")
@@ -23,17 +23,17 @@ class Edge:
     name: Event = "edge"
     outcomes: tuple[str, ...] = ("falls off", "stops")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Slow enough to stop on the table, or too fast for it."""
-        side = builder.side()
-        middle = -side * builder.between(0.4, 0.6)
-        start = middle - side * builder.between(0.5, 0.7)
-        main = builder.put(
+        side = builder.random_side()
+        middle = -side * builder.uniform(0.4, 0.6)
+        start = middle - side * builder.uniform(0.5, 0.7)
+        main = builder.place(
             builder.pick(_SHAPES),
             start,
             0.1,
-            size="small" if builder.chance(0.7) else "medium",
-            over=2 * _TABLE_HALF_EXTENTS[2],
+            size="small" if builder.bernoulli(0.7) else "medium",
+            height_above_rest=2 * _TABLE_HALF_EXTENTS[2],
         )
         builder.add(
             Entity(
@@ -43,19 +43,21 @@ class Edge:
         )  # fmt: skip
         room = abs(middle + side * _TABLE_HALF_EXTENTS[0] - start)
         if outcome == "stops":
-            stop = builder.between(0.45, 0.75) * builder.seconds
-            builder.send(main, (side * 2 * room * builder.between(0.4, 0.75) / stop, 0.0, 0.0), stop)
+            stop = builder.uniform(0.45, 0.75) * builder.duration
+            builder.set_moving(main, (side * 2 * room * builder.uniform(0.4, 0.75) / stop, 0.0, 0.0), stop)
         else:
-            speed = room / (builder.between(0.3, 0.5) * builder.seconds)
-            builder.send(main, (side * speed, 0.0, 0.0))
+            speed = room / (builder.uniform(0.3, 0.5) * builder.duration)
+            builder.set_moving(main, (side * speed, 0.0, 0.0))
             thing = builder.entities[main]
-            builder.change(main, replace(thing, rolling=0.004 if thing.shape == "ball" else 0.0))
-        builder.backdrop()
-        return builder.proposal()
+            builder.replace_entity(
+                main, replace(thing, rolling_friction=0.004 if thing.shape == "ball" else 0.0)
+            )
+        builder.add_background()
+        return builder.build_proposal()
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From its height at the end."""
-        step = event_checks.displacement(trajectory, 0, 0, trajectory.frames // 2)
+        step = event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 2)
         direction = event_checks.cardinal_direction(step)
         if direction not in ("left", "right"):
             return None
@@ -64,14 +66,14 @@ class Edge:
         moves = (Claim(kind="moves", subject=0, value=direction),)
         if z[-1] < top - 0.2:
             over = int(np.argmax(z < z[0] - 0.1))
-            if over > trajectory.frames - 5 or trajectory.landing(0) is None:
+            if over > trajectory.num_frames - 5 or trajectory.floor_contact(0) is None:
                 return None
             claims = (
                 *moves,
                 *event_checks.speed_claims(trajectory, 0, over),
                 Claim(kind="falls off", subject=0, object=1),
             )
-            return Verdict(outcome="falls off", claims=claims, frame=over)
+            return EventOutcome(outcome="falls off", claims=claims, event_frame=over)
         if event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED and abs(z[-1] - z[0]) < 0.05:
             upright = (
                 proposal.entities[0].shape == "ball" or event_checks.has_fallen_over(trajectory, 0) is False
@@ -83,5 +85,5 @@ class Edge:
                 Claim(kind="stops", subject=0),
                 Claim(kind="rests on", subject=0, object=1),
             )
-            return Verdict(outcome="stops", claims=claims, frame=trajectory.frames - 1)
+            return EventOutcome(outcome="stops", claims=claims, event_frame=trajectory.num_frames - 1)
         return None

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from kinema.world.facts import Claim
-from kinema.world.physics import Trajectory
-from kinema.world.vocabulary import QUICK, SLOW
+from kinema.simulator.annotations import Claim
+from kinema.simulator.attributes import QUICK_SPEED, SLOW_SPEED
+from kinema.simulator.physics import Trajectory
 
 MAX_STATIONARY_DISTANCE = 0.05
 """Metres: what moves less than this stays."""
@@ -28,7 +28,7 @@ def displacement(
     trajectory: Trajectory, entity: int, first: float = 0, last: float | None = None
 ) -> np.ndarray:
     """Displacement between two frames, metres."""
-    end = trajectory.frames - 1 if last is None else min(trajectory.frames - 1, math.ceil(last))
+    end = trajectory.num_frames - 1 if last is None else min(trajectory.num_frames - 1, math.ceil(last))
     return trajectory.position[end, entity] - trajectory.position[max(0, math.floor(first)), entity]
 
 
@@ -64,7 +64,7 @@ def has_fallen_over(trajectory: Trajectory, entity: int) -> bool | None:
 
 def mean_speed(trajectory: Trajectory, entity: int, end_frame: float) -> float:
     """Mean speed from the first frame until the given moment, metres per second."""
-    end = max(1, min(trajectory.frames - 1, math.floor(end_frame)))
+    end = max(1, min(trajectory.num_frames - 1, math.floor(end_frame)))
     path = trajectory.position[: end + 1, entity]
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum() * trajectory.fps / end)
 
@@ -72,9 +72,9 @@ def mean_speed(trajectory: Trajectory, entity: int, end_frame: float) -> float:
 def speed_claims(trajectory: Trajectory, entity: int, end_frame: float) -> tuple[Claim, ...]:
     """A speed word, where the real speed earns one."""
     speed = mean_speed(trajectory, entity, end_frame)
-    if SLOW < speed < QUICK:
+    if SLOW_SPEED < speed < QUICK_SPEED:
         return ()
-    return (Claim(kind="speed", subject=entity, value="slowly" if speed <= SLOW else "quickly"),)
+    return (Claim(kind="speed", subject=entity, value="slowly" if speed <= SLOW_SPEED else "quickly"),)
 
 
 def cardinal_direction(step: np.ndarray) -> str | None:
@@ -103,11 +103,11 @@ def aftermath_claims(
     trajectory: Trajectory, entity: int, direction: np.ndarray, hit_frame: float
 ) -> tuple[Claim, ...]:
     """What becomes of the thing that hit: it bounces back, stops, or nothing worth telling."""
-    later = min(trajectory.frames - 1, math.ceil(hit_frame) + 1)
+    later = min(trajectory.num_frames - 1, math.ceil(hit_frame) + 1)
     back = -float((trajectory.position[-1, entity] - trajectory.position[later, entity]) @ direction)
     if back > 0.25:
         return (Claim(kind="bounces back", subject=entity),)
-    if final_speed(trajectory, entity) < MAX_REST_SPEED and trajectory.frames - 1 - hit_frame > 4:
+    if final_speed(trajectory, entity) < MAX_REST_SPEED and trajectory.num_frames - 1 - hit_frame > 4:
         return (Claim(kind="stops", subject=entity),)
     return ()
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event
+from kinema.simulator.attributes import EXTENT
+from kinema.simulator.entities import Entity
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal, ViewRange
 from kinema.simulator.events import event_checks
-from kinema.world.entities import Entity
-from kinema.world.facts import Claim, Event
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict, View
-from kinema.world.vocabulary import EXTENT
+from kinema.simulator.physics import Trajectory
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Occlude:
     name: Event = "occlude"
     outcomes: tuple[str, ...] = ("re-emerges", "stays hidden", "comes back", "in front")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """A screen wide enough to hide it whole; it stops behind it or meets a hidden stop to turn back."""
-        side = builder.side()
-        shape = "ball" if builder.lab or outcome != "re-emerges" or builder.chance(0.7) else "car"
+        side = builder.random_side()
+        shape = "ball" if builder.lab or outcome != "re-emerges" or builder.bernoulli(0.7) else "car"
         behind = outcome != "in front"
-        width = builder.between(0.68, 0.76) if builder.lab else builder.between(0.7, 0.85)
+        width = builder.uniform(0.68, 0.76) if builder.lab else builder.uniform(0.7, 0.85)
         radius = 0.36
         near = 0.55 if behind else -0.55
-        main = builder.put(
+        main = builder.place(
             shape,
             -side * self._offset_past_screen(builder, behind),
             near,
@@ -40,8 +40,8 @@ class Occlude:
             materials=("plastic", "rubber", "metal", "wood", "marble", "clay"),
             facing=0.0 if side > 0 else np.pi,
         )
-        look = builder.dressed("screen", ("plastic", "clay"))
-        height = 0.62 if builder.lab else builder.between(0.55, 0.7)
+        look = builder.random_entity("screen", ("plastic", "clay"))
+        height = 0.62 if builder.lab else builder.uniform(0.55, 0.7)
         builder.add(
             replace(
                 look,
@@ -55,13 +55,13 @@ class Occlude:
         )
         start = abs(builder.entities[main].position[0])
         if outcome == "stays hidden":
-            stop = builder.between(0.5, 0.75) * builder.seconds
-            speed: float = 2 * (start + builder.between(-0.15, 0.1)) / stop
-            builder.send(main, (side * speed, 0.0, 0.0), stop)
+            stop = builder.uniform(0.5, 0.75) * builder.duration
+            speed: float = 2 * (start + builder.uniform(-0.15, 0.1)) / stop
+            builder.set_moving(main, (side * speed, 0.0, 0.0), stop)
         elif outcome == "comes back":
-            speed = (2 * start + 0.9) / (0.9 * builder.seconds)
-            builder.send(main, (side * speed * 1.15, 0.0, 0.0))
-            builder.change(main, replace(builder.entities[main], restitution=0.9))
+            speed = (2 * start + 0.9) / (0.9 * builder.duration)
+            builder.set_moving(main, (side * speed * 1.15, 0.0, 0.0))
+            builder.replace_entity(main, replace(builder.entities[main], restitution=0.9))
             builder.add(
                 Entity(
                     shape="block",
@@ -79,22 +79,24 @@ class Occlude:
             )
         else:
             end = self._offset_past_screen(builder, behind) + (
-                0.0 if builder.lab else builder.between(0.0, 0.3)
+                0.0 if builder.lab else builder.uniform(0.0, 0.3)
             )
-            speed = (start + end) / builder.seconds
-            builder.send(main, (side * speed, 0.0, 0.0))
-        view = View(elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"), scenery=True)
-        return builder.proposal(relation=outcome, view=view)
+            speed = (start + end) / builder.duration
+            builder.set_moving(main, (side * speed, 0.0, 0.0))
+        view = ViewRange(
+            elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"), allow_background=True
+        )
+        return builder.build_proposal(relation=outcome, view=view)
 
-    def _offset_past_screen(self, builder: Stage, behind: bool) -> float:
+    def _offset_past_screen(self, builder: SceneBuilder, behind: bool) -> float:
         """How far from the middle it is clear of the screen; the lab's fixed camera leaves little room."""
         if not builder.lab:
-            return builder.between(1.65, 1.85)
-        return builder.between(1.4, 1.55) if behind else builder.between(1.1, 1.2)
+            return builder.uniform(1.65, 1.85)
+        return builder.uniform(1.4, 1.55) if behind else builder.uniform(1.1, 1.2)
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From where it ends, seen from the front."""
-        if trajectory.touch(0, 1) is not None:
+        if trajectory.contact_between(0, 1) is not None:
             return None
         half = (proposal.entities[1].dimensions or (0.0, 0.0, 0.0))[0]
         x = trajectory.position[:, 0, 0]
@@ -102,7 +104,7 @@ class Occlude:
         direction = event_checks.side_name(side)
         behind = np.abs(x) < half * 0.5
         frame = int(np.argmax(behind))
-        if not behind.any() or frame > trajectory.frames - 6:
+        if not behind.any() or frame > trajectory.num_frames - 6:
             return None
         moves = (
             Claim(kind="moves", subject=0, value=direction),
@@ -112,15 +114,15 @@ class Occlude:
             if x[-1] * side < half + 0.3:
                 return None
             claims = (*moves, Claim(kind="in front", subject=0, object=1))
-            return Verdict(outcome="in front", claims=claims, frame=frame)
+            return EventOutcome(outcome="in front", claims=claims, event_frame=frame)
         hides = (*moves, Claim(kind="hides", subject=0, object=1))
         if x[-1] * side > half + 0.35:
             out = Claim(kind="re-emerges", subject=0, object=1, value=direction)
-            return Verdict(outcome="re-emerges", claims=(*hides, out), frame=frame)
+            return EventOutcome(outcome="re-emerges", claims=(*hides, out), event_frame=frame)
         if x[-1] * side < -half - 0.35:
             out = Claim(kind="re-emerges", subject=0, object=1, value=event_checks.side_name(-side))
-            return Verdict(outcome="comes back", claims=(*hides, out), frame=frame)
+            return EventOutcome(outcome="comes back", claims=(*hides, out), event_frame=frame)
         if event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED and abs(x[-1]) < half * 0.5:
             stays = Claim(kind="stays hidden", subject=0, object=1)
-            return Verdict(outcome="stays hidden", claims=(*hides, stays), frame=frame)
+            return EventOutcome(outcome="stays hidden", claims=(*hides, stays), event_frame=frame)
         return None

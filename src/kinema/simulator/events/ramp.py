@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Shape
+from kinema.simulator.body_builder import rest_pose
+from kinema.simulator.entities import Entity, quat_from_axis_angle, quat_mul
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.entities import Entity, after, turn
-from kinema.world.facts import Claim, Event, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.solids import standing
-from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.simulator.physics import Trajectory
 
 _SLIDING_SHAPES: tuple[Shape, ...] = ("cube", "cylinder", "hexagonal block", "disc", "pyramid")
 _ROLLING_SHAPES: tuple[Shape, ...] = ("ball", "ball", "car")
@@ -27,21 +27,21 @@ class Ramp:
     name: Event = "ramp"
     outcomes: tuple[str, ...] = ("rests on", "goes down", "hits")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Rough things rest, smooth and round ones go."""
-        side = builder.side()
-        rise = builder.between(0.34, 0.5)
+        side = builder.random_side()
+        rise = builder.uniform(0.34, 0.5)
         shapes = _SLIDING_SHAPES if outcome == "rests on" else _SLIDING_SHAPES + _ROLLING_SHAPES * 2
-        main = builder.put(builder.pick(shapes), 0.0, 0.0, size="small", facing=0.0)
-        heading = turn((0.0, 0.0, 1.0), 0.0 if side > 0 else math.pi)
+        main = builder.place(builder.pick(shapes), 0.0, 0.0, size="small", facing=0.0)
+        heading = quat_from_axis_angle((0.0, 0.0, 1.0), 0.0 if side > 0 else math.pi)
         half = (_HALF_LENGTH, _HALF_DEPTH, _HALF_LENGTH * rise)
-        place = (-side * builder.between(0.75, 0.95), 0.1, half[2])
+        place = (-side * builder.uniform(0.75, 0.95), 0.1, half[2])
         slope = math.atan(rise)
         self._place_on_slope(builder, main, place, slope, side)
         thing = builder.entities[main]
-        sliding = 0.9 if outcome == "rests on" else builder.between(0.1, 0.2)
+        sliding = 0.9 if outcome == "rests on" else builder.uniform(0.1, 0.2)
         friction = sliding if thing.shape in _SLIDING_SHAPES else thing.friction
-        builder.change(main, replace(thing, friction=friction))
+        builder.replace_entity(main, replace(thing, friction=friction))
         builder.add(
             Entity(
                 shape="ramp", size="large", dimensions=half, material="wood", colour=None, pattern="wooden",
@@ -49,39 +49,44 @@ class Ramp:
             )
         )  # fmt: skip
         if outcome == "hits":
-            builder.put(
+            builder.place(
                 builder.pick(("cube", "cone", "cylinder", "ball", "pyramid", "hexagonal block")),
-                side * builder.between(0.65, 1.1),
+                side * builder.uniform(0.65, 1.1),
                 0.1,
                 size="small",
                 role="partner",
             )
-        builder.backdrop()
-        return builder.proposal()
+        builder.add_background()
+        return builder.build_proposal()
 
     def _place_on_slope(
-        self, builder: Stage, main: int, ramp_position: tuple[float, float, float], slope: float, side: int
+        self,
+        builder: SceneBuilder,
+        main: int,
+        ramp_position: tuple[float, float, float],
+        slope: float,
+        side: int,
     ) -> None:
         thing = builder.entities[main]
-        height, resting = standing(thing)
+        height, resting = rest_pose(thing)
         along = -0.55 * _HALF_LENGTH
         lift = height + 0.004
         x = ramp_position[0] + side * (along + math.sin(slope) * lift)
         z = ramp_position[2] - along * math.tan(slope) + math.cos(slope) * lift
-        heading = turn((0.0, 0.0, 1.0), 0.0 if side > 0 else math.pi)
-        rotation = after(heading, after(turn((0.0, 1.0, 0.0), slope), resting))
+        heading = quat_from_axis_angle((0.0, 0.0, 1.0), 0.0 if side > 0 else math.pi)
+        rotation = quat_mul(heading, quat_mul(quat_from_axis_angle((0.0, 1.0, 0.0), slope), resting))
         if thing.shape == "ball":
             rotation = thing.rotation
-        builder.change(main, replace(thing, position=(x, ramp_position[1], z), rotation=rotation))
+        builder.replace_entity(main, replace(thing, position=(x, ramp_position[1], z), rotation=rotation))
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From how far it has come, and what it met at the foot."""
         step = event_checks.displacement(trajectory, 0)
         if np.linalg.norm(step) < event_checks.MAX_STATIONARY_DISTANCE and len(
             proposal.entities
         ) == 2 + self._count_background(proposal):
             claim = Claim(kind="rests on", subject=0, object=1)
-            return Verdict(outcome="rests on", claims=(claim,), frame=trajectory.frames // 2)
+            return EventOutcome(outcome="rests on", claims=(claim,), event_frame=trajectory.num_frames // 2)
         foot = float(np.abs(trajectory.position[0, 1, 0] - trajectory.position[:, 0, 0]).max())
         if step[2] > -0.15 or foot < _HALF_LENGTH * 0.9:
             return None
@@ -90,10 +95,10 @@ class Ramp:
         partner = len(proposal.entities) > 2 and proposal.entities[2].role == "partner"
         past = np.abs(trajectory.position[:, 0, 0] - trajectory.position[0, 1, 0]) > _HALF_LENGTH * 0.9
         if not partner:
-            return Verdict(outcome="goes down", claims=(down,), frame=int(np.argmax(past)))
-        contact = trajectory.touch(0, 2)
+            return EventOutcome(outcome="goes down", claims=(down,), event_frame=int(np.argmax(past)))
+        contact = trajectory.contact_between(0, 2)
         stayed = event_checks.is_stationary(trajectory, 2)
-        if contact is None or stayed is None or contact.first > trajectory.frames - 5:
+        if contact is None or stayed is None or contact.first > trajectory.num_frames - 5:
             return None
         fate = Claim(kind="stays", subject=2)
         if not stayed:
@@ -104,7 +109,7 @@ class Ramp:
             if fallen:
                 fate = Claim(kind="tips over", subject=2)
         claims = (down, Claim(kind="hits", subject=0, object=2), fate)
-        return Verdict(outcome="hits", claims=claims, frame=contact.first)
+        return EventOutcome(outcome="hits", claims=claims, event_frame=contact.first)
 
-    def _count_background(self, proposal: Proposal) -> int:
+    def _count_background(self, proposal: SceneProposal) -> int:
         return sum(entity.role == "background" for entity in proposal.entities)

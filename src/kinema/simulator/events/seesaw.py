@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Material, Shape
+from kinema.simulator.body_builder import rest_pose
+from kinema.simulator.entities import Entity, Hinge, Vector, quat_from_axis_angle, quat_mul
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.entities import Entity, Hinge, Vector, after, turn
-from kinema.world.facts import Claim, Event, Material, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.solids import standing
-from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.simulator.physics import Trajectory
 
 _PLANK_HALF_EXTENTS = (1.05, 0.24, 0.03)
 """Half extents of the plank."""
@@ -55,20 +55,20 @@ class Seesaw:
     name: Event = "seesaw"
     outcomes: tuple[str, ...] = ("thrown", "tips", "stays")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Heavy against light, heavy alone, light against heavy."""
         prior = _PRIORS[outcome]
-        side = builder.side()
+        side = builder.random_side()
         # The end at -side is down at first.
-        tilted = turn((0.0, 1.0, 0.0), -side * _MAX_TILT)
+        tilted = quat_from_axis_angle((0.0, 1.0, 0.0), -side * _MAX_TILT)
         middle = (0.0, 0.0, _PIVOT_HEIGHT + _PLANK_HALF_EXTENTS[2])
-        arm = builder.between(0.78, 0.88) * _PLANK_HALF_EXTENTS[0]
-        drop = builder.between(1.2, 1.7)
-        weight = builder.put(
+        arm = builder.uniform(0.78, 0.88) * _PLANK_HALF_EXTENTS[0]
+        drop = builder.uniform(1.2, 1.7)
+        weight = builder.place(
             builder.pick(prior.weight_shapes), side * arm * math.cos(_MAX_TILT), 0.0, size="small",
-            materials=prior.weight_materials, facing=0.0, over=drop,
+            materials=prior.weight_materials, facing=0.0, height_above_rest=drop,
         )  # fmt: skip
-        builder.change(
+        builder.replace_entity(
             weight,
             replace(builder.entities[weight], density=prior.weight_density, restitution=0.05, friction=0.9),
         )
@@ -76,10 +76,10 @@ class Seesaw:
             Entity(
                 shape="plank", size="large", dimensions=_PLANK_HALF_EXTENTS, material="wood", colour=None, pattern="wooden",
                 position=middle, rotation=tilted, density=400.0, friction=0.9, restitution=0.02,
-                moved=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, 0.0), damping=0.5), role="prop",
+                motion=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, 0.0), damping=0.5), role="prop",
             )
         )  # fmt: skip
-        pivot = builder.dressed("pivot", ("plastic", "clay"))
+        pivot = builder.random_entity("pivot", ("plastic", "clay"))
         builder.add(
             replace(
                 pivot, pattern="solid", second_colour=None, size="small", extent=_PIVOT_HEIGHT, fixed=True,
@@ -88,24 +88,26 @@ class Seesaw:
         )  # fmt: skip
         if prior.rider_density is not None:
             self._place_rider(
-                builder, prior, -side * builder.between(0.66, 0.76) * _PLANK_HALF_EXTENTS[0], side, middle
+                builder, prior, -side * builder.uniform(0.66, 0.76) * _PLANK_HALF_EXTENTS[0], side, middle
             )
-        return builder.proposal()
+        return builder.build_proposal()
 
-    def _place_rider(self, builder: Stage, prior: _Prior, arm: float, side: int, middle: Vector) -> None:
-        rider = builder.put(
+    def _place_rider(
+        self, builder: SceneBuilder, prior: _Prior, arm: float, side: int, middle: Vector
+    ) -> None:
+        rider = builder.place(
             builder.pick(_RIDER_SHAPES), 0.0, 0.0, size="small", materials=prior.rider_materials, facing=0.0,
             role="partner",
         )  # fmt: skip
         thing = builder.entities[rider]
-        height, resting = standing(thing)
+        height, resting = rest_pose(thing)
         lift = _PLANK_HALF_EXTENTS[2] + height + 0.002
         # Up the plank's own axes: along it by `arm`, off it by `lift`.
         angle = -side * _MAX_TILT
         x = middle[0] + arm * math.cos(angle) + lift * math.sin(angle)
         z = middle[2] - arm * math.sin(angle) + lift * math.cos(angle)
-        rotation = after(turn((0.0, 1.0, 0.0), angle), resting)
-        builder.change(
+        rotation = quat_mul(quat_from_axis_angle((0.0, 1.0, 0.0), angle), resting)
+        builder.replace_entity(
             rider,
             replace(
                 thing, position=(x, 0.0, z), rotation=rotation, density=prior.rider_density, friction=0.9,
@@ -113,10 +115,10 @@ class Seesaw:
             ),
         )  # fmt: skip
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From the plank's slope and the rider's height."""
-        contact = trajectory.touch(0, 1)
-        if contact is None or contact.first > 0.6 * trajectory.frames:
+        contact = trajectory.contact_between(0, 1)
+        if contact is None or contact.first > 0.6 * trajectory.num_frames:
             return None
         falls = (Claim(kind="falls", subject=0), Claim(kind="hits", subject=0, object=1))
         # Height of the plank's +x end over its middle.
@@ -131,15 +133,15 @@ class Seesaw:
             ):
                 return None
             claims = (*falls, Claim(kind="stays", subject=1), Claim(kind="stays", subject=3))
-            return Verdict(outcome="stays", claims=claims, frame=contact.first)
+            return EventOutcome(outcome="stays", claims=claims, event_frame=contact.first)
         if (later * raised).min() > -0.2:
             return None
         tips = Claim(kind="seesaw", subject=0, object=1, value=event_checks.side_name(raised))
         if not rider:
-            return Verdict(outcome="tips", claims=(*falls, tips), frame=contact.first)
+            return EventOutcome(outcome="tips", claims=(*falls, tips), event_frame=contact.first)
         height = float(trajectory.position[:, 3, 2].max() - trajectory.position[0, 3, 2])
         # The plank itself lifts its end by less than twice the pivot's height.
         if height < 2 * _PIVOT_HEIGHT + 0.15:
             return None
         claims = (*falls, tips, Claim(kind="thrown", subject=3))
-        return Verdict(outcome="thrown", claims=claims, frame=contact.first)
+        return EventOutcome(outcome="thrown", claims=claims, event_frame=contact.first)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Shape
+from kinema.simulator.attributes import SHAPES
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal, ViewRange
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event, Shape
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict, View
-from kinema.world.vocabulary import SHAPES
+from kinema.simulator.physics import Trajectory
 
 _SHAPES: tuple[Shape, ...] = (*SHAPES, "snowman", "car")
 
@@ -22,41 +22,43 @@ class Still:
     name: Event = "still"
     outcomes: tuple[str, ...] = ("pair", "three", "row")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """Side by side; told from either side where there are two."""
         number = {"pair": 2, "three": 3, "row": 4}[outcome]
-        width = {"pair": builder.between(0.76, 1.0), "three": 1.3, "row": 1.75}[outcome]
+        width = {"pair": builder.uniform(0.76, 1.0), "three": 1.3, "row": 1.75}[outcome]
         places = [float(x) for x in np.linspace(-width, width, number)]
-        told_from_left = builder.chance(0.5)
+        told_from_left = builder.bernoulli(0.5)
         if number == 2 and not told_from_left:
             places.reverse()
         for k, place in enumerate(places):
-            builder.put(
-                builder.pick(builder.shapes(_SHAPES)),
-                place + builder.between(-0.08, 0.08),
-                builder.between(-0.3, 0.4),
+            builder.place(
+                builder.pick(builder.allowed_shapes(_SHAPES)),
+                place + builder.uniform(-0.08, 0.08),
+                builder.uniform(-0.3, 0.4),
                 sizes=("small", "medium", "large") if number < 4 else ("small", "medium"),
                 role="main" if k == 0 else "partner",
             )
-        return builder.proposal(
+        return builder.build_proposal(
             relation=("left of" if told_from_left else "right of") if number == 2 else "row",
-            view=View(azimuth=8.0),
+            view=ViewRange(azimuth=8.0),
         )
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """From where they stand."""
         number = len(proposal.entities)
         if any(event_checks.is_stationary(trajectory, k) is not True for k in range(number)):
             return None
         x = trajectory.position[0, :, 0]
-        frame = trajectory.frames // 2
+        frame = trajectory.num_frames // 2
         if number == 2:
             left = bool(x[0] < x[1])
             claim = Claim(kind="left of" if left else "right of", subject=0, object=1)
-            return Verdict(outcome="pair", claims=(claim,), frame=frame)
+            return EventOutcome(outcome="pair", claims=(claim,), event_frame=frame)
         pairs = tuple(Claim(kind="left of", subject=k, object=k + 1) for k in range(number - 1))
         if number == 3:
-            return Verdict(outcome="three", claims=(*pairs, Claim(kind="middle", subject=1)), frame=frame)
-        return Verdict(
-            outcome="row", claims=(Claim(kind="in a row", subject=0, object=3), *pairs), frame=frame
+            return EventOutcome(
+                outcome="three", claims=(*pairs, Claim(kind="middle", subject=1)), event_frame=frame
+            )
+        return EventOutcome(
+            outcome="row", claims=(Claim(kind="in a row", subject=0, object=3), *pairs), event_frame=frame
         )

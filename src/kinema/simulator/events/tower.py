@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.simulator.annotations import Claim, Event, Material, Size
+from kinema.simulator.event_api import EventOutcome, SceneBuilder, SceneProposal
 from kinema.simulator.events import event_checks
-from kinema.world.facts import Claim, Event, Material, Size
-from kinema.world.physics import Trajectory
-from kinema.world.stage import Proposal, Stage, Verdict
+from kinema.simulator.physics import Trajectory
 
 GROUP = "tower"
 _BLOCK_HALF_SIDE = 0.21
@@ -55,18 +55,20 @@ class Tower:
     name: Event = "tower"
     outcomes: tuple[str, ...] = ("short of", "stands", "some fall", "falls")
 
-    def propose(self, builder: Stage, outcome: str) -> Proposal:
+    def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
         """The heavier and faster the ball, the more falls."""
         prior = _PRIORS[outcome]
-        side = builder.side()
-        start = -side * builder.between(1.5, 1.8)
-        ball = builder.put(
-            "ball", start, builder.between(-0.05, 0.05), size=prior.ball_size, materials=prior.ball_materials
+        side = builder.random_side()
+        start = -side * builder.uniform(1.5, 1.8)
+        ball = builder.place(
+            "ball", start, builder.uniform(-0.05, 0.05), size=prior.ball_size, materials=prior.ball_materials
         )
-        builder.change(ball, replace(builder.entities[ball], density=prior.ball_density, restitution=0.1))
-        foot = side * builder.between(0.25, 0.5)
-        two = builder.chance(0.4)
-        looks = [builder.dressed("block", ("plastic", "wood", "clay")) for _ in range(2)]
+        builder.replace_entity(
+            ball, replace(builder.entities[ball], density=prior.ball_density, restitution=0.1)
+        )
+        foot = side * builder.uniform(0.25, 0.5)
+        two = builder.bernoulli(0.4)
+        looks = [builder.random_entity("block", ("plastic", "wood", "clay")) for _ in range(2)]
         for k in range(builder.pick(prior.block_counts)):
             block = replace(
                 looks[k % 2] if two else looks[0],
@@ -74,8 +76,8 @@ class Tower:
                 extent=_BLOCK_HALF_SIDE,
                 dimensions=(_BLOCK_HALF_SIDE, _BLOCK_HALF_SIDE, _BLOCK_HALF_SIDE),
                 position=(
-                    foot + builder.between(-0.02, 0.02),
-                    builder.between(-0.02, 0.02),
+                    foot + builder.uniform(-0.02, 0.02),
+                    builder.uniform(-0.02, 0.02),
                     _BLOCK_HALF_SIDE * (2 * k + 1),
                 ),
                 density=prior.block_density,
@@ -86,25 +88,25 @@ class Tower:
                 group=GROUP,
             )
             builder.add(block)
-        speed, stop = builder.between(*prior.speed), None
+        speed, stop = builder.uniform(*prior.speed), None
         if outcome == "short of":
-            gap = abs(foot - start) - builder.reach(ball) - _BLOCK_HALF_SIDE
-            stop = builder.between(0.5, 0.75) * builder.seconds
-            speed = 2 * gap * builder.between(0.55, 0.85) / stop
-        builder.send(ball, (side * speed, 0.0, 0.0), stop)
-        builder.backdrop(1)
-        return builder.proposal()
+            gap = abs(foot - start) - builder.bounding_radius(ball) - _BLOCK_HALF_SIDE
+            stop = builder.uniform(0.5, 0.75) * builder.duration
+            speed = 2 * gap * builder.uniform(0.55, 0.85) / stop
+        builder.set_moving(ball, (side * speed, 0.0, 0.0), stop)
+        builder.add_background(1)
+        return builder.build_proposal()
 
-    def evaluate(self, proposal: Proposal, trajectory: Trajectory) -> Verdict | None:
+    def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
         """A block has fallen when it lies lower than at first, or on its side."""
         blocks = [k for k, entity in enumerate(proposal.entities) if entity.group == GROUP]
         direction = event_checks.cardinal_direction(
-            event_checks.displacement(trajectory, 0, 0, trajectory.frames // 4)
+            event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 4)
         )
         if direction not in ("left", "right"):
             return None
         touching = [c for c in trajectory.contacts if c.a == 0 and c.b in blocks]
-        until = touching[0].first if touching else trajectory.frames - 1
+        until = touching[0].first if touching else trajectory.num_frames - 1
         moves = (
             Claim(kind="moves", subject=0, value=direction),
             *event_checks.speed_claims(trajectory, 0, until),
@@ -117,9 +119,11 @@ class Tower:
             if event_checks.final_speed(trajectory, 0) > event_checks.MAX_REST_SPEED or fallen:
                 return None
             short = Claim(kind="short of", subject=0, object=blocks[0], group=GROUP)
-            return Verdict(outcome="short of", claims=(*moves, short, stands), frame=trajectory.frames - 1)
+            return EventOutcome(
+                outcome="short of", claims=(*moves, short, stands), event_frame=trajectory.num_frames - 1
+            )
         hit = (*moves, Claim(kind="hits", subject=0, object=touching[0].b, group=GROUP))
-        if touching[0].first > 0.6 * trajectory.frames:
+        if touching[0].first > 0.6 * trajectory.num_frames:
             return None
         if fallen == 0:
             straight = all(
@@ -127,12 +131,12 @@ class Tower:
             )
             if not straight:
                 return None
-            return Verdict(outcome="stands", claims=(*hit, stands), frame=touching[0].first)
+            return EventOutcome(outcome="stands", claims=(*hit, stands), event_frame=touching[0].first)
         if max(abs(float(trajectory.position[-1, k, 0])) for k in blocks) > 2.7:
             return None  # too far out to be counted
         count = Claim(kind="fallen", group=GROUP, value=str(fallen))
         # The lowest block stands on the floor already and can't fall.
         whole = fallen >= len(blocks) - 1
-        return Verdict(
-            outcome="falls" if whole else "some fall", claims=(*hit, count), frame=touching[0].first
+        return EventOutcome(
+            outcome="falls" if whole else "some fall", claims=(*hit, count), event_frame=touching[0].first
         )

@@ -1,0 +1,126 @@
+"""The lab: the plain part of the film set on which models are measured.
+
+Eight hues, solid plastic or rubber, four shapes, a neutral floor, a known camera. About a tenth of the
+combinations of event, relation, colours and shapes is held out of training, chosen by a hash of the
+combination itself, so that no seed and no version of the code moves one from one side to the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from kinema.simulator.annotations import CameraMove, ClipAnnotations, Event
+from kinema.simulator.camera_moves import CameraShot
+from kinema.simulator.clip_spec import ClipSpec
+from kinema.simulator.entities import Entity
+from kinema.simulator.event_api import EventOutcome, EventType, SceneProposal
+
+HELD_OUT_SHARE = 0.1
+"""Share of combinations held out of training."""
+
+_LAB_OUTCOMES: dict[Event, tuple[str, ...]] = {
+    "roll": ("stops", "keeps going"),
+    "still": ("pair",),
+    "occlude": ("re-emerges", "stays hidden", "in front"),
+}
+"""Outcomes the lab keeps to, where it does not have them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """What the held-out split is made over."""
+
+    event: Event
+    relation: str
+    """A direction, a side or an outcome; see each event."""
+    objects: tuple[tuple[str, str], ...]
+    """(colour, shape) of everything that takes part, in order."""
+
+
+def proposal_combination(event: Event, proposal: SceneProposal) -> Combination:
+    """The combination of a proposed scene."""
+    return _build_combination(event, proposal.relation, proposal.entities)
+
+
+def _build_combination(event: Event, relation: str, entities: tuple[Entity, ...]) -> Combination:
+    things = [(e.colour or e.material, e.shape) for e in entities if e.role in ("main", "partner")]
+    if relation == "right of":
+        # 'a right of b' says what 'b left of a' says: both wordings must fall on the same side.
+        relation, things = "left of", things[::-1]
+    if event == "count":
+        things = things[:1]
+    return Combination(event=event, relation=relation, objects=tuple(things))
+
+
+def is_held_out(item: Combination | ClipAnnotations) -> bool:
+    """Whether a combination is kept out of training. Facts must be those of a lab clip."""
+    if isinstance(item, ClipAnnotations):
+        what = clip_combination(item)
+    words = [what.event, what.relation, *(word for thing in what.objects for word in thing)]
+    digest = hashlib.sha256("|".join(words).encode()).digest()
+    return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
+
+
+def clip_combination(annotations: ClipAnnotations) -> Combination:
+    """The combination that a finished lab clip shows."""
+    relation = annotations.outcome
+    for claim in annotations.claims:
+        if annotations.event == "roll" and claim.kind == "moves":
+            relation = claim.value
+        elif annotations.event == "still" and claim.kind in ("left of", "right of"):
+            relation = claim.kind
+    things = [
+        (e.colour or e.material, e.shape) for e in annotations.entities if e.role in ("main", "partner")
+    ]
+    if relation == "right of":
+        relation, things = "left of", things[::-1]
+    if annotations.event == "count":
+        relation, things = next(c.value for c in annotations.claims if c.kind == "count"), things[:1]
+    return Combination(event=annotations.event, relation=relation, objects=tuple(things))
+
+
+def lab_outcomes(event_type: EventType) -> tuple[str, ...]:
+    """The outcomes an event can have in the lab."""
+    return _LAB_OUTCOMES.get(event_type.name, event_type.outcomes)
+
+
+def lab_camera_move(event_outcome: EventOutcome) -> CameraMove:
+    """The lab's camera is still, except where its move is the event."""
+    for claim in event_outcome.claims:
+        if claim.kind == "camera":
+            move: CameraMove = claim.value  # pyrefly: ignore
+            return move
+    return "static"
+
+
+LAB_MOVE_AMOUNTS: dict[str, float] = {
+    "static": 0.0, "pan": 14.0, "tilt": 10.0, "zoom": 1.5, "dolly": 1.45, "orbit": 40.0, "truck": 0.25,
+    "crane": 18.0,
+}  # fmt: skip
+
+
+def lab_shot(move: CameraMove) -> CameraShot:
+    """The lab's camera: always in the same place, or passing through it half-way."""
+    return CameraShot(
+        move=move,
+        amount=LAB_MOVE_AMOUNTS[move.split()[0]],
+        target=(0.0, 0.2, 0.55),
+        distance=5.4,
+        azimuth=-90.0,
+        elevation=16.0,
+        fov=42.0,
+    )
+
+
+def swap_colours(entities: tuple[Entity, ...]) -> tuple[Entity, ...]:
+    """The scene with the colours of its first two things exchanged, or its one thing in another colour."""
+    if len(entities) < 2:
+        return entities
+    first, second, *rest = entities
+    return (replace(first, colour=second.colour), replace(second, colour=first.colour), *rest)
+
+
+def minimal_pair_spec(spec: ClipSpec, swap: str = "colours") -> ClipSpec:
+    """The spec of a clip's minimal pair: 'colours' exchanged, or 'sides', with everything else equal."""
+    return replace(spec, swap="sides" if swap == "sides" else "colours")

@@ -1,0 +1,67 @@
+"""The three passes over a batch of frames as CUDA kernels: a thread for each tile or pixel of a frame.
+
+In a module of its own because it needs numba-cuda, and because numba's simulator looks for `cuda` among a
+kernel's globals.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.simulator.render.kernel_compiler import compile_kernels
+
+cuda: Any = importlib.import_module("numba.cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CudaKernels:
+    """The passes, in order."""
+
+    cull_tiles: Any
+    primary_pass: Any
+    antialias_pass: Any
+
+
+def compile_cuda_kernels() -> CudaKernels:
+    """The kernels, compiled at their first launch."""
+    device = compile_kernels(cuda.jit(device=True, fastmath=True))
+    gather: Any = device["gather"]
+    first_look: Any = device["first_look"]
+    second_look: Any = device["second_look"]
+
+    @cuda.jit(fastmath=True)
+    def cull_tiles_kernel(buffers, start, height, width, across, tiles, rows, counts):
+        tile = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if tile < tiles:
+            gather(buffers, start + slot, height, width, tile, across, rows[slot], counts[slot])
+
+    @cuda.jit(fastmath=True)
+    def primary_pass_kernel(
+        buffers, start, height, width, across, rows, counts, colour, path_hashes, object_ids, depth
+    ):
+        pixel = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if pixel < height * width:
+            first_look(
+                buffers, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
+                counts[slot], colour[slot], path_hashes[slot], object_ids[slot], depth[slot],
+            )  # fmt: skip
+
+    @cuda.jit(fastmath=True)
+    def antialias_pass_kernel(
+        buffers, start, height, width, across, rows, counts, colour, path_hashes, points, contrast, frames
+    ):
+        pixel = cuda.grid(1)
+        slot = cuda.blockIdx.y
+        if pixel < height * width:
+            second_look(
+                buffers, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
+                counts[slot], colour[slot], path_hashes[slot], points, contrast, frames[slot],
+            )  # fmt: skip
+
+    return CudaKernels(
+        cull_tiles=cull_tiles_kernel, primary_pass=primary_pass_kernel, antialias_pass=antialias_pass_kernel
+    )

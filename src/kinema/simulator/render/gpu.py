@@ -1,0 +1,87 @@
+"""The tracer on a GPU: the functions of `device/` compiled by numba-cuda, a thread for each tile or pixel."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from kinema.errors import UserError
+from kinema.simulator.render.buffers import RenderBuffers
+from kinema.simulator.render.kernels.camera_pass import TILE
+
+THREADS_PER_BLOCK = 64
+MAX_BATCH_FRAMES = 128
+"""Frames in flight: bounds the memory of a long film."""
+
+
+@functools.cache
+def _load_kernels() -> Any:
+    # Remembered: compiling takes most of a minute.
+    try:
+        return importlib.import_module("kinema.simulator.render.cuda_kernels").kernels()
+    except ImportError:
+        raise UserError("device 'cuda' needs numba-cuda; install kinema[cuda], or use device 'cpu'") from None
+
+
+def render_buffers(
+    buffers: RenderBuffers, height: int, width: int, points: np.ndarray, contrast: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render all frames; the arguments and results are those of `cpu.render_buffers`.
+
+    Raises:
+        UserError: numba-cuda or a GPU is missing.
+    """
+    made = _load_kernels()
+    cuda: Any = importlib.import_module("numba.cuda")
+    if not cuda.is_available():
+        raise UserError(
+            "device 'cuda' needs an NVIDIA GPU and its driver, and none answers; use device 'cpu'"
+        )
+    count = buffers.cameras.shape[0]
+    across = -(-width // TILE)
+    tiles = -(-height // TILE) * across
+    # A kernel takes no array without entries.
+    there = RenderBuffers(
+        *(cuda.to_device(np.zeros((1, *a.shape[1:]), a.dtype) if a.size == 0 else a) for a in buffers)
+    )
+    spots = cuda.to_device(points)
+    frames = np.empty((count, height, width, 3), np.uint8)
+    identities = np.empty((count, height, width), np.uint8)
+    depth = np.empty((count, height, width), np.float32)
+    for start in range(0, count, MAX_BATCH_FRAMES):
+        batch = min(MAX_BATCH_FRAMES, count - start)
+        rows = cuda.device_array((batch, max(1, 2 * int(buffers.counts[0]) * tiles)), np.int32)
+        counts = cuda.device_array((batch, 2 * tiles), np.int32)
+        colour = cuda.device_array((batch, height, width, 3), np.float32)
+        marks = cuda.device_array((batch, height, width), np.int32)
+        seen = cuda.device_array((batch, height, width), np.uint8)
+        far = cuda.device_array((batch, height, width), np.float32)
+        film = cuda.device_array((batch, height, width, 3), np.uint8)
+        by_tile = (-(-tiles // THREADS_PER_BLOCK), batch), THREADS_PER_BLOCK
+        by_pixel = (-(-height * width // THREADS_PER_BLOCK), batch), THREADS_PER_BLOCK
+        made.gather[by_tile](there, start, height, width, across, tiles, rows, counts)
+        made.first_look[by_pixel](there, start, height, width, across, rows, counts, colour, marks, seen, far)
+        made.second_look[by_pixel](
+            there,
+            start,
+            height,
+            width,
+            across,
+            rows,
+            counts,
+            colour,
+            marks,
+            spots,
+            np.float32(contrast),
+            film,
+        )
+        stop = start + batch
+        frames[start:stop], identities[start:stop], depth[start:stop] = (
+            film.copy_to_host(),
+            seen.copy_to_host(),
+            far.copy_to_host(),
+        )
+    return frames, identities, depth

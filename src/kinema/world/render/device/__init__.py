@@ -1,5 +1,0 @@
-"""The tracer's own functions: plain Python over arrays, compiled for the CPU and for CUDA from one source.
-
-Every literal in these modules is narrowed to single precision when it is compiled
-(`kinema.world.render.specialise`), so numbers that meet float32 values are written with a point.
-"""
