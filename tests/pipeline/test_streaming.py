@@ -280,7 +280,9 @@ def test_conditioning_frames_are_clamped_in_their_blocks(videos, streaming: Stre
 
 def test_memory_low_streams_too(videos) -> None:
     pipe = oracle.oracle_pipeline(films)
-    frugal = Pipeline(pipe.model, device=pipe.device, policy=dataclasses.replace(pipe.choice, keep=False))
+    frugal = Pipeline(
+        pipe.model, device=pipe.device, policy=dataclasses.replace(pipe.choice, keep_last=False)
+    )
     assert np.array_equal(stream_frames(frugal, request_for(frugal, 33), CACHE), films["a ball"])
 
 

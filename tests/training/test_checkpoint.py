@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
-from kinema import checkpoint
-from kinema.checkpoint import Checkpoint
 from kinema.errors import UserError
+from kinema.training import checkpoint
+from kinema.training.checkpoint import Checkpoint
 
 
 def make_checkpoint(step: int) -> Checkpoint:
@@ -21,7 +21,7 @@ def make_checkpoint(step: int) -> Checkpoint:
 
 
 def test_save_and_load(tmp_path):
-    checkpoint.save(tmp_path / "run", make_checkpoint(3), keep=2)
+    checkpoint.save(tmp_path / "run", make_checkpoint(3), keep_last=2)
     loaded = checkpoint.load(tmp_path / "run")
     assert loaded.step == 3
     assert loaded.state == {"best": None, "note": "x"}
@@ -32,15 +32,15 @@ def test_save_and_load(tmp_path):
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     for step in range(1, 7):
-        checkpoint.save(tmp_path, make_checkpoint(step), keep=2, best=2 if step >= 2 else None)
-    assert checkpoint.steps(tmp_path) == [2, 5, 6]
+        checkpoint.save(tmp_path, make_checkpoint(step), keep_last=2, best_step=2 if step >= 2 else None)
+    assert checkpoint.list_steps(tmp_path) == [2, 5, 6]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
 def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage):
     for step in (1, 2):
-        checkpoint.save(tmp_path, make_checkpoint(step), keep=5)
-    folder = checkpoint.folder_of(tmp_path, 2)
+        checkpoint.save(tmp_path, make_checkpoint(step), keep_last=5)
+    folder = checkpoint.checkpoint_dir(tmp_path, 2)
     target = folder / "model.safetensors"
     data = bytearray(target.read_bytes())
     if damage == "flip":
@@ -59,16 +59,16 @@ def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage):
 
 
 def test_partial_checkpoint_is_ignored(tmp_path):
-    checkpoint.save(tmp_path, make_checkpoint(1), keep=1)
+    checkpoint.save(tmp_path, make_checkpoint(1), keep_last=1)
     half = tmp_path / ".step-00000002.part"
-    shutil.copytree(checkpoint.folder_of(tmp_path, 1), half)
+    shutil.copytree(checkpoint.checkpoint_dir(tmp_path, 1), half)
     unfinished = tmp_path / "step-00000003"
     unfinished.mkdir()
     (unfinished / "state.json").write_text("{}")
     assert checkpoint.load(tmp_path).step == 1
-    checkpoint.save(tmp_path, make_checkpoint(4), keep=1)
+    checkpoint.save(tmp_path, make_checkpoint(4), keep_last=1)
     assert not half.exists()
-    assert checkpoint.steps(tmp_path) == [4]
+    assert checkpoint.list_steps(tmp_path) == [4]
 
 
 def test_empty_directory_is_a_user_error(tmp_path):
@@ -77,15 +77,15 @@ def test_empty_directory_is_a_user_error(tmp_path):
 
 
 def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, make_checkpoint(1), keep=1)
+    checkpoint.save(tmp_path, make_checkpoint(1), keep_last=1)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     with pytest.raises(UserError, match="free some space"):
-        checkpoint.save(tmp_path, make_checkpoint(2), keep=1)
+        checkpoint.save(tmp_path, make_checkpoint(2), keep_last=1)
     assert checkpoint.load(tmp_path).step == 1
 
 
 def test_the_manifest_names_every_file(tmp_path):
-    folder = checkpoint.save(tmp_path, make_checkpoint(1), keep=1)
+    folder = checkpoint.save(tmp_path, make_checkpoint(1), keep_last=1)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sorted(manifest["files"]) == ["ema.safetensors", "model.safetensors", "state.json"]

@@ -15,9 +15,9 @@ from kinema.errors import UserError
 if TYPE_CHECKING:
     from kinema.models.transformer.dit_config import DitConfig
     from kinema.models.vae.autoencoder.vae_config import VaeConfig
-    from kinema.train.release import ReleaseConfig
-    from kinema.train.runs import DitRun, FilmsConfig, VaeRun
-    from kinema.train.stages import Bench
+    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.single_model import DataConfig, DitRunConfig, VaeRunConfig
+    from kinema.training.stages import RunContext
 
 RUN_CONFIG_FILES = {"release": "release.json", "vae": "vae-run.json", "dit": "dit-run.json"}
 """The file in a run's folder that holds its settings, by the kind of run."""
@@ -52,12 +52,12 @@ class FullRecipe(MachineArgs):
 
     def run(self) -> None:
         """Run the recipe."""
-        from kinema.train import release
+        from kinema.training.recipes import full
 
         scale = self.scale
         if scale == "auto":
             scale = "whole" if resolve_device(self.device) == "cuda" else "lab"
-        presets = {"lab": release.lab, "whole": release.whole, "tiny": release.tiny}
+        presets = {"lab": full.lab, "whole": full.full_simulator, "tiny": full.tiny}
         config = presets[scale](budget=parse_duration(self.budget))
         if self.init_from:
             config = init_from_pretrained(config, self.init_from)
@@ -81,14 +81,20 @@ class Vae(MachineArgs):
 
     def run(self) -> None:
         """Train it."""
-        from kinema.train import runs
+        from kinema.training.recipes import single_model
 
-        presets = {"lab": runs.vae_lab, "whole": runs.vae_whole, "tiny": runs.vae_tiny}
+        presets = {
+            "lab": single_model.vae_lab,
+            "whole": single_model.vae_full_simulator,
+            "tiny": single_model.vae_tiny,
+        }
         config = presets[self.preset]()
-        config = dataclasses.replace(config, films=with_video_folders(config.films, self.videos))
+        config = dataclasses.replace(config, data=with_video_folders(config.data, self.videos))
         if self.init_from:
-            training = dataclasses.replace(config.training, model=runs.shape_of(self.init_from))
-            config = dataclasses.replace(config, start=self.init_from, training=training)
+            training = dataclasses.replace(
+                config.training, model=single_model.read_autoencoder_config(self.init_from)
+            )
+            config = dataclasses.replace(config, init_from=self.init_from, training=training)
         start_run(config, self.set, self.out, "vae", self)
 
 
@@ -111,15 +117,19 @@ class Dit(MachineArgs):
 
     def run(self) -> None:
         """Train it."""
-        from kinema.train import runs
+        from kinema.training.recipes import single_model
 
-        presets = {"lab": runs.dit_lab, "whole": runs.dit_whole, "tiny": runs.dit_tiny}
+        presets = {
+            "lab": single_model.dit_lab,
+            "whole": single_model.dit_full_simulator,
+            "tiny": single_model.dit_tiny,
+        }
         config = presets[self.preset](vae=self.vae)
-        config = dataclasses.replace(config, films=with_video_folders(config.films, self.videos))
+        config = dataclasses.replace(config, data=with_video_folders(config.data, self.videos))
         if self.init_from:
             dit, _ = load_model_configs(self.init_from)
             training = dataclasses.replace(config.training, model=dit)
-            config = dataclasses.replace(config, start=self.init_from, training=training)
+            config = dataclasses.replace(config, init_from=self.init_from, training=training)
         start_run(config, self.set, self.out, "dit", self)
 
 
@@ -171,14 +181,14 @@ def start_run(
     """
     from kinema.atomic_io import write_text
     from kinema.models.formats.serialization import to_json
-    from kinema.train.settings import override, plain
+    from kinema.training.overrides import apply_overrides, to_plain
 
-    config = override(config, overrides)
+    config = apply_overrides(config, overrides)
     for other, name in RUN_CONFIG_FILES.items():
         if other != kind and (run_dir / name).is_file():
             raise UserError(f"{run_dir} holds a run of another kind ({name}); choose another folder")
     if (run_dir / RUN_CONFIG_FILES[kind]).is_file():
-        if plain(load_run_config(run_dir, kind)) != plain(config):
+        if to_plain(load_run_config(run_dir, kind)) != to_plain(config):
             raise UserError(
                 f"{run_dir} holds a run with other settings; "
                 f"go on with `kinema train resume {run_dir}`, or choose another folder"
@@ -189,82 +199,84 @@ def start_run(
     execute_run(config, run_dir, machine)
 
 
-def load_run_config(run_dir: Path, kind: str) -> ReleaseConfig | VaeRun | DitRun:
+def load_run_config(run_dir: Path, kind: str) -> RecipeConfig | VaeRunConfig | DitRunConfig:
     """The settings that a run began with."""
     from kinema.models.formats.serialization import from_json
-    from kinema.train.release import ReleaseConfig
-    from kinema.train.runs import DitRun, VaeRun
+    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.single_model import DitRunConfig, VaeRunConfig
 
     note = run_dir / RUN_CONFIG_FILES[kind]
-    kinds = {"release": ReleaseConfig, "vae": VaeRun, "dit": DitRun}
+    kinds = {"release": RecipeConfig, "vae": VaeRunConfig, "dit": DitRunConfig}
     return from_json(kinds[kind], note.read_text(), source=str(note))
 
 
-def execute_run(config: ReleaseConfig | VaeRun | DitRun, run_dir: Path, machine: MachineArgs) -> None:
+def execute_run(
+    config: RecipeConfig | VaeRunConfig | DitRunConfig, run_dir: Path, machine: MachineArgs
+) -> None:
     """Run it: with bars and a log, saved on SIGTERM and Ctrl-C; in the end the weights are exported."""
     import torch
 
     from kinema.cli.train_logging import install_stop_handler, make_lab_scorer, run_logged
-    from kinema.distributed.crowd import ALONE, joined
+    from kinema.distributed.process_group import SINGLE_PROCESS, init_distributed
     from kinema.models.text_encoders.minilm import MiniLm
-    from kinema.train import runs
-    from kinema.train.release import ReleaseConfig, release
-    from kinema.train.stages import Bench
+    from kinema.training.recipes import single_model
+    from kinema.training.recipes.full import RecipeConfig, run_recipe
+    from kinema.training.stages import RunContext
 
     device = torch.device(resolve_device(machine.device))
     stopping = install_stop_handler()
-    fps = config.filming.fps if isinstance(config, ReleaseConfig) else config.films.filming.fps
-    with joined(device.type) as crowd:
-        bench = Bench(
-            run=run_dir,
+    fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
+    with init_distributed(device.type) as crowd:
+        bench = RunContext(
+            run_dir=run_dir,
             device=device,
-            encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
-            stop=stopping,
-            judge=make_lab_scorer(fps),
-            crowd=crowd,
-            render=machine.render_device,
+            load_text_encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
+            should_stop=stopping,
+            scorer=make_lab_scorer(fps),
+            dist_context=crowd,
+            render_device=machine.render_device,
         )
         match config:
-            case ReleaseConfig():
-                steps = release(config, bench)
-            case runs.VaeRun():
-                steps = runs.train_vae(config, bench)
-            case runs.DitRun():
-                steps = runs.train_dit(config, bench)
-        run_logged(steps, run_dir, is_main=crowd.leads)
-        if crowd.any(stopping()):
-            if crowd.leads:
+            case RecipeConfig():
+                steps = run_recipe(config, bench)
+            case single_model.VaeRunConfig():
+                steps = single_model.train_vae(config, bench)
+            case single_model.DitRunConfig():
+                steps = single_model.train_dit(config, bench)
+        run_logged(steps, run_dir, is_main=crowd.is_main)
+        if crowd.any_rank(stopping()):
+            if crowd.is_main:
                 print(f"stopped; go on with: kinema train resume {run_dir}")
             return
-        if crowd.leads:
-            print(export_run(config, dataclasses.replace(bench, crowd=ALONE)))
-        crowd.wait()
+        if crowd.is_main:
+            print(export_run(config, dataclasses.replace(bench, dist_context=SINGLE_PROCESS)))
+        crowd.barrier()
 
 
-def export_run(config: ReleaseConfig | VaeRun | DitRun, context: Bench) -> Path:
+def export_run(config: RecipeConfig | VaeRunConfig | DitRunConfig, context: RunContext) -> Path:
     """Write what a finished run made to the folder `weights` in it."""
-    from kinema.train import runs
-    from kinema.train.export import export, export_dit, export_vae
-    from kinema.train.release import ReleaseConfig, trained
+    from kinema.training.export import export, export_dit, export_vae
+    from kinema.training.recipes import single_model
+    from kinema.training.recipes.full import RecipeConfig, load_trained
 
-    folder = context.run / "weights"
+    folder = context.run_dir / "weights"
     match config:
-        case ReleaseConfig():
-            return export(trained(config, context), folder)
-        case runs.VaeRun():
-            return export_vae(config, runs.trained_vae(config, context), folder)
-        case runs.DitRun():
-            vae = runs.autoencoder_of(config.vae, context)
-            return export_dit(config, vae, runs.trained_dit(config, context), folder)
+        case RecipeConfig():
+            return export(load_trained(config, context), folder)
+        case single_model.VaeRunConfig():
+            return export_vae(config, single_model.load_trained_vae(config, context), folder)
+        case single_model.DitRunConfig():
+            vae = single_model.load_autoencoder(config.vae, context)
+            return export_dit(config, vae, single_model.load_trained_dit(config, context), folder)
 
 
-def init_from_pretrained(config: ReleaseConfig, model_name: str) -> ReleaseConfig:
+def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:
     """The recipe, going on from a model: of its shapes, and with its autoencoder."""
     dit, vae = load_model_configs(model_name)
     decoder = None if config.decoder is None else dataclasses.replace(config.decoder, model=vae)
     return dataclasses.replace(
         config,
-        start=model_name,
+        init_from=model_name,
         vae=dataclasses.replace(config.vae, model=vae),
         decoder=decoder,
         dit=dataclasses.replace(config.dit, model=dit),
@@ -279,7 +291,7 @@ def load_model_configs(name: str) -> tuple[DitConfig, VaeConfig]:
     return model.dit, model.vae
 
 
-def with_video_folders(config: FilmsConfig, folders: tuple[Path, ...]) -> FilmsConfig:
+def with_video_folders(config: DataConfig, folders: tuple[Path, ...]) -> DataConfig:
     """The films of these folders, if there are any, else those that are filmed."""
     return dataclasses.replace(config, folders=tuple(str(folder) for folder in folders))
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from kinema.train.samples import Judge, Sampled
-    from kinema.train.stages import Progress
+    from kinema.training.stages import Progress
+    from kinema.training.validation_samples import Scorer, ValidationSample
 
 PRINTED_SCORES = ("objects_psnr", "psnr", "loss_right", "right_over_wrong", "facts_right")
 """Scores of the averaged weights that are printed while training; the log has them all."""
@@ -66,9 +66,9 @@ def log_record(progress: Progress) -> dict[str, object]:
     report = progress.report
     assert report is not None
     line: dict[str, object] = {"stage": progress.stage, "step": report.step, "loss": report.loss}
-    line |= {"norm": report.norm, "seconds": round(report.seconds, 2), **report.logs}
+    line |= {"norm": report.grad_norm, "seconds": round(report.seconds, 2), **report.logs}
     line["samples_per_second"] = round(report.samples_per_second, 3)
-    line["operations_per_second"] = round(report.operations_per_second)
+    line["operations_per_second"] = round(report.flops_per_second)
     if progress.sheet is not None:
         line["sheet"] = f"{progress.sheet.parent.name}/{progress.sheet.name}"
     return line | ({"scores": dict(report.scores)} if report.scores else {})
@@ -87,10 +87,10 @@ def write_tensorboard(writer: TensorBoardWriter, progress: Progress) -> None:
     """A step's numbers, its scores, and its sheet."""
     report = progress.report
     assert report is not None
-    numbers = {"loss": report.loss, "norm": report.norm, **report.logs}
+    numbers = {"loss": report.loss, "norm": report.grad_norm, **report.logs}
     numbers |= {
         "samples per second": report.samples_per_second,
-        "GFLOP per second": report.operations_per_second / 1e9,
+        "GFLOP per second": report.flops_per_second / 1e9,
     }
     for name, value in (numbers | dict(report.scores or {})).items():
         writer.add_scalar(f"{progress.stage}/{name}", value, report.step)
@@ -120,12 +120,12 @@ def show_progress(steps: Iterable[Progress]) -> Iterator[Progress]:
     with bars:
         for progress in steps:
             if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.of, note="")
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note="")
             note, report = "", progress.report
             if report is not None:
                 note = (
                     f"loss {report.loss:.4f}, {report.samples_per_second:.1f} films/s, "
-                    f"{format_flops(report.operations_per_second)}"
+                    f"{format_flops(report.flops_per_second)}"
                 )
                 scores = report.scores or {}
                 told = [
@@ -135,7 +135,7 @@ def show_progress(steps: Iterable[Progress]) -> Iterator[Progress]:
                 ]
                 if told:
                     bars.console.print(f"{progress.stage} step {report.step}: {', '.join(told)}")
-            bars.update(tasks[progress.stage], completed=progress.done, total=progress.of, note=note)
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
             yield progress
 
 
@@ -155,13 +155,13 @@ def install_stop_handler() -> Callable[[], bool]:
     return lambda: bool(asked)
 
 
-def make_lab_scorer(fps: float) -> Judge:
+def make_lab_scorer(fps: float) -> Scorer:
     """Scores of films by tracked facts: the share that are right, and the share of each kind of claim.
 
     Films whose prompts are none of the lab's can't be judged and are left out.
     """
 
-    def score_videos(videos: Sequence[Sampled]) -> Mapping[str, float]:
+    def score_videos(videos: Sequence[ValidationSample]) -> Mapping[str, float]:
         from kinema.errors import UserError
         from kinema.evaluation import quick_eval
 

@@ -29,23 +29,23 @@ class Scaling:
 
         from kinema.cli.train import resolve_device
         from kinema.models.transformer.dit_config import small
-        from kinema.train import scaling
-        from kinema.train.settings import override
-        from kinema.train.stages import latent_data
+        from kinema.training import scaling
+        from kinema.training.overrides import apply_overrides
+        from kinema.training.stages import load_latent_datasets
 
-        config = override(scaling.ScalingConfig(), self.set)
-        data = latent_data(self.latents)
-        films, held_out = data.films[0], data.held_out[0]
-        films = films if self.num_videos is None else films.part(0, self.num_videos)
+        config = apply_overrides(scaling.ScalingConfig(), self.set)
+        data = load_latent_datasets(self.latents)
+        films, held_out = data.train[0], data.held_out[0]
+        films = films if self.num_videos is None else films.subset(0, self.num_videos)
         channels, _, height, width = films.latents.shape[1:]
         model = small(channels=channels, grid=(height // 2, width // 2))
         points = []
         device = torch.device(resolve_device(self.device))
-        for point in scaling.scaling(config, model, films, held_out, self.out, device):
+        for point in scaling.measure_scaling(config, model, films, held_out, self.out, device):
             points.append(point)
             print(
-                f"{point.size}: {point.operations:.2e} operations, {point.samples} films, "
-                f"loss {point.loss:.4f}, right over wrong {point.right_over_wrong:.3f}",
+                f"{point.size}: {point.flops:.2e} operations, {point.samples} films, "
+                f"loss {point.loss:.4f}, right over wrong {point.caption_loss_ratio:.3f}",
                 flush=True,
             )
         scaling.write_scaling(config, points, self.out)
@@ -69,11 +69,11 @@ class Bundle:
 
     def run(self) -> None:
         """Prepare it and say how large it is."""
-        from kinema.train.carry import WHEELS, carry
+        from tools.offline_bundle import DEFAULT_WHEELS, build_bundle
 
-        wheels = () if self.no_wheels else (self.wheels or WHEELS)
-        made = carry(self.out, clips=self.clips, wheels=wheels, python=self.python)
-        for part, size in made.parts.items():
+        wheels = () if self.no_wheels else (self.wheels or DEFAULT_WHEELS)
+        made = build_bundle(self.out, num_clips=self.clips, wheels=wheels, python=self.python)
+        for part, size in made.bytes_per_part.items():
             print(f"{part:8} {size / 2**20:6.1f} MiB")
-        print(f"{'all':8} {made.bytes / 2**20:6.1f} MiB in {made.folder}")
+        print(f"{'all':8} {made.total_bytes / 2**20:6.1f} MiB in {made.folder}")
         print(f"there: bash {made.folder.name}/start.sh RUN --scale whole --budget 25m")

@@ -13,38 +13,44 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from kinema.distributed.crowd import Crowd
+from kinema.distributed.process_group import DistContext
 
 
-def shard(module: nn.Module, crowd: Crowd, *, blocks: Iterable[nn.Module], methods: Iterable[str]) -> None:
+def apply_fsdp(
+    module: nn.Module,
+    dist_context: DistContext,
+    *,
+    units: Iterable[nn.Module],
+    forward_methods: Iterable[str],
+) -> None:
     """Split a module among the crowd, in place: every block by itself, then what is left of the root.
 
     Args:
         module: equal in all processes. Its parameters are other objects afterwards.
-        crowd: of one changes nothing.
-        blocks: gathered one by one while they run.
-        methods: of `module` that run layers outside `forward`.
+        dist_context: of one changes nothing.
+        units: gathered one by one while they run.
+        forward_methods: of `module` that run layers outside `forward`.
     """
-    if crowd.mesh is None:
+    if dist_context.mesh is None:
         return
-    for block in blocks:
-        fully_shard(block, mesh=crowd.mesh)
-    fully_shard(module, mesh=crowd.mesh)
-    for method in methods:
+    for block in units:
+        fully_shard(block, mesh=dist_context.mesh)
+    fully_shard(module, mesh=dist_context.mesh)
+    for method in forward_methods:
         register_fsdp_forward_method(module, method)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be in shards; every process has to ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This process's shard, sharing memory with it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def split_like(tensor: Tensor, like: Tensor) -> Tensor:
+def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, equal in all processes, in shards as `like` is, and where `like` is."""
     there = tensor.to(like.device, like.dtype)
     if not isinstance(like, DTensor):

@@ -1,0 +1,79 @@
+"""Settings: round trips through JSON, and every wrong name or value is one line that helps."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.errors import UserError
+from kinema.models.formats.serialization import from_dict
+from kinema.training.overrides import apply_overrides, to_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    width: int = 8
+    rates: tuple[float, float] = (0.9, 0.99)
+    kind: Literal["full", "causal"] = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    steps: int = 10
+    clip: float | None = None
+    levels: tuple[int, ...] = (1, 2, 3)
+    name: str = "x"
+    fast: bool = False
+
+
+@given(
+    width=st.integers(),
+    rate=st.floats(allow_nan=False, allow_infinity=False),
+    clip=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    levels=st.lists(st.integers(), max_size=4),
+    name=st.text(),
+    fast=st.booleans(),
+)
+def test_json_round_trip(width, rate, clip, levels, name, fast):
+    config = Outer(
+        inner=Inner(width=width, rates=(rate, 0.5)), clip=clip, levels=tuple(levels), name=name, fast=fast
+    )
+    assert from_dict(Outer, json.loads(json.dumps(to_plain(config))), source="settings") == config
+
+
+def test_override_reaches_nested_settings_and_leaves_the_rest():
+    changed = apply_overrides(
+        Outer(), ["inner.width=16", "clip=2", "inner.kind=causal", "levels=[4]", "name=long run"]
+    )
+    assert changed == Outer(inner=Inner(width=16, kind="causal"), clip=2.0, levels=(4,), name="long run")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("inner.widht=3", "did you mean 'width'"),
+        ("stepz=3", "did you mean 'steps'"),
+        ("steps", "write name.of.setting=value"),
+        ("steps=many", "of type int"),
+        ("steps=true", "of type int"),
+        ("fast=1", "of type bool"),
+        ("inner=3", "not a JSON object"),
+        ("steps.deeper=1", "goes deeper"),
+        ("inner.kind=casual", "did you mean 'causal'"),
+        ("inner.rates=[1]", "must have 2"),
+    ],
+)
+def test_wrong_settings_are_one_helpful_line(assignment, message):
+    with pytest.raises(UserError) as caught:
+        apply_overrides(Outer(), [assignment])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_keys_in_a_file_are_refused():
+    with pytest.raises(UserError, match="did you mean 'width'"):
+        from_dict(Outer, {"inner": {"widt": 3}}, source="settings")
