@@ -17,7 +17,7 @@ test-slow: .venv/dev
 
 # The page in a real Chromium, which comes from the system: apt-get install chromium.
 test-page: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -rs tests/test_studio_browser.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -rs tests/webui/test_browser.py
 
 # Asks the public list of known holes, so it needs a network; `make test` has the list of tests/advisories.toml.
 audit: .venv/dev
@@ -35,8 +35,8 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 bench: .venv/dev
-	$(BIN)/kinema bench world
-	$(BIN)/kinema bench model --against diffusers
+	$(BIN)/python -m benchmarks simulator
+	$(BIN)/python -m benchmarks model --against diffusers
 
 # torch goes first and pinned: a plain `torch` may pull gigabytes of CUDA onto a machine without a GPU.
 .venv/ready: pyproject.toml

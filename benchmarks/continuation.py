@@ -141,7 +141,7 @@ def _extend_repeatedly(
     for number in range(NUM_EXTENSIONS - 1):
         path = folder / f"chain-{number}.mp4"
         video.save(path)
-        film = pipe.generate_request(dataclasses.replace(request, source=ExtendInput(video=path)))
+        video = pipe.generate_request(dataclasses.replace(request, source=ExtendInput(video=path)))
     return video.frames
 
 

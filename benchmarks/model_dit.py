@@ -141,7 +141,7 @@ def causal_cache(rounds: int) -> BenchRow:
     time = torch.tensor([[0.0, 0.0, 0.0, 0.7]], dtype=torch.float64)
     with torch.no_grad():
         context = dit.context(TextEmbeddings.from_list([torch.randn(PROMPT_TOKENS, config.text_width)]))
-        masked = dit(latents, time, context, blocks=(1, 1, 1, 1))[:, :, 3:]
+        masked = dit(latents, time, context, block_frames=(1, 1, 1, 1))[:, :, 3:]
         cache = KvCache()
         for frame in range(3):
             cache = dit.update_cache(

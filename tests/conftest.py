@@ -9,13 +9,12 @@ from jaxtyping import install_import_hook
 TYPECHECKED_MODULES = [
     "shapes",
     "models",
-    "flow",
+    "sampling",
     "media",
-    "generate",
+    "pipeline",
     "data",
-    "train",
-    "evaluate",
-    "checkpoint",
+    "training",
+    "evaluation",
 ]
 
 install_import_hook([f"kinema.{name}" for name in TYPECHECKED_MODULES], "beartype.beartype")

@@ -20,7 +20,7 @@ __all__ = ["GeneratedVideo", "Pipeline", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Film", "Pipeline", "load"):
+    if name in ("GeneratedVideo", "Pipeline", "load"):
         from kinema.pipeline import pipeline
 
         return getattr(pipeline, name)

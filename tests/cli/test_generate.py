@@ -6,8 +6,7 @@ import pytest
 
 from kinema.cli import main
 from kinema.media.read import read_video
-
-from . import wan_fixtures
+from tests.fixtures import wan_fixtures
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from PIL import Image
 
 from kinema.cli import main, run_and_report
@@ -19,11 +17,12 @@ from kinema.models.formats.native import save_checkpoint
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.denoiser import ExpertDenoiser
 from kinema.pipeline.reproduce import load_state, read_metadata
 from kinema.pipeline.tail_latents import read_tail_latents
-
-from .wan_films import picture
+from tests.fixtures.wan_videos import smooth_image
 
 BALL = "a red ball rolls to the left"
 
@@ -49,7 +48,7 @@ def model(tmp_path_factory):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(3):
-        Image.fromarray(picture(number, side=32)).save(f"{number}.png")
+        Image.fromarray(smooth_image(number, side=32)).save(f"{number}.png")
     return tmp_path
 
 
@@ -81,7 +80,7 @@ def test_video_metadata_reproduces_the_video(model, here, capsys):
     main(["replay", "film.mp4"])
     assert "bit for bit" in capsys.readouterr().out
     assert np.array_equal(read_frames("film-replay.mp4"), read_frames("film.mp4"))
-    Image.fromarray(picture(7, side=32)).save("1.png")
+    Image.fromarray(smooth_image(7, side=32)).save("1.png")
     with pytest.raises(SystemExit):
         main(["replay", "film.mp4"])
     assert "1.png, which has changed since" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from kinema.distributed.process_group import SINGLE_PROCESS
 from kinema.training import checkpoint
-from tests.fixtures.sharded_training import reports, reports_with_critic
+from tests.fixtures.sharded_training import train_dit, train_vae_with_discriminator
 
 
 def torchrun(run, steps, *more):
@@ -35,7 +35,7 @@ def torchrun(run, steps, *more):
 
 
 def test_two_processes_match_one(tmp_path):
-    whole = reports(tmp_path / "one", 10, SINGLE_PROCESS)
+    whole = train_dit(tmp_path / "one", 10, SINGLE_PROCESS)
     told = torchrun(tmp_path / "two", 10)
     assert len(told["losses"]) == 10
     assert max(abs(a.loss - b) for a, b in zip(whole, told["losses"], strict=True)) < 1e-5
@@ -55,7 +55,7 @@ def test_two_processes_match_one(tmp_path):
 
 
 def test_two_processes_match_one_with_a_discriminator(tmp_path):
-    whole = reports_with_critic(tmp_path / "one", 6, SINGLE_PROCESS)
+    whole = train_vae_with_discriminator(tmp_path / "one", 6, SINGLE_PROCESS)
     told = torchrun(tmp_path / "two", 6, "critic")
     # Gradients that are almost nothing are steps all the same at first, and shards add up in another order.
     assert told["losses"] == pytest.approx([r.loss for r in whole], rel=1e-4)
@@ -64,10 +64,10 @@ def test_two_processes_match_one_with_a_discriminator(tmp_path):
 
 @pytest.mark.slow
 def test_resume_with_another_world_size(tmp_path):
-    whole = [r.loss for r in reports(tmp_path / "whole", 10, SINGLE_PROCESS)]
+    whole = [r.loss for r in train_dit(tmp_path / "whole", 10, SINGLE_PROCESS)]
     both = torchrun(tmp_path / "shared", 5)["losses"]
-    alone = [r.loss for r in reports(tmp_path / "shared", 10, SINGLE_PROCESS)]
+    alone = [r.loss for r in train_dit(tmp_path / "shared", 10, SINGLE_PROCESS)]
     assert [*both, *alone] == pytest.approx(whole, abs=1e-5)
-    first = [r.loss for r in reports(tmp_path / "single", 5, SINGLE_PROCESS)]
+    first = [r.loss for r in train_dit(tmp_path / "single", 5, SINGLE_PROCESS)]
     then = torchrun(tmp_path / "single", 10)["losses"]
     assert [*first, *then] == pytest.approx(whole, abs=1e-5)

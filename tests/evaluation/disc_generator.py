@@ -9,7 +9,7 @@ import numpy as np
 
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.video_sources import FrameArray, SampleRequest, VideoFormat
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class DiscGenerator:
         rng = np.random.default_rng([seed, len(prompt)])
         discs = []
         for thing in parse_prompt(prompt).objects[:2]:
-            x = line(*rng.uniform(10, video_format.width - 10, 2), video_format.num_frames)
+            x = linear_path(*rng.uniform(10, video_format.width - 10, 2), video_format.num_frames)
             discs.append(
                 Disc(
                     colour=thing.colour,
                     x=x,
-                    y=still(float(rng.uniform(20, 40)), video_format.num_frames),
+                    y=constant_path(float(rng.uniform(20, 40)), video_format.num_frames),
                     radius=6.0,
                 )
             )
-        return film(*discs, frames=video_format.num_frames, size=video_format.width)
+        return disc_video(*discs, frames=video_format.num_frames, size=video_format.width)

@@ -14,18 +14,18 @@ from kinema.evaluation.score_video import score_video
 from kinema.evaluation.tracking import track_objects
 from kinema.simulator.clip import ClipSpec, make_clip
 from kinema.simulator.render.camera import project
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 BALL = "a red ball rolls to the left"
 
 
 def ball_disc(x: np.ndarray, y: np.ndarray | None = None, colour: str = "red", radius=6.0) -> Disc:
-    return Disc(colour=colour, x=x, y=still(34.0) if y is None else y, radius=radius)
+    return Disc(colour=colour, x=x, y=constant_path(34.0) if y is None else y, radius=radius)
 
 
 @pytest.mark.parametrize(("start", "stop", "right"), [(50, 14, True), (14, 50, False), (32, 31, False)])
 def test_direction(start, stop, right):
-    verdict = quick_score(BALL, film(ball_disc(line(start, stop))), 8.0)
+    verdict = quick_score(BALL, disc_video(ball_disc(linear_path(start, stop))), 8.0)
     assert verdict.direction is right
     assert verdict.frozen is (abs(start - stop) < 6)
 
@@ -34,7 +34,7 @@ def test_direction(start, stop, right):
 def test_depth_is_read_off_the_floor(words):
     y = np.linspace(1.0, -1.0, 17) if "toward" in words else np.linspace(-1.0, 1.0, 17)
     spots = project_to_pixels(np.stack([np.zeros(17), y, np.full(17, 0.42)], axis=1), 64, 64)
-    told = film(ball_disc(spots[:, 0], spots[:, 1]))
+    told = disc_video(ball_disc(spots[:, 0], spots[:, 1]))
     assert quick_score(f"a red ball rolls {words}", told, 8.0).direction is True
     assert quick_score(BALL, told, 8.0).direction is False
 
@@ -50,7 +50,7 @@ def test_unprojection_to_the_floor_inverts_the_lab_camera():
 @pytest.mark.parametrize("swapped", [False, True])
 def test_left_and_right(swapped):
     a, b = (46.0, 18.0) if swapped else (18.0, 46.0)
-    told = film(ball_disc(still(a)), ball_disc(still(b), colour="blue"))
+    told = disc_video(ball_disc(constant_path(a)), ball_disc(constant_path(b), colour="blue"))
     assert quick_score("a red ball stands to the left of a blue ball", told, 8.0).left_right is not swapped
     assert quick_score("a red ball stands to the right of a blue ball", told, 8.0).left_right is swapped
 
@@ -78,41 +78,49 @@ def test_binding_distinguishes_colour_and_shape():
 
 
 def test_pop_vanish_recolour_resize():
-    other = ball_disc(still(18.0), colour="blue")
-    x = still(46.0)
+    other = ball_disc(constant_path(18.0), colour="blue")
+    x = constant_path(46.0)
     late, early = x.copy(), x.copy()
     late[:7], early[9:] = np.nan, np.nan
-    clean = measure_permanence(track_objects(film(other, ball_disc(x)), 8.0))
+    clean = measure_permanence(track_objects(disc_video(other, ball_disc(x)), 8.0))
     assert clean.num_faults == 0
-    assert [f for f, _ in measure_permanence(track_objects(film(other, ball_disc(late)), 8.0)).births] == [7]
-    assert [f for f, _ in measure_permanence(track_objects(film(other, ball_disc(early)), 8.0)).deaths] == [9]
-    half = film(other, ball_disc(x))
-    half[8:] = film(other, ball_disc(x, colour="green"))[8:]
+    assert [
+        f for f, _ in measure_permanence(track_objects(disc_video(other, ball_disc(late)), 8.0)).births
+    ] == [7]
+    assert [
+        f for f, _ in measure_permanence(track_objects(disc_video(other, ball_disc(early)), 8.0)).deaths
+    ] == [9]
+    half = disc_video(other, ball_disc(x))
+    half[8:] = disc_video(other, ball_disc(x, colour="green"))[8:]
     assert measure_permanence(track_objects(half, 8.0)).colour_changes
     grown = np.where(np.arange(17) < 8, 6.0, 8.0)
-    assert measure_permanence(track_objects(film(other, ball_disc(x, radius=grown)), 8.0)).size_changes
+    assert measure_permanence(track_objects(disc_video(other, ball_disc(x, radius=grown)), 8.0)).size_changes
 
 
 def test_leaving_the_frame_and_occlusion_are_no_faults():
-    assert measure_permanence(track_objects(film(ball_disc(line(40, -20))), 8.0)).num_faults == 0
-    assert measure_permanence(track_objects(film(ball_disc(line(-20, 40))), 8.0)).num_faults == 0
-    behind = film(ball_disc(line(8, 56), radius=5.0), ball_disc(still(32.0), colour="blue", radius=9.0))
+    assert measure_permanence(track_objects(disc_video(ball_disc(linear_path(40, -20))), 8.0)).num_faults == 0
+    assert measure_permanence(track_objects(disc_video(ball_disc(linear_path(-20, 40))), 8.0)).num_faults == 0
+    behind = disc_video(
+        ball_disc(linear_path(8, 56), radius=5.0), ball_disc(constant_path(32.0), colour="blue", radius=9.0)
+    )
     assert measure_permanence(track_objects(behind, 8.0)).num_faults == 0
 
 
 @pytest.mark.parametrize("late", [True, False])
 def test_objects_at_the_frame_border_may_not_pop_up_or_vanish_there(late):
-    x = still(59.0)
+    x = constant_path(59.0)
     x[:7] = np.where(late, np.nan, x[:7])
     x[7:] = np.where(late, x[7:], np.nan)
-    seen = measure_permanence(track_objects(film(ball_disc(still(18.0), colour="blue"), ball_disc(x)), 8.0))
+    seen = measure_permanence(
+        track_objects(disc_video(ball_disc(constant_path(18.0), colour="blue"), ball_disc(x)), 8.0)
+    )
     events = seen.births if late else seen.deaths
     assert [frame for frame, _ in events] == [7]
 
 
 def test_a_fast_object_can_occlude_another_within_one_frame():
-    small, fast = ball_disc(still(32.0), radius=4.0), -69 + 12.0 * np.arange(17)
-    told = track_objects(film(small, ball_disc(fast, colour="blue", radius=9.0)), 8.0)
+    small, fast = ball_disc(constant_path(32.0), radius=4.0), -69 + 12.0 * np.arange(17)
+    told = track_objects(disc_video(small, ball_disc(fast, colour="blue", radius=9.0)), 8.0)
     assert not all(track.visible.all() for track in told.tracks if track.colour == "red")
     assert measure_permanence(told).num_faults == 0
 
@@ -123,7 +131,7 @@ def _collision_video(contact_frame: int, response_frame: int | None, through: bo
     speed = (38 - 12 - 10) / contact_frame
     one = 10 + speed * (f if through else np.minimum(f, contact_frame))
     two = 38 + speed * 0.8 * (np.maximum(f - response_frame, 0) if response_frame is not None else 0 * f)
-    return film(ball_disc(two, colour="blue"), ball_disc(one))
+    return disc_video(ball_disc(two, colour="blue"), ball_disc(one))
 
 
 def test_cause_and_effect():
@@ -131,7 +139,9 @@ def test_cause_and_effect():
     assert quick_score(prompt, _collision_video(6, 6), 8.0).collision is True
     assert quick_score(prompt, _collision_video(8, 2), 8.0).collision is False  # moved before it was touched
     assert quick_score(prompt, _collision_video(6, None, through=True), 8.0).collision is False
-    stopped = film(ball_disc(still(46.0), colour="blue"), ball_disc(np.minimum(line(10, 60), 26.0)))
+    stopped = disc_video(
+        ball_disc(constant_path(46.0), colour="blue"), ball_disc(np.minimum(linear_path(10, 60), 26.0))
+    )
     assert quick_score(prompt, stopped, 8.0).collision is False
     assert quick_score(
         "a red ball rolls to the right, but stops before reaching a blue ball", stopped, 8.0
@@ -155,7 +165,7 @@ def test_a_push_along_the_line_of_motion_keeps_momentum():
     assert 0.5 < met.energy_ratio < 1
     through = score_video(parse_prompt(prompt), _collision_video(6, None, through=True), 8.0).collision
     assert np.isnan(through.momentum_error)
-    stands = film(ball_disc(still(46.0), colour="blue"), ball_disc(still(14.0)))
+    stands = disc_video(ball_disc(constant_path(46.0), colour="blue"), ball_disc(constant_path(14.0)))
     never = score_video(parse_prompt(prompt), stands, 8.0).collision
     assert np.isnan([never.energy_ratio, never.momentum_error]).all()
 
@@ -165,7 +175,7 @@ def test_direction_ignores_the_rebound_between_two_frames():
     prompt = "a red ball rolls to the right and hits a blue ball"
     one = np.array([10.0, 17, 24, *np.linspace(23, 12, 14)])
     two = 40.0 + np.concatenate([np.zeros(3), np.minimum(5.0 * np.arange(1, 15), 12)])
-    told = film(ball_disc(two, colour="blue"), ball_disc(one))
+    told = disc_video(ball_disc(two, colour="blue"), ball_disc(one))
     assert not any(track.touching.any() for track in track_objects(told, 8.0).tracks)
     seen = score_video(parse_prompt(prompt), told, 8.0)
     assert (seen.direction, seen.verdict("cause")) == (True, True)
@@ -174,7 +184,7 @@ def test_direction_ignores_the_rebound_between_two_frames():
 
 
 def test_a_frozen_video_passes_no_motion_measure():
-    stands = film(ball_disc(still(46.0), colour="blue"), ball_disc(still(14.0)))
+    stands = disc_video(ball_disc(constant_path(46.0), colour="blue"), ball_disc(constant_path(14.0)))
     for prompt in (
         "a red ball rolls to the right and stops",
         "a red ball rolls to the right and misses a blue ball",
@@ -197,10 +207,12 @@ def test_deceleration_residual_is_zero_for_steady_slowing_and_large_for_jerks():
 def test_identity_over_a_minute_finds_the_moment_of_a_swap():
     frames, fps = 240, 4.0
     changed = np.where(np.arange(frames) < 120, 6.0, 8.5)
-    told = film(ball_disc(still(30.0, frames), still(34.0, frames), radius=changed), frames=frames)
+    told = disc_video(
+        ball_disc(constant_path(30.0, frames), constant_path(34.0, frames), radius=changed), frames=frames
+    )
     chunks = measure_identity(track_objects(told, fps), grounded=True, lost_frame=None)
     assert survival_seconds(chunks, frames / fps) == 30.0
-    same = film(ball_disc(still(30.0, frames), still(34.0, frames)), frames=frames)
+    same = disc_video(ball_disc(constant_path(30.0, frames), constant_path(34.0, frames)), frames=frames)
     assert (
         survival_seconds(
             measure_identity(track_objects(same, fps), grounded=True, lost_frame=None), frames / fps
@@ -210,7 +222,7 @@ def test_identity_over_a_minute_finds_the_moment_of_a_swap():
 
 
 def test_flicker_is_the_mean_change_of_the_background():
-    told = film(ball_disc(line(50, 14)))
+    told = disc_video(ball_disc(linear_path(50, 14)))
     told[::2] += 3
     assert score_video(parse_prompt(BALL), told, 8.0).flicker.background == pytest.approx(3.0)
 

@@ -10,7 +10,7 @@ import pytest
 
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.quick_eval import run_quick_eval, sample_prompts
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 FPS = 8.0
 
@@ -28,17 +28,17 @@ class DiscModel:
         sign = -1 if self.mirrored else 1
         towards = {"left": -1, "right": 1}.get(meaning.direction or "", 0) * sign
         side = (1 if meaning.side == "right of" else -1) * sign
-        places = [still(32 + 14 * side), still(32 - 14 * side)]
+        places = [constant_path(32 + 14 * side), constant_path(32 - 14 * side)]
         if meaning.direction is not None:
-            places = [line(32 - 16 * towards, 32 + 16 * towards), still(56.0)]
+            places = [linear_path(32 - 16 * towards, 32 + 16 * towards), constant_path(56.0)]
         discs = []
         for k, thing in enumerate(meaning.objects[:2]):
-            y = still(20.0 + 16 * k)
+            y = constant_path(20.0 + 16 * k)
             if k == 0 and self.vanishes:
                 y[9:] = np.nan
                 places[0] = np.where(np.arange(17) < 9, places[0], np.nan)
             discs.append(Disc(colour=thing.colour, x=places[k], y=y, radius=6.0))
-        return film(*discs)
+        return disc_video(*discs)
 
 
 def test_a_dozen_prompts_cover_everything():

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.evaluation.evaluate import evaluate_model
 from kinema.evaluation.model_source import PipelineGeneratorFactory
@@ -22,7 +20,9 @@ from kinema.models.formats.native import save_checkpoint
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
-from tests.evaluation.disc_generator import Drawing
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
+from tests.evaluation.disc_generator import DiscGenerator
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
 ROOT = Path(__file__).parents[1]
@@ -87,13 +87,15 @@ def test_killed_in_two_processes_and_resumed_in_one(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     list(
         evaluate_model(
-            "drawing", Drawing(apart=False), "smoke", VIDEO_FORMAT, whole, baselines=None, workers=1
+            "drawing", DiscGenerator(apart=False), "smoke", VIDEO_FORMAT, whole, baselines=None, workers=1
         )
     )
     assert 3 <= _run_until_killed([sys.executable, "-c", DISC_SCRIPT, str(out), "2"], out) < 50
     assert not (out / "scorecard.json").exists()
     list(
-        evaluate_model("drawing", Drawing(apart=True), "smoke", VIDEO_FORMAT, out, baselines=None, workers=1)
+        evaluate_model(
+            "drawing", DiscGenerator(apart=True), "smoke", VIDEO_FORMAT, out, baselines=None, workers=1
+        )
     )
     assert _same_reports(whole, out)
 

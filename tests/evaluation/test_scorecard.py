@@ -21,7 +21,7 @@ from kinema.evaluation.scorecard import (
 )
 from kinema.evaluation.video_sources import VideoFormat
 from kinema.media import write_video
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 
 def test_intervals():
@@ -135,12 +135,21 @@ PROMPTS = [
 
 def _write_videos(folder):
     folder.mkdir()
-    write_video(folder / "1.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
-    write_video(folder / "2.mp4", film(Disc(colour="red", x=line(50, 14), y=still(34.0), radius=6.0)), fps=8)
+    write_video(
+        folder / "1.mp4",
+        disc_video(Disc(colour="red", x=linear_path(50, 14), y=constant_path(34.0), radius=6.0)),
+        fps=8,
+    )
+    write_video(
+        folder / "2.mp4",
+        disc_video(Disc(colour="red", x=linear_path(50, 14), y=constant_path(34.0), radius=6.0)),
+        fps=8,
+    )
     pair = [
-        Disc(colour=c, x=still(x), y=still(34.0), radius=6.0) for c, x in (("blue", 18.0), ("pink", 46.0))
+        Disc(colour=c, x=constant_path(x), y=constant_path(34.0), radius=6.0)
+        for c, x in (("blue", 18.0), ("pink", 46.0))
     ]
-    write_video(folder / "3.mp4", film(*pair), fps=8)
+    write_video(folder / "3.mp4", disc_video(*pair), fps=8)
     prompts = folder.parent / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS) + "\n")
     return prompts
@@ -197,10 +206,10 @@ class DiscGenerator:
 
     def generate(self, requests, video_format):
         frames = video_format.frames
-        disc = Disc(colour="red", x=line(50, 14, frames), y=still(34.0, frames))
+        disc = Disc(colour="red", x=linear_path(50, 14, frames), y=constant_path(34.0, frames))
         for order in requests:
             self.requested_prompts.append(order.prompt)
-            yield film(disc, frames=frames, size=video_format.width)
+            yield disc_video(disc, frames=frames, size=video_format.width)
 
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=5, fps=8.0)

@@ -10,7 +10,7 @@ from kinema.evaluation.corruptions import DEFAULT_CORRUPTION, CorruptionConfig, 
 from kinema.evaluation.matching import shape_per_frame
 from kinema.evaluation.tracking import track_objects
 from kinema.simulator.appearance.lab import LAB_COLOURS
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 
 @settings(max_examples=8, deadline=None)
@@ -22,13 +22,13 @@ from tests.evaluation.disc_videos import Disc, film, line, still
     st.floats(8, 11),
 )
 def test_soft_centroids_are_exact_to_a_fiftieth_of_a_pixel(colour, start, stop, y, radius):
-    x = line(start, stop)
-    seen = track_objects(film(Disc(colour=colour, x=x, y=still(y), radius=radius)), 8.0)
+    x = linear_path(start, stop)
+    seen = track_objects(disc_video(Disc(colour=colour, x=x, y=constant_path(y), radius=radius)), 8.0)
     assert len(seen.tracks) == 1
     track = seen.tracks[0]
     assert track.colour == colour
     assert track.visible.all()
-    truth = np.stack([x, still(y)], axis=1)
+    truth = np.stack([x, constant_path(y)], axis=1)
     steps = np.diff(track.centre - truth, axis=0)
     assert np.sqrt((steps**2).mean()) <= 0.02
     assert abs(track.radius - radius) < 0.06 * radius + 0.15
@@ -48,11 +48,11 @@ def test_soft_centroids_are_exact_to_a_fiftieth_of_a_pixel(colour, start, stop, 
 def test_corrupted_and_tinted_videos_give_the_same_tracks(wear, size):
     zoom = size / 64
     discs = [
-        Disc(colour="red", x=line(12, 24) * zoom, y=still(20 * zoom), radius=6 * zoom),
-        Disc(colour="orange", x=line(50, 44) * zoom, y=still(20 * zoom), radius=6 * zoom),
-        Disc(colour="purple", x=still(30 * zoom), y=line(42, 52) * zoom, radius=6 * zoom),
+        Disc(colour="red", x=linear_path(12, 24) * zoom, y=constant_path(20 * zoom), radius=6 * zoom),
+        Disc(colour="orange", x=linear_path(50, 44) * zoom, y=constant_path(20 * zoom), radius=6 * zoom),
+        Disc(colour="purple", x=constant_path(30 * zoom), y=linear_path(42, 52) * zoom, radius=6 * zoom),
     ]
-    seen = track_objects(corrupt_frames(film(*discs, size=size), wear, seed=1), 8.0)
+    seen = track_objects(corrupt_frames(disc_video(*discs, size=size), wear, seed=1), 8.0)
     assert sorted(track.colour for track in seen.tracks) == ["orange", "purple", "red"]
     assert all(track.visible.all() for track in seen.tracks)
 
@@ -64,8 +64,8 @@ def test_an_empty_gray_video_has_no_tracks():
 
 
 def test_an_object_of_a_hue_between_two_colours_is_one_object():
-    disc = Disc(colour="red", x=line(20, 44), y=still(30.0), radius=9.0)
-    told = film(disc).astype(float)
+    disc = Disc(colour="red", x=linear_path(20, 44), y=constant_path(30.0), radius=9.0)
+    told = disc_video(disc).astype(float)
     # Half-way between red and orange, by a little noise now the one and now the other.
     cover = (told[..., :1] - told[..., 2:]) / 210
     told[..., 1] += np.clip(cover[..., 0], 0, 1) * np.random.default_rng(0).normal(30, 14, told.shape[:3])
@@ -76,9 +76,10 @@ def test_an_object_of_a_hue_between_two_colours_is_one_object():
 
 def test_neighbouring_colours_that_touch_stay_two():
     discs = [
-        Disc(colour=c, x=still(x), y=still(30.0), radius=8.0) for c, x in (("red", 22.0), ("orange", 37.0))
+        Disc(colour=c, x=constant_path(x), y=constant_path(30.0), radius=8.0)
+        for c, x in (("red", 22.0), ("orange", 37.0))
     ]
-    for told in (film(*discs), corrupt_frames(film(*discs), DEFAULT_CORRUPTION, seed=0)):
+    for told in (disc_video(*discs), corrupt_frames(disc_video(*discs), DEFAULT_CORRUPTION, seed=0)):
         assert sorted(track.colour for track in track_objects(told, 8.0).tracks) == ["orange", "red"]
 
 
@@ -86,14 +87,19 @@ def test_neighbouring_colours_that_touch_stay_two():
 def test_two_touching_objects_of_one_colour_are_two(degrees):
     reach = 7.1 * np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
     discs = [
-        Disc(colour="green", x=still(30 + sign * reach[0]), y=still(30 + sign * reach[1]), radius=7.0)
+        Disc(
+            colour="green",
+            x=constant_path(30 + sign * reach[0]),
+            y=constant_path(30 + sign * reach[1]),
+            radius=7.0,
+        )
         for sign in (-1, 1)
     ]
-    assert len(track_objects(film(*discs), 8.0).tracks) == 2
+    assert len(track_objects(disc_video(*discs), 8.0).tracks) == 2
     assert (
         len(
             track_objects(
-                corrupt_frames(film(*discs), CorruptionConfig(blur=0.7, noise=0.02), seed=1), 8.0
+                corrupt_frames(disc_video(*discs), CorruptionConfig(blur=0.7, noise=0.02), seed=1), 8.0
             ).tracks
         )
         == 2
@@ -102,17 +108,18 @@ def test_two_touching_objects_of_one_colour_are_two(degrees):
 
 def test_objects_that_always_touch_have_shapes():
     discs = [
-        Disc(colour=c, x=still(x), y=still(30.0), radius=9.0) for c, x in (("red", 21.0), ("blue", 39.5))
+        Disc(colour=c, x=constant_path(x), y=constant_path(30.0), radius=9.0)
+        for c, x in (("red", 21.0), ("blue", 39.5))
     ]
-    seen = track_objects(film(*discs), 8.0)
+    seen = track_objects(disc_video(*discs), 8.0)
     assert all(track.touching.all() for track in seen.tracks)
     assert all(None not in shape_per_frame(track) for track in seen.tracks)
 
 
 def test_an_object_keeps_its_track_through_an_occlusion():
-    ball = Disc(colour="yellow", x=line(10, 54), y=still(30.0), radius=5.0)
-    post = Disc(colour="blue", x=still(32.0), y=still(30.0), radius=9.0)
-    seen = track_objects(film(ball, post), 8.0)
+    ball = Disc(colour="yellow", x=linear_path(10, 54), y=constant_path(30.0), radius=5.0)
+    post = Disc(colour="blue", x=constant_path(32.0), y=constant_path(30.0), radius=9.0)
+    seen = track_objects(disc_video(ball, post), 8.0)
     assert sorted(track.colour for track in seen.tracks) == ["blue", "yellow"]
     yellow = next(track for track in seen.tracks if track.colour == "yellow")
     assert not yellow.visible.all()

@@ -10,14 +10,14 @@ from kinema.evaluation import runner, scorecard
 from kinema.evaluation.evaluate import evaluate_videos
 from kinema.evaluation.video_sources import load_video
 from kinema.media import write_video
-from tests.evaluation.disc_videos import Disc, film, line, still
+from tests.evaluation.disc_videos import Disc, constant_path, disc_video, linear_path
 
 
 def _rolling_video(size: int, num_frames: int, *, left: bool = False) -> np.ndarray:
     zoom = size / 64
-    x = line(50, 14, num_frames) if left else line(14, 50, num_frames)
-    return film(
-        Disc(colour="red", x=x * zoom, y=still(34.0 * zoom, num_frames), radius=6 * zoom),
+    x = linear_path(50, 14, num_frames) if left else linear_path(14, 50, num_frames)
+    return disc_video(
+        Disc(colour="red", x=x * zoom, y=constant_path(34.0 * zoom, num_frames), radius=6 * zoom),
         frames=num_frames,
         size=size,
     )

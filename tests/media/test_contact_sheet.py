@@ -10,7 +10,7 @@ from PIL import ImageFont
 
 from kinema.media import contact_sheet, evenly_spaced, resize, sprite_sheet
 from kinema.media.contact_sheet import BACKGROUND_COLOUR, GAP, TEXT_COLOUR, wrap_text
-from tests.fixtures.media_videos import noisy
+from tests.fixtures.media_videos import noise_video
 
 
 @settings(deadline=None)
@@ -27,7 +27,7 @@ def test_frames_are_spread_from_first_to_last(frames, count):
 
 
 def test_frames_stand_on_the_sheet_as_they_are():
-    first, second = noisy(9, 32, 40), noisy(3, 32, 20, seed=1)
+    first, second = noise_video(9, 32, 40), noise_video(3, 32, 20, seed=1)
     sheet = contact_sheet([("", first), ("", second)], columns=5, height=32)
     assert sheet.dtype == np.uint8
     for column, number in enumerate(evenly_spaced(9, 5)):
@@ -71,7 +71,7 @@ def test_wrapping_keeps_every_letter_and_the_width(caption, width):
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 25), (7, 25), (100, 25), (30, 10)])
 def test_sprites_hold_the_frames_they_name(frames, count):
-    film = noisy(frames, 20, 30)
+    film = noise_video(frames, 20, 30)
     grid = sprite_sheet(film, count=count, height=10)
     assert grid.width == 15
     for cell, number in enumerate(grid.frame_indices):

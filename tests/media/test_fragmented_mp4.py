@@ -11,8 +11,7 @@ import pytest
 from kinema.errors import UserError
 from kinema.media import psnr, read_video
 from kinema.media.fragmented_mp4 import open_fragmented
-
-from .media_films import soft
+from tests.fixtures.media_videos import smooth_video
 
 
 def count_frames(path: Path) -> int:
@@ -22,7 +21,7 @@ def count_frames(path: Path) -> int:
 
 
 def test_frames_are_readable_while_writing(tmp_path: Path) -> None:
-    film, path = soft(frames=12, height=33, width=48), tmp_path / "live.mp4"
+    film, path = smooth_video(frames=12, height=33, width=48), tmp_path / "live.mp4"
     with open_fragmented(path, fps=8, size=(48, 33)) as out:
         for start in range(0, 12, 4):
             out.write(film[start : start + 4])
@@ -35,7 +34,7 @@ def test_frames_are_readable_while_writing(tmp_path: Path) -> None:
 
 
 def test_file_survives_an_interruption(tmp_path: Path) -> None:
-    film, path = soft(frames=8, height=32, width=32), tmp_path / "live.mp4"
+    film, path = smooth_video(frames=8, height=32, width=32), tmp_path / "live.mp4"
 
     def stop() -> None:
         with open_fragmented(path, fps=8, size=(32, 32)) as out:

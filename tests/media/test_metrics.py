@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kinema.media import psnr, ssim
-from tests.fixtures.media_videos import noisy, soft
+from tests.fixtures.media_videos import noise_video, smooth_video
 
 
 def test_psnr_of_known_differences():
@@ -45,8 +45,8 @@ def slow_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_ssim_is_its_definition():
-    a = soft(2, 16, 19)
-    b = np.clip(a.astype(int) + noisy(2, 16, 19) // 8 - 16, 0, 255).astype(np.uint8)
+    a = smooth_video(2, 16, 19)
+    b = np.clip(a.astype(int) + noise_video(2, 16, 19) // 8 - 16, 0, 255).astype(np.uint8)
     expected = np.mean([slow_ssim(x, y) for x, y in zip(a, b, strict=True)])
     assert ssim(a, b) == pytest.approx(expected, abs=1e-9)
     assert ssim(a[0], a[0]) == pytest.approx(1.0)

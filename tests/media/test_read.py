@@ -26,16 +26,16 @@ from kinema.media import (
     save_png,
     write_video,
 )
-from tests.fixtures.media_videos import make, noisy, soft
+from tests.fixtures.media_videos import noise_video, smooth_video, write_with_pyav
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gaps=st.lists(st.integers(1, 900), min_size=1, max_size=12), suffix=st.sampled_from(["mkv", "mp4"]))
 def test_varying_rate_comes_back_exactly(gaps, suffix, tmp_path):
     times = [0, *np.cumsum(gaps).tolist()]
-    film = soft(len(times), 32, 32)
+    film = smooth_video(len(times), 32, 32)
     path = tmp_path / f"vfr.{suffix}"
-    make(path, film, times=times, tick=Fraction(1, 1000))
+    write_with_pyav(path, film, times=times, tick=Fraction(1, 1000))
     back = read_video(path)
     assert len(back.frames) == len(film)
     assert np.allclose(back.times, np.array(times) / 1000, atol=1e-9, rtol=0)
@@ -54,7 +54,7 @@ def test_quarter_turns_and_mirrors_are_applied(matrix, size, tmp_path):
     for (x, y), colour in corners.items():
         film[:, 16 * (y > 0) : 16 + 16 * (y > 0), 24 * (x > 0) : 24 + 24 * (x > 0)] = colour
     path = tmp_path / "turned.mp4"
-    make(path, film, matrix=matrix)
+    write_with_pyav(path, film, matrix=matrix)
     shown = read_video(path, size=size).frames[0]
     height, width = shown.shape[:2]
     a, b, c, d = matrix
@@ -68,7 +68,7 @@ def test_quarter_turns_and_mirrors_are_applied(matrix, size, tmp_path):
 
 
 def test_pixels_come_out_square(tmp_path):
-    make(tmp_path / "wide.mp4", soft(2, 36, 40), aspect=Fraction(3, 2))
+    write_with_pyav(tmp_path / "wide.mp4", smooth_video(2, 36, 40), aspect=Fraction(3, 2))
     assert read_video(tmp_path / "wide.mp4").frames.shape == (2, 36, 60, 3)
     assert (probe(tmp_path / "wide.mp4").width, probe(tmp_path / "wide.mp4").height) == (60, 36)
 
@@ -84,10 +84,10 @@ def test_pixels_come_out_square(tmp_path):
     ],
 )  # fmt: skip
 def test_other_codecs_and_containers(name, codec, pixel_format, tmp_path):
-    film = soft(6, 48, 64)
+    film = smooth_video(6, 48, 64)
     if pixel_format == "gray":
         film = np.repeat(film[..., :1], 3, axis=3)
-    make(tmp_path / name, film, codec=codec, pixel_format=pixel_format, tick=Fraction(1, 25))
+    write_with_pyav(tmp_path / name, film, codec=codec, pixel_format=pixel_format, tick=Fraction(1, 25))
     back = read_video(tmp_path / name)
     assert back.frames.shape == film.shape
     assert psnr(back.frames, film) > 29
@@ -96,9 +96,11 @@ def test_other_codecs_and_containers(name, codec, pixel_format, tmp_path):
 
 
 def test_alpha_is_composited_over_black(tmp_path):
-    film = noisy(2, 16, 16)
-    alpha = noisy(2, 16, 16, seed=1)[..., :1]
-    make(tmp_path / "a.mkv", np.concatenate([film, alpha], axis=3), codec="ffv1", pixel_format="bgra")
+    film = noise_video(2, 16, 16)
+    alpha = noise_video(2, 16, 16, seed=1)[..., :1]
+    write_with_pyav(
+        tmp_path / "a.mkv", np.concatenate([film, alpha], axis=3), codec="ffv1", pixel_format="bgra"
+    )
     expected = np.round(film * (alpha / 255.0)).astype(np.uint8)
     assert np.array_equal(read_video(tmp_path / "a.mkv").frames, expected)
     for name in ("a.png", "a.webp", "a.tiff"):
@@ -111,14 +113,14 @@ def test_alpha_is_composited_over_black(tmp_path):
 def test_a_video_that_changes_its_size_keeps_the_first(tmp_path):
     parts = []
     for number, side in enumerate((32, 64)):
-        make(tmp_path / f"{number}.h264", soft(3, side, side), options={"bf": "0"})
+        write_with_pyav(tmp_path / f"{number}.h264", smooth_video(3, side, side), options={"bf": "0"})
         parts.append((tmp_path / f"{number}.h264").read_bytes())
     (tmp_path / "both.h264").write_bytes(b"".join(parts))
     assert read_video(tmp_path / "both.h264").frames.shape == (6, 32, 32, 3)
 
 
 def test_scaling_while_reading(tmp_path):
-    film = soft(3, 64, 96)
+    film = smooth_video(3, 64, 96)
     write_video(tmp_path / "a.mp4", film, 24)
     small = read_video(tmp_path / "a.mp4", size=(48, 32)).frames
     assert small.shape == (3, 32, 48, 3)
@@ -130,7 +132,7 @@ def test_scaling_while_reading(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"])
 def test_limits(name, tmp_path):
-    write_video(tmp_path / name, soft(6, 40, 50), 24)
+    write_video(tmp_path / name, smooth_video(6, 40, 50), 24)
     film = read_video(tmp_path / name, limits=Limits(max_frames=4))
     assert len(film.frames) == 4
     assert film.complete
@@ -143,7 +145,7 @@ def test_limits(name, tmp_path):
 
 
 def test_a_png_that_promises_too_much_is_refused_before_it_is_unpacked(tmp_path):
-    save_png(tmp_path / "a.png", noisy(1, 8, 8)[0])
+    save_png(tmp_path / "a.png", noise_video(1, 8, 8)[0])
     data = bytearray((tmp_path / "a.png").read_bytes())
     data[16:24] = struct.pack(">II", 30000, 30000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -169,7 +171,7 @@ def test_what_is_no_video_gives_one_clear_line(tmp_path):
     (tmp_path / "empty.mp4").touch()
     assert "empty (0 bytes)" in one_line(tmp_path / "empty.mp4")
     # FFmpeg would gladly draw a text file, and follow a playlist anywhere.
-    write_video(tmp_path / "a.mp4", soft(2, 16, 16), 24)
+    write_video(tmp_path / "a.mp4", smooth_video(2, 16, 16), 24)
     for name, text in {
         "notes.txt": "a red ball rolls\n" * 100,
         "list.m3u8": f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'a.mp4'}\n#EXT-X-ENDLIST\n",
@@ -191,7 +193,7 @@ def test_what_is_no_video_gives_one_clear_line(tmp_path):
 
 
 def test_one_frame_and_stills(tmp_path):
-    film = soft(1, 20, 30)
+    film = smooth_video(1, 20, 30)
     for name in ("a.mp4", "a.webm", "a.gif", "a.webp", "a.zip"):
         write_video(tmp_path / name, film, 24)
         back = read_video(tmp_path / name)
@@ -206,10 +208,12 @@ def test_one_frame_and_stills(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "av1.mp4", "a.webm", "a.gif", "a.webp", "a.mkv", "a.avi", "a.ts"])
 def test_a_truncated_video_gives_its_beginning(name, tmp_path):
-    film = np.clip(soft(40, 48, 64).astype(int) + noisy(40, 48, 64) // 16, 0, 255).astype(np.uint8)
+    film = np.clip(smooth_video(40, 48, 64).astype(int) + noise_video(40, 48, 64) // 16, 0, 255).astype(
+        np.uint8
+    )
     path, cut = tmp_path / name, tmp_path / f"cut{name}"
     if name in ("a.mkv", "a.avi", "a.ts"):
-        make(path, film, codec="ffv1" if name == "a.mkv" else "mpeg4", pixel_format="yuv420p")
+        write_with_pyav(path, film, codec="ffv1" if name == "a.mkv" else "mpeg4", pixel_format="yuv420p")
     else:
         write_video(path, film, 24, kind="av1" if name == "av1.mp4" else None)
     whole = read_video(path)
@@ -228,7 +232,7 @@ def test_a_truncated_video_gives_its_beginning(name, tmp_path):
 
 
 def test_images_of_a_sequence_that_are_missing_or_damaged(tmp_path):
-    write_video(tmp_path / "film", noisy(5, 8, 8), 10)
+    write_video(tmp_path / "film", noise_video(5, 8, 8), 10)
     (tmp_path / "film" / "000003.png").write_bytes(b"\x89PNG")
     back = read_video(tmp_path / "film")
     assert len(back.frames) == 3
@@ -246,11 +250,11 @@ def test_images_of_a_sequence_that_are_missing_or_damaged(tmp_path):
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
-    film = soft(8, 32, 32)
+    film = smooth_video(8, 32, 32)
     for name in ("a.mp4", "a.webm", "a.gif", "a.webp", "a.zip"):
         write_video(folder / name, film, 24, comment="words")
     for name, codec in (("b.avi", "mpeg4"), ("b.ts", "mpeg2video"), ("b.flv", "flv1"), ("b.mkv", "libx264")):
-        make(folder / name, film, codec=codec)
+        write_with_pyav(folder / name, film, codec=codec)
     for name in ("c.png", "c.jpg", "c.webp", "c.tiff", "c.bmp"):
         Image.fromarray(film[0]).save(folder / name)
     return folder
@@ -282,7 +286,7 @@ def test_damage_gives_a_video_or_one_line(seed, samples, tmp_path):
 
 
 def test_reading_is_lazy(tmp_path):
-    write_video(tmp_path / "a.mp4", soft(30, 32, 32), 24)
+    write_video(tmp_path / "a.mp4", smooth_video(30, 32, 32), 24)
     stream = frames(tmp_path / "a.mp4")
     assert next(stream).time == 0.0
     stream.close()

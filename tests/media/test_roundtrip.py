@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinema.media import frames, open_writer, probe, psnr, read_video, write_video
-from tests.fixtures.media_videos import noisy, soft
+from tests.fixtures.media_videos import noise_video, smooth_video
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 sides = st.integers(1, 41)
@@ -40,7 +40,7 @@ def roundtrip(name: str, video: np.ndarray, fps: float = 24.0, **options: str):
 @few
 @given(height=sides, width=sides, length=lengths, comment=texts)
 def test_lossless_formats_are_exact(name, options, height, width, length, comment):
-    film = noisy(length, height, width)
+    film = noise_video(length, height, width)
     back = roundtrip(name, film, comment=comment, **options)
     assert np.array_equal(back.frames, film)
     assert back.comment == comment
@@ -68,7 +68,7 @@ def test_lossy_formats_keep_size_length_and_image(name, height, width, length, s
     options = {"kind": "av1"} if name == "av1.mp4" else {}
     if options:
         height, width = max(4, height), max(4, width)
-    film = soft(length, height, width, seed)
+    film = smooth_video(length, height, width, seed)
     back = roundtrip(name, film, comment=comment, **options)
     assert back.frames.shape == film.shape
     assert psnr(back.frames, film) > MIN_PSNR[name]
@@ -81,7 +81,7 @@ def test_lossy_formats_keep_size_length_and_image(name, height, width, length, s
 )
 @pytest.mark.parametrize("fps", [24.0, Fraction(30000, 1001), 12.5, 7, 50])
 def test_times_are_those_of_the_rate(name, tick, fps):
-    film = soft(40, 16, 16)
+    film = smooth_video(40, 16, 16)
     back = roundtrip(name, film, fps)
     exact = np.arange(40) / float(fps)
     # Rounded to the format's tick, and rounding never adds up.
@@ -93,13 +93,13 @@ def test_times_are_those_of_the_rate(name, tick, fps):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip"])
 def test_repeated_frames_are_kept(name):
-    film = np.repeat(soft(2, 24, 24), 5, axis=0)
+    film = np.repeat(smooth_video(2, 24, 24), 5, axis=0)
     assert len(roundtrip(name, film).frames) == 10
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])
 def test_whole_frames_return_and_small_changes_stay_small(name, tmp_path):
-    still = noisy(1, 64, 64)[0] // 32 * 32
+    still = noise_video(1, 64, 64)[0] // 32 * 32
     film = np.repeat(still[None], 100, axis=0)
     film[np.arange(100), 10, np.arange(100) % 64] = 7
     path = tmp_path / name
@@ -118,7 +118,7 @@ def test_whole_frames_return_and_small_changes_stay_small(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"])
 def test_frames_one_by_one_equal_the_whole(name, tmp_path):
-    film = soft(9, 33, 27)
+    film = smooth_video(9, 33, 27)
     with open_writer(tmp_path / name, fps=24, size=(27, 33)) as out:
         out.write(film[0])
         out.write(film[1:6])
@@ -135,7 +135,9 @@ def test_frames_one_by_one_equal_the_whole(name, tmp_path):
 
 
 def test_quality_levels_are_ordered(tmp_path):
-    film = np.clip(soft(8, 96, 96).astype(int) + noisy(8, 96, 96) // 16, 0, 255).astype(np.uint8)
+    film = np.clip(smooth_video(8, 96, 96).astype(int) + noise_video(8, 96, 96) // 16, 0, 255).astype(
+        np.uint8
+    )
     for name, kind in (("a.mp4", None), ("b.mp4", "av1"), ("a.webm", None), ("a.webp", None)):
         found = []
         for quality in ("small", "good", "best"):

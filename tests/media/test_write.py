@@ -17,7 +17,7 @@ from PIL import Image
 
 from kinema.errors import UserError
 from kinema.media import open_writer, probe, read_video, write_video
-from tests.fixtures.media_videos import noisy, soft
+from tests.fixtures.media_videos import noise_video, smooth_video
 
 NAMES = ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"]
 
@@ -25,7 +25,7 @@ NAMES = ["a.mp4", "a.webm", "a.gif", "a.webp", "a.zip", "a"]
 @pytest.mark.parametrize("name", NAMES)
 def test_an_error_on_the_way_leaves_nothing(name, tmp_path):
     def failing():
-        yield from soft(3, 32, 32)
+        yield from smooth_video(3, 32, 32)
         raise RuntimeError("the model stopped")
 
     with pytest.raises(RuntimeError, match="the model stopped"):
@@ -35,12 +35,12 @@ def test_an_error_on_the_way_leaves_nothing(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "a"])
 def test_an_error_keeps_the_existing_video(name, tmp_path):
-    write_video(tmp_path / name, soft(2, 16, 16), 24)
+    write_video(tmp_path / name, smooth_video(2, 16, 16), 24)
     before = (tmp_path / name).read_bytes()
 
     def interrupted() -> None:
         with open_writer(tmp_path / name, fps=24, size=(32, 32)) as film:
-            film.write(soft(2, 32, 32))
+            film.write(smooth_video(2, 32, 32))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -59,7 +59,7 @@ def test_a_video_of_no_frames_is_refused(name, tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    film = soft(2, 16, 24)
+    film = smooth_video(2, 16, 24)
 
     def refused(
         match: str, name: str = "a.mp4", images: np.ndarray = film, fps: float = 24.0, **options: str
@@ -95,7 +95,7 @@ def test_mistakes_are_named(tmp_path):
 
 def test_a_folder_of_images_may_replace_an_empty_one(tmp_path):
     (tmp_path / "a").mkdir()
-    write_video(tmp_path / "a", noisy(2, 8, 8), 12, comment="words")
+    write_video(tmp_path / "a", noise_video(2, 8, 8), 12, comment="words")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["000000.png", "000001.png", "film.json"]
     index = json.loads((tmp_path / "a" / "film.json").read_text())
@@ -144,7 +144,7 @@ def boxes(data: bytes) -> list[str]:
 
 @pytest.mark.parametrize("kind", [None, "av1"])
 def test_mp4_starts_with_its_index(kind, tmp_path):
-    write_video(tmp_path / "a.mp4", soft(5, 32, 32), 24, kind=kind)
+    write_video(tmp_path / "a.mp4", smooth_video(5, 32, 32), 24, kind=kind)
     names = boxes((tmp_path / "a.mp4").read_bytes())
     assert names.index("moov") < names.index("mdat")
 
@@ -157,12 +157,12 @@ def test_mp4_starts_with_its_index(kind, tmp_path):
     ],
 )  # fmt: skip
 def test_the_suffix_chooses_the_codec(name, kind, codec, tmp_path):
-    write_video(tmp_path / name, soft(3, 32, 32), 24, kind=kind)
+    write_video(tmp_path / name, smooth_video(3, 32, 32), 24, kind=kind)
     assert probe(tmp_path / name).codec == codec
 
 
 def test_pillow_reads_what_we_wrote_byte_by_byte(tmp_path):
-    film = noisy(4, 10, 12) // 64 * 64
+    film = noise_video(4, 10, 12) // 64 * 64
     for name in ("a.gif", "a.webp"):
         write_video(tmp_path / name, film, 10, quality="good" if name == "a.gif" else "lossless")
         with Image.open(tmp_path / name) as image:
@@ -175,7 +175,7 @@ def test_pillow_reads_what_we_wrote_byte_by_byte(tmp_path):
 
 
 def test_ffmpeg_reads_our_gif(tmp_path):
-    film = noisy(4, 10, 12) // 64 * 64
+    film = noise_video(4, 10, 12) // 64 * 64
     write_video(tmp_path / "a.gif", film, 10)
     with av.open(str(tmp_path / "a.gif")) as container:
         back = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -185,7 +185,7 @@ def test_ffmpeg_reads_our_gif(tmp_path):
 @pytest.mark.parametrize("name", [*NAMES[:-1], "av1.mp4"])
 def test_the_same_video_gives_the_same_bytes(name, tmp_path):
     kind = "av1" if name == "av1.mp4" else None
-    film = noisy(6, 64, 64)
+    film = noise_video(6, 64, 64)
     written = []
     for _ in range(2):
         write_video(tmp_path / name, film, 24, kind=kind, comment="words")
@@ -206,7 +206,7 @@ def test_a_tiny_video_is_the_same_bytes_after_others_were_read(height, width, tm
 
 
 def test_other_players_see_an_odd_video_padded_by_its_own_edge(tmp_path):
-    film = soft(2, 33, 47)
+    film = smooth_video(2, 33, 47)
     write_video(tmp_path / "a.mp4", film, 24, quality="best")
     with av.open(str(tmp_path / "a.mp4")) as container:
         frame = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
@@ -218,7 +218,7 @@ def test_other_players_see_an_odd_video_padded_by_its_own_edge(tmp_path):
 def test_a_long_request_fits_in_the_comment(tmp_path):
     request = json.dumps({"prompt": "a red ball 红球 rolls to the left\n" * 500, "seed": 7})
     for name in NAMES:
-        write_video(tmp_path / name, soft(2, 16, 16), 24, comment=request)
+        write_video(tmp_path / name, smooth_video(2, 16, 16), 24, comment=request)
         assert probe(tmp_path / name).comment == request
         assert read_video(tmp_path / name).comment == request
 
@@ -234,7 +234,7 @@ def test_memory_does_not_grow_with_the_video():
 def test_paths_are_paths_and_not_addresses(tmp_path):
     for name in ("a:b.mp4", "http:x.webm", "%03d.mp4", "ü film.mp4"):
         path = Path(tmp_path / name)
-        write_video(path, soft(2, 16, 16), 24)
+        write_video(path, smooth_video(2, 16, 16), 24)
         assert len(read_video(path).frames) == 2
 
 

@@ -11,8 +11,7 @@ import kinema
 from kinema.errors import UserError
 from kinema.pipeline.batch import generate_batch
 from kinema.pipeline.resolve import VideoRequest
-
-from .wan_films import picture
+from tests.fixtures.wan_videos import smooth_image
 
 PROMPTS = ("a red ball rolls to the left", "a blue cube stands to the right of a small green cone", "")
 
@@ -63,7 +62,7 @@ def test_an_empty_batch_is_empty(world):
         ({"steps": 4}, "same number of steps, unlike 3 and 4"),
         ({"guidance": 2.0}, "same guidance"),
         ({"shift": 2.0}, "same shift"),
-        ({"image": picture(64, 128)}, "words alone"),
+        ({"image": smooth_image(64, 128)}, "words alone"),
         ({"loop": True, "frames": 17}, "words alone"),
     ],
 )

@@ -7,13 +7,13 @@ import re
 
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.transformer import dit_config
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline import cost as plan
 from kinema.pipeline import device as machine
 from kinema.pipeline import memory_policy
@@ -21,8 +21,7 @@ from kinema.pipeline.cost import CostEstimate, check_fits, dit_flops, vae_flops
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
 from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
 from kinema.shapes import LatentShape, VideoShape
-
-from . import wan_fixtures
+from tests.fixtures import wan_fixtures
 
 CPU = torch.device("cpu")
 THROUGHPUT = DeviceThroughput(matmul=1e12, attention=5e11, convolution=2e11, bandwidth=1e10)

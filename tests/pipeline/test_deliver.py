@@ -12,15 +12,14 @@ from kinema.errors import UserError
 from kinema.media import psnr, read_video
 from kinema.pipeline.decoder import FrameChunk
 from kinema.pipeline.deliver import stream_video
-
-from . import oracle
-from .test_generate_refine import halved, same, smaller_model
-from .test_generate_stream import request_for
+from tests.fixtures import oracle
+from tests.pipeline.test_streaming import request_for
+from tests.pipeline.test_upscale import downsample, same, smaller_model
 
 
 @pytest.fixture(scope="module")
 def video():
-    return oracle.simulated(1, frames=33)
+    return oracle.simulated_video(1, frames=33)
 
 
 def test_short_videos_come_at_once_and_long_ones_in_chunks(video) -> None:
@@ -33,8 +32,8 @@ def test_short_videos_come_at_once_and_long_ones_in_chunks(video) -> None:
 
 
 def test_only_upscaled_frames_are_yielded() -> None:
-    large = oracle.simulated(3, side=64)
-    low = halved(large)
+    large = oracle.simulated_video(3, side=64)
+    low = downsample(large)
     pipe = smaller_model(large, 32)
     knows = pipe.model.oracle
     small = oracle.oracle_model({"a ball": low}).oracle

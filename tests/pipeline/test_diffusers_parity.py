@@ -11,9 +11,8 @@ from safetensors import safe_open
 
 from kinema.models.formats import safetensors_io
 from kinema.pipeline.resolve import VideoRequest
-
-from . import wan_films, wan_fixtures
-from .wan_films import CASES, check_same
+from tests.fixtures import wan_fixtures, wan_videos
+from tests.fixtures.wan_videos import CASES, check_frames_match
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:diffusers", "ignore::UserWarning:transformers")
 
@@ -32,7 +31,7 @@ def videos(saved):
         if case not in made:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made[case] = wan_films.theirs(saved[case.variant], case)
+                made[case] = wan_videos.generate_with_diffusers(saved[case.variant], case)
         return made[case]
 
     return film
@@ -40,7 +39,9 @@ def videos(saved):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_video_equals_diffusers(case, saved, videos):
-    check_same(wan_films.ours(wan_films.pipeline(saved[case.variant]), case), films(case))
+    check_frames_match(
+        wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case), films(case)
+    )
 
 
 def read(tensor):
@@ -50,7 +51,7 @@ def read(tensor):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_we_save_diffusers_loads(case, saved, videos, tmp_path):
-    pipe = wan_films.pipeline(saved[case.variant])
+    pipe = wan_videos.load_pipeline(saved[case.variant])
     parts = {folder.name for folder in saved[case.variant].iterdir()}
     pipe.save(tmp_path / "again", shard_bytes=200_000)
     assert len(list((tmp_path / "again" / "transformer").glob("*.safetensors"))) > 1
@@ -64,50 +65,54 @@ def test_what_we_save_diffusers_loads(case, saved, videos, tmp_path):
         assert before.keys() == after.keys()
         for name in before:
             assert torch.equal(read(before[name]), read(after[name]))
-    check_same(wan_films.theirs(tmp_path / "again", case), films(case))
+    check_frames_match(wan_videos.generate_with_diffusers(tmp_path / "again", case), films(case))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_input_changes_the_video(case, saved):
-    pipe = wan_films.pipeline(saved[case.variant])
-    film = wan_films.ours(pipe, case)
+    pipe = wan_videos.load_pipeline(saved[case.variant])
+    film = wan_videos.generate_with_kinema(pipe, case)
     others = {
-        "prompt": wan_films.ours(pipe, case, prompt="two cat"),
-        "negative": wan_films.ours(pipe, case, negative="a film of the right"),
-        "seed": wan_films.ours(pipe, case, seed=1),
+        "prompt": wan_videos.generate_with_kinema(pipe, case, prompt="two cat"),
+        "negative": wan_videos.generate_with_kinema(pipe, case, negative_prompt="a film of the right"),
+        "seed": wan_videos.generate_with_kinema(pipe, case, seed=1),
     }
     if case.image:
-        others["image"] = wan_films.ours(pipe, case, pictures=(3, 2))
+        others["image"] = wan_videos.generate_with_kinema(pipe, case, image_seeds=(3, 2))
     if case.last_image:
-        others["last image"] = wan_films.ours(pipe, case, pictures=(1, 3))
+        others["last image"] = wan_videos.generate_with_kinema(pipe, case, image_seeds=(1, 3))
     for what, other in others.items():
         assert (film != other).mean() > 0.05, what
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=str)
 def test_low_memory_generates_the_same_video(case, saved):
-    short = wan_films.pipeline(saved[case.variant], memory="low")
+    short = wan_videos.load_pipeline(saved[case.variant], memory="low")
     assert np.array_equal(
-        wan_films.ours(short, case), wan_films.ours(wan_films.pipeline(saved[case.variant]), case)
+        wan_videos.generate_with_kinema(short, case),
+        wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case),
     )
     assert not any(part.resident for part in [short._text, short._vae, *short._dits])
 
 
 def test_noise_in_place_of_the_seed(saved):
     case = CASES[0]
-    pipe = wan_films.pipeline(saved[case.variant])
+    pipe = wan_videos.load_pipeline(saved[case.variant])
     noise = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(5))
-    assert np.array_equal(wan_films.ours(pipe, case, noise=noise), wan_films.ours(pipe, case, seed=5))
+    assert np.array_equal(
+        wan_videos.generate_with_kinema(pipe, case, noise=noise),
+        wan_videos.generate_with_kinema(pipe, case, seed=5),
+    )
 
 
 def test_iterating_steps_gives_the_same_video(saved):
     case = CASES[0]
-    pipe = wan_films.pipeline(saved[case.variant])
+    pipe = wan_videos.load_pipeline(saved[case.variant])
     seen = list(
         pipe.steps(
             VideoRequest(
-                prompt=wan_films.PROMPT,
-                negative_prompt=wan_films.NEGATIVE,
+                prompt=wan_videos.PROMPT,
+                negative_prompt=wan_videos.NEGATIVE_PROMPT,
                 size=(64, 64),
                 num_frames=9,
                 num_inference_steps=4,
@@ -121,18 +126,22 @@ def test_iterating_steps_gives_the_same_video(saved):
     with torch.no_grad():
         decoded = pipe.vae.decode(seen[-1].latents)
     film = ((decoded[0].permute(1, 2, 3, 0) / 2 + 0.5) * 255).round().to(torch.uint8).numpy()
-    assert np.array_equal(film, wan_films.ours(pipe, case))
+    assert np.array_equal(film, wan_videos.generate_with_kinema(pipe, case))
 
 
 def test_the_conditioning_frame_is_kept(saved):
     case = CASES[6]
-    pipe = wan_films.pipeline(saved[case.variant])
+    pipe = wan_videos.load_pipeline(saved[case.variant])
     *_, last = pipe.steps(
         VideoRequest(
-            prompt="a cat", size=(64, 64), num_frames=9, num_inference_steps=3, image=wan_films.picture(1)
+            prompt="a cat",
+            size=(64, 64),
+            num_frames=9,
+            num_inference_steps=3,
+            image=wan_videos.smooth_image(1),
         )
     )
-    pixels = torch.from_numpy(wan_films.picture(1).copy()).permute(2, 0, 1)[None, :, None] / 127.5 - 1
+    pixels = torch.from_numpy(wan_videos.smooth_image(1).copy()).permute(2, 0, 1)[None, :, None] / 127.5 - 1
     with torch.no_grad():
         expected = pipe.vae.encode(pixels)
     torch.testing.assert_close(last.latents[:, :, :1], expected, atol=1e-5, rtol=0)
@@ -140,6 +149,8 @@ def test_the_conditioning_frame_is_kept(saved):
 
 def test_eight_bits_are_near(saved):
     case = CASES[0]
-    film = wan_films.ours(wan_films.pipeline(saved[case.variant]), case).astype(int)
-    eight = wan_films.ours(wan_films.pipeline(saved[case.variant], dtype="int8"), case).astype(int)
+    film = wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case).astype(int)
+    eight = wan_videos.generate_with_kinema(
+        wan_videos.load_pipeline(saved[case.variant], dtype="int8"), case
+    ).astype(int)
     assert 0 < np.abs(film - eight).mean() < 2

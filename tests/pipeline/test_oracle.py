@@ -6,16 +6,15 @@ import numpy as np
 import torch
 
 from kinema.models.transformer.kv_cache import KvCache
-
-from . import oracle
+from tests.fixtures import oracle
 
 
 def videos():
-    return {"a red ball": oracle.simulated(1), "a blue cube": oracle.simulated(2)}
+    return {"a red ball": oracle.simulated_video(1), "a blue cube": oracle.simulated_video(2)}
 
 
 def test_the_autoencoder_loses_nothing() -> None:
-    vae, film = oracle.exact_vae(), oracle.to_float(oracle.simulated(1))
+    vae, film = oracle.exact_vae(), oracle.to_float(oracle.simulated_video(1))
     with torch.no_grad():
         latents = vae.encode(film)
         assert torch.equal(vae.decode(latents), film)

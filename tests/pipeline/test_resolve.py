@@ -23,9 +23,8 @@ from kinema.pipeline.conditioning import (
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
 from kinema.pipeline.resolve import VideoRequest, resolve_request
 from kinema.shapes import LatentShape, Stride, VideoShape
-
-from . import wan_fixtures
-from .wan_films import picture
+from tests.fixtures import wan_fixtures
+from tests.fixtures.wan_videos import smooth_image
 
 STRIDE = Stride(temporal=4, spatial=8)
 
@@ -99,7 +98,7 @@ def test_defaults_are_the_model_s(text_model):
         ({"seed": -1}, "seed"),
         ({"guidance": -1.0}, "guidance"),
         ({"guidance": (1.0, 2.0)}, "2 guidance scales for a model of 1 transformer;"),
-        ({"image": picture(1)}, "from text alone"),
+        ({"image": smooth_image(1)}, "from text alone"),
         ({"image": "nowhere.png"}, "nowhere"),
     ],
 )
@@ -120,7 +119,7 @@ def test_impossible_requests(text_model, wish, message):
     ],
 )
 def test_unsupported_images_are_refused(saved, variant, given_pictures, message):
-    pictures = {name: picture(seed) for name, seed in given_pictures.items()}
+    pictures = {name: smooth_image(seed) for name, seed in given_pictures.items()}
     with pytest.raises(UserError, match=message):
         resolve_request(open_model(str(saved[variant])), VideoRequest(prompt="a ball", **pictures))
 
@@ -190,7 +189,7 @@ def test_prompt_index_per_frame():
         (lambda: Conditioning(prompts=()), "nothing speaks"),
         (lambda: Conditioning(prompts=(TimedPrompt(prompt="a", frame=1),)), "nothing speaks"),
         (lambda: Conditioning(prompts=(TimedPrompt(prompt="a"), TimedPrompt(prompt="b"))), "order them"),
-        (lambda: ImageCondition(image=picture(1), sigma=1.0), "noise level"),
+        (lambda: ImageCondition(image=smooth_image(1), sigma=1.0), "noise level"),
         (lambda: condition(9).resolve_frames(VideoShape(frames=9, height=16, width=16)), "0 to 8"),
         (lambda: condition(-1, 8).resolve_frames(VideoShape(frames=9, height=16, width=16)), "two pictures"),
     ],
@@ -259,7 +258,7 @@ def test_released_frames_are_not_restored():
 def test_a_loop_that_begins_with_a_image_keeps_it():
     plain, pictured = (
         resolve_request(open_model("world"), VideoRequest(prompt="a", loop=True, image=image)).segments[-1]
-        for image in (None, picture(1, side=128))
+        for image in (None, smooth_image(1, side=128))
     )
     assert plain.join_mode == pictured.join_mode == "loop"
     assert plain.release_sigma > 0

@@ -22,16 +22,15 @@ from kinema.pipeline.resolve import (
 )
 from kinema.pipeline.segments import crossfade, frame_mae, loop_seam_ratio
 from kinema.pipeline.video import GeneratedVideo
-
-from . import oracle
-from .wan_films import picture
+from tests.fixtures import oracle
+from tests.fixtures.wan_videos import smooth_image
 
 FPS = 8
 
 
 @pytest.fixture(scope="module")
 def truth():
-    return oracle.simulated(1, frames=49)
+    return oracle.simulated_video(1, frames=49)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def test_interpolation_gives_the_video_between(matching_pipe, truth, file, last,
 
 def test_a_loop_comes_back_to_where_it_begins():
     """A film that goes there and back again for ever; the bridge is the part of it that closes the circle."""
-    still = oracle.simulated(2, frames=17)
+    still = oracle.simulated_video(2, frames=17)
     there = still[[0, 1, 2, 3, 4, 3, 2, 1] * 3]  # 24 frames, then again from 0
     endless = there[np.arange(49) % 24]
     pipe = oracle.oracle_pipeline({"a": endless}, frames=17, first=None)
@@ -143,7 +142,7 @@ def test_images_at_their_frames(pipe, truth):
 
 @pytest.mark.parametrize("seconds", [(1.0,), (0.625, 1.5), (3.0, 5.0)])
 def test_each_keyframe_appears_once_near_its_time(pipe, seconds):
-    shown = [picture(n, side=32) for n in range(len(seconds))]
+    shown = [smooth_image(n, side=32) for n in range(len(seconds))]
     keys = tuple(Keyframe(seconds=s, image=image) for s, image in zip(seconds, shown, strict=True))
     wish = VideoRequest(prompt="a", keyframes=keys, num_frames=49 if max(seconds) > 2 else None)
     film = pipe.make(wish)
@@ -200,7 +199,7 @@ def test_a_storyboard_longer_than_one_segment_continues(pipe, truth):
 
 
 def test_a_storyboard_s_images(pipe, truth):
-    other = picture(3, side=32)
+    other = smooth_image(3, side=32)
     shots = (
         Shot(prompt="a", image=truth[0]),
         Shot(prompt="b", seconds=1.0, image=other, transition="blend"),
@@ -243,7 +242,7 @@ REQUESTS = {
         prompt="a", source=ExtendInput(video=file(33, None), backward=True), seconds=3.0
     ),
     "edit": lambda file: VideoRequest(
-        prompt="b", source=EditInput(video=file(0, 33), mask=picture(1, side=32))
+        prompt="b", source=EditInput(video=file(0, 33), mask=smooth_image(1, side=32))
     ),
     "story": lambda file: VideoRequest(
         storyboard=(Shot(prompt="a"), Shot(prompt="b", seconds=1.0)), seconds=2.0, loop=True
@@ -280,21 +279,24 @@ IMPOSSIBLE = [
     ({"frames": 17, "seconds": 1.0}, "give one of them"),
     ({"seconds": -1.0}, "make no film"),
     ({"refine": 3}, "1, 2 or 4"),
-    ({"loop": True, "last_image": picture(1)}, "leave out last_image"),
+    ({"loop": True, "last_image": smooth_image(1)}, "leave out last_image"),
     ({"loop": True, "frames": 9}, "too few for a loop"),
     ({"storyboard": (Shot(prompt="b"),)}, "put the prompt into a shot"),
-    ({"storyboard": (Shot(prompt="b"),), "prompt": "", "image": picture(1)}, "put the image into a shot"),
+    (
+        {"storyboard": (Shot(prompt="b"),), "prompt": "", "image": smooth_image(1)},
+        "put the image into a shot",
+    ),
     ({"storyboard": (Shot(prompt="b", seconds=1.0),), "prompt": ""}, "it begins at 0"),
     ({"storyboard": (Shot(prompt="b"), Shot(prompt="a", seconds=0.01)), "prompt": ""}, "order shots"),
     (
         {"storyboard": (Shot(prompt="b"), Shot(prompt="a", seconds=2.0)), "prompt": "", "seconds": 1.0},
         "longer",
     ),
-    ({"keyframes": (Keyframe(seconds=9.0, image=picture(1)),)}, "outside a film"),
-    ({"keyframes": (Keyframe(seconds=-1.0, image=picture(1)),)}, "0 or more"),
-    ({"keyframes": tuple(Keyframe(seconds=1.0, image=picture(n)) for n in (1, 2))}, "too near"),
+    ({"keyframes": (Keyframe(seconds=9.0, image=smooth_image(1)),)}, "outside a film"),
+    ({"keyframes": (Keyframe(seconds=-1.0, image=smooth_image(1)),)}, "0 or more"),
+    ({"keyframes": tuple(Keyframe(seconds=1.0, image=smooth_image(n)) for n in (1, 2))}, "too near"),
     ({"source": ExtendInput(video="nowhere.mp4")}, "does not exist"),
-    ({"source": ExtendInput(video="x.mp4"), "image": picture(1)}, "leave out image"),
+    ({"source": ExtendInput(video="x.mp4"), "image": smooth_image(1)}, "leave out image"),
     ({"source": InterpolateInput(first="x.mp4", last="y.mp4"), "loop": True}, "leave out loop"),
     ({"source": EditInput(video="x.mp4"), "seconds": 2.0}, "as long as the film"),
     ({"noise": torch.zeros(1, 192, 5, 8, 8), "loop": True}, "leave out noise"),

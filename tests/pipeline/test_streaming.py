@@ -39,9 +39,8 @@ from kinema.pipeline.streaming import (
     stream_blocks,
 )
 from kinema.shapes import VideoShape
-
-from . import oracle
-from .test_models_dit_small import CONFIGS, awake, film, words
+from tests.fixtures import oracle
+from tests.models.transformer.test_dit import CONFIGS, random_dit, random_latents, text_embeddings
 
 CACHE = StreamingConfig(context_mode="cache", first_block=2, block=1, window=3, sink=1)
 WINDOWS = StreamingConfig(context_mode="windows", first_block=3, block=2, window=1)
@@ -50,13 +49,14 @@ WINDOWS = StreamingConfig(context_mode="windows", first_block=3, block=2, window
 def request_for(pipe: Pipeline, frames: int, *lines: TimedPrompt, **changes) -> ResolvedRequest:
     """A film of one take, of any length."""
     recipe = pipe.model.sampling_defaults
-    film = VideoShape(frames=frames, height=recipe.size[1], width=recipe.size[0])
+    random_latents = VideoShape(frames=frames, height=recipe.size[1], width=recipe.size[0])
     condition = changes.pop(
-        "condition", Conditioning(prompts=lines or (TimedPrompt(prompt="a ball"),)).resolve_frames(film)
+        "condition",
+        Conditioning(prompts=lines or (TimedPrompt(prompt="a ball"),)).resolve_frames(random_latents),
     )
     fields = {
-        "takes": (Segment(conditioning=condition, video_shape=film),),
-        "reel": empty_timeline(film),
+        "takes": (Segment(conditioning=condition, video_shape=random_latents),),
+        "reel": empty_timeline(random_latents),
         "fps": recipe.fps,
         "steps": 2,
         "guidance": recipe.guidance_scale,
@@ -77,7 +77,7 @@ def stream_frames(
 
 @pytest.fixture(scope="module")
 def videos():
-    return {"a ball": oracle.simulated(1, frames=33), "a cube": oracle.simulated(2, frames=33)}
+    return {"a ball": oracle.simulated_video(1, frames=33), "a cube": oracle.simulated_video(2, frames=33)}
 
 
 @pytest.mark.parametrize("streaming", [CACHE, WINDOWS])
@@ -168,15 +168,15 @@ def test_a_storyboard_streams_shot_by_shot(videos, streaming: StreamingConfig) -
 
 def test_each_block_sees_only_its_own_prompts() -> None:
     """A real transformer: the keys of a line that does not speak are not there at all."""
-    dit = awake(CONFIGS["joint"])
-    states = words(CONFIGS["joint"], 3, 5, 2)
+    dit = random_dit(CONFIGS["joint"])
+    states = text_embeddings(CONFIGS["joint"], 3, 5, 2)
     spoken = PromptEmbeddings(text_embeddings=states, image_embeddings=None, prompt_index=(0, 0, 1, 1))
     stretches = SegmentDenoiser(dit, spoken, guidance_scale=1.0)
     with torch.no_grad():
         alone = dit.context(TextEmbeddings(hidden_states=states.states[1:2, :5], lengths=states.lengths[1:2]))
     assert stretches.context(range(2, 4)).num_keys == 5
     assert stretches.context(range(1, 3)).num_keys == 8
-    latents, time = film(CONFIGS["joint"], frames=2), torch.full((1, 2), 0.5, dtype=torch.float64)
+    latents, time = random_latents(CONFIGS["joint"], frames=2), torch.full((1, 2), 0.5, dtype=torch.float64)
     with torch.no_grad():
         expected = dit(latents, time, alone, cache=KvCache(total_frames=2))
     found = stretches.denoiser_for(range(2, 4))(latents, time)
@@ -187,13 +187,13 @@ def test_each_block_sees_only_its_own_prompts() -> None:
 def test_a_stream_with_cache_equals_the_masked_whole(name: str) -> None:
     """Teacher-forced: the velocity of every block behind the cache is that under the block-causal mask."""
     config = CONFIGS[name]
-    dit, states = awake(config), words(config, 4, 2)
+    dit, states = random_dit(config), text_embeddings(config, 4, 2)
     stretches = SegmentDenoiser(
         dit,
         PromptEmbeddings(text_embeddings=states, image_embeddings=None, prompt_index=(0,) * 6),
         guidance_scale=2.0,
     )
-    clean, noise = film(config, frames=6), film(config, frames=6, seed=9)
+    clean, noise = random_latents(config, frames=6), random_latents(config, frames=6, seed=9)
     cache, zero = KvCache(), torch.zeros(1, 6, dtype=torch.float64)
     start = 0
     for frames in (2, 1, 3):
@@ -207,7 +207,7 @@ def test_a_stream_with_cache_equals_the_masked_whole(name: str) -> None:
         blocks = (2, 1, 3)[: (2, 1, 3).index(frames) + 1]
         with torch.no_grad():
             told = stretches.context(block)
-            conditional, unconditional = dit(whole, times, told, blocks=blocks).chunk(2)
+            conditional, unconditional = dit(whole, times, told, block_frames=blocks).chunk(2)
             expected = unconditional + 2.0 * (conditional - unconditional)
             cache = dit.remember(clean[:, :, start : block.stop], zero[:, :frames], told, cache)
         assert (found - expected[:, :, start:]).abs().max() <= 1e-5
@@ -215,7 +215,7 @@ def test_a_stream_with_cache_equals_the_masked_whole(name: str) -> None:
 
 
 def test_the_cache_stops_growing(monkeypatch) -> None:
-    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated(1, frames=33)}, frames=9)
+    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated_video(1, frames=33)}, frames=9)
     dit, sizes = pipe.model.oracle, []
     remember = dit.remember
 
@@ -232,7 +232,7 @@ def test_the_cache_stops_growing(monkeypatch) -> None:
 
 def test_the_noise_does_not_depend_on_the_blocks() -> None:
     """With a velocity of zero the latents are the noise."""
-    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated(1)})
+    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated_video(1)})
     pipe.model.oracle.forward = lambda latents, time, context, **_: torch.zeros_like(
         latents.repeat(context.batch, 1, 1, 1, 1)
     )
@@ -343,9 +343,9 @@ def test_unsupported_models_are_refused(videos) -> None:
 
 
 def test_drift_is_measured() -> None:
-    film = oracle.simulated(1, frames=33)
-    assert compute_drift(film, 8).sharpness_ratio == pytest.approx(1, abs=0.1)
-    worse = film.copy()
+    random_latents = oracle.simulated_video(1, frames=33)
+    assert compute_drift(random_latents, 8).sharpness_ratio == pytest.approx(1, abs=0.1)
+    worse = random_latents.copy()
     worse[-8:] = worse[-8:].mean((1, 2), keepdims=True)
     worse[-8:, ..., 0] += 9
     found = compute_drift(worse, 8)

@@ -21,8 +21,7 @@ from kinema.pipeline.resolve import ResolvedRequest, VideoRequest
 from kinema.pipeline.segments import Segment, empty_timeline
 from kinema.pipeline.upscale import UpscaleConfig, check_upscale, upscale
 from kinema.shapes import LatentShape, VideoShape
-
-from . import oracle
+from tests.fixtures import oracle
 
 
 def downsample(video: np.ndarray) -> np.ndarray:
@@ -68,7 +67,7 @@ def upscale_video(
 
 @pytest.fixture(scope="module")
 def large():
-    return oracle.simulated(3, side=64)
+    return oracle.simulated_video(3, side=64)
 
 
 def smaller_model(large: np.ndarray, side: int) -> Pipeline:
@@ -99,7 +98,7 @@ def test_tiles_give_the_same_video(large) -> None:
 
 
 def test_a_long_video_is_upscaled_in_temporal_tiles(large) -> None:
-    film = oracle.simulated(1, frames=33)
+    film = oracle.simulated_video(1, frames=33)
     pipe = oracle.oracle_pipeline({"a ball": film}, frames=17)
     low = downsample(film)
     assert same(upscale_video(pipe, request_for(pipe, low), low, 2), film)
@@ -155,7 +154,7 @@ def test_a_little_noise_keeps_more_of_the_enlargement(large) -> None:
 def test_images_keep_their_own_detail(large) -> None:
     low = downsample(large)
     pipe = smaller_model(large, 64)
-    other = oracle.simulated(4, side=64)[0]
+    other = oracle.simulated_video(4, side=64)[0]
     picture = ImageCondition(image=downsample(other[None])[0], original=other)
     low[0] = picture.image
     made = upscale_video(pipe, request_for(pipe, low, images=(picture,)), low, 2)
@@ -166,7 +165,7 @@ def test_images_keep_their_own_detail(large) -> None:
 def test_back_projection_keeps_the_pixel_means(large) -> None:
     """Whatever the network says, squares of the larger film have the means of the smaller one's pixels."""
     low = downsample(large)
-    pipe = smaller_model(oracle.simulated(4, side=64), 64)
+    pipe = smaller_model(oracle.simulated_video(4, side=64), 64)
     request = request_for(pipe, low)
     kept, lost = (
         upscale_video(pipe, request, low, 2, UpscaleConfig(back_projection=each)) for each in (True, False)

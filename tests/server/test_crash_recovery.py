@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from . import serve_help
+from tests.fixtures import server
 
 STEPS = 30
 EAGER_SETTINGS = "save = 0.0\nlease = 2.0\n"
@@ -29,10 +29,12 @@ def settings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, settings):
     """The film of each seed, made in peace."""
-    with serve_help.serving(tmp_path_factory.mktemp("peace") / "data", "--settings", str(settings)) as served:
+    with server.running_server(
+        tmp_path_factory.mktemp("peace") / "data", "--settings", str(settings)
+    ) as served:
         made = [create_video(served.url, seed) for seed in range(3)]
         for video in made:
-            serve_help.until(lambda video=video: get_video(served.url, video)["status"] == "completed")
+            server.wait_until(lambda video=video: get_video(served.url, video)["status"] == "completed")
         return [download_content(served.url, video) for video in made]
 
 
@@ -82,12 +84,12 @@ def assert_no_orphan_files(data) -> None:
 
 def test_a_killed_worker_s_video_goes_on_from_where_it_was(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
-    with serve_help.serving(data, "--settings", str(settings)) as served:
+    with server.running_server(data, "--settings", str(settings)) as served:
         video = create_video(served.url, 0)
         for step in (8, 20):
-            serve_help.until(lambda step=step: get_video(served.url, video)["kinema"]["step"] >= step)
+            server.wait_until(lambda step=step: get_video(served.url, video)["kinema"]["step"] >= step)
             assert kill_workers(data)
-        done = serve_help.until(
+        done = server.wait_until(
             lambda: (now := get_video(served.url, video))["status"] == "completed" and now
         )
         assert done["progress"] == 100
@@ -100,46 +102,48 @@ def test_a_killed_worker_s_video_goes_on_from_where_it_was(tmp_path, settings, u
 
 def test_a_killed_server_s_videos_go_on_when_it_is_back(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
-    served = serve_help.start(data, "--settings", str(settings))
-    serve_help.ready(served.url)
+    served = server.start_server(data, "--settings", str(settings))
+    server.wait_until_ready(served.url)
     videos = [create_video(served.url, seed) for seed in range(2)]
-    serve_help.until(lambda: get_video(served.url, videos[0])["kinema"]["step"] >= 5)
+    server.wait_until(lambda: get_video(served.url, videos[0])["kinema"]["step"] >= 5)
     served.kill()
     (data / "videos" / "video_00000000000000000000000000000000").mkdir()
-    with serve_help.serving(data, "--settings", str(settings)) as again:
+    with server.running_server(data, "--settings", str(settings)) as again:
         for video, film in zip(videos, uninterrupted, strict=False):
-            serve_help.until(lambda video=video: get_video(again.url, video)["status"] == "completed")
+            server.wait_until(lambda video=video: get_video(again.url, video)["status"] == "completed")
             assert download_content(again.url, video) == film
         assert_no_orphan_files(data)
 
 
 def test_a_stopping_server_saves_its_progress(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
-    with serve_help.serving(data, "--settings", str(settings)) as served:
+    with server.running_server(data, "--settings", str(settings)) as served:
         video = create_video(served.url, 1)
-        serve_help.until(lambda: get_video(served.url, video)["kinema"]["step"] >= 5)
+        server.wait_until(lambda: get_video(served.url, video)["kinema"]["step"] >= 5)
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(60) == 0
     assert (data / "videos" / video / "state.npz").exists()
     ((status, tries),) = query_rows(data, "SELECT status, tries FROM videos")
     assert (status, tries) == ("in_progress", 0)
-    with serve_help.serving(data, "--settings", str(settings)) as again:
-        serve_help.until(lambda: get_video(again.url, video)["status"] == "completed")
+    with server.running_server(data, "--settings", str(settings)) as again:
+        server.wait_until(lambda: get_video(again.url, video)["status"] == "completed")
         assert download_content(again.url, video) == uninterrupted[1]
 
 
 def test_a_worker_that_joined_is_killed_and_the_other_makes_its_video(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
-    with serve_help.serving(data, "--settings", str(settings)) as served:
-        joined = serve_help.join(data, "--settings", str(settings))
-        serve_help.until(lambda: len(query_rows(data, "SELECT 1 FROM workers WHERE served IS NOT NULL")) == 2)
+    with server.running_server(data, "--settings", str(settings)) as served:
+        joined = server.start_worker(data, "--settings", str(settings))
+        server.wait_until(
+            lambda: len(query_rows(data, "SELECT 1 FROM workers WHERE served IS NOT NULL")) == 2
+        )
         videos = [create_video(served.url, seed % 3) for seed in range(6)]
         working = "SELECT pid FROM videos JOIN workers ON workers.id = worker WHERE step >= 5"
-        serve_help.until(lambda: (joined.pid,) in query_rows(data, working))
+        server.wait_until(lambda: (joined.pid,) in query_rows(data, working))
         joined.kill()
         joined.wait()
         for number, video in enumerate(videos):
-            serve_help.until(lambda video=video: get_video(served.url, video)["status"] == "completed")
+            server.wait_until(lambda video=video: get_video(served.url, video)["status"] == "completed")
             assert download_content(served.url, video) == uninterrupted[number % 3]
         assert_no_orphan_files(data)
 
@@ -148,18 +152,18 @@ def test_a_worker_that_joined_is_killed_and_the_other_makes_its_video(tmp_path, 
 @pytest.mark.timeout(3000)
 def test_two_workers_one_of_them_killed(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
-    with serve_help.serving(data, "--settings", str(settings), "--workers", "2") as served:
-        serve_help.until(
+    with server.running_server(data, "--settings", str(settings), "--workers", "2") as served:
+        server.wait_until(
             lambda: httpx.get(served.url.removesuffix("/v1") + "/healthz").json()["workers"] == 2
         )
         videos = [create_video(served.url, seed % 3) for seed in range(12)]
-        serve_help.until(
+        server.wait_until(
             lambda: len(query_rows(data, "SELECT 1 FROM videos WHERE status = 'in_progress'")) == 2
         )
         ((pid,), *_) = query_rows(data, "SELECT pid FROM workers WHERE pid > 0")
         os.kill(pid, signal.SIGKILL)
         for number, video in enumerate(videos):
-            serve_help.until(lambda video=video: get_video(served.url, video)["status"] == "completed")
+            server.wait_until(lambda video=video: get_video(served.url, video)["status"] == "completed")
             assert download_content(served.url, video) == uninterrupted[number % 3]
         assert_no_orphan_files(data)
 
@@ -169,8 +173,8 @@ def test_two_workers_one_of_them_killed(tmp_path, settings, uninterrupted):
 def test_fifty_kills_of_worker_and_server(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
     chance = random.Random(0)
-    served = serve_help.start(data, "--settings", str(settings))
-    serve_help.ready(served.url)
+    served = server.start_server(data, "--settings", str(settings))
+    server.wait_until_ready(served.url)
     videos: dict[str, int] = {}
     kills = 0
     while kills < 50:
@@ -185,12 +189,12 @@ def test_fifty_kills_of_worker_and_server(tmp_path, settings, uninterrupted):
             kills += 1
             if chance.random() < 0.5:
                 kills += kill_workers(data)
-            served = serve_help.start(data, "--settings", str(settings))
-            serve_help.ready(served.url)
+            served = server.start_server(data, "--settings", str(settings))
+            server.wait_until_ready(served.url)
     try:
         ended = {}
         for video in videos:
-            ended[video] = serve_help.until(
+            ended[video] = server.wait_until(
                 lambda video=video: (
                     (now := get_video(served.url, video))["status"] in ("completed", "failed") and now
                 ),

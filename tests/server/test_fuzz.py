@@ -16,8 +16,7 @@ from kinema.server import queue
 from kinema.server.errors import ApiError
 from kinema.server.form_parsing import unflatten
 from kinema.server.settings import Limits
-
-from . import serve_help
+from tests.fixtures import server
 
 HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much,
           HealthCheck.data_too_large]  # fmt: skip
@@ -32,7 +31,7 @@ def made(tmp_path_factory):
         max_image_pixels=10**6,
         max_upload_frames=20,
     )
-    with serve_help.within(tmp_path_factory.mktemp("serve") / "data", limits=limits) as app:
+    with server.in_process_server(tmp_path_factory.mktemp("serve") / "data", limits=limits) as app:
         yield app
 
 
@@ -157,8 +156,8 @@ def fuzz_bodies(app, client, many: int) -> None:
 
 def fuzz_media(app, client, folder, many: int) -> None:
     """Damage done to well-formed pictures and films."""
-    files = [serve_help.picture(24, 24, kind) for kind in ("PNG", "JPEG", "WEBP")]
-    files.append(serve_help.film(folder / "film.mp4", frames=5, size=16))
+    files = [server.image_bytes(24, 24, kind) for kind in ("PNG", "JPEG", "WEBP")]
+    files.append(server.video_bytes(folder / "film.mp4", frames=5, size=16))
 
     @settings(max_examples=many, suppress_health_check=HEALTH)
     @given(
@@ -181,7 +180,7 @@ def fuzz_media(app, client, folder, many: int) -> None:
 
 def run_schema_fuzz_in_process(data, many: int) -> int:
     """Requests by the API's own document, right and wrong ones, to a server; how many there were."""
-    with serve_help.serving(data) as served:
+    with server.running_server(data) as served:
         return run_schema_fuzz(served.url.removesuffix("/v1"), many)
 
 

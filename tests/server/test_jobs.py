@@ -30,8 +30,7 @@ from kinema.server.settings import Limits, Settings, Webhook
 from kinema.server.storage import get_job_dir
 from kinema.server.supervisor import Supervisor
 from kinema.server.webhooks import compute_signature
-
-from . import serve_help
+from tests.fixtures import server
 
 SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0"
 
@@ -43,7 +42,7 @@ def create_video(client: TestClient, **fields) -> str:
 
 
 def wait_until_finished(client: TestClient, video: str) -> dict:
-    return serve_help.until(
+    return server.wait_until(
         lambda: (now := client.get(f"/v1/videos/{video}").json())["status"] in ("completed", "failed") and now
     )
 
@@ -81,8 +80,8 @@ class WebhookReceiver:
 def test_webhooks_are_what_the_client_unwraps_and_come_until_they_are_taken(tmp_path):
     with (
         WebhookReceiver() as receiver,
-        serve_help.within(
-            tmp_path / "data", work=True, webhook=Webhook(url=receiver.url, secret=SECRET)
+        server.in_process_server(
+            tmp_path / "data", with_worker=True, webhook=Webhook(url=receiver.url, secret=SECRET)
         ) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
@@ -90,7 +89,7 @@ def test_webhooks_are_what_the_client_unwraps_and_come_until_they_are_taken(tmp_
         wait_until_finished(client, done)
         slow = create_video(client, prompt="pace=5", steps=50)
         client.post(f"/v1/videos/{slow}/cancel")
-        serve_help.until(lambda: len(receiver.requests) >= 3)
+        server.wait_until(lambda: len(receiver.requests) >= 3)
     with openai.OpenAI(api_key="x", webhook_secret=SECRET) as official:
         told = [official.webhooks.unwrap(body, headers) for headers, body in receiver.requests]
         with pytest.raises(openai.InvalidWebhookSignatureError):
@@ -114,7 +113,7 @@ def test_a_disk_that_fills_up_fails_the_video_and_nothing_else(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
-        serve_help.within(tmp_path / "data", work=True) as app,
+        server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         monkeypatch.setattr(fake, "_write_mp4", full)
@@ -128,7 +127,7 @@ def test_a_disk_that_fills_up_fails_the_video_and_nothing_else(tmp_path, monkeyp
 
 def test_a_mistake_of_ours_fails_the_video_without_saying_more_than_its_kind(tmp_path, monkeypatch):
     with (
-        serve_help.within(tmp_path / "data", work=True) as app,
+        server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         monkeypatch.setattr(fake, "_write_mp4", lambda *_: 1 / 0)
@@ -140,11 +139,11 @@ def test_a_mistake_of_ours_fails_the_video_without_saying_more_than_its_kind(tmp
 
 def test_deleting_a_video_that_is_being_made_stops_it_and_leaves_nothing(tmp_path):
     with (
-        serve_help.within(tmp_path / "data", work=True) as app,
+        server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         video = create_video(client, prompt="pace=0.05", steps=200)
-        serve_help.until(lambda: client.get(f"/v1/videos/{video}").json()["kinema"]["step"] > 2)
+        server.wait_until(lambda: client.get(f"/v1/videos/{video}").json()["kinema"]["step"] > 2)
         assert client.delete(f"/v1/videos/{video}").json()["deleted"] is True
         assert wait_until_finished(client, create_video(client))["status"] == "completed"
         assert not get_job_dir(tmp_path / "data", video).exists()
@@ -153,7 +152,7 @@ def test_deleting_a_video_that_is_being_made_stops_it_and_leaves_nothing(tmp_pat
 
 def test_a_source_may_be_deleted_before_its_remix_is_made(tmp_path):
     with (
-        serve_help.within(tmp_path / "data", work=True) as app,
+        server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         source = create_video(client)
@@ -167,7 +166,7 @@ def test_a_source_may_be_deleted_before_its_remix_is_made(tmp_path):
 
 def test_what_is_over_is_swept_with_its_files(tmp_path):
     settings = Settings(data_dir=tmp_path, model="testcard", workers=0)
-    with serve_help.within(tmp_path, keep=0.0) as app:
+    with server.in_process_server(tmp_path, keep=0.0) as app:
         store = app.desk.store
         made = queue.JobCreate(
             id=queue.new_id(), owner="a", model="m", size="s", seconds="4", spec=JobSpec(prompt="x")
@@ -222,7 +221,7 @@ def test_videos_of_the_shipped_model_by_way_of_the_api(tmp_path):
     path = tmp_path / "kinema.toml"
     path.write_text("save = 0.0\nlease = 2.0\n")
     data = tmp_path / "data"
-    with serve_help.serving(data, "--settings", str(path), model="world") as served:
+    with server.running_server(data, "--settings", str(path), model="world") as served:
         body = {"prompt": "a red ball rolls to the left", "model": "world", "seed": 3, "steps": 8}
         films = []
         for killed in (False, True):
@@ -232,12 +231,12 @@ def test_videos_of_the_shipped_model_by_way_of_the_api(tmp_path):
                 return httpx.get(f"{served.url}/videos/{video}").json()
 
             if killed:
-                serve_help.until(lambda: now()["kinema"]["step"] >= 2 or now()["status"] == "completed")
+                server.wait_until(lambda: now()["kinema"]["step"] >= 2 or now()["status"] == "completed")
                 for (pid,) in sqlite3.connect(data / "store.sqlite").execute(
                     "SELECT pid FROM workers WHERE pid > 0"
                 ):
                     os.kill(pid, signal.SIGKILL)
-            done = serve_help.until(lambda: now()["status"] in ("completed", "failed") and now(), 120)
+            done = server.wait_until(lambda: now()["status"] in ("completed", "failed") and now(), 120)
             assert done["status"] == "completed", done["error"]
             (tmp_path / "film.mp4").write_bytes(httpx.get(f"{served.url}/videos/{video}/content").content)
             films.append(read_video(tmp_path / "film.mp4").frames)

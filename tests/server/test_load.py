@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from . import serve_help
+from tests.fixtures import server
 
 
-def run_load(server: serve_help.Served, requests: int, clients: int) -> tuple[list[str], list[float]]:
+def run_load(server: server.RunningServer, requests: int, clients: int) -> tuple[list[str], list[float]]:
     """Requests from several clients at the same time: the films' names, and how long each request took."""
     made: list[str] = []
     took: list[float] = []
@@ -39,7 +39,7 @@ def run_load(server: serve_help.Served, requests: int, clients: int) -> tuple[li
     return made, took
 
 
-def assert_all_completed_once(server: serve_help.Served, video_ids: list[str]) -> None:
+def assert_all_completed_once(server: server.RunningServer, video_ids: list[str]) -> None:
     """Every film is completed, and was begun once."""
 
     def counts() -> list[tuple[str, int, int]]:
@@ -48,7 +48,7 @@ def assert_all_completed_once(server: serve_help.Served, video_ids: list[str]) -
         ) as base:
             return base.execute("SELECT id, status = 'completed', tries FROM videos").fetchall()
 
-    serve_help.until(lambda: all(row[1] for row in counts()), 600)
+    server.wait_until(lambda: all(row[1] for row in counts()), 600)
     rows = counts()
     assert sorted(row[0] for row in rows) == sorted(video_ids)
     assert len(set(video_ids)) == len(video_ids)
@@ -56,7 +56,7 @@ def assert_all_completed_once(server: serve_help.Served, video_ids: list[str]) -
 
 
 def test_a_hundred_requests_from_twenty_clients(tmp_path):
-    with serve_help.serving(tmp_path / "data") as served:
+    with server.running_server(tmp_path / "data") as served:
         made, _ = run_load(served, 100, 20)
         assert_all_completed_once(served, made)
 
@@ -64,7 +64,7 @@ def test_a_hundred_requests_from_twenty_clients(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_five_hundred_requests_from_twenty_clients(tmp_path):
-    with serve_help.serving(tmp_path / "data") as served:
+    with server.running_server(tmp_path / "data") as served:
         process = psutil.Process(served.process.pid)
         made, took = run_load(served, 500, 20)
         first = process.memory_info().rss

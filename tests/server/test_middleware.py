@@ -24,9 +24,8 @@ from kinema.server.settings import (
     parse_keys,
     read_settings,
 )
-
-from . import serve_help
-from .serve_help import ALICE, BOB
+from tests.fixtures import server
+from tests.fixtures.server import ALICE, BOB
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def made(tmp_path_factory):
         max_image_pixels=10**6,
         max_upload_frames=20,
     )
-    with serve_help.within(data, limits=limits) as app:
+    with server.in_process_server(data, limits=limits) as app:
         yield app
 
 
@@ -129,7 +128,7 @@ def test_web_pages_of_others_can_t_use_a_server_without_keys(client):
 def test_pages_that_the_operator_allows_may_call(tmp_path):
     page = "https://studio.example"
     with (
-        serve_help.within(tmp_path / "data", keys=parse_keys(ALICE), origins=(page,)) as app,
+        server.in_process_server(tmp_path / "data", keys=parse_keys(ALICE), origins=(page,)) as app,
         TestClient(app) as client,
     ):
         asked = client.options(
@@ -208,7 +207,7 @@ def gif_in_png() -> bytes:
 def test_hostile_images_are_400s(client, made):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     tiff = b"II*\0" + b"\0" * 100
-    cut = serve_help.picture()[:300]
+    cut = server.image_bytes()[:300]
     for data in (
         b"",
         b"GIF89a" + b"\0" * 50,
@@ -251,14 +250,14 @@ def test_only_the_pixels_of_a_image_are_kept(client, made):
 
 
 def test_videos_beyond_the_limits_and_no_videos_are_400s(client, tmp_path):
-    long = serve_help.film(tmp_path / "long.mp4", frames=40)
+    long = server.video_bytes(tmp_path / "long.mp4", frames=40)
     for data in (long, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"not a film", long[: len(long) // 3]):
         answer = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": data})
         assert (
             assert_error(answer, 400)["code"] == "invalid_film"
             or answer.json()["error"]["code"] == "invalid_video"
         )
-    fine = serve_help.film(tmp_path / "fine.mp4", frames=9)
+    fine = server.video_bytes(tmp_path / "fine.mp4", frames=9)
     video = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": fine}).json()
     assert (video["seconds"], video["size"]) == ("1.125", "720x1280")
 
@@ -313,7 +312,7 @@ def test_public_addresses_are_known_as_such():
 )  # fmt: skip
 def test_addresses_that_may_not_be_fetched_are_400s(tmp_path, url):
     with (
-        serve_help.within(tmp_path / "data", picture_hosts=("localhost",)) as app,
+        server.in_process_server(tmp_path / "data", picture_hosts=("localhost",)) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         body = {"prompt": "x", "input_reference": {"image_url": url}}
@@ -322,7 +321,7 @@ def test_addresses_that_may_not_be_fetched_are_400s(tmp_path, url):
 
 def test_a_full_queue_says_when_to_come_again(tmp_path):
     with (
-        serve_help.within(tmp_path / "data", limits=Limits(max_queued=2, min_free_bytes=0)) as app,
+        server.in_process_server(tmp_path / "data", limits=Limits(max_queued=2, min_free_bytes=0)) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         for _ in range(2):
@@ -335,7 +334,7 @@ def test_a_full_queue_says_when_to_come_again(tmp_path):
 
 def test_a_full_disk_takes_nothing_new_and_says_so(tmp_path):
     with (
-        serve_help.within(tmp_path / "data", limits=Limits(min_free_bytes=2**62)) as app,
+        server.in_process_server(tmp_path / "data", limits=Limits(min_free_bytes=2**62)) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         assert assert_error(client.post("/v1/videos", json={"prompt": "x"}), 503)["code"] == "disk_full"
@@ -357,7 +356,7 @@ def test_before_the_model_is_there_nothing_is_promised(tmp_path):
 
 def test_our_own_mistakes_are_500s_without_a_word_of_why(tmp_path, monkeypatch):
     with (
-        serve_help.within(tmp_path / "data") as app,
+        server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client,
     ):
         monkeypatch.setattr(queue, "list_page", lambda *_, **__: 1 / 0)

@@ -11,9 +11,8 @@ import openai
 import pytest
 
 from kinema.media.read import read_video
-
-from . import serve_help
-from .serve_help import ALICE, BOB
+from tests.fixtures import server
+from tests.fixtures.server import ALICE, BOB
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     keys = {"KINEMA_API_KEYS": f"alice:{ALICE},bob:{BOB}"}
-    with serve_help.serving(tmp_path_factory.mktemp("serve") / "data", environment=keys) as server:
+    with server.running_server(tmp_path_factory.mktemp("serve") / "data", env=keys) as server:
         yield server
 
 
@@ -126,12 +125,12 @@ def test_extra_fields_arrive_through_extra_body(client):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_images_are_detected_by_their_bytes(client, kind):
-    given = serve_help.picture(kind=kind)
+    given = server.image_bytes(kind=kind)
     assert client.videos.create(prompt="x", input_reference=given).status == "queued"
 
 
 def test_images_may_be_data_urls(client):
-    url = "data:image/png;base64," + base64.b64encode(serve_help.picture()).decode()
+    url = "data:image/png;base64," + base64.b64encode(server.image_bytes()).decode()
     video = client.videos.create(
         prompt="x", extra_body={"input_reference": {"image_url": url}, "last_frame": {"image_url": url}}
     )
@@ -289,7 +288,7 @@ def test_a_request_that_kills_the_worker_fails_with_a_reason_and_nobody_else_suf
     other = client.videos.create(prompt="a ball")
     failed = client.videos.poll(deadly.id, poll_interval_ms=200)
     assert (failed.status, failed.error.code) == ("failed", "worker_lost")
-    serve_help.until(lambda: not list((served.data / "videos" / deadly.id).iterdir()))
+    server.wait_until(lambda: not list((served.data / "videos" / deadly.id).iterdir()))
     assert client.videos.poll(other.id, poll_interval_ms=100).status == "completed"
 
 

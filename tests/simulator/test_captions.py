@@ -21,11 +21,11 @@ from tests.fixtures import clip_cases as cases
 CORE = {
     cases.rolling: "a red ball rolls to the left and stops",
     cases.colliding: "an orange ball rolls to the right and hits a cyan cube",
-    cases.missing: "a green car drives to the right and misses a blue cone",
+    cases.passing_by: "a green car drives to the right and misses a blue cone",
     cases.hiding: (
         "a pink ball rolls to the right, disappears behind a gray screen and reappears on the right"
     ),
-    cases.standing_beside: "a green cube stands to the left of a blue cone",
+    cases.side_by_side: "a green cube stands to the left of a blue cone",
     cases.tower: "a purple ball rolls to the right and hits a tower of four blocks, and the tower collapses",
     cases.dominoes: (
         "a row of seven blue and red dominoes falls over one after another from the left, "
@@ -98,7 +98,7 @@ def test_every_caption_is_tidy_english(case, seed, move):
 
 
 def test_full_and_simple_state_every_claim():
-    for case in (cases.rolling, cases.colliding, cases.missing, cases.hiding, cases.tower, cases.dominoes):
+    for case in (cases.rolling, cases.colliding, cases.passing_by, cases.hiding, cases.tower, cases.dominoes):
         facts = case(move="crane up")
         told = {caption.style: caption.claims for caption in generate_captions(facts)}
         assert told["full"] == tuple(range(len(facts.claims)))
@@ -180,7 +180,7 @@ def test_light_weight_is_not_worded_as_a_colour_shade():
 
 
 def test_lying_shapes_use_the_verb_lie():
-    facts = cases.standing_beside()
+    facts = cases.side_by_side()
     facts = replace(facts, entities=tuple(replace(e, shape="capsule") for e in facts.entities))
     assert generate_captions(facts)[0].text == "a green capsule lies to the left of a blue capsule"
     for seed in range(20):
@@ -197,8 +197,8 @@ def test_keeps_rolling_is_reworded_in_gerund_form():
 
 
 def test_identical_objects_are_distinguished():
-    twins = (cases.entity(0, "cube", "red"), cases.entity(1, "cube", "red"))
-    text = generate_captions(replace(cases.standing_beside(), entities=twins))[0].text
+    twins = (cases.make_entity(0, "cube", "red"), cases.make_entity(1, "cube", "red"))
+    text = generate_captions(replace(cases.side_by_side(), entities=twins))[0].text
     assert text == "a red cube stands to the left of another red cube"
 
 

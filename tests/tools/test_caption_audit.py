@@ -38,9 +38,9 @@ def with_appearance(facts: ClipAnnotations, **look) -> ClipAnnotations:
 TRUE_CLIPS = (
     cases.rolling(),
     cases.colliding(),
-    cases.missing(),
+    cases.passing_by(),
     with_hidden_frames(cases.hiding(), 0, slice(8, 11)),
-    cases.standing_beside(),
+    cases.side_by_side(),
     cases.tower(),
     cases.tower(0),
     cases.tower(2),
@@ -54,7 +54,7 @@ TRUE_CLIPS = (
     with_appearance(cases.counting(), pattern="spotted", second_colour="white"),
     replace(cases.colliding(), event="mass pair", outcome="light", cause="light"),
     replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1]),
-    with_appearance(cases.standing_beside(), shape="capsule"),
+    with_appearance(cases.side_by_side(), shape="capsule"),
 )
 
 
@@ -107,19 +107,19 @@ HITS = "An orange ball rolls to the right and hits a cyan cube, pushing it to th
             "short of",
         ),
         (
-            cases.missing(),
+            cases.passing_by(),
             "A green car drives to the right and misses a blue cone.",
             "A green car drives to the right and hits a blue cone.",
             "hits",
         ),
         (
-            cases.standing_beside(),
+            cases.side_by_side(),
             "A green cube stands to the left of a blue cone.",
             "A green cube stands to the right of a blue cone.",
             "right of",
         ),
         (
-            cases.standing_beside(),
+            cases.side_by_side(),
             "A blue cone is on the right-hand side of a green cube.",
             "A blue cone is on the left-hand side of a green cube.",
             "left of",

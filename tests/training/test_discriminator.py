@@ -7,17 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.errors import UserError
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training import checkpoint
 from kinema.training.discriminator import PatchDiscriminator, adversarial_loss
 from kinema.training.loop import LoopConfig, train
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.stages import RunContext, load_autoencoder_weights
 from kinema.training.vae_task import VaeTask, VaeTrainConfig
-from tests.fixtures.sharded_training import squares
+from tests.fixtures.sharded_training import moving_squares
 
 CPU = torch.device("cpu")
 VAE = VaeConfig.tiny(patchified=True)
@@ -31,7 +31,7 @@ def vae_train_config(**changes) -> VaeTrainConfig:
 
 
 def real_and_blurred(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    true = torch.from_numpy(squares().pixels).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    true = torch.from_numpy(moving_squares().pixels).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     blurred = torch.nn.functional.avg_pool3d(true, 3, stride=1, padding=1, count_include_pad=False)
     return true, blurred + 0.01 * torch.randn(true.shape, generator=torch.Generator().manual_seed(seed))
 
@@ -66,7 +66,7 @@ def test_gradients_are_isolated():
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.3)])
 def test_adversarial_gradient_has_the_requested_norm(step, share):
-    task = VaeTask(vae_train_config(), squares(), squares(), CPU)
+    task = VaeTask(vae_train_config(), moving_squares(), moving_squares(), CPU)
     true, made = real_and_blurred()
     made.requires_grad_()
     value, _ = task._decoder_loss(made, true, step, range(4))
@@ -77,7 +77,7 @@ def test_adversarial_gradient_has_the_requested_norm(step, share):
 
 
 def test_microbatches_add_up_to_the_step():
-    task = VaeTask(vae_train_config(batch=4), squares(), squares(), CPU)
+    task = VaeTask(vae_train_config(batch=4), moving_squares(), moving_squares(), CPU)
     parameters = [p for p in task.vae.parameters() if p.requires_grad]
 
     def gradients(parts: int) -> list[torch.Tensor]:
@@ -95,7 +95,7 @@ def test_resume_is_exact_and_exports_only_the_autoencoder(tmp_path, decoder_only
     config = vae_train_config(decoder_only=decoder_only)
 
     def run(folder, stop=lambda: False):
-        task = VaeTask(config, squares(), squares(), CPU)
+        task = VaeTask(config, moving_squares(), moving_squares(), CPU)
         return [r.loss for r in train(task, config.loop, folder, settings={}, should_stop=stop)]
 
     whole = run(tmp_path / "whole" / "vae")
@@ -112,7 +112,7 @@ def test_resume_is_exact_and_exports_only_the_autoencoder(tmp_path, decoder_only
 
 
 def test_videos_that_are_too_short_are_refused():
-    short = squares(frames=1)
+    short = moving_squares(frames=1)
     with pytest.raises(UserError, match="3 frames at a time"):
         VaeTask(vae_train_config(), short, short, CPU)
     VaeTask(vae_train_config(adversarial=0.0), short, short, CPU)

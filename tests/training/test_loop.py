@@ -13,23 +13,23 @@ import pytest
 from kinema.errors import UserError
 from kinema.training import checkpoint
 from kinema.training.loop import load_ema_weights, train
-from tests.fixtures.toy_training import Toy, config
+from tests.fixtures.toy_training import ToyTask, toy_config
 
 
 def losses(run, **changes):
-    task = Toy()
-    return [report.loss for report in train(task, config(**changes), run, settings={})], task
+    task = ToyTask()
+    return [report.loss for report in train(task, toy_config(**changes), run, settings={})], task
 
 
 def test_it_learns_validates_and_keeps_the_best(tmp_path):
-    reports = list(train(Toy(), config(steps=60), tmp_path, settings={}))
+    reports = list(train(ToyTask(), toy_config(steps=60), tmp_path, settings={}))
     assert [report.step for report in reports] == list(range(1, 61))
     scores = [report.scores["ema/loss"] for report in reports if report.scores]
     assert len(scores) == 6
     assert scores[-1] < scores[0] * 0.7
     best = checkpoint.load(tmp_path).state["best"]
     assert best == 10 * (scores.index(min(scores)) + 1)
-    assert load_ema_weights(tmp_path).keys() == Toy().module.state_dict().keys()
+    assert load_ema_weights(tmp_path).keys() == ToyTask().module.state_dict().keys()
 
 
 def test_validation_does_not_change_training(tmp_path):
@@ -39,8 +39,8 @@ def test_validation_does_not_change_training(tmp_path):
 
 
 def test_accumulated_microbatches_add_up_to_the_reported_loss(tmp_path):
-    reports = list(train(Toy(), config(steps=3, accumulate=4), tmp_path, settings={}))
-    task = Toy()
+    reports = list(train(ToyTask(), toy_config(steps=3, accumulate=4), tmp_path, settings={}))
+    task = ToyTask()
     assert reports[0].loss == pytest.approx(sum(task.loss(0, part, 4).value.item() for part in range(4)))
 
 
@@ -48,7 +48,10 @@ def test_stopping_saves_and_resuming_is_exact(tmp_path):
     whole, task = losses(tmp_path / "whole")
     asked = iter([False] * 12 + [True])
     first = [
-        r.loss for r in train(Toy(), config(), tmp_path / "cut", settings={}, should_stop=lambda: next(asked))
+        r.loss
+        for r in train(
+            ToyTask(), toy_config(), tmp_path / "cut", settings={}, should_stop=lambda: next(asked)
+        )
     ]
     assert len(first) == 13
     second, resumed = losses(tmp_path / "cut")
@@ -58,9 +61,9 @@ def test_stopping_saves_and_resuming_is_exact(tmp_path):
 
 
 def test_a_run_is_not_resumed_under_other_settings(tmp_path):
-    list(train(Toy(), config(steps=4), tmp_path, settings={"dit": {"width": 3}, "seed": 1}))
+    list(train(ToyTask(), toy_config(steps=4), tmp_path, settings={"dit": {"width": 3}, "seed": 1}))
     with pytest.raises(UserError, match=r"other settings \(dit.width\)"):
-        list(train(Toy(), config(steps=4), tmp_path, settings={"dit": {"width": 4}, "seed": 1}))
+        list(train(ToyTask(), toy_config(steps=4), tmp_path, settings={"dit": {"width": 4}, "seed": 1}))
 
 
 def killed_until_done(folder, num_kills):

@@ -7,8 +7,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from PIL import Image
 
 from kinema.data import rng
@@ -17,6 +15,8 @@ from kinema.data.dataset import InMemoryVideos
 from kinema.data.latent_cache import LatentDataset, TextEmbeddingTable
 from kinema.errors import UserError
 from kinema.models.transformer.dit_config import small
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.dit_task import FACTS_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import LoopConfig, StepCost, train
 from kinema.training.sigma_sampling import SigmaSamplingConfig, sample_sigmas_batched
@@ -24,7 +24,7 @@ from kinema.training.stages import RunContext
 from kinema.training.step_budget import fit_steps_to_budget
 from kinema.training.vae_task import VaeTask, VaeTrainConfig
 from kinema.training.validation_samples import SampleConfig, reconstruction_callback, sample_callback
-from tests.fixtures.toy_training import Toy
+from tests.fixtures.toy_training import ToyTask
 
 CPU = torch.device("cpu")
 STATES = (torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10])
@@ -78,7 +78,7 @@ def test_states_padded_to_a_multiple_change_nothing():
     assert (ours - theirs).abs().max() < 1e-5
 
 
-class TwoCostTask(Toy):
+class TwoCostTask(ToyTask):
     """A task in which every third step is ten times the work of the others, and takes as long."""
 
     def step_cost(self, step):

@@ -29,7 +29,7 @@ def velocity(dit: Dit, blocks: tuple[int, ...] = ()) -> torch.Tensor:
     lengths = torch.tensor([5, 3])
     states = torch.randn(2, 5, dit.config.text_width) * (torch.arange(5) < lengths[:, None])[..., None]
     context = dit.context(TextEmbeddings(hidden_states=states, lengths=lengths))
-    return dit(torch.randn(2, 4, 3, 4, 6), torch.rand(2, 3), context, blocks=blocks)
+    return dit(torch.randn(2, 4, 3, 4, 6), torch.rand(2, 3), context, block_frames=blocks)
 
 
 def larger(factor: int, layers: int = SMALL.layers) -> DitConfig:

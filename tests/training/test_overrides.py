@@ -53,7 +53,7 @@ def test_override_reaches_nested_settings_and_leaves_the_rest():
 
 
 @pytest.mark.parametrize(
-    ("assignment", "says"),
+    ("assignment", "message"),
     [
         ("inner.widht=3", "did you mean 'width'"),
         ("stepz=3", "did you mean 'steps'"),

@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema import sampling
 from kinema.data import rng
@@ -15,6 +13,8 @@ from kinema.data.latent_cache import LatentDataset
 from kinema.errors import UserError
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.loop import LoopConfig, train
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.resampled_latents import ResampleConfig, resample_latents

@@ -8,19 +8,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.data import rng
 from kinema.data.cropping import random_crop
 from kinema.data.dataset import InMemoryVideos
 from kinema.data.latent_cache import LatentDataset, encode_captions, encode_videos
 from kinema.models.transformer.dit_config import small
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.dit_task import DitTask, DitTrainConfig, SigmaSamplingConfig, sample_sigmas
 from kinema.training.loop import LoopConfig, train
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.sigma_sampling import SINGLE_FRAME_PREFIX_SHARE
 from kinema.training.vae_task import VaeTask, VaeTrainConfig, latent_statistics
-from tests.fixtures.toy_training import Letters
+from tests.fixtures.toy_training import LetterTextEncoder
 
 CPU = torch.device("cpu")
 
@@ -175,12 +175,12 @@ def test_sampled_sigmas_follow_their_probabilities():
 
 def test_captions_are_encoded_once_each():
     films = moving_squares()
-    texts, states = encode_captions(Letters(), [films], CPU, batch_size=2)
+    texts, states = encode_captions(LetterTextEncoder(), [films], CPU, batch_size=2)
     assert texts[-1] == ""
     assert len(states[-1]) == 1
     assert sorted(texts[:-1]) == ["a square", "moves left", "moves right"]
     for text, state in zip(texts, states, strict=True):
-        assert state.float().equal(Letters().encode([text]).states[0])
+        assert state.float().equal(LetterTextEncoder().encode([text]).states[0])
 
 
 def two_direction_dataset(count=32):

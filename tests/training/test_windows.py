@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.data import rng
 from kinema.data.dataset import InMemoryVideos, WindowedVideos
 from kinema.data.latent_cache import LatentDataset
 from kinema.errors import UserError
 from kinema.models.transformer.dit_config import small
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.dit_task import DitTask, DitTrainConfig
 from kinema.training.render_shards import RenderConfig, render_missing
 from kinema.training.sigma_sampling import SigmaSamplingConfig, sample_sigmas, sample_sigmas_batched
@@ -24,7 +24,7 @@ from kinema.training.stages import (
     open_split,
     split_dirs,
 )
-from tests.fixtures.toy_training import Letters
+from tests.fixtures.toy_training import LetterTextEncoder
 
 CPU = torch.device("cpu")
 STATES = (torch.eye(384)[:3], torch.eye(384)[3:5], torch.eye(384)[9:10])
@@ -136,7 +136,7 @@ def test_windows_are_cut_encoded_and_flagged(tmp_path):
     for one, name in zip((filming, held), split_dirs(0), strict=True):
         for _ in render_missing(one, tmp_path / name, num_workers=0):
             pass
-    bench = RunContext(run_dir=tmp_path, device=CPU, load_text_encoder=Letters)
+    bench = RunContext(run_dir=tmp_path, device=CPU, load_text_encoder=LetterTextEncoder)
     one = open_split(bench, filming, held)
     assert (len(one.train), len(one.held_out), one.starts_midclip) == (6, 2, True)
     for _ in encode_datasets(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("httpx")
 
-from tests.webui.fake_server import FakeServer, event_loops_closed
+from tests.webui.fake_server import FakeServer, close_event_loops
 
-with event_loops_closed():
+with close_event_loops():
     gr = pytest.importorskip("gradio")
 
 from kinema.errors import UserError
@@ -227,7 +227,7 @@ def test_size_choices_fit_the_model(callbacks):
 def blocks(callbacks, tmp_path):
     from kinema.webui.app import build_app
 
-    with event_loops_closed():
+    with close_event_loops():
         yield build_app(acts.client, tmp_path)
 
 

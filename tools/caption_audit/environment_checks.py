@@ -87,4 +87,4 @@ def check_cause(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 def check_setting(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     """Whether the sky, floor or scenery is the one said."""
-    return getattr(clip.facts.setting, statement.kind) == statement.value
+    return getattr(clip.facts.environment, statement.kind) == statement.value

@@ -36,7 +36,7 @@ class InputArgs:
 
     def apply_to(self, request: VideoRequest) -> VideoRequest:
         """The wish with this."""
-        wish = dataclasses.replace(
+        request = dataclasses.replace(
             request,
             image=self.image,
             last_image=self.last_image,
@@ -44,12 +44,12 @@ class InputArgs:
             loop=self.loop,
         )
         if self.storyboard is None:
-            return wish
+            return request
         from kinema.pipeline.storyboard import read_storyboard
 
         board = read_storyboard(self.storyboard)
-        seconds = board.seconds if wish.seconds is None else wish.seconds
-        return dataclasses.replace(wish, storyboard=board.shots, seconds=seconds)
+        seconds = board.seconds if request.seconds is None else request.seconds
+        return dataclasses.replace(request, storyboard=board.shots, seconds=seconds)
 
 
 def parse_keyframe(text: str) -> Keyframe:

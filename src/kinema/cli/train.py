@@ -14,7 +14,7 @@ from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.models.transformer.dit_config import DitConfig
-    from kinema.models.vae.autoencoder.vae_config import VaeConfig
+    from kinema.models.vae.vae_config import VaeConfig
     from kinema.training.recipes.full import RecipeConfig
     from kinema.training.recipes.single_model import DataConfig, DitRunConfig, VaeRunConfig
     from kinema.training.stages import RunContext

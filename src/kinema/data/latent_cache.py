@@ -17,7 +17,7 @@ from kinema.data.dataset import VideoDataset
 from kinema.models.precision import Precision, autocast
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
 from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,9 +87,9 @@ def euler_sample(
     """What Euler's steps make of latents at the schedule's first level, one row of captions for each."""
     context = dit.context(text_table.batch([*caption_rows, *[text_table.empty_row] * len(caption_rows)]))
 
-    def network(latents, sigma, *, both):
+    def network(latents, sigma, *, with_unconditional):
         velocity = dit(latents, sigma, context)
-        return velocity if both else velocity.chunk(2)[0]
+        return velocity if with_unconditional else velocity.chunk(2)[0]
 
     velocity = sampling.apply_cfg(network, sampling.CfgConfig(scale=guidance_scale))
     for step in sampling.sample(velocity, latents, schedule, solver="euler"):

@@ -93,10 +93,10 @@ def _dither(
     sample = Image.fromarray(np.ascontiguousarray(image[np.ix_(rows, columns)]))
     if shared_palette is None or _palette_error(sample, shared_palette[0]) > 1.5 * shared_palette[1] + 4:
         palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT)
-        shared = palette, _palette_error(sample, palette)
-    picture = Image.fromarray(part).quantize(palette=shared[0], dither=Image.Dither.FLOYDSTEINBERG)
-    colours = np.array(shared[0].getpalette(), dtype=np.uint8).reshape(-1, 3)
-    return (np.asarray(picture), colours), shared
+        shared_palette = palette, _palette_error(sample, palette)
+    picture = Image.fromarray(part).quantize(palette=shared_palette[0], dither=Image.Dither.FLOYDSTEINBERG)
+    colours = np.array(shared_palette[0].getpalette(), dtype=np.uint8).reshape(-1, 3)
+    return (np.asarray(picture), colours), shared_palette
 
 
 def _palette_error(sample: Image.Image, palette: Image.Image) -> float:

@@ -18,8 +18,8 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.safetensors_io import skip_init
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 from kinema.pipeline.throughput import DeviceThroughput

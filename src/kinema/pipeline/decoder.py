@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from kinema.models.vae.autoencoder.autoencoder import VaeCache, VideoVae
-from kinema.models.vae.autoencoder.tiling import TiledCache, Tiling, decode_tiled_chunk
+from kinema.models.vae.autoencoder import VaeCache, VideoVae
+from kinema.models.vae.tiling import TiledCache, Tiling, decode_tiled_chunk
 from kinema.pipeline.cost import CHUNK_PIXELS
 from kinema.pipeline.video import to_frames
 

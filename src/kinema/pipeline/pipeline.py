@@ -18,7 +18,7 @@ from kinema.models.formats.loader import ModelCheckpoint, open_model
 from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
 from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentConditioning
 from kinema.pipeline.cost import CHUNK_PIXELS, CostEstimate, check_fits, estimate_cost

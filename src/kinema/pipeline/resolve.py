@@ -233,8 +233,8 @@ def _load_source_video(
     area = model.sampling_defaults.size[0] * model.sampling_defaults.size[1]
     own = not height % unit and not width % unit and height * width <= area
     if request.size is None and own:
-        wish = dataclasses.replace(request, size=(width, height))
-    canvas = _video_spec(model, wish, fps, frames[0], _requested_num_frames(wish, fps))
+        request = dataclasses.replace(request, size=(width, height))
+    canvas = _video_spec(model, request, fps, frames[0], _requested_num_frames(request, fps))
     return _resize_frames(frames, canvas.size), canvas
 
 

@@ -29,7 +29,7 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.kv_cache import KvCache
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentCondition, LatentConditioning
 from kinema.pipeline.decoder import FrameChunk, StreamingDecoder

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.convolution import causal_conv
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.convolution import causal_conv
+from kinema.models.vae.vae_config import VaeConfig
 
 _SECONDS = 0.25
 

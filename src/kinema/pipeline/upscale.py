@@ -22,8 +22,8 @@ from torch.nn import functional
 from kinema import sampling
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.tiling import encode_tiled
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.tiling import encode_tiled
 from kinema.pipeline import conditioning as conditions
 from kinema.pipeline.conditioning import Conditioning, LatentConditioning, to_model_range
 from kinema.pipeline.decoder import FrameChunk, StreamingDecoder, choose_tiling
@@ -113,14 +113,14 @@ def upscale(
     Raises:
         UserError: the model can't refine.
     """
-    refinement = config or UpscaleConfig()
-    check_upscale(pipeline.model, factor, refinement.sigma)
+    config = config or UpscaleConfig()
+    check_upscale(pipeline.model, factor, config.sigma)
     shown = len(video)
     stride = pipeline.model.vae.stride
     rest = -(shown - 1) % stride.temporal
     # Whole groups of frames; the last frame stands still until its group is full.
-    film = np.concatenate([video, np.repeat(video[-1:], rest, axis=0)])
-    size = VideoShape(frames=len(film), height=film.shape[1], width=film.shape[2])
+    video = np.concatenate([video, np.repeat(video[-1:], rest, axis=0)])
+    size = VideoShape(frames=len(video), height=video.shape[1], width=video.shape[2])
     told = as_single_shot(resolved, stride, size)
     spoken = encode_prompts(pipeline, [told], resolved.conditioning.negative_prompt)[0]
     yield StageProgress(name="text", done=1, total=1)
@@ -129,9 +129,9 @@ def upscale(
     vae, preview = pipeline.vae, LatentPreviewer(pipeline._vae)
     passes = factor.bit_length() - 1
     for index in range(passes):
-        latents, given = _encode_upsampled(pipeline, vae, told.conditioning, film, refinement)
+        latents, given = _encode_upsampled(pipeline, vae, told.conditioning, video, config)
         yield StageProgress(name="pictures", done=index + 1, total=passes)
-        for step in _sample_pass(pipeline, resolved, stretches, latents, given, refinement, index):
+        for step in _sample_pass(pipeline, resolved, stretches, latents, given, config, index):
             latents = step.latents
             yield SamplingStep(
                 index=index * step.total + step.index,
@@ -142,13 +142,13 @@ def upscale(
                 _previewer=preview,
             )
         latents = given.restore_conditioning(latents)
-        frames = StreamingDecoder(vae, total=len(film)).decode(latents)
-        if refinement.back_projection:
-            frames = _back_project(frames, film)
+        frames = StreamingDecoder(vae, total=len(video)).decode(latents)
+        if config.back_projection:
+            frames = _back_project(frames, video)
         if index + 1 == passes:
             yield from _first_frames(frames, shown)
         else:
-            film = np.concatenate([part.frames for part in frames])
+            video = np.concatenate([part.frames for part in frames])
 
 
 def _back_project(chunks: Iterator[FrameChunk], video: UInt8[np.ndarray, "f h w 3"]) -> Iterator[FrameChunk]:

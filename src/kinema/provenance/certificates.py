@@ -60,8 +60,8 @@ def load_self_signed(directory: Path | None = None) -> SigningIdentity:
     Raises:
         UserError: the folder can't be written, or the certificate is damaged or has run out.
     """
-    place = directory or signing_dir()
-    path = place / CERTIFICATE_FILE
+    directory = directory or signing_dir()
+    path = directory / CERTIFICATE_FILE
     if not path.exists():
         _write_private(path, _create_certificates())
     return _parse_identity(path, _read_file(path), None)

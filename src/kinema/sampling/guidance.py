@@ -63,8 +63,8 @@ def apply_cfg(model: CfgModel, config: CfgConfig) -> Denoiser:
 
     def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
         if not config.is_active(sigma.max().item()):
-            return model(latents, sigma, both=False)
-        conditional, unconditional = model(latents, sigma, both=True).chunk(2)
+            return model(latents, sigma, with_unconditional=False)
+        conditional, unconditional = model(latents, sigma, with_unconditional=True).chunk(2)
         return config.combine(conditional, unconditional)
 
     return velocity

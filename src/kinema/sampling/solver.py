@@ -309,7 +309,7 @@ def _heun(run: _SolverRun, x: Tensor, first_step: int) -> Iterator[Step]:
         ahead = run.make_step(index, torch.add(x, velocity, alpha=size), clean, reused)
         if index < last:
             # The last step stays an Euler step: networks are not trained at exactly 0.
-            second, _ = run(ahead.latents, index + 1, exact=True)
+            second, _ = run(ahead.latents, index + 1, skip_cache=True)
             ahead = run.make_step(index, x + (0.5 * size) * (velocity + second), clean, reused)
         x = ahead.latents
         yield ahead

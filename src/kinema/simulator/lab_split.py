@@ -56,8 +56,8 @@ def _build_combination(event: Event, relation: str, entities: tuple[Entity, ...]
 def is_held_out(item: Combination | ClipAnnotations) -> bool:
     """Whether a combination is kept out of training. Facts must be those of a lab clip."""
     if isinstance(item, ClipAnnotations):
-        what = clip_combination(item)
-    words = [what.event, what.relation, *(word for thing in what.objects for word in thing)]
+        item = clip_combination(item)
+    words = [item.event, item.relation, *(word for thing in item.objects for word in thing)]
     digest = hashlib.sha256("|".join(words).encode()).digest()
     return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
 

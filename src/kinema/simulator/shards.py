@@ -222,7 +222,7 @@ def _manifest_row(
     frames = rendered_frames(clip)
     told = generate_captions(facts)
     if config.format == "mp4":
-        file, place = f"films/{index:07d}.mp4", 0
+        file, row_in_shard = f"films/{index:07d}.mp4", 0
         write_video(config.out / file, frames, facts.fps, comment=told[0].text)
         decoded = sum(1 for _ in frames_in(config.out / file))
         if decoded != len(frames):
@@ -247,7 +247,7 @@ def _manifest_row(
         "height": facts.height,
         "width": facts.width,
         "file": file,
-        "place": place,
+        "place": row_in_shard,
         "tracks": tracks_file,
         "facts": annotations_to_json(facts),
     }

@@ -79,14 +79,14 @@ def adversarial_loss(
         noise: standard normal.
         first_frame: frame of the first window.
     """
-    made = fake.detach()
-    copies = made.clone().requires_grad_()
+    fake = fake.detach()
+    copies = fake.clone().requires_grad_()
     genuine = discriminator(real, first_frame)
     told = F.softplus((genuine.detach() - discriminator(copies, first_frame)).float()).mean()
     (better,) = torch.autograd.grad(told, copies)
-    copied = discriminator(made, first_frame)
+    copied = discriminator(fake, first_frame)
     loss = F.softplus((copied - genuine).float()).mean()
-    for film, score in ((real, genuine), (made, copied)):
+    for film, score in ((real, genuine), (fake, copied)):
         change = discriminator(film + _R1_NOISE_STD * noise, first_frame) - score
         loss = loss + _R1_WEIGHT * change.float().square().mean()
     return AdversarialTerms(generator_gradient=better, discriminator_loss=loss)

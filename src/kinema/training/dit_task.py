@@ -252,7 +252,7 @@ class DitTask:
         noisy = (1 - mix) * clean + mix * noise
         with autocast(self.config.precision, self.device):
             context = self.dit.context(text)
-            velocity = self.dit(noisy, sigmas, context, blocks=blocks, recompute=self.config.recompute)
+            velocity = self.dit(noisy, sigmas, context, block_frames=blocks, recompute=self.config.recompute)
         return (velocity.float() - (noise - clean)).square().mean(dim=(1, 3, 4))
 
     def validate(self) -> Mapping[str, float]:

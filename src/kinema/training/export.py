@@ -10,7 +10,7 @@ from kinema.models.formats.native import save_checkpoint, save_vae
 from kinema.models.formats.serialization import to_json
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.training.recipes.full import RecipeConfig, TrainedModel
 from kinema.training.recipes.single_model import DitRunConfig, VaeRunConfig
 from kinema.training.render_shards import RenderConfig

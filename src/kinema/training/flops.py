@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.cost import vae_flops
 from kinema.shapes import LatentShape
 

@@ -145,13 +145,13 @@ def render_missing(
     jobs = [(config, folder, n, render_device) for n in missing]
     if not jobs:
         return
-    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
-    if workers == 0:
+    num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    if num_workers == 0:
         for job in jobs:
             done += _render_shard(job)
             yield done
         return
-    with process_pool(min(workers, len(jobs))) as pool:
+    with process_pool(min(num_workers, len(jobs))) as pool:
         try:
             for job in as_completed([pool.submit(_render_shard, job) for job in jobs]):
                 done += job.result()

@@ -29,7 +29,7 @@ from kinema.models.precision import Precision
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.training import checkpoint
 from kinema.training.dit_task import FACTS_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import StepReport, load_ema_weights, train

@@ -21,9 +21,9 @@ from kinema.data.cropping import DeviceVideoCache, crop_with_latents, random_cro
 from kinema.data.dataset import VideoDataset
 from kinema.errors import UserError
 from kinema.models.precision import Precision, autocast, compile_modules
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.patchified import PatchifiedBlock
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.patchified import PatchifiedBlock
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 from kinema.training.discriminator import WINDOW_FRAMES, PatchDiscriminator, adversarial_loss
 from kinema.training.flops import vae_forward_flops
@@ -217,24 +217,28 @@ class VaeTask:
         self, reconstruction: Tensor, target: Tensor, step: int, indices: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What is trained of the `indices` films that were made, and what to log of it."""
-        config, made = self.config, reconstruction.float()
-        value, absolute = self._reconstruction_loss(made, target)
+        config, reconstruction = self.config, reconstruction.float()
+        value, absolute = self._reconstruction_loss(reconstruction, target)
         seen = {"l1": absolute.detach()}
         if not config.adversarial_weight:
             return value, seen
         critic = self.vae.get_submodule(DISCRIMINATOR)
         assert isinstance(critic, PatchDiscriminator)
-        (worse,) = torch.autograd.grad(value, made, retain_graph=True)
-        noise = torch.stack([rng.normal(made.shape[1:], config.seed, "critic", step, i) for i in indices])
+        (worse,) = torch.autograd.grad(value, reconstruction, retain_graph=True)
+        noise = torch.stack(
+            [rng.normal(reconstruction.shape[1:], config.seed, "critic", step, i) for i in indices]
+        )
         with autocast(config.precision, self.device):
-            said = adversarial_loss(critic, made, target, noise.to(made), first_frame=step % 2)
+            said = adversarial_loss(
+                critic, reconstruction, target, noise.to(reconstruction), first_frame=step % 2
+            )
         seen["critic"] = said.discriminator_loss.detach()
         # Film by film, so that parts of a step add up to the step.
         size = worse.flatten(1).norm(dim=1) / said.generator_gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
         size = size * config.adversarial_weight * min(1.0, step / (0.1 * config.loop.steps))
         # A value whose gradient is the wanted one; the critic's parameters get theirs from its loss alone.
         return value + (
-            size * (made * said.generator_gradient).flatten(1).sum(1)
+            size * (reconstruction * said.generator_gradient).flatten(1).sum(1)
         ).sum() + said.discriminator_loss, seen
 
     def _reconstruction_loss(self, reconstruction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
 from kinema.media.contact_sheet import contact_sheet
 from kinema.models.precision import Precision, autocast
 from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.video import to_frames
 from kinema.shapes import LatentShape
 from kinema.training.loop import ValidationCallback

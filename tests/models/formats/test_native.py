@@ -13,8 +13,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
@@ -24,6 +22,8 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.resolve import VideoRequest
 

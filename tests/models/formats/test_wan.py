@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.convolution import copy_channels_last
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 from safetensors.torch import load_file, save_file
 
 from kinema.errors import UserError
 from kinema.models.formats import wan_keys
 from kinema.models.formats.loader import open_model
 from kinema.models.transformer.dit import Dit
-
-from . import wan_fixtures
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.convolution import copy_channels_last
+from kinema.models.vae.vae_config import VaeConfig
+from tests.fixtures import wan_fixtures
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -95,7 +94,7 @@ def test_damaged_file_is_named(folder):
         load_dit(folder)
 
 
-@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder", "scheduler"])
+@pytest.mark.parametrize("component", ["transformer", "vae", "text_encoder", "scheduler"])
 def test_missing_component_is_named(folder, component):
     shutil.rmtree(folder / component)
     with pytest.raises(UserError, match=component):

@@ -17,8 +17,7 @@ from kinema.errors import UserError
 from kinema.models.clip_image_encoder import ClipImageEncoder
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder, clean_prompt
 from kinema.models.text_encoders.umt5 import Umt5
-
-from . import wan_fixtures
+from tests.fixtures import wan_fixtures
 
 PROMPTS = ["a red  ball rolls to the left", "", "&amp;amp;lt;b&amp;gt; the cat\n\tfilm", "cat " * 700]
 

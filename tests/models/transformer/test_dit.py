@@ -70,7 +70,7 @@ def test_block_causal_with_cache_equals_the_mask(name: str) -> None:
     times = torch.rand(2, 6, dtype=torch.float64)
     with torch.no_grad():
         context = dit.context(text_embeddings(config, 3, 5))
-        whole = dit(latents, times, context, blocks=blocks)
+        whole = dit(latents, times, context, block_frames=blocks)
         cache, parts, start = KvCache(), [], 0
         for frames in blocks:
             part, now = latents[:, :, start : start + frames], times[:, start : start + frames]
@@ -92,7 +92,7 @@ def test_block_causal_mask_hides_the_future(name: str) -> None:
     changed[:, :, 3:] += 1
     with torch.no_grad():
         context = dit.context(text_embeddings(config, 4))
-        a, b = (dit(x, sigma_tensor([0.6] * 6), context, blocks=(3, 3)) for x in (latents, changed))
+        a, b = (dit(x, sigma_tensor([0.6] * 6), context, block_frames=(3, 3)) for x in (latents, changed))
     assert torch.equal(a[:, :, :3], b[:, :, :3])
     assert not torch.allclose(a[:, :, 3:], b[:, :, 3:])
 
@@ -173,8 +173,8 @@ def test_per_frame_context_gives_each_frame_its_prompt(name: str) -> None:
             dit.context(text_embeddings(config, 5, seed=5)),
         )
         told = per_frame_context([first, second], [0, 1, 1])
-        mixed = dit(latents, sigma_tensor([0.5] * 3), told, blocks=(1, 1, 1))
-        one = dit(latents, sigma_tensor([0.5] * 3), first, blocks=(1, 1, 1))
+        mixed = dit(latents, sigma_tensor([0.5] * 3), told, block_frames=(1, 1, 1))
+        one = dit(latents, sigma_tensor([0.5] * 3), first, block_frames=(1, 1, 1))
         assert (mixed[:, :, :1] - one[:, :, :1]).abs().max() <= 1e-5
         assert (mixed[:, :, 1:] - one[:, :, 1:]).abs().max() > 1e-3
         same = per_frame_context([first, second], [1, 1, 1])
@@ -234,7 +234,7 @@ def check_compiled(config: DitConfig) -> None:
     times = torch.rand(2, 6, dtype=torch.float64)
 
     def run(latents: torch.Tensor, sigma: torch.Tensor, states: TextEmbeddings) -> torch.Tensor:
-        return dit(latents, sigma, dit.context(states), blocks=(2, 2, 2))
+        return dit(latents, sigma, dit.context(states), block_frames=(2, 2, 2))
 
     expected = run(latents, times, states)
     expected.square().mean().backward()
@@ -326,7 +326,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="prompts"):
         dit(random_latents(config, batch=2), sigma_tensor([0.5] * 6, 2), context)
     with pytest.raises(ValueError, match="make up the 6"):
-        dit(random_latents(config), sigma_tensor([0.5] * 6), context, blocks=(3, 2))
+        dit(random_latents(config), sigma_tensor([0.5] * 6), context, block_frames=(3, 2))
     with pytest.raises(ValueError, match="takes no image"):
         dit.context(text_embeddings(config, 3), torch.zeros(1, 2, 3))
     with pytest.raises(ValueError, match="heads"):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.layers import add_duplicate_up
-from kinema.models.vae.autoencoder.tiling import Tiling, decode_tiled, encode_tiled
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
 
 from kinema.errors import UserError
-from kinema.models.vae.autoencoder import autoencoder as vae_module
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae import autoencoder as vae_module
+from kinema.models.vae.layers import add_duplicate_up
+from kinema.models.vae.tiling import Tiling, decode_tiled, encode_tiled
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 
 CONFIGS = {

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinema.models.vae.autoencoder.cpu import kernels
-from kinema.models.vae.autoencoder.cpu import winograd as convolution_winograd
 
-from kinema.models.vae.autoencoder import convolution
+from kinema.models.vae import convolution
+from kinema.models.vae.cpu import kernels
+from kinema.models.vae.cpu import winograd as convolution_winograd
 
 BOUND = 2e-5
 

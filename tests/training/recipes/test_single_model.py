@@ -108,7 +108,7 @@ def test_decoder_only_training_keeps_the_latents(trained, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["vae", "--set", "training.bach=3"], "did you mean 'batch'"),
         (["vae", "--set", "training.batch"], "sets nothing"),

@@ -16,8 +16,8 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 
 SHIPPED = ("world",)
 _DOWNLOAD_PATTERNS = ["model_index.json", INDEX_FILE, "*/*.json", "*/*.safetensors", "*/spiece.model"]
@@ -95,7 +95,7 @@ def open_model(name: str) -> WanCheckpoint | KinemaCheckpoint:
 
 def _resolve_folder(name: str) -> Path:
     if name in SHIPPED:
-        folder = Path(__file__).parents[1] / "weights" / name
+        folder = Path(__file__).parents[2] / "weights" / name
         if not (folder / INDEX_FILE).is_file():
             raise UserError(
                 f"this copy of Kinema carries no model {name!r}; train one (kinema train release), "

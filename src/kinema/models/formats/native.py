@@ -32,8 +32,8 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 
 INDEX_FILE = "kinema.json"
 SHARD_BYTES = 15 * 2**20
@@ -52,7 +52,7 @@ class CheckpointIndex:
 
     sampling_defaults: SamplingDefaults
     text_encoder: Literal["minilm"] = "minilm"
-    format_version: int = 1
+    format_version: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class KinemaCheckpoint:
             UserError: a file is missing or damaged, or was written by a newer Kinema.
         """
         values = read_json(folder / INDEX_FILE, component="the model")
-        if values.get("format") != CheckpointIndex.format_version:
+        if values.get("format_version") != CheckpointIndex.format_version:
             raise UserError(
-                f"{folder / INDEX_FILE} is of format {values.get('format')} and this Kinema reads {CheckpointIndex.format_version}; "
+                f"{folder / INDEX_FILE} is of format {values.get('format_version')} and this Kinema reads {CheckpointIndex.format_version}; "
                 "upgrade Kinema"
             )
         card = from_json(CheckpointIndex, json.dumps(values), source=str(folder / INDEX_FILE))

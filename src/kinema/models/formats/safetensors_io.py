@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
-from kinema.models.vae.autoencoder.convolution import copy_channels_last
+from kinema.models.vae.convolution import copy_channels_last
 
 _BATCH_BYTES = 64 * 2**20
 """Of tensors to copy that are read through one mapping."""
@@ -128,8 +128,8 @@ def load_into(
     """
     from safetensors import safe_open
 
-    tied = tied_weights or {}
-    wanted = {name: value for name, value in module.state_dict().items() if name not in tied}
+    tied_weights = tied_weights or {}
+    wanted = {name: value for name, value in module.state_dict().items() if name not in tied_weights}
     named = {(rename(name) if rename else name): tensor for name, tensor in tensor_infos.items()}
     _check_names(wanted, named, component=component)
     by_file: dict[Path, list[str]] = {}
@@ -155,7 +155,7 @@ def load_into(
                         value = copy_channels_last(value)
                     tensors[name] = value
                     del value
-    for name, other in tied.items():
+    for name, other in tied_weights.items():
         tensors[name] = tensors[other]
     module.load_state_dict(tensors, strict=True, assign=True)
     for parameter in module.parameters():

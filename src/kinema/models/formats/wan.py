@@ -40,8 +40,8 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.umt5 import Umt5
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 
 _WEIGHTS_STEM = "diffusion_pytorch_model"
 _PIPELINE_CLASSES = ("WanPipeline", "WanImageToVideoPipeline")

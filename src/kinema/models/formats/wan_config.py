@@ -9,7 +9,7 @@ from kinema.errors import UserError
 from kinema.models.formats.serialization import from_dict
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.vae_config import VaeConfig
 
 
 def parse_dit_config(values: dict[str, Any]) -> DitConfig:
@@ -166,9 +166,9 @@ def _parse_scheduler(scheduler: dict[str, Any]) -> dict[str, Any]:
                     f"scheduler_config.json asks for {name} = {scheduler[name]!r}; "
                     f"only {value!r} is known for Wan"
                 )
-        return {"solver": "unipc", "schedule": "wan", "shift": float(scheduler.get("flow_shift", 3.0))}
+        return {"solver": "unipc", "schedule": "wan", "flow_shift": float(scheduler.get("flow_shift", 3.0))}
     if kind == "FlowMatchEulerDiscreteScheduler":
-        return {"solver": "euler", "schedule": "linear", "shift": float(scheduler.get("shift", 3.0))}
+        return {"solver": "euler", "schedule": "linear", "flow_shift": float(scheduler.get("shift", 3.0))}
     raise UserError(
         f"scheduler_config.json describes a {kind}, which is not known; "
         "UniPCMultistepScheduler and FlowMatchEulerDiscreteScheduler are"

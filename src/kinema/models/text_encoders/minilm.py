@@ -131,16 +131,16 @@ def _bert_key_mapping() -> dict[str, str]:
         "query": "attention.self.query",
         "key": "attention.self.key",
         "value": "attention.self.value",
-        "attended": "attention.output.dense",
-        "attended_norm": "attention.output.LayerNorm",
+        "attention_output": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
         "up": "intermediate.dense",
         "down": "output.dense",
         "norm": "output.LayerNorm",
     }
     names = {
-        "words.weight": "embeddings.word_embeddings.weight",
-        "places.weight": "embeddings.position_embeddings.weight",
-        "kinds.weight": "embeddings.token_type_embeddings.weight",
+        "word_embeddings.weight": "embeddings.word_embeddings.weight",
+        "position_embeddings.weight": "embeddings.position_embeddings.weight",
+        "token_type_embeddings.weight": "embeddings.token_type_embeddings.weight",
     }
     for kind in ("weight", "bias"):
         names[f"norm.{kind}"] = f"embeddings.LayerNorm.{kind}"

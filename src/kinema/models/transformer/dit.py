@@ -48,8 +48,8 @@ class ImageEmbedder(nn.Module):
     def forward(self, hidden_states: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
         """With positions if there are any; two images come as one row of tokens."""
         if self.pos_embed is not None:
-            states = hidden_states + self.pos_embed
-        normed = layer_norm(states, self.norm1.weight, self.norm1.bias, self.norm1.eps)
+            hidden_states = hidden_states + self.pos_embed
+        normed = layer_norm(hidden_states, self.norm1.weight, self.norm1.bias, self.norm1.eps)
         return layer_norm(self.ff(normed), self.norm2.weight, self.norm2.bias, self.norm2.eps)
 
 
@@ -229,7 +229,7 @@ class Dit(nn.Module):
         layout = AttentionLayout(rope=None, bias=None if bias is None else bias[:, None])
         kept: list[KeyValue] = []
         for block in self._blocks():
-            x, keys_values = block(x, rows, layout, keep=True)
+            x, keys_values = block(x, rows, layout, return_kv=True)
             if keys_values is not None:
                 kept.append(keys_values)
         return TextContext(text=tuple(kept), bias=bias, pooled=pooled)
@@ -308,11 +308,11 @@ class Dit(nn.Module):
 
         raise_malloc_threshold(self.device)
         x = self._patchify(latents, 0 if cache is None else cache.total_frames)
-        time = _deduplicate_sigma(sigma)
+        sigma = _deduplicate_sigma(sigma)
         if not late and branches > 1:
             x = x.repeat(branches, 1, 1)
-            time = time if len(time) == 1 else time.repeat(branches, 1)
-        embedded = self.condition_embedder.embed_sigma(time).to(self.dtype)
+            sigma = sigma if len(sigma) == 1 else sigma.repeat(branches, 1)
+        embedded = self.condition_embedder.embed_sigma(sigma).to(self.dtype)
         if context.pooled is not None:
             embedded = embedded + context.pooled
         modulation = self.condition_embedder.modulation(embedded)
@@ -345,10 +345,10 @@ class Dit(nn.Module):
             several = branches if late and index == 0 else 1
             if recompute and torch.is_grad_enabled():
                 x, keys_values = checkpoint(
-                    block, *arguments, branches=several, keep=return_kv, use_reentrant=False
+                    block, *arguments, num_branches=several, return_kv=return_kv, use_reentrant=False
                 )
             else:
-                x, keys_values = block(*arguments, branches=several, keep=return_kv)
+                x, keys_values = block(*arguments, num_branches=several, return_kv=return_kv)
             if several > 1 and len(modulation) > 1:
                 modulation, embedded = modulation.repeat(several, 1, 1, 1), embedded.repeat(several, 1, 1)
             if keys_values is not None:
@@ -383,5 +383,5 @@ def _deduplicate_sigma(sigma: Float[Tensor, "b f"]) -> Float[Tensor, "b2 f2"]:
     if sigma.device.type != "cpu" or torch.compiler.is_compiling():
         return sigma
     if (sigma == sigma[:, :1]).all():
-        time = sigma[:, :1]
-    return time[:1] if (time == time[:1]).all() else time
+        sigma = sigma[:, :1]
+    return sigma[:1] if (sigma == sigma[:1]).all() else sigma

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.models.formats.safetensors_io import skip_init
-from kinema.models.vae.autoencoder.layers import CausalCache, Conv1x1
-from kinema.models.vae.autoencoder.patchified import PatchifiedDecoder, PatchifiedEncoder
-from kinema.models.vae.autoencoder.static_frames import encode_static_tail
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
-from kinema.models.vae.autoencoder.wan import WanDecoder, WanEncoder
+from kinema.models.vae.layers import CausalCache, Conv1x1
+from kinema.models.vae.patchified import PatchifiedDecoder, PatchifiedEncoder
+from kinema.models.vae.static_frames import encode_static_tail
+from kinema.models.vae.vae_config import VaeConfig
+from kinema.models.vae.wan import WanDecoder, WanEncoder
 from kinema.shapes import LatentShape, Stride, VideoShape
 
 # The widest activation of one piece of a film, in bytes. Several of that size are alive at a time.

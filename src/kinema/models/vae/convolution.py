@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.models.vae.autoencoder.cpu import kernels
-from kinema.models.vae.autoencoder.cpu.kernels import Workspace
+from kinema.models.vae.cpu import kernels
+from kinema.models.vae.cpu.kernels import Workspace
 
 _INT_DTYPES = {2: torch.int16, 4: torch.int32}
 """Whole numbers by their bytes, as which floating-point ones are copied."""

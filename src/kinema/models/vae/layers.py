@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.vae.autoencoder import convolution
+from kinema.models.vae import convolution
 
 
 class CausalCache:

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.vae.autoencoder import convolution
-from kinema.models.vae.autoencoder.layers import CausalCache
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae import convolution
+from kinema.models.vae.layers import CausalCache
+from kinema.models.vae.vae_config import VaeConfig
 
 
 class ChannelRmsNorm(nn.Module):

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.vae.autoencoder.layers import (
+from kinema.models.vae.layers import (
     CausalCache,
     Downsample,
     FrameAttention,
     ResidualBlock,
     to_channels_last,
 )
-from kinema.models.vae.autoencoder.wan import ResidualDownBlock, WanEncoder
+from kinema.models.vae.wan import ResidualDownBlock, WanEncoder
 
 # A convolution of three taps repeats itself two frames after its input does.
 _CONV_LAG = 2
@@ -50,7 +50,7 @@ def encode_static_tail(
         x = _repeat_last_frame(x, lag, num_frames)
         x = _run_chunked(lambda part, tape, stage=stage: _run_stage(stage, part, tape), x, chunk_frames)
         if downs and downs[-1].temporal:
-            total = (num_frames - 1) // 2 + 1
+            num_frames = (num_frames - 1) // 2 + 1
         if downs:
             chunk_frames *= 2
     x = _repeat_last_frame(x, 5 * _CONV_LAG, num_frames)
@@ -83,8 +83,8 @@ def _repeat_last_frame(
     x: Float[Tensor, "b f h w c"], count: int, num_frames: int
 ) -> Float[Tensor, "b f2 h w c"]:
     """x with its last frame repeated `count` times more, up to `num_frames` frames."""
-    by = min(count, num_frames - x.shape[1])
-    return torch.cat([x, x[:, -1:].expand(-1, by, -1, -1, -1)], dim=1) if by > 0 else x
+    count = min(count, num_frames - x.shape[1])
+    return torch.cat([x, x[:, -1:].expand(-1, count, -1, -1, -1)], dim=1) if count > 0 else x
 
 
 def _run_chunked(run: Callable[[Tensor, CausalCache], Tensor], x: Tensor, chunk_frames: int) -> Tensor:

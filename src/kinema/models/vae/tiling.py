@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models.vae.autoencoder.autoencoder import VaeCache, VideoVae
+from kinema.models.vae.autoencoder import VaeCache, VideoVae
 from kinema.shapes import LatentShape, VideoShape
 
 

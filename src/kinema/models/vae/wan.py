@@ -11,7 +11,7 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.vae.autoencoder.layers import (
+from kinema.models.vae.layers import (
     CausalCache,
     CausalConv,
     Downsample,
@@ -24,7 +24,7 @@ from kinema.models.vae.autoencoder.layers import (
     average_down,
     to_channels_last,
 )
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.vae_config import VaeConfig
 
 
 class ResidualDownBlock(nn.Module):

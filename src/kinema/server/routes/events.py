@@ -156,7 +156,7 @@ async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
             if found is None:
                 yield _format_sse("deleted", {"id": job.id})
                 return
-            video = found
+            job = found
     finally:
         state.open_event_streams -= 1
 

@@ -101,10 +101,10 @@ def material_row(
             f"there is no pattern {pattern!r}{did_you_mean(pattern, PATTERNS)}; patterns are {known}"
         )
     if colour is None and kind in ("wood", "marble"):
-        colour, second = WOOD_COLOURS if kind == "wood" else MARBLE_COLOURS
+        colour, second_colour = WOOD_COLOURS if kind == "wood" else MARBLE_COLOURS
         pattern = "wooden" if kind == "wood" else "marbled"
     first = linear_colour("gray" if colour is None else colour)
-    other = first if second is None else linear_colour(second)
+    other = first if second_colour is None else linear_colour(second_colour)
     if kind == "metal":
         # A metal has no other colour than its mirror image; keep a floor so that black metal is seen.
         first, other = 0.06 + 0.88 * first, 0.06 + 0.88 * other

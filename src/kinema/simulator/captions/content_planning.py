@@ -107,7 +107,10 @@ def plan_messages(facts: ClipAnnotations, groups: dict[str, Group]) -> list[Mess
             )
             if beats and beats[-1].kind == "chain stops":
                 beats[-1] = replace(
-                    beats[-1], number=beat.number, of=beat.group_size, claims=(*beats[-1].claims, index)
+                    beats[-1],
+                    number=beat.number,
+                    group_size=beat.group_size,
+                    claims=(*beats[-1].claims, index),
                 )
                 continue
         if claim.kind == "chain stops" and beats and beats[-1].kind == "fallen":

@@ -91,7 +91,7 @@ class Realizer(DiscourseState):
         elif message.kind == "tips over" and self._can_say_knocked_over(subject):
             phrase = pick(self.rng, clause_templates.KNOCKED_OVER)
             join = "ing"
-            beat = Message(kind="tips over", subject=self._subject, object=subject, claims=message.claims)
+            message = Message(kind="tips over", subject=self._subject, object=subject, claims=message.claims)
             subject = self._subject
         text = f"then {phrase.text}" if message.follows_previous and join != "ing" else phrase.text
         self.stated_claims.update(message.claims)

@@ -20,8 +20,8 @@ import safetensors.torch
 from kinema.atomic_io import write_text
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.simulator.annotations import Event
 from kinema.training import checkpoint
 from kinema.training.dit_task import DitTask, DitTrainConfig

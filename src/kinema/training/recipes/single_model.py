@@ -17,8 +17,8 @@ from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae, read_vae_config
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
-from kinema.models.vae.autoencoder.autoencoder import VideoVae
-from kinema.models.vae.autoencoder.vae_config import VaeConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.dit_task import DitTask, DitTrainConfig
 from kinema.training.recipes import full
 from kinema.training.render_shards import RenderConfig

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.models.vae.autoencoder.cpu import winograd as convolution_winograd
-from kinema.models.vae.autoencoder.cpu.winograd import F2, F4
+from kinema.models.vae.cpu import winograd as convolution_winograd
+from kinema.models.vae.cpu.winograd import F2, F4
 
 Route = Literal["direct", "products", "winograd 2", "winograd 4"]
 
