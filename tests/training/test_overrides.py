@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.models.formats.serialization import from_dict
+from kinema.models.formats.serialization import from_values
 from kinema.training.overrides import apply_overrides, to_plain
 
 
@@ -42,7 +42,7 @@ def test_json_round_trip(width, rate, clip, levels, name, fast):
     config = Outer(
         inner=Inner(width=width, rates=(rate, 0.5)), clip=clip, levels=tuple(levels), name=name, fast=fast
     )
-    assert from_dict(Outer, json.loads(json.dumps(to_plain(config))), source="settings") == config
+    assert from_values(Outer, json.loads(json.dumps(to_plain(config))), source="settings") == config
 
 
 def test_override_reaches_nested_settings_and_leaves_the_rest():
@@ -76,4 +76,4 @@ def test_wrong_settings_are_one_helpful_line(assignment, message):
 
 def test_unknown_keys_in_a_file_are_refused():
     with pytest.raises(UserError, match="did you mean 'width'"):
-        from_dict(Outer, {"inner": {"widt": 3}}, source="settings")
+        from_values(Outer, {"inner": {"widt": 3}}, source="settings")

@@ -64,3 +64,8 @@ class SamplingDefaults:
     def num_experts(self) -> int:
         """How many transformers share the noise levels."""
         return len(self.guidance_scale)
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the model can continue from finished latent frames."""
+        return self.image_conditioning == "frames" and self.num_experts == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kinema.errors import UserError, did_you_mean
-from kinema.models.formats.serialization import from_dict
+from kinema.models.formats.serialization import from_values
 
 _OWNER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MIN_KEY_CHARS = 8
@@ -195,10 +195,10 @@ def read_settings(file: Path, base: Settings) -> Settings:
         if not _OWNER_NAME.fullmatch(owner) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise UserError(f"{file}: each of [[keys]] has an owner (a name) and sha256 (64 hex digits)")
         keys.append(ApiKey(owner=owner, digest=digest))
-    limits = from_dict(Limits, values.pop("limits", {}), source=f"[limits] of {file}")
+    limits = from_values(Limits, values.pop("limits", {}), source=f"[limits] of {file}")
     webhook = values.pop("webhook", None)
     if webhook is not None:
-        webhook = from_dict(Webhook, webhook, source=f"[webhook] of {file}")
+        webhook = from_values(Webhook, webhook, source=f"[webhook] of {file}")
     allowed = tuple(set(Settings.__dataclass_fields__) - {"keys", "limits", "webhook", "data"})
     _reject_unknown(file, values, allowed)
     for name in ("picture_hosts", "origins"):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
-from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import save_checkpoint
-from kinema.models.formats.serialization import from_json, to_json
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
-from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.pipeline import load
@@ -138,72 +132,6 @@ def test_newer_format_is_refused(tmp_path):
     index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 2}))
     with pytest.raises(UserError, match="format 2"):
         open_model(str(tmp_path / "new"))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inner:
-    rate: float = 0.5
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outer:
-    count: int
-    name: str | None = None
-    kind: Literal["a", "b"] = "a"
-    sizes: tuple[int, ...] = ()
-    pair: tuple[int, float] = (1, 2.0)
-    on: bool = False
-    inner: Inner = dataclasses.field(default_factory=Inner)
-
-
-@given(
-    st.builds(
-        Outer,
-        count=st.integers(),
-        name=st.none() | st.text(),
-        kind=st.sampled_from(["a", "b"]),
-        sizes=st.lists(st.integers()).map(tuple),
-        pair=st.tuples(st.integers(), st.floats(allow_nan=False)),
-        on=st.booleans(),
-        inner=st.builds(Inner, rate=st.floats(allow_nan=False)),
-    )
-)
-def test_settings_survive_json(config):
-    assert from_json(Outer, to_json(config), source="settings") == config
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "not a JSON object"),
-        ('{"count": 1, "nmae": "x"}', r"no setting 'nmae' \(did you mean 'name'\?\)"),
-        ("{}", "lacks the setting 'count'"),
-        ('{"count": "1"}', "count is '1' and must be of type int"),
-        ('{"count": true}', "count is True and must be of type int"),
-        ('{"count": 1.5}', r"count is 1\.5 and must be of type int"),
-        ('{"count": 1, "kind": "c"}', "must be one of 'a', 'b'"),
-        ('{"count": 1, "sizes": 3}', "sizes is 3 and must be a list"),
-        ('{"count": 1, "pair": [1]}', "pair has 1 entries and must have 2"),
-        ('{"count": 1, "inner": {"rat": 1}}', "inner has no setting 'rat'"),
-    ],
-)
-def test_wrong_settings_are_named(text, message):
-    with pytest.raises(UserError, match=message) as caught:
-        from_json(Outer, text, source="settings")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "config", [dit_config.small(), dit_config.wan21_flf2v_14b(), dit_config.wan22_ti2v_5b()]
-)
-def test_transformer_settings_survive_json(config):
-    assert from_json(DitConfig, to_json(config), source="transformer") == config
-
-
-@pytest.mark.parametrize("config", [VaeConfig.wan21(), VaeConfig.wan22(), VaeConfig.small()])
-def test_vae_settings_survive_json(config):
-    assert from_json(VaeConfig, to_json(config), source="coder") == config
 
 
 def test_loading_does_not_wait_for_the_compiler():

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.models.formats.serialization import from_dict
+from kinema.models.formats.serialization import from_values
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.vae_config import VaeConfig
@@ -101,7 +101,7 @@ def parse_vae_config(values: dict[str, Any]) -> VaeConfig:
     patch = values.get("patch_size") or 1
     given = {ours: values[theirs] for ours, theirs in _VAE_FIELD_NAMES.items() if theirs in values}
     given |= {"patch_size": patch, "channels": values.get("in_channels", 3) // patch**2}
-    config = from_dict(VaeConfig, given, source=what)
+    config = from_values(VaeConfig, given, source=what)
     stride = (config.stride.temporal, config.stride.spatial)
     said = (values.get("scale_factor_temporal", 4), values.get("scale_factor_spatial", 8))
     if stride != said:
