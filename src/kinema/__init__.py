@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kinema.pipeline.pipeline import GeneratedVideo, Pipeline, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GeneratedVideo", "Pipeline", "__version__", "load"]
 
 
