@@ -1,0 +1,23 @@
+"""Conversion between uint8 frames at the edges and float videos inside, in one place."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+FrameArray = UInt8[np.ndarray, "f h w 3"]
+"""The frames of a video: uint8 sRGB."""
+
+
+def to_model_range(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "1 3 f h w"]:
+    """uint8 frames as a float32 video in [-1, 1]."""
+    scaled = torch.tensor(frames).float().div_(255).mul_(2).sub_(1)
+    return scaled.permute(3, 0, 1, 2)[None].contiguous()
+
+
+def to_frames(video: Float[Tensor, "1 3 f h w"]) -> UInt8[np.ndarray, "f h w 3"]:
+    """A video in [-1, 1] as uint8 frames, rounded to nearest and clipped."""
+    scaled = video[0].permute(1, 2, 3, 0).float().div(2).add_(0.5).clamp_(0, 1).mul_(255).round_()
+    return scaled.to(torch.uint8).cpu().numpy()
