@@ -21,3 +21,8 @@ def to_frames(video: Float[Tensor, "1 3 f h w"]) -> UInt8[np.ndarray, "f h w 3"]
     """A video in [-1, 1] as uint8 frames, rounded to nearest and clipped."""
     scaled = video[0].permute(1, 2, 3, 0).float().div(2).add_(0.5).clamp_(0, 1).mul_(255).round_()
     return scaled.to(torch.uint8).cpu().numpy()
+
+
+def videos_to_model_range(videos: UInt8[Tensor, "b f h w 3"]) -> Float[Tensor, "b 3 f h w"]:
+    """Convert a batch of uint8 videos on any device to float32 in [-1, 1]; not contiguous."""
+    return videos.float().permute(0, 4, 1, 2, 3) / 127.5 - 1
