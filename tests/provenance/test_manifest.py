@@ -19,8 +19,7 @@ from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media import probe, read_video, save_png, write_video
 from kinema.provenance import certificates as identities
-from kinema.provenance.manifest import Ingredient, Provenance, check_signable, sign
-from kinema.provenance.manifest import c2pa_settings as c2pa_settings
+from kinema.provenance.manifest import Ingredient, Provenance, c2pa_settings, check_signable, sign
 from kinema.provenance.verify import _parse_report, verify_credentials
 
 c2pa = pytest.importorskip("c2pa")
@@ -85,18 +84,18 @@ def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
     ingredients = (
         Ingredient(source=picture, role="first frame"),
         Ingredient(source=parent, role="extended", title="my first film"),
-        Ingredient(source=spoiled, role="connected"),
+        Ingredient(source=spoiled, role="interpolated"),
         Ingredient(source=web, role="edited"),
         Ingredient(source=upload.getvalue(), role="mask"),
     )
-    sign(film, Provenance(prompt="more", ingredients=ingredients))
-    found = verify_credentials(film)
+    sign(video, Provenance(prompt="more", ingredients=ingredients))
+    found = verify_credentials(video)
     assert found.state == "valid"
     told = [(source.title, source.role, source.state) for source in found.sources]
     assert told == [
         ("p.png", "first frame", "unsigned"),
         ("my first film", "extended", "valid"),
-        ("spoiled.mp4", "connected", "tampered"),
+        ("spoiled.mp4", "interpolated", "tampered"),
         ("w.webm", "edited", "unsigned"),
         ("mask", "mask", "unsigned"),
     ]
@@ -105,46 +104,46 @@ def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
 
 
 def test_every_changed_byte_of_the_frames_is_found(video):
-    sign(film, PROVENANCE)
-    whole = film.read_bytes()
+    sign(video, PROVENANCE)
+    whole = video.read_bytes()
     start = whole.index(b"mdat")
     assert start > 0
     for at in range(start + 8, len(whole), 997):
-        film.write_bytes(_flip_byte(whole, at))
-        found = verify_credentials(film)
+        video.write_bytes(_flip_byte(whole, at))
+        found = verify_credentials(video)
         assert found.state == "tampered"
         assert found.problems == ("the film was changed after it was signed",)
 
 
 def test_another_prompt_put_into_the_credentials_is_found(video):
-    sign(film, Provenance(prompt="a red ball rolls"))
-    whole = film.read_bytes()
+    sign(video, Provenance(prompt="a red ball rolls"))
+    whole = video.read_bytes()
     assert whole.count(b"a red ball rolls") == 1
-    film.write_bytes(whole.replace(b"a red ball rolls", b"a tax form, seen"))
-    assert verify_credentials(film).state == "tampered"
+    video.write_bytes(whole.replace(b"a red ball rolls", b"a tax form, seen"))
+    assert verify_credentials(video).state == "tampered"
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1), st.integers(1, 255))
 @example(0.0, 255)
 def test_no_damage_whatever_makes_it_crash(video, where, how):
-    if not (film.parent / "signed").exists():
-        sign(film, PROVENANCE)
-        (film.parent / "signed").write_bytes(film.read_bytes())
-    whole = bytearray((film.parent / "signed").read_bytes())
+    if not (video.parent / "signed").exists():
+        sign(video, PROVENANCE)
+        (video.parent / "signed").write_bytes(video.read_bytes())
+    whole = bytearray((video.parent / "signed").read_bytes())
     whole[int(where * (len(whole) - 1))] ^= how
-    film.write_bytes(whole)
-    assert verify_credentials(film).state in ("valid", "tampered", "unsigned")
-    film.write_bytes(whole[: max(1, int(where * len(whole)))])
-    assert verify_credentials(film).state in ("tampered", "unsigned")
+    video.write_bytes(whole)
+    assert verify_credentials(video).state in ("valid", "tampered", "unsigned")
+    video.write_bytes(whole[: max(1, int(where * len(whole)))])
+    assert verify_credentials(video).state in ("tampered", "unsigned")
 
 
 def test_signing_twice_leaves_one_signature(video):
-    sign(film, Provenance(prompt="first"))
-    size = film.stat().st_size
-    sign(film, Provenance(prompt="later"))
-    assert verify_credentials(film).prompt == "later"
-    assert film.stat().st_size == size
+    sign(video, Provenance(prompt="first"))
+    size = video.stat().st_size
+    sign(video, Provenance(prompt="later"))
+    assert verify_credentials(video).prompt == "later"
+    assert video.stat().st_size == size
 
 
 def test_kinds_without_a_place_for_credentials_say_so(tmp_path):
@@ -173,13 +172,13 @@ def test_an_unreadable_file_is_left_unchanged(tmp_path, content, line):
 
 
 def test_a_missing_or_damaged_ingredient_stops_the_signing(video, tmp_path):
-    before = film.read_bytes()
+    before = video.read_bytes()
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG but no more")
     for source, line in ((tmp_path / "gone.png", "does not exist"), (broken, "can't be signed")):
         with pytest.raises(UserError, match=line):
-            sign(film, Provenance(ingredients=(Ingredient(source=source, role="first frame"),)))
-        assert film.read_bytes() == before
+            sign(video, Provenance(ingredients=(Ingredient(source=source, role="first frame"),)))
+        assert video.read_bytes() == before
 
 
 def test_no_address_in_a_video_is_ever_visited(video):
@@ -204,9 +203,9 @@ def test_no_address_in_a_video_is_ever_visited(video):
         builder.set_remote_url(f"http://127.0.0.1:{server.server_port}/credentials")
         builder.set_no_embed()
         who = c2pa.C2paSignerInfo(identity.algorithm, identity.chain, identity.key, None)
-        with film.open("rb") as source, (film.parent / "elsewhere.mp4").open("wb+") as out:
+        with video.open("rb") as source, (video.parent / "elsewhere.mp4").open("wb+") as out:
             builder.sign(c2pa.Signer.from_info(who), "video/mp4", source, out)
-        assert verify_credentials(film.parent / "elsewhere.mp4").state != "valid"
+        assert verify_credentials(video.parent / "elsewhere.mp4").state != "valid"
         server.shutdown()
     assert visits == []
 
@@ -234,12 +233,12 @@ def test_many_at_once_end_up_with_one_certificate():
 
 
 def test_a_foreign_signer_is_valid_but_unknown(video, tmp_path):
-    sign(film, PROVENANCE, identity=identities.load_self_signed(tmp_path / "other"))
-    found = verify_credentials(film)
+    sign(video, PROVENANCE, identity=identities.load_self_signed(tmp_path / "other"))
+    found = verify_credentials(video)
     assert (found.state, found.trust) == ("valid", "unknown")
     root = identities.root_pem(tmp_path / "other")
     assert root is not None
-    assert verify_credentials(film, roots=root).trust == "known"
+    assert verify_credentials(video, roots=root).trust == "known"
 
 
 @pytest.mark.parametrize("kind", ["es256", "es384", "es512", "ed25519", "ps256"])
@@ -247,8 +246,8 @@ def test_an_operators_own_certificate_signs(video, tmp_path, kind):
     certificate, key = _create_operator_certificate(tmp_path, kind)
     identity = identities.load_certificate(certificate, key)
     assert identity.algorithm == kind
-    sign(film, PROVENANCE, identity=identity)
-    found = verify_credentials(film, roots=certificate.read_bytes())
+    sign(video, PROVENANCE, identity=identity)
+    found = verify_credentials(video, roots=certificate.read_bytes())
     assert (found.state, found.signer) == ("valid", "Film House")
 
 
@@ -282,19 +281,19 @@ def test_a_home_that_cannot_be_written_says_so(tmp_path):
 def test_the_command_answers_each_state_in_one_way(video, capsys):
     def inspected(*options):
         with pytest.raises(SystemExit) as ended:
-            main(["inspect", str(film), *options])
+            main(["inspect", str(video), *options])
         return ended.value.code, capsys.readouterr().out
 
     code, out = inspected()
-    assert (code, out.splitlines()[0]) == (3, f"{film}: UNSIGNED: nobody signed it")
-    sign(film, Provenance(prompt="red\x1b[2J ball", model="world", seed=7))
+    assert (code, out.splitlines()[0]) == (3, f"{video}: UNSIGNED: nobody signed it")
+    sign(video, Provenance(prompt="red\x1b[2J ball", model="world", seed=7))
     code, out = inspected()
     assert code == 0
     assert out.splitlines() == [
-        f"{film}: VALID: unchanged since it was signed",
+        f"{video}: VALID: unchanged since it was signed",
         "  film       48x32, 1.12 s, h264",
         "  signed by  Kinema self-made (known here)",
-        f"  made with  {verify_credentials(film).tool}",
+        f"  made with  {verify_credentials(video).tool}",
         "  declares   c2pa.created; a trained model made it",
         "  model      world",
         "  prompt     red?[2J ball",
@@ -303,9 +302,9 @@ def test_the_command_answers_each_state_in_one_way(video, capsys):
     code, out = inspected("--json")
     told = json.loads(out)
     assert (code, told["state"], told["seed"], told["film"]["width"]) == (0, "valid", 7, 48)
-    film.write_bytes(_flip_byte(film.read_bytes(), -300))
+    video.write_bytes(_flip_byte(video.read_bytes(), -300))
     code, out = inspected()
-    head = f"{film}: TAMPERED: the film was changed after it was signed"
+    head = f"{video}: TAMPERED: the film was changed after it was signed"
     assert (code, out.splitlines()[0]) == (1, head)
     assert json.loads(inspected("--json")[1])["state"] == "tampered"
 

@@ -24,7 +24,7 @@ class Sign:
         """Sign it where it is."""
         from kinema.errors import UserError
         from kinema.provenance.certificates import load_certificate
-        from kinema.provenance.sign_video import sign_video
+        from kinema.pipeline.content_credentials import sign_video
 
         if self.key is not None and self.certificate is None:
             raise UserError("a key signs only together with its certificate; give --certificate too")

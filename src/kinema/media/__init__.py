@@ -17,22 +17,23 @@ from kinema.media.types import DecodedVideo, Frame, Limits, ReadResult
 from kinema.media.write import VideoWriter, open_writer, write_video
 
 __all__ = [
-    "ReadResult",
     "DecodedVideo",
     "Format",
     "Frame",
     "Limits",
     "MediaInfo",
     "Quality",
+    "ReadResult",
     "SpriteSheet",
     "VideoWriter",
     "contact_sheet",
     "evenly_spaced",
     "frames",
+    "open_writer",
     "probe",
     "psnr",
-    "read_video",
     "read_image",
+    "read_video",
     "resize",
     "save_image",
     "save_png",
@@ -40,5 +41,4 @@ __all__ = [
     "ssim",
     "thumbnail",
     "write_video",
-    "open_writer",
 ]

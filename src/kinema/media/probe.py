@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import UserError
+from kinema.input_files import require_readable
 from kinema.media import animated_image, container, image_sequence
 from kinema.media.images import try_open_image
 from kinema.media.types import Limits
@@ -36,20 +37,9 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: nothing there, an empty file, or a folder without pictures.
     """
-    source = Path(path)
-    if not source.exists():
-        raise UserError(f"{source} does not exist; check the name")
-    if source.is_dir():
-        if not image_sequence.is_sequence(source):
-            raise UserError(
-                f"{source} is a folder without PNG pictures; give a film, or a folder of pictures"
-            )
-    elif not source.is_file():
-        raise UserError(f"{source} is not a file; give a film or a picture")
-    elif not source.stat().st_size:
-        raise UserError(f"{source} is empty (0 bytes); make or download it again")
-    elif not os.access(source, os.R_OK):
-        raise UserError(f"{source} may not be read; change its permissions")
+    source = require_readable(path)
+    if source.is_dir() and not image_sequence.is_sequence(source):
+        raise UserError(f"{source} is a folder without PNG images; give a video, or a folder of PNG images")
     return source
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
-
-from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel
@@ -23,23 +20,6 @@ class ClipImageEncoder:
 
     def __init__(self, model: CLIPVisionModel, processor: BaseImageProcessor) -> None:
         self.model, self.processor = model, processor
-
-    @classmethod
-    def load(cls, model: Path, processor: Path, *, dtype: torch.dtype = torch.float32) -> ClipImageEncoder:
-        """From the folders `image_encoder` and `image_processor` of the diffusers layout.
-
-        Raises:
-            UserError: a folder is missing.
-        """
-        from transformers import CLIPVisionModel
-        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-        for folder in (model, processor):
-            if not folder.is_dir():
-                raise UserError(f"{folder} is not a folder; the model's image encoder belongs there")
-        tower = CLIPVisionModel.from_pretrained(model, dtype=dtype, local_files_only=True).eval()
-        prepare = CLIPImageProcessorPil.from_pretrained(processor, local_files_only=True)
-        return cls(tower.requires_grad_(False), prepare)
 
     @torch.no_grad()
     def encode(self, images: Sequence[UInt8[ndarray, "h w 3"]]) -> Float[Tensor, "b m c"]:

@@ -8,6 +8,7 @@ reader can be told to trust this maker's films and no others.
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
 import tempfile
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ class SigningIdentity:
         return f"Identity(algorithm={self.algorithm!r})"
 
 
+def require_libraries() -> None:
+    """Check that the libraries for signing are there.
+
+    Raises:
+        UserError: they are not installed.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography")):
+        raise UserError(
+            'content credentials need c2pa-python; install it with: pip install "kinema[provenance]"'
+        )
+
+
 def signing_dir() -> Path:
     """Where the self-made certificate of this user lives."""
     return Path.home() / ".config" / "kinema" / "signing"
@@ -79,6 +92,22 @@ def load_certificate(certificate: Path, key: Path | None = None) -> SigningIdent
             together.
     """
     return _parse_identity(certificate, _read_file(certificate), None if key is None else _read_file(key))
+
+
+def load_identity(certificate: str, key: str) -> SigningIdentity:
+    """The operator's certificate, or for an empty name the self-signed certificate of this user.
+
+    Args:
+        certificate: path of a PEM file, or empty.
+        key: path of a PEM file; empty: the key is in the certificate's file.
+
+    Raises:
+        UserError: the certificate is not fit for signing, or the libraries are not installed.
+    """
+    require_libraries()
+    return (
+        load_certificate(Path(certificate), Path(key) if key else None) if certificate else load_self_signed()
+    )
 
 
 def root_pem(directory: Path | None = None) -> bytes | None:

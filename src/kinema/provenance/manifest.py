@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import os
 from collections.abc import Generator
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.media.probe import existing_path
-from kinema.provenance.certificates import SigningIdentity, load_self_signed
+from kinema.input_files import file_sha256, require_readable
+from kinema.provenance.certificates import SigningIdentity, load_self_signed, require_libraries
 
 if TYPE_CHECKING:
     import c2pa  # Loaded where it is used: it is optional, and brings a library of 50 MB.
@@ -46,7 +45,7 @@ SIGNABLE_MIME_TYPES = {
 }
 """What C2PA can put credentials in, of what Kinema writes or reads."""
 
-Role = Literal["first frame", "last frame", "keyframe", "extended", "connected", "edited", "mask", "remixed"]
+Role = Literal["first frame", "last frame", "keyframe", "extended", "interpolated", "edited", "mask"]
 """What a film or picture was to the new film."""
 
 
@@ -80,18 +79,6 @@ class Provenance:
     model: str = ""
     seed: int | None = None
     ingredients: tuple[Ingredient, ...] = ()
-
-
-def require_libraries() -> None:
-    """Check that the libraries for signing are there.
-
-    Raises:
-        UserError: they are not installed.
-    """
-    if not all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography")):
-        raise UserError(
-            'content credentials need c2pa-python; install it with: pip install "kinema[provenance]"'
-        )
 
 
 def c2pa_settings() -> c2pa.Settings:
@@ -143,7 +130,7 @@ def sign(
     kind = check_signable(path)
     import c2pa
 
-    target = existing_path(path)
+    target = require_readable(path)
     identity = identity or load_self_signed()
     sources = [_ingredient_sha256(ingredient) for ingredient in provenance.ingredients]
     try:
@@ -236,13 +223,14 @@ def _open_ingredient(ingredient: Ingredient) -> Generator[io.BytesIO | io.Buffer
     if isinstance(ingredient.source, bytes):
         yield io.BytesIO(ingredient.source)
         return
-    with existing_path(ingredient.source).open("rb") as file:
+    with require_readable(ingredient.source).open("rb") as file:
         yield file
 
 
 def _ingredient_sha256(ingredient: Ingredient) -> str:
-    with _open_ingredient(ingredient) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(ingredient.source, bytes):
+        return hashlib.sha256(ingredient.source).hexdigest()
+    return file_sha256(require_readable(ingredient.source))
 
 
 UNKNOWN_MIME = "application/octet-stream"

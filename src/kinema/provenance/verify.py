@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.media.probe import existing_path
-from kinema.provenance.certificates import root_pem
+from kinema.input_files import require_readable
+from kinema.provenance.certificates import require_libraries, root_pem
 from kinema.provenance.manifest import (
     AI_GENERATED,
     ASSERTION_LABEL,
     UNKNOWN_MIME,
     c2pa_settings,
     first_line,
-    require_libraries,
     sniff_mime,
 )
 
@@ -93,7 +92,7 @@ def verify_credentials(
     require_libraries()
     import c2pa
 
-    source = existing_path(path)
+    source = require_readable(path)
     if source.is_dir():
         return Credentials(state="unsigned", problems=("a folder of pictures can't carry credentials",))
     options = c2pa_settings()

@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from kinema.errors import UserError
-from kinema.provenance.sign_job import load_identity
+from kinema.provenance.certificates import load_identity
 from kinema.server.app import KinemaApp, create_app
 from kinema.server.settings import Settings, ensure_data_dir
 

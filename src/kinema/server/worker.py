@@ -26,12 +26,13 @@ from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
 from kinema.memory import release_free_memory
 from kinema.models.formats.serialization import from_json, to_json
-from kinema.provenance.sign_job import load_identity, sign_job_video
+from kinema.provenance.certificates import load_identity
 from kinema.server import leases
 from kinema.server.backends.base import Backend, JobProgress, JobResult, load_backend
 from kinema.server.database import Database
 from kinema.server.job import Job
 from kinema.server.settings import Settings
+from kinema.server.sign_job import sign_job_video
 from kinema.server.storage import (
     PREVIEW_FILE,
     SAMPLER_STATE_FILE,

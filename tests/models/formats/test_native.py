@@ -129,8 +129,8 @@ def test_newer_format_is_refused(tmp_path):
     dit, vae = parts()
     save_checkpoint(tmp_path / "new", sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     index = tmp_path / "new" / "kinema.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 2}))
-    with pytest.raises(UserError, match="format 2"):
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"format_version": 3}))
+    with pytest.raises(UserError, match="format 3"):
         open_model(str(tmp_path / "new"))
 
 

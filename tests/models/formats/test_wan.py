@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from kinema.errors import UserError
 from kinema.models.formats import wan_keys
 from kinema.models.formats.loader import open_model
+from kinema.models.module_init import copy_channels_last
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
-from kinema.models.vae.convolution import copy_channels_last
 from kinema.models.vae.vae_config import VaeConfig
 from tests.fixtures import wan_fixtures
 

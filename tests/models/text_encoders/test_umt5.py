@@ -15,6 +15,7 @@ from PIL import Image
 
 from kinema.errors import UserError
 from kinema.models.clip_image_encoder import ClipImageEncoder
+from kinema.models.formats.wan_encoders import load_clip, load_umt5
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder, clean_prompt
 from kinema.models.text_encoders.umt5 import Umt5
 from tests.fixtures import wan_fixtures
@@ -62,11 +63,12 @@ def test_cleaning_repairs_and_collapses() -> None:
 def test_states_survive_saving(encoder: Umt5, tmp_path: Path) -> None:
     encoder.model.save_pretrained(tmp_path / "text_encoder")
     encoder.tokenizer.save_pretrained(tmp_path / "tokenizer")
-    again = Umt5.load(tmp_path / "text_encoder", tmp_path / "tokenizer")
+    arguments = {"max_tokens": 512, "dtype": torch.float32, "device": torch.device("cpu")}
+    again = load_umt5(tmp_path / "text_encoder", tmp_path / "tokenizer", **arguments)
     assert torch.equal(again.encode(PROMPTS[:1]).hidden_states, encoder.encode(PROMPTS[:1]).hidden_states)
     assert again.hidden_size == wan_fixtures.TEXT_WIDTH
-    with pytest.raises(UserError, match="not a folder"):
-        Umt5.load(tmp_path / "missing", tmp_path / "tokenizer")
+    with pytest.raises(UserError, match="is missing"):
+        load_umt5(tmp_path / "missing", tmp_path / "tokenizer", **arguments)
 
 
 def test_image_embeddings_equal_diffusers(tmp_path: Path) -> None:
@@ -87,10 +89,11 @@ def test_image_embeddings_equal_diffusers(tmp_path: Path) -> None:
     assert (ours.encode(pictures) - expected).abs().max() <= 1e-5
     model.save_pretrained(tmp_path / "image_encoder")
     processor.save_pretrained(tmp_path / "image_processor")
-    again = ClipImageEncoder.load(tmp_path / "image_encoder", tmp_path / "image_processor")
+    arguments = {"dtype": torch.float32, "device": torch.device("cpu")}
+    again = load_clip(tmp_path / "image_encoder", tmp_path / "image_processor", **arguments)
     assert torch.equal(again.encode(pictures), ours.encode(pictures))
-    with pytest.raises(UserError, match="not a folder"):
-        ClipImageEncoder.load(tmp_path / "missing", tmp_path)
+    with pytest.raises(UserError, match="is missing"):
+        load_clip(tmp_path / "missing", tmp_path, **arguments)
 
 
 def test_states_of_unequal_length_are_zero_behind() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.formats.serialization import from_json, to_json
 from kinema.models.vae import autoencoder as vae_module
+from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.layers import add_duplicate_up
 from kinema.models.vae.tiling import Tiling, decode_tiled, encode_tiled
 from kinema.models.vae.vae_config import VaeConfig
@@ -21,7 +22,7 @@ from kinema.shapes import LatentShape, VideoShape
 CONFIGS = {
     "2.1": VaeConfig.tiny(),
     "2.2": VaeConfig.tiny(residual=True),
-    "folded": VaeConfig.tiny(patchified=True),
+    "patchified": VaeConfig.tiny(patchified=True),
 }
 
 
@@ -99,7 +100,7 @@ def test_vae_is_causal(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @settings(max_examples=8, deadline=None)
-@given(groups=st.integers(0, 22), given_frames=st.integers(1, 3), small=st.booleans())
+@given(groups=st.integers(0, 22), prefix_frames=st.integers(1, 3), small=st.booleans())
 def test_encode_zero_padded_is_encode(name: str, groups: int, prefix_frames: int, small: bool) -> None:
     vae = build_vae(name)
     frames = 1 + 4 * groups
@@ -164,7 +165,7 @@ def test_half_precision_runs_near_single() -> None:
 
 
 def test_normalisation_can_be_replaced() -> None:
-    vae = model("folded")
+    vae = model("patchified")
     x = random_video(vae, 5)
     with torch.no_grad():
         raw = vae.encode_posterior(x).mean
@@ -172,7 +173,6 @@ def test_normalisation_can_be_replaced() -> None:
         mean, std = torch.arange(4.0).view(-1, 1, 1, 1), torch.arange(1.0, 5.0).view(-1, 1, 1, 1)
         assert torch.allclose(other.encode(x), (raw - mean) / std, atol=1e-6)
         assert torch.allclose(other.decode(other.encode(x)), vae.decode(vae.encode(x)), atol=1e-5)
-    assert VaeConfig.from_json(other.config.to_json()) == other.config
     assert next(other.parameters()) is next(vae.parameters())
 
 
@@ -275,7 +275,7 @@ def test_wrong_input_is_named() -> None:
     "config", [VaeConfig.wan21(), VaeConfig.wan22(), VaeConfig.small(), *CONFIGS.values()]
 )
 def test_config_survives_json(config: VaeConfig) -> None:
-    assert VaeConfig.from_json(config.to_json()) == config
+    assert from_json(VaeConfig, to_json(config), source="vae") == config
     assert (config.stride.temporal, config.stride.spatial) == (4, 16 if config.residual else 8)
 
 
@@ -285,15 +285,15 @@ def test_config_survives_json(config: VaeConfig) -> None:
         ("[", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"base_dimm": 3}', "did you mean 'base_dim'"),
-        ('{"base_dim": "x"}', "base_dim can't be 'x'"),
+        ('{"base_dim": "x"}', "base_dim is 'x' and must be of type int"),
         ('{"dim_mult": [1, 2]}', "give one for each"),
         ('{"z_dim": 3}', "3 latent channels"),
-        ('{"temporal_fold": 4}', "folded layout"),
+        ('{"temporal_patch_size": 4}', "patchified layout"),
     ],
 )
 def test_bad_settings_are_named(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        VaeConfig.from_json(text)
+        from_json(VaeConfig, text, source="vae")
 
 
 def test_small_is_cheap() -> None:

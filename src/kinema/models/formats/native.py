@@ -25,9 +25,9 @@ from kinema.models.formats.safetensors_io import (
     load_into,
     read_json,
     save_tensors,
-    skip_init,
 )
 from kinema.models.formats.serialization import from_json, to_json
+from kinema.models.module_init import skip_init
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.models.transformer.dit import Dit
@@ -190,8 +190,7 @@ def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
     config = read_vae_config(folder)
     with skip_init():
         module = VideoVae(config)
-    module.latents_mean = torch.tensor(config.latents_mean).view(-1, 1, 1, 1).to(device)
-    module.latents_std = torch.tensor(config.latents_std).view(-1, 1, 1, 1).to(device)
+    module.reset_latent_statistics(device)
     _load_into(module, list_tensors(folder / "vae", component="vae"), "autoencoder", torch.float32, device)
     return module.eval()
 

@@ -7,21 +7,18 @@ can run code when they are opened, and are refused.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
-from kinema.models.vae.convolution import copy_channels_last
+from kinema.models.module_init import copy_channels_last
 
 _BATCH_BYTES = 64 * 2**20
 """Of tensors to copy that are read through one mapping."""
@@ -76,24 +73,6 @@ def list_tensors(folder: Path, *, component: str) -> dict[str, TensorInfo]:
                 )
             found[name] = TensorInfo(file=file, name=name, shape=shape, dtype=dtype)
     return found
-
-
-class _SkipInitMode(TorchFunctionMode):
-    """Layers are built without drawing the values that training would begin with."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def skip_init() -> Iterator[None]:
-    """A block in which modules are built without memory and values, for `load_into` to give them theirs."""
-    with torch.device("meta"), _SkipInitMode():
-        yield
 
 
 def load_into(

@@ -26,7 +26,6 @@ from kinema.models.formats.safetensors_io import (
     load_into,
     read_json,
     save_tensors,
-    skip_init,
 )
 from kinema.models.formats.wan_config import (
     build_sampling_defaults,
@@ -36,6 +35,7 @@ from kinema.models.formats.wan_config import (
     to_diffusers_vae_config,
 )
 from kinema.models.formats.wan_encoders import load_clip, load_umt5
+from kinema.models.module_init import skip_init
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.umt5 import Umt5
 from kinema.models.transformer.dit import Dit
@@ -137,8 +137,7 @@ class WanCheckpoint:
         def rename(name: str) -> str:
             return wan_keys.convert_vae_key(name, residual_blocks=self.vae.num_res_blocks)
 
-        module.latents_mean = torch.tensor(self.vae.latents_mean).view(-1, 1, 1, 1).to(device)
-        module.latents_std = torch.tensor(self.vae.latents_std).view(-1, 1, 1, 1).to(device)
+        module.reset_latent_statistics(device)
         load_into(
             module,
             stored,

@@ -12,7 +12,8 @@ import torch
 
 from kinema.errors import UserError
 from kinema.models.clip_image_encoder import ClipImageEncoder
-from kinema.models.formats.safetensors_io import list_tensors, load_into, read_json, skip_init
+from kinema.models.formats.safetensors_io import list_tensors, load_into, read_json
+from kinema.models.module_init import skip_init
 from kinema.models.text_encoders.umt5 import Umt5
 
 _SHARED_EMBEDDING, _TIED_EMBEDDING = "shared.weight", "encoder.embed_tokens.weight"
@@ -57,8 +58,6 @@ def load_umt5(
         raise UserError(
             f"{tokenizer} holds no tokenizer that can be read ({error}); fetch it again"
         ) from None
-    if words is None:
-        raise UserError(f"{tokenizer} holds no tokenizer; fetch the whole folder")
     if words is None:
         raise UserError(f"{tokenizer} holds no tokenizer; fetch the whole folder")
     return Umt5(module.eval(), words, max_tokens=max_tokens)

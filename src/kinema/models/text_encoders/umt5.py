@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.errors import UserError
 from kinema.models.text_encoders.base import TextEmbeddings, clean_prompt
 
 if TYPE_CHECKING:
@@ -29,26 +27,6 @@ class Umt5:
         self, model: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int = 512
     ) -> None:
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
-
-    @classmethod
-    def load(
-        cls, model: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32, max_tokens: int = 512
-    ) -> Umt5:
-        """From the folders `text_encoder` and `tokenizer` of the diffusers layout.
-
-        Raises:
-            UserError: a folder is missing.
-        """
-        from transformers import AutoTokenizer, UMT5EncoderModel
-
-        for folder in (model, tokenizer):
-            if not folder.is_dir():
-                raise UserError(f"{folder} is not a folder; the model's text encoder belongs there")
-        encoder = UMT5EncoderModel.from_pretrained(model, dtype=dtype, local_files_only=True).eval()
-        words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        if words is None:
-            raise UserError(f"{tokenizer} holds no tokenizer; the model's tokenizer belongs there")
-        return cls(encoder.requires_grad_(False), words, max_tokens=max_tokens)
 
     @property
     def hidden_size(self) -> int:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.formats.safetensors_io import skip_init
+from kinema.models.module_init import skip_init
 from kinema.models.vae.layers import CausalCache, Conv1x1
 from kinema.models.vae.patchified import PatchifiedDecoder, PatchifiedEncoder
 from kinema.models.vae.static_frames import encode_static_tail
@@ -81,13 +81,17 @@ class VideoVae(nn.Module):
             self.decoder = WanDecoder(config)
             self.quant_conv = Conv1x1(2 * config.z_dim, 2 * config.z_dim)
             self.post_quant_conv = Conv1x1(config.z_dim, config.z_dim)
+        self.reset_latent_statistics()
+
+    def reset_latent_statistics(self, device: torch.device | None = None) -> None:
+        """Set the mean and standard deviation of the latents from the config; no weights file has them."""
         for name in ("latents_mean", "latents_std"):
-            values = torch.tensor(getattr(config, name)).view(-1, 1, 1, 1)
+            values = torch.tensor(getattr(self.config, name), device=device).view(-1, 1, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
     @property
     def stride(self) -> Stride:
-        """How many film pixels one latent pixel stands for."""
+        """How many video pixels one latent pixel stands for."""
         return self.config.stride
 
     def normalize(self, latents: Float[Tensor, "b z f h w"]) -> Float[Tensor, "b z f h w"]:
@@ -104,8 +108,9 @@ class VideoVae(nn.Module):
         with skip_init():
             other = VideoVae(config)
         other.load_state_dict(self.state_dict(keep_vars=True), assign=True)
-        for name in ("latents_mean", "latents_std"):
-            setattr(other, name, torch.tensor(getattr(config, name)).view(-1, 1, 1, 1).to(self.latents_mean))
+        other.reset_latent_statistics()
+        other.latents_mean = other.latents_mean.to(self.latents_mean)
+        other.latents_std = other.latents_std.to(self.latents_std)
         return other.train(self.training)
 
     def forward(

@@ -12,7 +12,6 @@ Parameters keep the shapes of `torch.nn.Conv2d` and `torch.nn.Conv3d`: `o i h w`
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -20,21 +19,6 @@ from torch import Tensor
 
 from kinema.models.vae.cpu import kernels
 from kinema.models.vae.cpu.kernels import Workspace
-
-_INT_DTYPES = {2: torch.int16, 4: torch.int32}
-"""Whole numbers by their bytes, as which floating-point ones are copied."""
-
-
-def copy_channels_last(weight: Float[Tensor, "o i f h w"]) -> Float[Tensor, "o i f h w"]:
-    """A copy whose channels lie together, as kernels read it fastest."""
-    # A copy in any case: a kernel of one pixel has both formats at once.
-    if weight.device.type != "cpu" or not weight.is_contiguous() or weight.itemsize not in _INT_DTYPES:
-        return weight.clone(memory_format=torch.channels_last_3d)
-    # numpy transposes twice as fast as torch, and knows no bfloat16.
-    outputs, inputs, *taps = weight.shape
-    flat = weight.view(_INT_DTYPES[weight.itemsize]).flatten(2).numpy()
-    laid = torch.from_numpy(np.array(flat.transpose(0, 2, 1), order="C", copy=True))
-    return laid.view(weight.dtype).view(outputs, *taps, inputs).permute(0, 4, 1, 2, 3)
 
 
 def use_cpu_kernels(x: Tensor) -> bool:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinema.models.module_init import copy_channels_last
 from kinema.models.vae import convolution
 
 
@@ -98,7 +99,7 @@ def to_channels_last(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, CausalConv) and not module.is_channels_last:
-            module.weight.data = convolution.copy_channels_last(module.weight.detach())
+            module.weight.data = copy_channels_last(module.weight.detach())
 
 
 class Conv1x1(nn.Conv3d):

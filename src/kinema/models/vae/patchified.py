@@ -75,14 +75,14 @@ class PixelUnshuffleDownsample(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.mix = nn.Linear(4 * inputs, outputs)
+        self.proj = nn.Linear(4 * inputs, outputs)
 
     def forward(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h/2 w/2 o"]:
         """Halve."""
         b, f, h, w, c = x.shape
         cells = x.view(b, f, h // 2, 2, w // 2, 2, c).permute(0, 1, 2, 4, 6, 3, 5)
         folded = cells.reshape(b, f, h // 2, w // 2, 4 * c)
-        return self.mix(folded) + folded.unflatten(-1, (self.mix.out_features, -1)).mean(-1)
+        return self.proj(folded) + folded.unflatten(-1, (self.proj.out_features, -1)).mean(-1)
 
 
 class PixelShuffleUpsample(nn.Module):
@@ -91,12 +91,12 @@ class PixelShuffleUpsample(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.repeats = 4 * outputs // inputs
-        self.mix = nn.Linear(inputs, 4 * outputs)
+        self.proj = nn.Linear(inputs, 4 * outputs)
 
     def forward(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f 2*h 2*w o"]:
         """Double."""
         b, f, h, w, _ = x.shape
-        wide = self.mix(x) + x.repeat_interleave(self.repeats, dim=-1)
+        wide = self.proj(x) + x.repeat_interleave(self.repeats, dim=-1)
         cells = wide.view(b, f, h, w, -1, 2, 2).permute(0, 1, 2, 5, 3, 6, 4)
         return cells.reshape(b, f, 2 * h, 2 * w, -1)
 
@@ -116,7 +116,7 @@ class PatchifiedEncoder(nn.Module):
                 for width in widths
             ]
         )
-        self.shrinks = nn.ModuleList([PixelUnshuffleDownsample(a, b) for a, b in pairwise(widths)])
+        self.downsamplers = nn.ModuleList([PixelUnshuffleDownsample(a, b) for a, b in pairwise(widths)])
         self.norm_out = ChannelRmsNorm(widths[-1])
         self.conv_out = nn.Linear(widths[-1], 2 * config.z_dim)
         # Begin with little noise in the latents; the divergence term raises what it can.
@@ -129,7 +129,7 @@ class PatchifiedEncoder(nn.Module):
         x = self.conv_in(x)
         for index, blocks in enumerate(self.stages):
             if index:
-                x = self.shrinks[index - 1](x)
+                x = self.downsamplers[index - 1](x)
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 x = block(x, cache)
@@ -149,7 +149,7 @@ class PatchifiedDecoder(nn.Module):
                 for width in widths
             ]
         )
-        self.grows = nn.ModuleList([PixelShuffleUpsample(a, b) for a, b in pairwise(widths)])
+        self.upsamplers = nn.ModuleList([PixelShuffleUpsample(a, b) for a, b in pairwise(widths)])
         self.norm_out = ChannelRmsNorm(widths[-1])
         self.conv_out = FrameConv2d(
             widths[-1], config.channels * config.patch_size**2 * config.temporal_patch_size
@@ -160,7 +160,7 @@ class PatchifiedDecoder(nn.Module):
         x = self.conv_in(x)
         for index, blocks in enumerate(self.stages):
             if index:
-                x = self.grows[index - 1](x)
+                x = self.upsamplers[index - 1](x)
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 x = block(x, cache)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from typing import Any
 
-from kinema.errors import UserError, did_you_mean
+from kinema.errors import UserError
 from kinema.shapes import Stride
 
 _WAN_2_1_MEAN = (
@@ -86,8 +84,8 @@ class VaeConfig:
             self.residual or any(self.temporal_downsample) or self.attn_scales
         ):
             raise UserError(
-                "the folded layout (temporal_fold > 1) folds all of time at once; "
-                "leave residual, temporal_downsample and attn_scales off, or set temporal_fold to 1"
+                "the patchified layout (temporal_patch_size > 1) downsamples time in one step; "
+                "leave residual, temporal_downsample and attn_scales off, or set temporal_patch_size to 1"
             )
 
     @property
@@ -148,32 +146,3 @@ class VaeConfig:
                 cls.wan22(), base_dim=4, decoder_base_dim=8, num_res_blocks=1, **statistics
             )
         return dataclasses.replace(cls.wan21(), base_dim=4, num_res_blocks=1, **statistics)
-
-    def to_json(self) -> str:
-        """All settings as a JSON object, one name for each field."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> VaeConfig:
-        """The settings that `to_json` wrote; fields that are left out keep their defaults.
-
-        Raises:
-            UserError: the text is not a JSON object, or has a name that is no setting.
-        """
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"the autoencoder's settings are not JSON ({error}); give an object") from None
-        if not isinstance(values, dict):
-            raise UserError("the autoencoder's settings are not a JSON object; write {...} with named values")
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        settings: dict[str, Any] = {}
-        for name, value in values.items():
-            if name not in defaults:
-                raise UserError(f"the autoencoder has no setting {name!r}{did_you_mean(name, defaults)}")
-            settings[name] = tuple(value) if isinstance(value, list) else value
-            example = 256 if defaults[name] is None else defaults[name]
-            fits = isinstance(settings[name], (int, float) if isinstance(example, float) else type(example))
-            if not fits and not (value is None and defaults[name] is None):
-                raise UserError(f"the autoencoder's {name} can't be {value!r}; give a value like {example!r}")
-        return cls(**settings)

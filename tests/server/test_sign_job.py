@@ -5,11 +5,13 @@ import pytest
 
 pytest.importorskip("c2pa")
 
+from kinema.server.job_spec import JobSpec, ShotSpec
+
 from kinema.errors import UserError
 from kinema.media import save_png, write_video
-from kinema.provenance.sign_job import load_identity, sign_job_video
+from kinema.provenance.certificates import load_identity
 from kinema.provenance.verify import verify_credentials
-from kinema.server.job_spec import JobSpec, ShotSpec
+from kinema.server.sign_job import sign_job_video
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), dtype=np.uint8)
 

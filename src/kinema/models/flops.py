@@ -1,0 +1,86 @@
+"""Floating-point operations of transformer and autoencoder, counted from their configurations."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kinema.models.formats.safetensors_io import skip_init
+from kinema.models.transformer.dit_config import DitConfig
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.vae_config import VaeConfig
+from kinema.shapes import LatentShape
+
+_PROBE_SIDE = 4
+"""Latent height and width of the small video on which the autoencoder's operations are counted."""
+
+
+def dit_step_flops(config: DitConfig, shape: LatentShape, num_context_tokens: float) -> tuple[float, float]:
+    """Count one denoising step of one sample, whose text keys and values are computed already.
+
+    Args:
+        config: of the transformer.
+        shape: of the latents.
+        num_context_tokens: text and image tokens that the video attends to.
+
+    Returns:
+        Operations of the blocks' linear layers, and of their attention.
+    """
+    tokens = shape.tokens(config.patch_size)
+    linear = 2.0 * tokens * config.width * _linear_width(config)
+    attention = 4.0 * config.width * tokens * (tokens + num_context_tokens)
+    return config.layers * linear, config.layers * attention
+
+
+def dit_forward_flops(config: DitConfig, shape: LatentShape, num_text_tokens: float) -> float:
+    """Count a forward pass of one sample with its text, as in training; a backward pass takes twice as many.
+
+    Args:
+        config: of the transformer.
+        shape: of the latents.
+        num_text_tokens: of the prompt.
+    """
+    tokens = shape.tokens(config.patch_size)
+    linear, attention = dit_step_flops(config, shape, num_text_tokens)
+    if config.text_conditioning == "joint":
+        linear += config.layers * 2.0 * num_text_tokens * config.width * _linear_width(config)
+        attention += config.layers * 4.0 * config.width * num_text_tokens**2
+    patch_layers = 2.0 * tokens * config.width * (config.in_channels + config.out_channels)
+    return linear + attention + patch_layers * config.patch_size**2
+
+
+def _linear_width(config: DitConfig) -> int:
+    """Output channels of all linear layers of a block, in units of the width of their input."""
+    projections = 6 if config.text_conditioning == "cross" else 4
+    return projections * config.width + 2 * config.mlp_width
+
+
+@functools.lru_cache(maxsize=256)
+def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frames: bool) -> float:
+    """Count a pass of the encoder or decoder.
+
+    The operations grow with the pixels, so they are counted on a small video and scaled.
+
+    Args:
+        config: of the autoencoder.
+        shape: of the latents.
+        encoder: of the encoder; else of the decoder.
+        all_frames: of all latent frames; else of the first one.
+    """
+    with skip_init():
+        vae = VideoVae(config)
+    side, stride = _PROBE_SIDE, config.stride
+    counts = []
+    for frames in (1, 2):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            if encoder:
+                pixels = (1 + (frames - 1) * stride.temporal, side * stride.spatial, side * stride.spatial)
+                vae.encode_posterior(torch.empty(1, config.channels, *pixels, device="meta"))
+            else:
+                vae.decode_raw(torch.empty(1, config.z_dim, frames, side, side, device="meta"))
+        counts.append(counter.get_total_flops())
+    scale = shape.height * shape.width / side**2
+    later = (shape.frames - 1) * (counts[1] - counts[0]) if all_frames else 0
+    return scale * (counts[0] + later)

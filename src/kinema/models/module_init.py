@@ -1,0 +1,46 @@
+"""Building modules without initial values, and the memory layout in which convolution kernels are read fastest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_INT_DTYPES = {2: torch.int16, 4: torch.int32}
+"""Integer types by size in bytes, through which numpy copies floating-point tensors of that size."""
+
+
+class _SkipInitMode(TorchFunctionMode):
+    """Turns the functions of `torch.nn.init` into no-ops."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def skip_init() -> Iterator[None]:
+    """A block in which modules are built on the meta device, without memory; `load_into` gives them tensors."""
+    with torch.device("meta"), _SkipInitMode():
+        yield
+
+
+def copy_channels_last(weight: Float[Tensor, "o i f h w"]) -> Float[Tensor, "o i f h w"]:
+    """A copy in the memory format `channels_last_3d`."""
+    # Always a copy: a 1x1x1 kernel has both formats at once.
+    if weight.device.type != "cpu" or not weight.is_contiguous() or weight.itemsize not in _INT_DTYPES:
+        return weight.clone(memory_format=torch.channels_last_3d)
+    # numpy transposes twice as fast as torch. It has no bfloat16, so the bytes are read as integers.
+    outputs, inputs, *taps = weight.shape
+    flat = weight.view(_INT_DTYPES[weight.itemsize]).flatten(2).numpy()
+    transposed = torch.from_numpy(np.array(flat.transpose(0, 2, 1), order="C", copy=True))
+    return transposed.view(weight.dtype).view(outputs, *taps, inputs).permute(0, 4, 1, 2, 3)
