@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def atomic_write(target: str | os.PathLike[str]) -> Iterator[Path]:
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        # mkstemp makes private files; a film is as readable as any file the person makes.
+        # mkstemp makes private files; a video is as readable as any file the person makes.
         umask = os.umask(0)
         os.umask(umask)
         beside.chmod(0o666 & ~umask)
@@ -56,3 +57,9 @@ def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `target` atomically, as UTF-8."""
     write_bytes(target, text.encode())
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
