@@ -1,11 +1,11 @@
-"""Kinema makes films from words.
+"""Kinema: a text-to-video toolkit.
 
     import kinema
     pipe = kinema.load("world")
-    film = pipe.generate("a red ball rolls to the left")
-    film.save("film.mp4")
+    video = pipe.generate("a red ball rolls to the left")
+    video.save("video.mp4")
 
-Importing the package is cheap: torch and everything above it load when first used.
+Importing the package is cheap: torch and everything above it load on first use. `__all__` is the public API.
 """
 
 from __future__ import annotations
@@ -13,15 +13,62 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.pipeline.pipeline import GeneratedVideo, Pipeline, load
+    from kinema.errors import UserError
+    from kinema.pipeline.pipeline import Pipeline, load
+    from kinema.pipeline.progress import Finished, FrameChunk, SamplingStep, StageProgress
+    from kinema.pipeline.request import (
+        EditInput,
+        ExtendInput,
+        InterpolateInput,
+        Keyframe,
+        Shot,
+        VideoRequest,
+    )
+    from kinema.pipeline.video import GeneratedVideo
 
 __version__ = "0.2.0"
-__all__ = ["GeneratedVideo", "Pipeline", "__version__", "load"]
+__all__ = [
+    "EditInput",
+    "ExtendInput",
+    "Finished",
+    "FrameChunk",
+    "GeneratedVideo",
+    "InterpolateInput",
+    "Keyframe",
+    "Pipeline",
+    "SamplingStep",
+    "Shot",
+    "StageProgress",
+    "UserError",
+    "VideoRequest",
+    "__version__",
+    "load",
+]
+_MODULES = {
+    "UserError": "kinema.errors",
+    "Pipeline": "kinema.pipeline.pipeline",
+    "load": "kinema.pipeline.pipeline",
+    "Finished": "kinema.pipeline.progress",
+    "FrameChunk": "kinema.pipeline.progress",
+    "SamplingStep": "kinema.pipeline.progress",
+    "StageProgress": "kinema.pipeline.progress",
+    "EditInput": "kinema.pipeline.request",
+    "ExtendInput": "kinema.pipeline.request",
+    "InterpolateInput": "kinema.pipeline.request",
+    "Keyframe": "kinema.pipeline.request",
+    "Shot": "kinema.pipeline.request",
+    "VideoRequest": "kinema.pipeline.request",
+    "GeneratedVideo": "kinema.pipeline.video",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("GeneratedVideo", "Pipeline", "load"):
-        from kinema.pipeline import pipeline
+    if name not in _MODULES:
+        raise AttributeError(f"module 'kinema' has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(pipeline, name)
-    raise AttributeError(f"module 'kinema' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
