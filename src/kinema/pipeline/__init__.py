@@ -1,1 +1,1 @@
-"""From a request to a film: the condition, the pipeline, and the plan of what it costs."""
+"""From a request to a video: resolve, plan segments, encode, sample, decode."""

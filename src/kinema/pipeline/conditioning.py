@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kinema import sampling
 from kinema.errors import UserError
+from kinema.frames import to_model_range
 from kinema.shapes import LatentShape, Stride, VideoShape
 
 
@@ -275,7 +276,7 @@ def encode_conditions(
         frame = shape.latent_frame_index(first, stride)
         place(frame, values[:, :, 1:] if first else values, 0.0, clip.release_sigma)
     for picture in conditioning.images:
-        pixels = image_to_model_range(picture.image)[:, :, None]
+        pixels = to_model_range(picture.image[None])
         frame = shape.latent_frame_index(picture.frame, stride)
         if frame:
             still = pixels.expand(-1, -1, 1 + stride.temporal, -1, -1)
@@ -370,21 +371,9 @@ def encode_i2v_channels(
     shown = torch.zeros(1, 3, video_shape.frames, video_shape.height, video_shape.width)
     given = torch.zeros(video_shape.frames)
     for picture in conditioning.images:
-        shown[:, :, picture.frame] = image_to_model_range(picture.image)
+        shown[:, :, picture.frame] = to_model_range(picture.image[None])[:, :, 0]
         given[picture.frame] = 1
     groups = torch.cat([given[:1].expand(stride.temporal), given[1:]]).view(shape.frames, stride.temporal)
     mask = groups.T[None, :, :, None, None].expand(-1, -1, -1, shape.height, shape.width)
     latents = encode(shown)
     return torch.cat([mask.to(latents), latents], dim=1)
-
-
-def to_model_range(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "1 3 f h w"]:
-    """Frames in [-1, 1]."""
-    scaled = torch.tensor(frames).float().div_(255).mul_(2).sub_(1)
-    return scaled.permute(3, 0, 1, 2)[None].contiguous()
-
-
-def image_to_model_range(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
-    """A picture in [-1, 1]."""
-    scaled = torch.tensor(image).float().div_(255).mul_(2).sub_(1)
-    return scaled.permute(2, 0, 1)[None]

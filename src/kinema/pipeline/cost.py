@@ -16,26 +16,28 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
-from kinema.models.formats.safetensors_io import skip_init
+from kinema.models.module_init import skip_init
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
+from kinema.pipeline.components import ModelComponents
+from kinema.pipeline.decoder import CHUNK_PIXELS
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
-from kinema.pipeline.throughput import DeviceThroughput
+from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.streaming import default_streaming_config
+from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
 from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
 """Of a prompt; usual ones have 20 to 120."""
 _DECODER_PEAK_FACTOR = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
-CHUNK_PIXELS = 2**16
-"""Film pixels decoded at a time: enough to be fast, little enough to stay small beside the weights."""
 _INTERPRETER_BYTES = 400 * 2**20
 """The interpreter and its libraries."""
 
 
-StageName = Literal["text", "pictures", "steps", "decode"]
+StageName = Literal["text", "images", "sample", "decode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,70 @@ class CostEstimate:
         return self.peak_bytes <= self.available
 
 
+def estimate_request(
+    components: ModelComponents, resolved: ResolvedRequest, throughput: DeviceThroughput | None = None
+) -> CostEstimate:
+    """Time and peak memory of a request on this machine, without its upscaling.
+
+    Args:
+        components: the model; modules that are in memory already are counted once.
+        resolved: the request.
+        throughput: of this machine; None: measure it.
+    """
+    model, policy, device = components.model, components.policy, components.device
+    if throughput is None:
+        throughput = measure_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
+    shape, runs = _solver_runs(model, resolved)
+    one = estimate_cost(
+        model,
+        shape,
+        device=device,
+        policy=policy,
+        num_inference_steps=resolved.num_inference_steps,
+        use_cfg=_uses_cfg(resolved),
+        num_images=resolved.num_encodes,
+        throughput=throughput,
+        resident_bytes=components.resident_bytes,
+    )
+    return one.scale(runs)
+
+
+def check_request_fits(
+    components: ModelComponents, resolved: ResolvedRequest, estimate: CostEstimate
+) -> None:
+    """Refuse a request that does not fit into memory.
+
+    Raises:
+        UserError: it does not fit; the message says what fits.
+    """
+    check_fits(
+        components.model,
+        estimate,
+        device=components.device,
+        policy=components.policy,
+        use_cfg=_uses_cfg(resolved),
+        num_images=resolved.num_encodes,
+        fps=resolved.fps,
+    )
+
+
+def _uses_cfg(resolved: ResolvedRequest) -> bool:
+    return any(scale != 1 for scale in resolved.guidance_scale)
+
+
+def _solver_runs(model: ModelCheckpoint, resolved: ResolvedRequest) -> tuple[VideoShape, int]:
+    """The largest shape that the solver sees at once, and how many runs of it there are."""
+    largest = resolved.largest_shape
+    if not resolved.is_streamed:
+        return largest, len(resolved.segments)
+    config, stride = default_streaming_config(model), model.vae.stride
+    shapes = [LatentShape.of(segment.video_shape, stride).frames for segment in resolved.segments]
+    blocks = sum(len(list(config.blocks(frames))) for frames in shapes)
+    context = 0 if config.context_mode == "cache" else config.window
+    frames = stride.frames(max(config.first, config.block + context) - 1)
+    return dataclasses.replace(largest, frames=min(frames, largest.frames)), blocks
+
+
 def estimate_cost(
     model: ModelCheckpoint,
     video_shape: VideoShape,
@@ -136,12 +202,12 @@ def estimate_cost(
     seconds = {"text": max(operations["text"] / throughput.matmul, reading)}
     if num_images:
         whole = model.sampling_defaults.image_conditioning == "channels"
-        operations["pictures"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
-        seconds["pictures"] = operations["pictures"] / throughput.convolution
+        operations["images"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
+        seconds["images"] = operations["images"] / throughput.convolution
     linear, attention = dit_flops(model.dit, shape)
     times = num_inference_steps * (2 if use_cfg else 1)
-    operations["steps"] = times * (linear + attention)
-    seconds["steps"] = times * (linear / throughput.matmul + attention / throughput.attention)
+    operations["sample"] = times * (linear + attention)
+    seconds["sample"] = times * (linear / throughput.matmul + attention / throughput.attention)
     operations["decode"] = vae_flops(model.vae, shape, encoder=False, all_frames=True)
     seconds["decode"] = operations["decode"] / throughput.convolution
     costs = tuple(
@@ -180,8 +246,8 @@ def peak_memory(
     )
     stages: list[tuple[StageName, int, tuple[str, ...]]] = [("text", 0, ("text_encoder",))]
     if num_images:
-        stages.append(("pictures", encoding, ("vae", "image_encoder")))
-    stages.append(("steps", inside, ("transformer",)))
+        stages.append(("images", encoding, ("vae", "image_encoder")))
+    stages.append(("sample", inside, ("transformer",)))
     stages.append(("decode", decoding, ("vae",)))
     base = latents + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
     return {

@@ -1,63 +1,57 @@
-"""Finished latents to frames, a few at a time."""
+"""Latents to frames: the streaming decode of the autoencoder, a few latent frames at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
+from kinema.frames import to_frames
 from kinema.models.vae.autoencoder import VaeCache, VideoVae
 from kinema.models.vae.tiling import TiledCache, Tiling, decode_tiled_chunk
-from kinema.pipeline.cost import CHUNK_PIXELS
-from kinema.pipeline.video import to_frames
+from kinema.pipeline.progress import FrameChunk
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FrameChunk:
-    """The next frames of the film are finished.
-
-    Attributes:
-        frames: the frames.
-        done: how many there are with these.
-        total: how many there will be.
-    """
-
-    frames: UInt8[np.ndarray, "f h w 3"]
-    done: int
-    total: int
+CHUNK_PIXELS = 2**16
+"""Video pixels decoded at a time: enough to be fast, and few beside the weights."""
 
 
 class StreamingDecoder:
-    """Latents in, frames out, as a stream; memory grows neither with the length nor with the size."""
+    """Decodes a video's latents in order; memory grows neither with the length nor, tiled, with the size.
 
-    def __init__(self, vae: VideoVae, *, total: int) -> None:
-        self._vae, self._total = vae, total
+    Args:
+        vae: the autoencoder.
+        total: frames of the whole video, for `FrameChunk.total`.
+        tiled: decode frames with a side above 512 pixels in tiles.
+    """
+
+    def __init__(self, vae: VideoVae, *, total: int, tiled: bool = True) -> None:
+        self._vae, self._total, self._tiled = vae, total, tiled
         self._cache: VaeCache | None = None
-        self._tiles: TiledCache | None = None
+        self._tile_caches: TiledCache | None = None
         self._done = 0
 
-    def decode(self, latents: Float[Tensor, "1 c f h w"]) -> Iterator[FrameChunk]:
-        """The frames of the next latents."""
+    def decode(self, latents: Float[Tensor, "1 c f h w"], *, last: bool = False) -> Iterator[FrameChunk]:
+        """The frames of the next latents; `last`: no latents follow, so no cache is kept."""
         stride, (height, width) = self._vae.stride, latents.shape[3:]
         pixels = height * width * stride.spatial**2 * stride.temporal
-        tiling = choose_tiling(stride.spatial, max(height, width) * stride.spatial)
-        for part in latents.split(max(1, CHUNK_PIXELS // pixels), dim=2):
+        tiling = choose_tiling(stride.spatial, max(height, width) * stride.spatial) if self._tiled else None
+        parts = latents.split(max(1, CHUNK_PIXELS // pixels), dim=2)
+        for number, part in enumerate(parts, 1):
             with torch.no_grad():
                 if tiling is None:
-                    frames, self._cache = self._vae.decode_chunk(part, self._cache)
+                    final = last and number == len(parts)
+                    frames, self._cache = self._vae.decode_chunk(part, self._cache, last=final)
                 else:
-                    frames, self._tiles = decode_tiled_chunk(self._vae, part, self._tiles, tiling)
-            images = to_frames(frames)
+                    frames, self._tile_caches = decode_tiled_chunk(self._vae, part, self._tile_caches, tiling)
+                images = to_frames(frames)
             self._done += len(images)
             yield FrameChunk(frames=images, done=self._done, total=self._total)
 
 
 def choose_tiling(spatial_stride: int, side: int) -> Tiling | None:
-    """How frames with a longer side of `side` pixels are coded: whole up to 512, larger in such tiles."""
+    """Tiles for frames whose longer side is `side` pixels; None up to 512, where one pass fits in memory."""
     default = Tiling()
     if side <= default.tile:
         return None

@@ -1,151 +1,151 @@
-"""A model's transformers, with their prompts and guidance, as one velocity."""
+"""A model's transformers under their prompts and guidance, as the function that a solver calls.
+
+Guidance (arXiv 2207.12598) is applied here and nowhere else: `sampling.apply_cfg` runs the transformer on the
+prompts and on the negative prompt in one batch and combines both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
-from kinema.models.formats.loader import ModelCheckpoint
-from kinema.models.formats.wan import WanCheckpoint
-from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.dit import Dit
-from kinema.models.transformer.text_context import TextContext, concat_contexts, per_frame_context
-from kinema.pipeline.conditioning import ImageCondition
+from kinema.models.transformer.kv_cache import KvCache
+from kinema.models.transformer.text_context import TextContext
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PromptEmbeddings:
-    """What the transformers are told.
-
-    Attributes:
-        text_embeddings: of the lines of the condition in order, the negative prompt last.
-        image_embeddings: of an image encoder.
-        prompt_index: for each latent frame the line that speaks.
-    """
-
-    text_embeddings: TextEmbeddings
-    image_embeddings: Float[Tensor, "1 m c"] | None
-    prompt_index: tuple[int, ...]
-
-    def context(self, dit: Dit, *, with_negative: bool) -> TextContext:
-        """Keys and values for a transformer: the lines', and with `with_negative` the negative prompt's behind."""
-        return batch_context([self], dit, with_negative=with_negative)
-
-    def positive_context(self, dit: Dit) -> TextContext:
-        """The lines'."""
-        contexts = [
-            self._prompt_context(dit, index) for index in range(len(self.text_embeddings.lengths) - 1)
-        ]
-        return contexts[0] if len(contexts) == 1 else per_frame_context(contexts, self.prompt_index)
-
-    def negative_context(self, dit: Dit) -> TextContext:
-        """The negative prompt's."""
-        return self._prompt_context(dit, -1)
-
-    def _prompt_context(self, dit: Dit, index: int) -> TextContext:
-        length = int(self.text_embeddings.lengths[index])
-        states = TextEmbeddings(
-            hidden_states=self.text_embeddings.hidden_states[index][None, :length],
-            lengths=self.text_embeddings.lengths[index].view(1),
-        )
-        return dit.context(states, self.image_embeddings)
-
-
-def batch_context(
-    prompt_embeddings: Sequence[PromptEmbeddings], dit: Dit, *, with_negative: bool
-) -> TextContext:
-    """Of several films as one batch: what each is told, and with `with_negative` all negative prompts behind."""
-    contexts = [film.positive_context(dit) for film in prompt_embeddings]
-    return concat_contexts(
-        [*contexts, *(film.negative_context(dit) for film in prompt_embeddings)]
-        if with_negative
-        else contexts
-    )
-
-
-def encode_image_condition(
-    model: ModelCheckpoint, images: Sequence[ImageCondition], *, dtype: torch.dtype, device: torch.device
-) -> Float[Tensor, "1 m c"] | None:
-    """What a CLIP sees of the pictures as they were before they were fitted; None where there is none."""
-    if not isinstance(model, WanCheckpoint) or not model.has_image_encoder:
-        return None
-    shown = [picture.image if picture.original is None else picture.original for picture in images]
-    part = LazyModule(lambda: model.load_image_encoder(dtype=dtype, device=device), keep_loaded=False)
-    with part.use() as clip:
-        return clip.encode(shown).flatten(0, 1)[None]
-
-
-class _CfgDit:
-    """One transformer under its prompts."""
-
-    def __init__(
-        self,
-        dit: Dit,
-        prompt_embeddings: Sequence[PromptEmbeddings],
-        *,
-        with_negative: bool,
-        concat_channels: Float[Tensor, "1 k f h w"] | None,
-    ) -> None:
-        self.dit, self.concat_channels = dit, concat_channels
-        self.cond_context = batch_context(prompt_embeddings, dit, with_negative=False)
-        self.cfg_context = (
-            batch_context(prompt_embeddings, dit, with_negative=True) if with_negative else None
-        )
-
-    def __call__(self, latents: Tensor, sigma: Tensor, *, with_unconditional: bool) -> Tensor:
-        if self.concat_channels is not None:
-            latents = torch.cat([latents, self.concat_channels], dim=1)
-        told = self.cfg_context if with_unconditional else self.cond_context
-        assert told is not None
-        return self.dit(latents, sigma, told)
+from kinema.pipeline.prompts import PromptEmbeddings, batch_context
 
 
 class ExpertDenoiser:
-    """The velocity of a model of one transformer, or of two that share the noise levels.
+    """One transformer, or two experts that share the noise levels: the first above `boundary_ratio`.
 
-    An expert is loaded when its levels are reached. Where memory is short the other is dropped first.
-    Films of one shape can be made in one batch: what is said in each stands in `prompt_embeddings`.
+    An expert is loaded when the solver reaches its noise levels. Where memory is short the other one is
+    dropped first.
+
+    Args:
+        transformers: one or two.
+        samples: prompts of each sample of the batch.
+        guidance_scale: of each expert; 1 is off.
+        boundary_ratio: the sigma below which the second expert takes over; None with one transformer.
+        concat_channels: channels next to the latents, for image-to-video models that read them.
+        keep_loaded: whether both experts stay in memory.
     """
 
     def __init__(
         self,
-        dits: Sequence[LazyModule[Dit]],
-        prompt_embeddings: Sequence[PromptEmbeddings],
+        transformers: Sequence[LazyModule[Dit]],
+        samples: Sequence[PromptEmbeddings],
         *,
         guidance_scale: tuple[float, ...],
-        boundary: float | None,
+        boundary_ratio: float | None,
         concat_channels: Float[Tensor, "1 k f h w"] | None,
         keep_loaded: bool,
     ) -> None:
-        self._dits, self._prompt_embeddings, self._concat_channels = dits, prompt_embeddings, concat_channels
-        self._guidance_scale, self._boundary, self._keep_loaded = guidance_scale, boundary, keep_loaded
+        self._transformers, self._samples, self._concat_channels = transformers, samples, concat_channels
+        self._guidance_scale, self._boundary_ratio = guidance_scale, boundary_ratio
+        self._keep_loaded = keep_loaded
         self._denoisers: dict[int, sampling.Denoiser] = {}
 
     def __call__(
         self, latents: Float[Tensor, "b c f h w"], sigma: Float[Tensor, "b f"]
     ) -> Float[Tensor, "b c f h w"]:
-        """noise − data."""
-        clean = self._boundary is not None and sigma.max().item() < self._boundary
+        """The velocity, noise - data."""
+        low_noise = self._boundary_ratio is not None and sigma.max().item() < self._boundary_ratio
         with torch.no_grad():
-            return self._expert_denoiser(int(clean))(latents, sigma)
+            return self._expert(int(low_noise))(latents, sigma)
 
-    def _expert_denoiser(self, expert: int) -> sampling.Denoiser:
-        if expert not in self._denoisers:
+    def _expert(self, index: int) -> sampling.Denoiser:
+        if index not in self._denoisers:
             if not self._keep_loaded and self._denoisers:
                 self._denoisers.clear()
                 empty_cache()
-            scale = self._guidance_scale[expert]
+            scale = self._guidance_scale[index]
             network = _CfgDit(
-                self._dits[expert].get(),
-                self._prompt_embeddings,
+                self._transformers[index].get(),
+                self._samples,
                 with_negative=scale != 1,
                 concat_channels=self._concat_channels,
             )
-            self._denoisers[expert] = sampling.apply_cfg(network, sampling.CfgConfig(scale=scale))
-        return self._denoisers[expert]
+            self._denoisers[index] = sampling.apply_cfg(network, sampling.CfgConfig(scale=scale))
+        return self._denoisers[index]
+
+
+class _CfgDit:
+    """One transformer on the prompts, or on the prompts and the negative prompts as one batch."""
+
+    def __init__(
+        self,
+        dit: Dit,
+        samples: Sequence[PromptEmbeddings],
+        *,
+        with_negative: bool,
+        concat_channels: Float[Tensor, "1 k f h w"] | None,
+    ) -> None:
+        self._dit, self._concat_channels = dit, concat_channels
+        self._cond_context = batch_context(samples, dit, with_negative=False)
+        self._cfg_context = batch_context(samples, dit, with_negative=True) if with_negative else None
+
+    def __call__(self, latents: Tensor, sigma: Tensor, *, with_unconditional: bool) -> Tensor:
+        if self._concat_channels is not None:
+            latents = torch.cat([latents, self._concat_channels], dim=1)
+        context = self._cfg_context if with_unconditional else self._cond_context
+        assert context is not None
+        return self._dit(latents, sigma, context)
+
+
+class FrameRangeDenoiser:
+    """A transformer on ranges of latent frames of one video: blocks of a stream, tiles of an upscaled video.
+
+    Keys and values of the prompts are computed when the prompts change; only the last ones are kept, so a
+    storyboard of any length takes the memory of one prompt.
+
+    Args:
+        dit: the transformer.
+        prompts: of the whole video.
+        guidance_scale: 1 is off.
+    """
+
+    def __init__(self, dit: Dit, prompts: PromptEmbeddings, *, guidance_scale: float) -> None:
+        self._dit, self._prompts, self._guidance_scale = dit, prompts, guidance_scale
+        self._last_context: tuple[tuple[int, ...], TextContext] | None = None
+
+    def context(self, frames: range) -> TextContext:
+        """The prompts of these latent frames, and with guidance the negative prompt."""
+        prompt_index = self._prompts.prompt_index[frames.start : frames.stop]
+        if len(set(prompt_index)) == 1:
+            prompt_index = prompt_index[:1]
+        if self._last_context is None or self._last_context[0] != prompt_index:
+            selected = self._prompts.select(prompt_index)
+            with torch.no_grad():
+                context = batch_context([selected], self._dit, with_negative=self._guidance_scale != 1)
+            self._last_context = (prompt_index, context)
+        return self._last_context[1]
+
+    def for_frames(self, frames: range, cache: KvCache | None = None) -> sampling.Denoiser:
+        """The denoiser of these latent frames.
+
+        Args:
+            frames: positions in the whole video.
+            cache: earlier frames that these attend to; None: they attend to each other alone.
+        """
+        behind = KvCache(total_frames=frames.start) if cache is None else cache
+        context = self.context(frames)
+
+        def network(latents: Tensor, sigma: Tensor, *, with_unconditional: bool) -> Tensor:
+            del with_unconditional  # the context has both halves already
+            with torch.no_grad():
+                return self._dit(latents, sigma, context, cache=behind)
+
+        return sampling.apply_cfg(network, sampling.CfgConfig(scale=self._guidance_scale))
+
+    def update_cache(
+        self, latents: Float[Tensor, "1 c f h w"], sigma: float, frames: range, cache: KvCache
+    ) -> KvCache:
+        """The cache with the keys and values of finished frames, which are at noise level `sigma`."""
+        sigmas = torch.full((1, len(frames)), sigma, dtype=torch.float64)
+        with torch.no_grad():
+            return self._dit.update_cache(latents, sigmas, self.context(frames), cache)

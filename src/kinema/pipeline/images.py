@@ -1,34 +1,35 @@
-"""Pictures as people give them: files and arrays of any size, fitted to a film."""
+"""Input images: files, arrays and data URLs of any size, cropped and resized to the video."""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 from jaxtyping import UInt8
 
 from kinema.errors import UserError
+from kinema.pipeline.request import ImageInput, decode_data_url, is_data_url
 
 
-def load_image(source: str | os.PathLike[str] | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture from a file (upright, as its EXIF says) or an array uint8 `h w 3`.
+def load_image(source: ImageInput) -> UInt8[np.ndarray, "h w 3"]:
+    """An image from a file (upright, as its EXIF says), a PNG data URL, or a uint8 array `h w 3`.
 
     Raises:
-        UserError: there is no such file, it is no picture, or the array is of another shape or type.
+        UserError: there is no such file, it is no image, or the array is of another shape or type.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
             raise UserError(
-                f"a picture is an array of uint8, height x width x 3, not {source.dtype} of {source.shape}"
+                f"an image is an array of uint8, height x width x 3, not {source.dtype} of {source.shape}"
             )
         return source
+    if is_data_url(source):
+        return decode_data_url(str(source))
     from kinema.media import read
 
     return read.read_image(source)
 
 
 def resize_and_crop(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture at width and height `size`: filled, its middle kept, nothing stretched (Lanczos)."""
+    """The image at width and height `size`: centre-cropped to the aspect ratio, then resized (Lanczos)."""
     height, width = image.shape[:2]
     if (width, height) == size:
         return image
@@ -46,10 +47,10 @@ def resize_and_crop(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) ->
 
 
 def size_for_aspect(image: UInt8[np.ndarray, "h w 3"], area: tuple[int, int], unit: int) -> tuple[int, int]:
-    """A size of the picture's proportions and about the pixels of `area`, its sides multiples of `unit`."""
+    """A size in the image's aspect ratio with about the pixels of `area`; sides are multiples of `unit`."""
     height, width = image.shape[:2]
     pixels = area[0] * area[1]
     shape = width / height
     sides = ((pixels * shape) ** 0.5, (pixels / shape) ** 0.5)
-    fitted = [max(1, round(side / unit)) * unit for side in sides]
-    return fitted[0], fitted[1]
+    rounded = [max(1, round(side / unit)) * unit for side in sides]
+    return rounded[0], rounded[1]

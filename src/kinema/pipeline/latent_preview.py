@@ -1,4 +1,4 @@
-"""Rough pictures of latents at next to no cost."""
+"""Rough images of latents by a linear map."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class LatentPreviewer:
             channels, side = vae.config.z_dim, vae.stride.spatial
             generator = torch.Generator().manual_seed(0)
             latents = torch.randn(_PROBES, channels, 1, _SIDE, _SIDE, generator=generator)
-            pictures = vae.decode(latents.to(vae.latents_mean.device))[:, :, 0].float().cpu()
-        means = torch.nn.functional.avg_pool2d(pictures, side).permute(0, 2, 3, 1).reshape(-1, 3)
+            images = vae.decode(latents.to(vae.latents_mean.device))[:, :, 0].float().cpu()
+        means = torch.nn.functional.avg_pool2d(images, side).permute(0, 2, 3, 1).reshape(-1, 3)
         cells = latents[:, :, 0].permute(0, 2, 3, 1).reshape(-1, channels)
         design = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
         # A little ridge keeps channels that hardly show from colouring the whole.

@@ -1,26 +1,33 @@
-"""What a person may ask for: one type for every verb, with a default for everything."""
+"""The request: every field that a user may set, for every task, in one JSON-serialisable dataclass."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import dataclasses
+import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from kinema.errors import UserError
+from kinema.models.formats.serialization import from_values
 
 ImageInput = str | os.PathLike[str] | np.ndarray
-"""A path, or an array uint8 h w 3."""
+"""A path, an array uint8 h w 3, or a `data:image/png;base64,...` string."""
 VideoPath = str | os.PathLike[str]
 Transition = Literal["cut", "blend"]
+Task = Literal["generate", "extend", "interpolate", "edit"]
+DATA_URL = "data:image/png;base64,"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Keyframe:
-    """A picture that the film shows at a time, in seconds from its beginning."""
+    """An image that the video shows at a time, in seconds from its beginning."""
 
     seconds: float
     image: ImageInput
@@ -33,8 +40,8 @@ class Shot:
     Attributes:
         prompt: what it shows.
         seconds: when it begins; the first shot begins at 0.
-        image: what it begins with.
-        transition: how it begins: after a cut, or as the shot before turns into it.
+        image: its first frame.
+        transition: how it begins: `cut` starts a new shot, `blend` changes the prompt within the shot before.
     """
 
     prompt: str
@@ -45,30 +52,33 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtendInput:
-    """A film is to go on, or with `backward` to begin earlier."""
+    """Continue a video, or with `backward` generate what comes before it."""
 
+    kind: Literal["extend"] = "extend"
     video: VideoPath
     backward: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class InterpolateInput:
-    """A bridge is to lead from the end of one film to the beginning of another."""
+    """Generate the frames between the end of one video and the beginning of another."""
 
+    kind: Literal["interpolate"] = "interpolate"
     first: VideoPath
     last: VideoPath
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EditInput:
-    """A film is to be changed.
+    """Change a video (SDEdit, arXiv 2108.01073).
 
     Attributes:
-        video: what is there.
-        strength: how much of it is forgotten, above 0 to 1.
-        mask: a picture, white where the film may change; None: everywhere.
+        video: the source.
+        strength: the sigma to which the source is noised, above 0 to 1; 1 keeps nothing of it.
+        mask: an image, white where the video may change; None: everywhere.
     """
 
+    kind: Literal["edit"] = "edit"
     video: VideoPath
     strength: float = 0.6
     mask: ImageInput | None = None
@@ -80,27 +90,27 @@ class EditInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoRequest:
-    """All that a person may set. What is None is the model's own choice.
+    """All that a user may set. None leaves the choice to the model.
 
     Attributes:
-        prompt: what the film shows.
+        prompt: what the video shows.
         negative_prompt: what guidance steers away from.
-        size: width and height in pixels; None: the model's, in the proportions of the first picture or film.
-        num_frames: how many, or else
-        seconds: how long, rounded to what the model can make. Of an extension or a bridge: of what is new.
+        size: width and height in pixels; None: the model's, in the aspect ratio of the first image or video.
+        num_frames: the length in frames, or else
+        seconds: the length in seconds, rounded to what the model can make. For an extension or an
+            interpolation: the length of the new part.
         fps: frames per second.
-        num_inference_steps: of the solver.
+        num_inference_steps: solver steps.
         guidance_scale: scale of classifier-free guidance, 1 is off; one for each expert, or one for all.
-        flow_shift: of the noise schedule towards noise.
-        seed: of the noise, which is drawn on the CPU, so that any machine draws the same.
-        noise: float32, in place of the seed's.
-        image: the first frame; it is cropped to the film's proportions.
+        flow_shift: shift of the sigma schedule towards noise.
+        seed: of the noise, which is drawn on the CPU, so that every machine draws the same.
+        image: the first frame; it is cropped to the video's aspect ratio.
         last_image: the last frame.
-        keyframes: pictures at their times.
+        keyframes: images at their times.
         storyboard: shots; the prompt is left empty then.
-        loop: whether the last frame flows into the first.
-        source: films to go on from, to connect, or to change.
-        upscale: sides of the film, in multiples of what the model makes first: 1, 2 or 4.
+        loop: whether the last frame leads into the first.
+        source: videos to extend, to interpolate between, or to edit.
+        upscale: sides of the video, in multiples of what is sampled first: 1, 2 or 4.
     """
 
     prompt: str = ""
@@ -113,7 +123,6 @@ class VideoRequest:
     guidance_scale: float | tuple[float, ...] | None = None
     flow_shift: float | None = None
     seed: int = 0
-    noise: Float[Tensor, "1 c f h w"] | None = None
     image: ImageInput | None = None
     last_image: ImageInput | None = None
     keyframes: tuple[Keyframe, ...] = ()
@@ -121,3 +130,106 @@ class VideoRequest:
     loop: bool = False
     source: ExtendInput | InterpolateInput | EditInput | None = None
     upscale: int = 1
+
+    @property
+    def task(self) -> Task:
+        """What is done."""
+        return "generate" if self.source is None else self.source.kind
+
+    def map_files(self, change: Callable[[ImageInput], ImageInput]) -> VideoRequest:
+        """The same request with `change` applied to every image and video input (videos are paths)."""
+
+        def image(value: ImageInput | None) -> ImageInput | None:
+            return None if value is None else change(value)
+
+        def video(value: VideoPath) -> VideoPath:
+            changed = change(value)
+            if isinstance(changed, np.ndarray):
+                raise TypeError("a video input is a path, not an array")
+            return changed
+
+        source = self.source
+        match source:
+            case ExtendInput():
+                source = dataclasses.replace(source, video=video(source.video))
+            case InterpolateInput():
+                source = dataclasses.replace(source, first=video(source.first), last=video(source.last))
+            case EditInput():
+                source = dataclasses.replace(source, video=video(source.video), mask=image(source.mask))
+        return dataclasses.replace(
+            self,
+            image=image(self.image),
+            last_image=image(self.last_image),
+            keyframes=tuple(dataclasses.replace(key, image=change(key.image)) for key in self.keyframes),
+            storyboard=tuple(dataclasses.replace(shot, image=image(shot.image)) for shot in self.storyboard),
+            source=source,
+        )
+
+    def files(self) -> tuple[str, ...]:
+        """Paths of all image and video inputs, each once, in the order of the fields."""
+        paths: list[str] = []
+
+        def note(value: ImageInput) -> ImageInput:
+            if not isinstance(value, np.ndarray) and not is_data_url(value):
+                paths.append(os.fspath(value))
+            return value
+
+        self.map_files(note)
+        return tuple(dict.fromkeys(paths))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values. Fields at their defaults are left out; arrays become PNG data URLs."""
+        plain = dataclasses.asdict(self.map_files(_to_text))
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in plain.items() if value != defaults[name]}
+
+    @classmethod
+    def from_dict(cls, values: object, *, source: str = "the request") -> VideoRequest:
+        """What `to_dict` wrote.
+
+        Args:
+            values: the parsed JSON object.
+            source: what it is called in messages.
+
+        Raises:
+            UserError: a field is unknown or has the wrong type; the message names it.
+        """
+        return from_values(cls, values, source=source)
+
+
+def is_data_url(value: ImageInput) -> bool:
+    """Whether an image input carries the image itself."""
+    return isinstance(value, str) and value.startswith(DATA_URL)
+
+
+def decode_data_url(value: str) -> np.ndarray:
+    """The image in a PNG data URL, uint8 h w 3.
+
+    Raises:
+        UserError: it is no PNG.
+    """
+    from PIL import Image
+
+    try:
+        data = base64.b64decode(value.removeprefix(DATA_URL), validate=True)
+        # Only the PNG decoder: the string may come from a file's metadata, which nobody vouches for.
+        return np.asarray(Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB"))
+    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UserError(f"an image that starts with {DATA_URL} is not a valid PNG") from None
+
+
+def _to_text(value: ImageInput) -> str:
+    if not isinstance(value, np.ndarray):
+        return os.fspath(value)
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(value).save(stream, format="PNG")
+    return DATA_URL + base64.b64encode(stream.getvalue()).decode()
+
+
+def resolve_path(value: ImageInput, folder: Path) -> ImageInput:
+    """A path input relative to a folder; arrays and data URLs stay as they are."""
+    if isinstance(value, np.ndarray) or is_data_url(value):
+        return value
+    return os.fspath(folder / value)

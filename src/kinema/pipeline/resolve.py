@@ -1,4 +1,4 @@
-"""A film to be made: every setting decided, and checked against what the model can do."""
+"""Resolve a request: fill in the model's defaults, read input files, plan the segments, check the limits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.pipeline import segment_planning
 from kinema.pipeline.conditioning import Conditioning
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
@@ -20,176 +21,265 @@ from kinema.pipeline.request import (
     ExtendInput,
     ImageInput,
     InterpolateInput,
-    Keyframe,
-    Shot,
     VideoPath,
     VideoRequest,
 )
+from kinema.pipeline.sampler import SamplerConfig
 from kinema.pipeline.segment_planning import KeyframeImage, SegmentPlan, VideoSpec
-from kinema.pipeline.segments import Segment, VideoTimeline, empty_timeline
+from kinema.pipeline.segments import Segment, VideoTimeline, split_long_segment
 from kinema.pipeline.tail_latents import read_tail_latents
 from kinema.shapes import VideoShape
-
-__all__ = [
-    "InterpolateInput",
-    "EditInput",
-    "ExtendInput",
-    "ImageInput",
-    "Keyframe",
-    "ResolvedRequest",
-    "Shot",
-    "VideoRequest",
-    "resolve_request",
-]
 
 UPSCALE_FACTORS = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResolvedRequest:
-    """A film to be made, every setting decided.
+    """A request with every setting decided and its segments planned.
 
     Attributes:
-        segments: the runs of the solver that make it, one for most films.
-        timeline: the film before the first take: nothing, or the one that is to go on.
-        target_video: the film that a bridge leads up to.
+        request: what the user set, with the model's defaults filled in.
+        segments: solver runs in the order in which they are done, one for most videos. In a stream each is
+            sampled block by block.
+        is_streamed: whether the video is longer than the model was trained for, and is sampled as a stream.
+        timeline: the video before the first segment: empty, or the source of an extension.
+        target_video: the video that an interpolation leads up to.
+        num_frames: of the finished video.
+        size: width and height of the segments, before upscaling.
         fps: frames per second.
-        num_inference_steps: of the solver, in each take.
-        guidance_scale: scale of each expert.
-        flow_shift: of the noise schedule.
+        num_inference_steps: solver steps of each segment or block.
+        guidance_scale: of each expert.
+        flow_shift: shift of the sigma schedule.
         seed: of the noise.
-        noise: in place of the seed's; of the only take.
-        request: what was asked for.
+        noise: in place of the seed's noise; for a single segment or a stream.
     """
 
+    request: VideoRequest
     segments: tuple[Segment, ...]
+    is_streamed: bool
     timeline: VideoTimeline
     target_video: UInt8[np.ndarray, "f h w 3"] | None = None
+    num_frames: int
+    size: tuple[int, int]
     fps: float
     num_inference_steps: int
     guidance_scale: tuple[float, ...]
     flow_shift: float
     seed: int
     noise: Float[Tensor, "1 c f h w"] | None = None
-    request: VideoRequest
 
     @property
     def conditioning(self) -> Conditioning:
-        """What the first take is made from."""
+        """Of the first segment."""
         return self.segments[0].conditioning
 
     @property
     def video_shape(self) -> VideoShape:
-        """What the first take makes."""
+        """Of the first segment."""
         return self.segments[0].video_shape
 
     @property
     def largest_shape(self) -> VideoShape:
-        """The longest take."""
-        return max((take.video_shape for take in self.segments), key=lambda film: film.frames)
+        """Of the longest segment."""
+        return max((segment.video_shape for segment in self.segments), key=lambda shape: shape.frames)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Width and height of the finished video."""
+        return self.size[0] * self.request.upscale, self.size[1] * self.request.upscale
 
     @property
     def num_encodes(self) -> int:
-        """The most pictures and films that the autoencoder has to read for a take."""
-        return max(take.conditioning.num_encodes + (take.join_mode != "cut") for take in self.segments)
+        """The most images and clips that the autoencoder encodes for one segment."""
+        return max(
+            segment.conditioning.num_encodes + (segment.join_mode != "cut") for segment in self.segments
+        )
+
+    def sampler_config(self, defaults: SamplingDefaults) -> SamplerConfig:
+        """Solver and schedule of the model with the steps and shift of the request."""
+        return SamplerConfig.from_defaults(
+            defaults, num_inference_steps=self.num_inference_steps, flow_shift=self.flow_shift
+        )
 
 
-def resolve_request(model: ModelCheckpoint, video_request: VideoRequest) -> ResolvedRequest:
+def resolve_request(
+    model: ModelCheckpoint, request: VideoRequest, *, noise: Float[Tensor, "1 c f h w"] | None = None
+) -> ResolvedRequest:
     """Decide every setting, and check that the model can do it.
+
+    Args:
+        model: its defaults and limits.
+        request: what the user set.
+        noise: in place of the seed's noise.
 
     Raises:
         UserError: a setting is out of range, two contradict each other, a file can't be read, or the model
             can't do it; the message says what it can.
     """
-    recipe = model.sampling_defaults
-    _check_combinations(video_request)
-    _check_task_supported(model, video_request)
-    fps = recipe.fps if video_request.fps is None else video_request.fps
+    defaults = model.sampling_defaults
+    _check_combinations(request)
+    _check_task_supported(model, request)
+    fps = defaults.fps if request.fps is None else request.fps
     if not 0 < fps <= 1000:
         raise UserError(f"{fps} frames per second are not possible; give above 0 up to 1000")
-    draft = _plan_segments(model, video_request, fps)
-    for take in draft.segments:
-        if take.join_mode == "cut":
-            _check_images(model, take.conditioning.resolve_frames(take.video_shape), take.video_shape)
-    if video_request.noise is not None and (len(draft.segments) > 1 or draft.source_frames is not None):
-        raise UserError("this film takes more than noise of its own size to make; leave out noise")
-    guidance = recipe.guidance_scale if video_request.guidance_scale is None else video_request.guidance_scale
-    scales = guidance if isinstance(guidance, tuple) else (guidance,) * recipe.num_experts
-    reel = (
-        empty_timeline(draft.segments[0].video_shape)
-        if draft.source_frames is None
-        else VideoTimeline.from_frames(draft.source_frames, draft.tail_latents)
-    )
-    request = ResolvedRequest(
-        segments=draft.segments,
-        timeline=reel,
-        target_video=draft.target_video,
+    spec, plan = _plan_segments(model, request, fps)
+    for segment in plan.segments:
+        if segment.join_mode == "cut":
+            conditioning = segment.conditioning.resolve_frames(segment.video_shape)
+            _check_images(model, conditioning, segment.video_shape)
+    is_streamed = _needs_streaming(model, plan)
+    segments = plan.segments if is_streamed else _split_long_segments(spec, plan.segments)
+    source = plan.source_frames
+    if noise is not None and (len(segments) > 1 or source is not None):
+        raise UserError(
+            "this video is sampled in several segments, each with noise of its own; leave out noise"
+        )
+    scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    scales = scale if isinstance(scale, tuple) else (scale,) * defaults.num_experts
+    num_inference_steps, flow_shift = request.num_inference_steps, request.flow_shift
+    num_inference_steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
+    flow_shift = defaults.flow_shift if flow_shift is None else flow_shift
+    size = (segments[0].video_shape.width, segments[0].video_shape.height)
+    filled = dataclasses.replace(
+        request,
+        negative_prompt=segments[0].conditioning.negative_prompt,
+        size=size,
         fps=fps,
-        num_inference_steps=recipe.num_inference_steps
-        if video_request.num_inference_steps is None
-        else video_request.num_inference_steps,
+        num_inference_steps=num_inference_steps,
         guidance_scale=tuple(float(scale) for scale in scales),
-        flow_shift=recipe.flow_shift if video_request.flow_shift is None else video_request.flow_shift,
-        seed=video_request.seed,
-        noise=video_request.noise,
-        request=video_request,
+        flow_shift=flow_shift,
     )
-    _check_settings(model, request)
-    return request
+    resolved = ResolvedRequest(
+        request=filled,
+        segments=segments,
+        is_streamed=is_streamed,
+        timeline=VideoTimeline.from_frames(source, plan.tail_latents)
+        if source is not None
+        else VideoTimeline.empty(segments[0].video_shape),
+        target_video=plan.target_video,
+        num_frames=_count_frames(spec, segments, plan),
+        size=size,
+        fps=fps,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=tuple(float(scale) for scale in scales),
+        flow_shift=flow_shift,
+        seed=request.seed,
+        noise=noise,
+    )
+    _check_settings(model, resolved)
+    return resolved
 
 
-def _plan_segments(model: ModelCheckpoint, request: VideoRequest, fps: float) -> SegmentPlan:
-    """The takes of the verb."""
+def _needs_streaming(model: ModelCheckpoint, plan: SegmentPlan) -> bool:
+    """Whether the plan has a segment that is longer than the model was trained for.
+
+    Videos that are edited, extended, looped or interpolated are not streamed: they exist already and are
+    continued segment by segment. Models that can't stream sample up to twice their length in one segment, as
+    well as they can; beyond that their videos fall apart.
+
+    Raises:
+        UserError: the video is too long for a model that can't stream.
+    """
+    defaults = model.sampling_defaults
+    if plan.source_frames is not None or plan.target_video is not None:
+        return False
+    for segment in plan.segments:
+        if segment.join_mode != "cut" or segment.conditioning.edit_source is not None:
+            return False
+    longest = max(segment.video_shape.frames for segment in plan.segments)
+    if longest <= defaults.num_frames * (1 if defaults.can_stream else 2):
+        return False
+    if not defaults.can_stream:
+        raise UserError(
+            f"{model.name} can't continue from finished frames, so its videos end after "
+            f"{defaults.num_frames} frames ({defaults.num_frames / defaults.fps:.1f} s); for longer ones use "
+            "a model with a noise level for each latent frame (world, Wan 2.2 TI2V-5B)"
+        )
+    return True
+
+
+def _split_long_segments(spec: VideoSpec, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Segments longer than the model samples at once, each as a chain of overlapping ones."""
+    if spec.window is None or not spec.overlap:
+        return segments
+    split: list[Segment] = []
+    for segment in segments:
+        if segment.join_mode == "cut":
+            split += split_long_segment(segment, spec.stride, window=spec.window, overlap=spec.overlap)
+        else:
+            split.append(segment)
+    return tuple(split)
+
+
+def _count_frames(spec: VideoSpec, segments: tuple[Segment, ...], plan: SegmentPlan) -> int:
+    """Frames of the finished video, as `VideoTimeline.append` joins the segments."""
+    count = 0 if plan.source_frames is None else len(plan.source_frames)
+    for segment in segments:
+        count += segment.video_shape.frames - len(segment.dropped_frames)
+        after = max(1, segment.overlap_after * spec.stride.temporal)
+        if segment.join_mode in ("continue", "interpolate", "loop"):
+            count -= spec.stride.frames(segment.overlap_before)
+        if segment.join_mode in ("prepend", "interpolate", "loop"):
+            count -= after
+        if segment.join_mode == "interpolate" and plan.target_video is not None:
+            count += len(plan.target_video)
+    return count
+
+
+def _plan_segments(
+    model: ModelCheckpoint, request: VideoRequest, fps: float
+) -> tuple[VideoSpec, SegmentPlan]:
+    """The segments of the task, before long ones are split."""
     source = request.source
-    if isinstance(source, ExtendInput):
-        reel, canvas = _load_source_video(model, request, fps, source.video)
-        tail = _load_tail_latents(model, source.video, canvas) if not source.backward else None
-        return segment_planning.plan_extension(canvas, request.prompt, reel, tail, backward=source.backward)
-    if isinstance(source, InterpolateInput):
-        reel, canvas = _load_source_video(model, request, fps, source.first)
-        goal = _resize_frames(_read_frames(source.last, fps), canvas.size)
-        return segment_planning.plan_interpolation(
-            canvas, request.prompt, reel, _load_tail_latents(model, source.first, canvas), goal
-        )
-    if isinstance(source, EditInput):
-        reel, canvas = _load_source_video(model, request, fps, source.video)
-        mask = None if source.mask is None else resize_and_crop(load_image(source.mask), canvas.size)
-        return segment_planning.plan_edit(
-            canvas,
-            request.prompt,
-            reel,
-            strength=source.strength,
-            mask=None if mask is None else mask.mean(axis=2).astype(np.float32) / 255,
-            image_frames=_required_image_frames(model)
-            if model.sampling_defaults.image_conditioning == "channels"
-            else (),
-        )
+    match source:
+        case ExtendInput():
+            frames, spec = _load_source_video(model, request, fps, source.video)
+            tail = None if source.backward else _load_tail_latents(model, source.video, spec)
+            return spec, segment_planning.plan_extension(
+                spec, request.prompt, frames, tail, backward=source.backward
+            )
+        case InterpolateInput():
+            frames, spec = _load_source_video(model, request, fps, source.first)
+            target = _resize_frames(_read_frames(source.last, fps), spec.size)
+            tail = _load_tail_latents(model, source.first, spec)
+            return spec, segment_planning.plan_interpolation(spec, request.prompt, frames, tail, target)
+        case EditInput():
+            frames, spec = _load_source_video(model, request, fps, source.video)
+            mask = None if source.mask is None else resize_and_crop(load_image(source.mask), spec.size)
+            needs_images = model.sampling_defaults.image_conditioning == "channels"
+            return spec, segment_planning.plan_edit(
+                spec,
+                request.prompt,
+                frames,
+                strength=source.strength,
+                mask=None if mask is None else mask.mean(axis=2).astype(np.float32) / 255,
+                image_frames=_required_image_frames(model) if needs_images else (),
+            )
     if request.storyboard:
         shots = sorted(request.storyboard, key=lambda shot: shot.seconds)
         images = [None if shot.image is None else load_image(shot.image) for shot in shots]
         first = next((image for image in images if image is not None), None)
-        canvas = _video_spec(model, request, fps, first, _requested_num_frames(request, fps))
-        return segment_planning.plan_storyboard(canvas, shots, images, loop=request.loop)
+        spec = _video_spec(model, request, fps, first, _requested_num_frames(request, fps))
+        return spec, segment_planning.plan_storyboard(spec, shots, images, loop=request.loop)
     return _plan_text_and_images(model, request, fps)
 
 
-def _plan_text_and_images(model: ModelCheckpoint, request: VideoRequest, fps: float) -> SegmentPlan:
-    """Words, and pictures at their times."""
-    given: list[tuple[int, ImageInput]] = [] if request.image is None else [(0, request.image)]
-    given += [(round(key.seconds * fps), key.image) for key in request.keyframes]
-    given += [] if request.last_image is None else [(-1, request.last_image)]
-    stills = [KeyframeImage(frame=frame, image=load_image(image)) for frame, image in given]
-    if any(still.frame < -1 or (still.frame < 0 and request.last_image is None) for still in stills):
-        raise UserError("a picture can't stand before the film begins; give times of 0 or more")
-    canvas = _video_spec(model, request, fps, stills[0].image if stills else None, request.num_frames)
+def _plan_text_and_images(
+    model: ModelCheckpoint, request: VideoRequest, fps: float
+) -> tuple[VideoSpec, SegmentPlan]:
+    """A prompt, and images at their times."""
+    inputs: list[tuple[int, ImageInput]] = [] if request.image is None else [(0, request.image)]
+    inputs += [(round(key.seconds * fps), key.image) for key in request.keyframes]
+    inputs += [] if request.last_image is None else [(-1, request.last_image)]
+    keyframes = [KeyframeImage(frame=frame, image=load_image(image)) for frame, image in inputs]
+    if any(key.frame < -1 or (key.frame < 0 and request.last_image is None) for key in keyframes):
+        raise UserError("an image can't stand before the video begins; give times of 0 or more")
+    spec = _video_spec(model, request, fps, keyframes[0].image if keyframes else None, request.num_frames)
     if request.seconds is not None:
-        canvas = dataclasses.replace(
-            canvas, num_frames=canvas.nearest_valid(_requested_num_frames(request, fps) or 1)
-        )
-    _check_shape(
-        model, canvas.shape(canvas.default_num_frames if canvas.num_frames is None else canvas.num_frames)
-    )
-    return segment_planning.plan_text_to_video(canvas, request.prompt, stills, loop=request.loop)
+        num_frames = spec.nearest_valid(_requested_num_frames(request, fps) or 1)
+        spec = dataclasses.replace(spec, num_frames=num_frames)
+    _check_shape(model, spec.shape(spec.default_num_frames if spec.num_frames is None else spec.num_frames))
+    return spec, segment_planning.plan_text_to_video(spec, request.prompt, keyframes, loop=request.loop)
 
 
 def _video_spec(
@@ -199,25 +289,25 @@ def _video_spec(
     image: np.ndarray | None,
     num_frames: int | None,
 ) -> VideoSpec:
-    """What all takes have in common; `image` gives the proportions where no size was asked for."""
-    recipe, stride = model.sampling_defaults, model.vae.stride
+    """What all segments have in common; `image` gives the aspect ratio where no size was requested."""
+    defaults, stride = model.sampling_defaults, model.vae.stride
     unit = stride.spatial * model.dit.patch_size
     size = request.size
     if size is None:
-        size = recipe.size if image is None else size_for_aspect(image, recipe.size, unit)
+        size = defaults.size if image is None else size_for_aspect(image, defaults.size, unit)
     _check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
-    onward = recipe.image_conditioning == "frames"
-    window = 1 + stride.groups(recipe.num_frames)
+    continues = defaults.image_conditioning == "frames"
+    window = 1 + stride.groups(defaults.num_frames)
     return VideoSpec(
         size=size,
         fps=fps,
         stride=stride,
-        window=window if onward else None,
-        overlap=max(1, window // 4) if onward and window > 2 else 0,
+        window=window if continues else None,
+        overlap=max(1, window // 4) if continues and window > 2 else 0,
         num_frames=num_frames,
-        default_num_frames=recipe.num_frames,
-        image_pins_one_frame=recipe.image_conditioning == "channels",
-        negative_prompt=recipe.negative_prompt
+        default_num_frames=defaults.num_frames,
+        image_pins_one_frame=defaults.image_conditioning == "channels",
+        negative_prompt=defaults.negative_prompt
         if request.negative_prompt is None
         else request.negative_prompt,
     )
@@ -226,30 +316,30 @@ def _video_spec(
 def _load_source_video(
     model: ModelCheckpoint, request: VideoRequest, fps: float, path: VideoPath
 ) -> tuple[UInt8[np.ndarray, "f h w 3"], VideoSpec]:
-    """A film at the frame rate and size in which it goes on: its own, if the model can make that."""
+    """A source video at the frame rate and size of the result: its own size, if the model can sample that."""
     frames = _read_frames(path, fps)
     height, width = frames.shape[1:3]
     unit = model.vae.stride.spatial * model.dit.patch_size
     area = model.sampling_defaults.size[0] * model.sampling_defaults.size[1]
-    own = not height % unit and not width % unit and height * width <= area
-    if request.size is None and own:
+    fits = not height % unit and not width % unit and height * width <= area
+    if request.size is None and fits:
         request = dataclasses.replace(request, size=(width, height))
-    canvas = _video_spec(model, request, fps, frames[0], _requested_num_frames(request, fps))
-    return _resize_frames(frames, canvas.size), canvas
+    spec = _video_spec(model, request, fps, frames[0], _requested_num_frames(request, fps))
+    return _resize_frames(frames, spec.size), spec
 
 
 def _read_frames(path: VideoPath, fps: float) -> UInt8[np.ndarray, "f h w 3"]:
-    """A film's frames at that rate: for each moment the frame that is on screen."""
+    """A video's frames resampled to `fps`: for each time the frame that is on screen then."""
     from kinema.media.read import read_video
 
-    footage = read_video(path)
-    count = max(1, round(footage.duration * fps))
-    if count == len(footage.frames):
-        return footage.frames
-    # A hair later than the moment: times in files are rounded.
-    moments = (np.arange(count) + 1e-3) / fps
-    shown = np.searchsorted(footage.times, moments, side="right") - 1
-    return footage.frames[np.clip(shown, 0, len(footage.frames) - 1)]
+    video = read_video(path)
+    count = max(1, round(video.duration * fps))
+    if count == len(video.frames):
+        return video.frames
+    # Slightly later than the exact time: time stamps in files are rounded.
+    times = (np.arange(count) + 1e-3) / fps
+    index = np.searchsorted(video.times, times, side="right") - 1
+    return video.frames[np.clip(index, 0, len(video.frames) - 1)]
 
 
 def _resize_frames(
@@ -261,7 +351,7 @@ def _resize_frames(
 
 
 def _load_tail_latents(model: ModelCheckpoint, path: VideoPath, spec: VideoSpec) -> Tensor | None:
-    """The latents that come with a film of ours, if it is used as it is."""
+    """The tail latents in a file of ours, if they fit the requested size."""
     tail = read_tail_latents(path, model_fingerprint=fingerprint(model.folder))
     side = model.vae.stride.spatial
     expected = (1, model.vae.z_dim, spec.size[1] // side, spec.size[0] // side)
@@ -270,68 +360,68 @@ def _load_tail_latents(model: ModelCheckpoint, path: VideoPath, spec: VideoSpec)
 
 
 def _requested_num_frames(request: VideoRequest, fps: float) -> int | None:
-    """Frames that are asked for, however many."""
+    """The requested length in frames, before rounding to what the model can sample."""
     if request.seconds is None:
         return request.num_frames
     if not 0 < request.seconds * fps < 1e7:
         raise UserError(
-            f"{request.seconds} seconds at {fps} frames per second make no film; give more than 0"
+            f"{request.seconds} seconds at {fps} frames per second give no video; give more than 0"
         )
     return max(1, round(request.seconds * fps))
 
 
 def _check_shape(model: ModelCheckpoint, video_shape: VideoShape) -> None:
-    near = video_shape.rounded(model.vae.stride, model.dit.patch_size)
-    if (near.width, near.height) != (video_shape.width, video_shape.height):
+    nearest = video_shape.rounded(model.vae.stride, model.dit.patch_size)
+    if (nearest.width, nearest.height) != (video_shape.width, video_shape.height):
         unit = model.vae.stride.spatial * model.dit.patch_size
         raise UserError(
-            f"films of {video_shape.width}x{video_shape.height} do not fit this model: sides must be multiples of {unit}; "
-            f"the nearest is {near.width}x{near.height}"
+            f"videos of {video_shape.width}x{video_shape.height} do not fit this model: sides must be multiples "
+            f"of {unit}; the nearest is {nearest.width}x{nearest.height}"
         )
-    if near != video_shape:
+    if nearest != video_shape:
         raise UserError(
             f"{video_shape.frames} frames do not fit this model: frames must be a multiple of "
-            f"{model.vae.stride.temporal} plus 1; the nearest is {near.frames} frames"
+            f"{model.vae.stride.temporal} plus 1; the nearest is {nearest.frames} frames"
         )
 
 
 def _check_combinations(request: VideoRequest) -> None:
-    """What no model can do."""
+    """Refuse what no model can do."""
     if request.num_frames is not None and request.seconds is not None:
-        raise UserError("frames and seconds both say how long the film is; give one of them")
+        raise UserError("num_frames and seconds both set the length; give one of them")
     if request.num_frames is not None and request.num_frames < 1:
-        raise UserError(f"{request.num_frames} frames are no film; give 1 or more")
+        raise UserError(f"{request.num_frames} frames are not possible; give 1 or more")
     if request.upscale not in UPSCALE_FACTORS:
-        raise UserError(f"a film can't be refined {request.upscale} times; give 1, 2 or 4")
-    pictures = [
+        raise UserError(f"a video can't be upscaled by {request.upscale}; give 1, 2 or 4")
+    images = [
         name
-        for name, given in (
+        for name, value in (
             ("image", request.image), ("last_image", request.last_image), ("keyframes", request.keyframes or None)
         )
-        if given is not None
+        if value is not None
     ]  # fmt: skip
-    if request.storyboard and (pictures or request.prompt):
-        what = pictures[0] if pictures else "prompt"
-        raise UserError(f"a storyboard has prompts and pictures of its own; put the {what} into a shot")
+    if request.storyboard and (images or request.prompt):
+        what = images[0] if images else "prompt"
+        raise UserError(f"a storyboard has prompts and images of its own; put the {what} into a shot")
     if request.loop and request.last_image is not None:
-        raise UserError("a loop has no last picture: its end flows into its beginning; leave out last_image")
+        raise UserError("a loop has no last image: its last frame leads into its first; leave out last_image")
     if request.source is not None:
         others = [
-            *pictures,
+            *images,
             *(["storyboard"] if request.storyboard else []),
             *(["loop"] if request.loop else []),
         ]
-        verb = {ExtendInput: "an extension", InterpolateInput: "a bridge", EditInput: "an edit"}[
-            type(request.source)
+        task = {"extend": "an extension", "interpolate": "an interpolation", "edit": "an edit"}[
+            request.source.kind
         ]
         if others:
-            raise UserError(f"{verb} starts from films alone; leave out {others[0]}")
+            raise UserError(f"{task} starts from videos alone; leave out {others[0]}")
         if isinstance(request.source, EditInput) and _requested_num_frames(request, 1.0) is not None:
-            raise UserError("an edit is as long as the film it changes; leave out frames and seconds")
+            raise UserError("an edit is as long as its source; leave out num_frames and seconds")
 
 
 def _check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:
-    """What this model can't do."""
+    """Refuse tasks that this model can't do."""
     kind, source = model.sampling_defaults.image_conditioning, request.source
     if kind == "frames" or isinstance(source, EditInput) or (source is None and not request.loop):
         return
@@ -340,24 +430,24 @@ def _check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None
         return
     if isinstance(source, InterpolateInput) and kind == "channels" and both:
         return
-    what = "close a loop" if source is None else "connect films"
+    what = "close a loop" if source is None else "interpolate between videos"
     if isinstance(source, ExtendInput):
-        what = f"extend films{' backward' if source.backward else ''}"
+        what = f"extend videos{' backward' if source.backward else ''}"
     raise UserError(
-        f"{model.name} can't {what}; use a model that takes given frames anywhere (world, Wan 2.2 TI2V-5B)"
+        f"{model.name} can't {what}; use a model that takes known frames at any place (world, Wan 2.2 TI2V-5B)"
     )
 
 
 def _required_image_frames(model: ModelCheckpoint) -> tuple[int, ...]:
-    """Frames at which a model that reads pictures beside the noise wants them."""
+    """Frames at which a model with image channels needs images."""
     return (0, -1) if model.dit.image_positions else (0,)
 
 
 def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
     if resolved.num_inference_steps < 1:
-        raise UserError(f"{resolved.num_inference_steps} steps make no film; give 1 or more")
+        raise UserError(f"{resolved.num_inference_steps} steps are not possible; give 1 or more")
     if not 0 < resolved.flow_shift < float("inf"):
-        raise UserError(f"a shift of {resolved.flow_shift} is not possible; give a number above 0")
+        raise UserError(f"a flow shift of {resolved.flow_shift} is not possible; give a number above 0")
     if not 0 <= resolved.seed < 2**63:
         raise UserError(f"the seed {resolved.seed} is out of range; give 0 up to 2^63 - 1")
     experts = model.sampling_defaults.num_experts
@@ -367,24 +457,26 @@ def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
             f"transformer{'s' if experts > 1 else ''}; give one for each, or one for all"
         )
     if not all(0 <= scale < 1000 for scale in resolved.guidance_scale):
-        raise UserError(f"guidance {resolved.guidance_scale} is out of range; give 1 (off) to about 10")
+        raise UserError(
+            f"a guidance scale of {resolved.guidance_scale} is out of range; give 1 (off) to about 10"
+        )
 
 
 def _check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape: VideoShape) -> None:
-    """Whether the model takes these pictures."""
-    frames = [picture.frame for picture in conditioning.images]
-    pictures = model.sampling_defaults.image_conditioning
-    if pictures == "none" and frames:
+    """Refuse images that the model can't take."""
+    frames = [image.frame for image in conditioning.images]
+    kind = model.sampling_defaults.image_conditioning
+    if kind == "none" and frames:
         raise UserError(
-            f"{model.name} makes films from text alone; for pictures use a model that takes them "
+            f"{model.name} generates videos from text alone; for images use a model that takes them "
             "(Wan image-to-video, Wan 2.2 TI2V-5B, world)"
         )
-    if pictures != "channels":
+    if kind != "channels":
         return
     ends = {0, video_shape.frames - 1} if model.dit.image_positions else {0}
     if model.dit.image_positions and set(frames) != ends:
-        raise UserError(f"{model.name} connects a first and a last picture; give image and last_image")
+        raise UserError(f"{model.name} needs a first and a last image; give image and last_image")
     if not frames:
-        raise UserError(f"{model.name} makes films from a picture; give image")
+        raise UserError(f"{model.name} generates videos from an image; give image")
     if model.has_image_encoder and set(frames) != ends:
-        raise UserError(f"{model.name} starts from one picture; give image alone")
+        raise UserError(f"{model.name} starts from one image; give image alone")

@@ -24,7 +24,7 @@ from kinema.errors import UserError
 from kinema.pipeline.conditioning import Conditioning, EditSource, ImageCondition, TimedPrompt
 from kinema.pipeline.images import resize_and_crop
 from kinema.pipeline.request import Shot
-from kinema.pipeline.segments import LOOP_RELEASE_SIGMA, RELEASE_SIGMA, Segment, split_long_segment
+from kinema.pipeline.segments import LOOP_RELEASE_SIGMA, RELEASE_SIGMA, Segment
 from kinema.shapes import Stride, VideoShape
 
 FrameArray = UInt8[np.ndarray, "f h w 3"]
@@ -116,9 +116,7 @@ def plan_text_to_video(
                 f"{_frames_added_by_loop(spec, closing) + spec.stride.frames(spec.overlap)} or more"
             )
     take = _single_segment(spec, (TimedPrompt(prompt=prompt),), keyframes, frames, exact_length=False)
-    # A film of words alone is not cut into takes here: how long films are made is decided elsewhere.
-    takes = (take,) if not keyframes and closing is None else _split_segment(spec, take)
-    return SegmentPlan(segments=takes if closing is None else (*takes, closing))
+    return SegmentPlan(segments=(take,) if closing is None else (take, closing))
 
 
 def plan_storyboard(
@@ -150,7 +148,7 @@ def plan_storyboard(
             for n in own
             if (image := images[n]) is not None
         ]
-        takes += _split_segment(spec, _single_segment(spec, lines, stills, length, exact_length=True))
+        takes.append(_single_segment(spec, lines, stills, length, exact_length=True))
     if loop:
         takes.append(
             _loop_segment(spec, shots[-1].prompt, has_images=any(image is not None for image in images))
@@ -190,7 +188,7 @@ def plan_extension(
             Segment(
                 conditioning=spec.prompt_conditioning(prompt),
                 video_shape=spec.shape(stride.frames(free + reached)),
-                join_mode="before",
+                join_mode="prepend",
                 overlap_after=reached,
                 release_sigma=RELEASE_SIGMA,
             )
@@ -221,7 +219,7 @@ def plan_interpolation(
     takes[-1] = dataclasses.replace(
         final,
         video_shape=spec.shape(stride.frames(carried + portions[-1] + (reached or 1))),
-        join_mode="bridge",
+        join_mode="interpolate",
         overlap_after=reached,
     )
     return SegmentPlan(
@@ -263,7 +261,7 @@ def plan_edit(
         dropped_frames=tuple(range(len(source_frames), frames)),
         join_mode="cut",
     )
-    return SegmentPlan(segments=_split_segment(spec, take))
+    return SegmentPlan(segments=(take,))
 
 
 def _single_segment(
@@ -332,12 +330,6 @@ def _single_segment(
     )
 
 
-def _split_segment(spec: VideoSpec, segment: Segment) -> tuple[Segment, ...]:
-    if spec.window is None or not spec.overlap:
-        return (segment,)
-    return split_long_segment(segment, spec.stride, window=spec.window, overlap=spec.overlap)
-
-
 def _segment_window(spec: VideoSpec) -> int:
     return 1 + spec.stride.groups(spec.default_num_frames) if spec.window is None else spec.window
 
@@ -346,7 +338,7 @@ def _continuation_segment(spec: VideoSpec, prompt: str, new_groups: int, overlap
     return Segment(
         conditioning=spec.prompt_conditioning(prompt),
         video_shape=spec.shape(spec.stride.frames(overlap_before + new_groups)),
-        join_mode="after",
+        join_mode="continue",
         overlap_before=overlap_before,
         release_sigma=RELEASE_SIGMA,
     )

@@ -1,16 +1,16 @@
-"""Films of any length in constant memory: made block by block, decoded and handed on while the next is made.
+"""Autoregressive streaming: videos of any length in constant memory, sampled block by block.
 
-A block is a few latent frames. They are carried from noise to data in the sight of the finished frames before
-them, of which a fixed number is kept, in one of two ways:
+A block is a few latent frames. Its frames are denoised in the context of finished frames before them, of
+which a fixed number is kept, in one of two ways:
 
-- `cache`: as keys and values in the transformer (`KvCache`): the film's first frames, which anchor it
-  (attention sinks, arXiv 2309.17453), and the last ones. Each block costs its own tokens only. It wants a
-  network trained under block-causal masks (causal diffusion forcing, arXiv 2407.01392, 2412.07772).
-- `windows`: as given frames in front of the new ones, all seeing all. It wants a network with a noise level
-  for each latent frame, and computes the given frames again at every step.
+- `cache`: keys and values in the transformer (`KvCache`): the video's first frames (attention sinks,
+  arXiv 2309.17453) and the last ones. Each block costs its own tokens only. The network has to be trained
+  under block-causal masks (diffusion forcing, arXiv 2407.01392, 2412.07772).
+- `windows`: clamped frames in front of the new ones with full attention. The network needs one noise level
+  per latent frame, and computes the context again at every step.
 
-Both count positions from the oldest frame that is kept, so that they never leave what the network has seen.
-A little noise on the finished frames keeps small faults from being copied and growing (arXiv 2408.14837).
+Both count positions from the oldest frame that is kept, so positions stay in the trained range. A little
+noise on the context keeps small errors from being copied and growing (arXiv 2408.14837).
 """
 
 from __future__ import annotations
@@ -27,357 +27,311 @@ from torch import Tensor
 from kinema import sampling
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
-from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.kv_cache import KvCache
 from kinema.models.vae.autoencoder import VideoVae
-from kinema.pipeline import conditioning as conditions
-from kinema.pipeline.conditioning import Conditioning, LatentCondition, LatentConditioning
-from kinema.pipeline.decoder import FrameChunk, StreamingDecoder
-from kinema.pipeline.denoiser import PromptEmbeddings
+from kinema.pipeline.components import ModelComponents
+from kinema.pipeline.conditioning import Conditioning, LatentCondition, LatentConditioning, encode_conditions
+from kinema.pipeline.decoder import StreamingDecoder
+from kinema.pipeline.denoiser import FrameRangeDenoiser
 from kinema.pipeline.latent_preview import LatentPreviewer
-from kinema.pipeline.pipeline import Pipeline
-from kinema.pipeline.progress import SamplingStep, StageProgress
+from kinema.pipeline.progress import Event, Finished, FrameChunk, StageProgress
+from kinema.pipeline.prompts import encode_prompts
 from kinema.pipeline.resolve import ResolvedRequest
-from kinema.pipeline.segment_denoiser import SegmentDenoiser
-from kinema.pipeline.shots import encode_prompts, split_into_shots
+from kinema.pipeline.sampler import ContextFrames, sample
 from kinema.shapes import LatentShape, VideoShape
 
 ContextMode = Literal["cache", "windows"]
+Encode = Callable[[Float[Tensor, "1 3 f h w"]], Float[Tensor, "1 c f2 h2 w2"]]
 
-CONTEXT_SIGMA = 0.1
-"""Behind a cache. With it the last 5 of 20 s were at most 1.09 times as sharp as the first, without 1.17
-(the shipped 64 x 64 preview, three films)."""
+CACHE_CONTEXT_SIGMA = 0.1
+"""Noise on the context in `cache` mode. With it the last 5 of 20 s were at most 1.09 times as sharp as the
+first, without 1.17 (an earlier 64 x 64 model, three videos)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamingConfig:
-    """How a film is cut into blocks, and what a block sees of those before it. All counts are latent frames.
+    """How a video is cut into blocks, and which finished frames a block attends to. Counts are latent frames.
 
     Attributes:
         context_mode: see the module.
-        first_block: in the first block.
-        block: in each later block.
-        window: last finished frames that a block sees.
-        sink: first frames of the film that a block sees besides; with `cache` only.
-        context_sigma: the level, 0 to below 1, at which finished frames are seen.
+        first: frames of the first block.
+        block: frames of each later block.
+        window: last finished frames that a block attends to.
+        sink: first frames of the video that a block attends to as well; `cache` mode only.
+        context_sigma: noise level of the context, 0 to below 1.
     """
 
     context_mode: ContextMode = "windows"
-    first_block: int = 5
+    first: int = 5
     block: int = 3
     window: int = 2
     sink: int = 0
     context_sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.first_block, self.block, self.window) < 1 or self.sink < 0:
+        if min(self.first, self.block, self.window) < 1 or self.sink < 0:
             raise UserError(
-                f"blocks of {self.first_block} and {self.block} latent frames that see {self.window} and "
-                f"{self.sink} before them make no film; give at least 1, and 0 or more for the sink"
+                f"blocks of {self.first} and {self.block} latent frames with a context of {self.window} and "
+                f"{self.sink} are not possible; give at least 1, and 0 or more for the sink"
             )
         if not 0 <= self.context_sigma < 1:
             raise UserError(f"context noise of {self.context_sigma} is out of range; give 0 up to below 1")
         if self.sink and self.context_mode != "cache":
-            raise UserError("only a cache has sink frames; leave sink at 0, or take the way 'cache'")
+            raise UserError("only a cache has sink frames; leave sink at 0, or use the context mode 'cache'")
 
-    def blocks(self, frames: int) -> Iterator[range]:
-        """The latent frames of each block of a film of `chunk`."""
-        start, stop = 0, min(self.first_block, frames)
+    def blocks(self, num_frames: int) -> Iterator[range]:
+        """The latent frames of each block of `num_frames`."""
+        start, stop = 0, min(self.first, num_frames)
         while start < stop:
             yield range(start, stop)
-            start, stop = stop, min(stop + self.block, frames)
-
-
-def needs_streaming(model: ModelCheckpoint, resolved: ResolvedRequest) -> bool:
-    """Whether a film is longer than the model was trained for, and so is made as a stream.
-
-    Films that are changed, go on from another or lead up to one are not: they are there to be seen. Models
-    that can't stream make somewhat longer films in one piece, as well as they can; beyond twice their length
-    these fall apart.
-    """
-    longest = max(
-        (passage.video_shape.frames for passage in split_into_shots(resolved, model.vae.stride)), default=0
-    )
-    return longest > model.sampling_defaults.num_frames * (1 if _can_continue(model) else 2)
-
-
-def _can_continue(model: ModelCheckpoint) -> bool:
-    """Whether it can see finished frames beside those it makes."""
-    return model.sampling_defaults.image_conditioning == "frames" and model.sampling_defaults.num_experts == 1
+            start, stop = stop, min(stop + self.block, num_frames)
 
 
 def default_streaming_config(model: ModelCheckpoint) -> StreamingConfig:
-    """How this model makes long films: never more frames in sight than it was trained with.
+    """Blocks and context of a model: together never more frames than it was trained with.
 
     Raises:
-        UserError: it can't; the message says how long its films can be.
+        UserError: the model can't stream; the message says how long its videos can be.
     """
-    recipe = model.sampling_defaults
-    if not _can_continue(model):
+    defaults = model.sampling_defaults
+    if not defaults.can_stream:
         raise UserError(
-            f"{model.name} can't go on from finished frames, so its films end after {recipe.num_frames} frames "
-            f"({recipe.num_frames / recipe.fps:.1f} s); for longer ones take a model with a noise level for each "
-            "latent frame (world, Wan 2.2 TI2V-5B)"
+            f"{model.name} can't continue from finished frames, so its videos end after "
+            f"{defaults.num_frames} frames ({defaults.num_frames / defaults.fps:.1f} s); for longer ones use "
+            "a model with a noise level for each latent frame (world, Wan 2.2 TI2V-5B)"
         )
-    film = VideoShape(frames=recipe.num_frames, height=recipe.size[1], width=recipe.size[0])
-    trained = LatentShape.of(film, model.vae.stride).frames
-    if recipe.streaming_mode == "cache":
+    video = VideoShape(frames=defaults.num_frames, height=defaults.size[1], width=defaults.size[0])
+    trained = LatentShape.of(video, model.vae.stride).frames
+    if defaults.streaming_mode == "cache":
         sink, block = min(1, trained - 1), 1
         return StreamingConfig(
             context_mode="cache",
-            first_block=trained,
+            first=trained,
             block=block,
             window=max(1, trained - sink - block),
             sink=sink,
-            context_sigma=CONTEXT_SIGMA,
+            context_sigma=CACHE_CONTEXT_SIGMA,
         )
     window = max(1, trained // 2)
     return StreamingConfig(
-        context_mode="windows", first_block=trained, block=max(1, trained - window), window=window
+        context_mode="windows", first=trained, block=max(1, trained - window), window=window
     )
 
 
-def stream_blocks(
-    pipeline: Pipeline, resolved: ResolvedRequest, streaming: StreamingConfig | None = None
-) -> Iterator[StageProgress | SamplingStep | FrameChunk]:
-    """Make a film of any length and hand its frames on as they are made. Stop reading to cancel.
+def stream_segments(
+    components: ModelComponents, resolved: ResolvedRequest, config: StreamingConfig | None = None
+) -> Iterator[Event]:
+    """Sample every segment block by block and yield frames as soon as they are decoded.
 
-    Steps count through all blocks; their latents are those of the block under way. The noise is drawn frame
-    by frame, so it does not depend on the blocks. A picture is seen from its block on, not before.
+    Steps count through all blocks; their latents are those of the current block. Noise is drawn frame by
+    frame, so it does not depend on the block size. An image condition acts from its block on, not before.
 
     Args:
-        pipeline: whose transformer and autoencoder stay in memory meanwhile, also with memory low.
-        resolved: the film; its length does not matter for memory.
-        streaming: None: as the model's recipe says.
+        components: transformer and autoencoder stay in memory meanwhile, also with low memory.
+        resolved: segments that begin with a cut; their length does not matter for memory.
+        config: None: `default_streaming_config`.
 
     Raises:
-        UserError: the model can't make long films, or this film is none of those.
+        UserError: the model can't stream, or the noise of the request has the wrong shape.
     """
-    streaming = streaming or default_streaming_config(pipeline.model)
-    parts = split_into_shots(resolved, pipeline.model.vae.stride)
-    if not parts:
-        raise UserError("this film is made from another, which a stream does not see; make it shorter")
-    spoken = encode_prompts(pipeline, parts, resolved.conditioning.negative_prompt)
+    config = config or default_streaming_config(components.model)
+    segments = resolved.segments
+    stride = components.model.vae.stride
+    shapes = [LatentShape.of(segment.video_shape, stride) for segment in segments]
+    conditionings = [segment.conditioning for segment in segments]
+    prompts = encode_prompts(components, conditionings, shapes)
     yield StageProgress(name="text", done=1, total=1)
-    vae, dit = pipeline.vae, pipeline._dits[0].get()
-    stride = vae.stride
-    shapes = [LatentShape.of(passage.video_shape, stride) for passage in parts]
-    blocks = [list(streaming.blocks(shape.frames)) for shape in shapes]
-    noise = _NoiseSource(pipeline, resolved, shapes[0], frames=sum(shape.frames for shape in shapes))
-    preview = LatentPreviewer(pipeline._vae)
-    shown = _FrameCounter(
-        total=sum(passage.video_shape.frames - len(passage.dropped_frames) for passage in parts)
-    )
+    vae, dit = components.vae.get(), components.transformers[0].get()
+    sampler_config = resolved.sampler_config(components.model.sampling_defaults)
+    noise = _NoiseSource(components, resolved, shapes[0], num_frames=sum(shape.frames for shape in shapes))
+    previewer = LatentPreviewer(components.vae)
+    num_blocks = sum(len(list(config.blocks(shape.frames))) for shape in shapes)
+    finished = 0  # blocks
+    shown = 0  # frames
+    tail = None
 
     def encode(frames: Tensor) -> Tensor:
         with torch.no_grad():
-            return vae.encode(frames.to(pipeline.device)).cpu()
+            return vae.encode(frames.to(components.device)).cpu()
 
-    made = 0
-    for passage, shape, told, cuts in zip(parts, shapes, spoken, blocks, strict=True):
-        maker = _BlockSampler(dit, told, resolved, pipeline, streaming)
-        decoder = StreamingDecoder(vae, total=passage.video_shape.frames)
-        condition = _encode_videos(passage.conditioning, shape, vae, encode)
-        past = _StreamContext.empty(streaming)
-        for block in cuts:
-            given = _block_conditioning(condition, block, shape, vae, encode)
-            if (given.sigmas < 1).any():
-                yield StageProgress(name="pictures", done=made + 1, total=sum(map(len, blocks)))
-            latents = given.latents
-            for step in maker.sample(block, noise.next(len(block)), given, past, seed=(resolved.seed, made)):
-                latents = step.latents[:, :, -len(block) :]
-                yield SamplingStep(
-                    index=made * step.total + step.index,
-                    total=sum(map(len, blocks)) * step.total,
-                    sigma=step.sigma,
-                    latents=latents,
-                    clean=step.clean[:, :, -len(block) :],
-                    _previewer=preview,
+    for segment, shape, embeddings in zip(segments, shapes, prompts, strict=True):
+        denoiser = FrameRangeDenoiser(dit, embeddings, guidance_scale=resolved.guidance_scale[0])
+        decoder = StreamingDecoder(vae, total=segment.video_shape.frames)
+        conditioning = _encode_videos(segment.conditioning, shape, vae, encode)
+        context = _StreamContext.empty(config)
+        for block in config.blocks(shape.frames):
+            known = _block_conditioning(conditioning, block, shape, vae, encode)
+            if (known.sigmas < 1).any():
+                yield StageProgress(name="images", done=finished + 1, total=num_blocks)
+            latents = known.latents
+            for step in sample(
+                context.denoiser(denoiser, block),
+                noise.next(len(block)),
+                sampler_config,
+                seeds=((resolved.seed, finished),),
+                conditioning=known,
+                context=context.frames(),
+                previewer=previewer,
+            ):
+                latents = step.latents
+                yield dataclasses.replace(
+                    step,
+                    index=finished * step.total + step.index,
+                    total=num_blocks * step.total,
+                    resumable=False,
                 )
-            latents = given.restore_conditioning(latents)
             if block.stop < shape.frames:
-                past = maker.update_context(block, latents, past, noise)
-            for frames in decoder.decode(latents):
-                yield from shown.drop_frames(frames, passage.dropped_frames)
-            made += 1
+                context = context.extended(denoiser, block, latents, noise)
+            tail = _append_tail(tail, latents, is_start=not block.start)
+            for chunk in decoder.decode(latents):
+                first = chunk.done - len(chunk.frames)
+                visible = [
+                    index for index in range(len(chunk.frames)) if first + index not in segment.dropped_frames
+                ]
+                if visible:
+                    shown += len(visible)
+                    frames = chunk.frames if len(visible) == len(chunk.frames) else chunk.frames[visible]
+                    yield FrameChunk(frames=frames, done=shown, total=resolved.num_frames)
+            finished += 1
+    last = segments[-1]
+    ends_visible = last.video_shape.frames - 1 not in last.dropped_frames
+    yield Finished(num_frames=shown, tail_latents=tail if ends_visible else None)
 
 
-class _FrameCounter:
-    """Counts what is shown of the frames that are made."""
+def _append_tail(tail: Tensor | None, latents: Tensor, *, is_start: bool) -> Tensor | None:
+    """The last groups of latent frames so far; the first latent frame of a segment is no group."""
+    groups = latents[:, :, 1:] if is_start else latents
+    if not groups.shape[2]:
+        return tail if not is_start else None
+    joined = groups.cpu() if is_start or tail is None else torch.cat([tail, groups.cpu()], dim=2)
+    return joined[:, :, -_TAIL_GROUPS:]
 
-    def __init__(self, *, total: int) -> None:
-        self._done, self._total = 0, total
 
-    def drop_frames(self, chunk: FrameChunk, dropped_frames: tuple[int, ...]) -> Iterator[FrameChunk]:
-        """Frames of a passage without the hidden ones."""
-        first = chunk.done - len(chunk.frames)
-        kept = [index for index in range(len(chunk.frames)) if first + index not in dropped_frames]
-        if kept:
-            self._done += len(kept)
-            images = chunk.frames if len(kept) == len(chunk.frames) else chunk.frames[kept]
-            yield FrameChunk(frames=images, done=self._done, total=self._total)
+_TAIL_GROUPS = 4
+"""Latent groups kept for extensions: at least the overlap of any model here."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _StreamContext:
-    """What the next block sees of the finished frames: a cache, or the last latents as they are seen."""
+    """What the next block attends to: a cache, or the last latents at the context's noise level."""
 
+    config: StreamingConfig
     cache: KvCache
     latents: Float[Tensor, "1 c f h w"] | None = None
 
     @classmethod
-    def empty(cls, streaming: StreamingConfig) -> _StreamContext:
-        return cls(cache=KvCache(sink_frames=streaming.sink, window_frames=streaming.window))
+    def empty(cls, config: StreamingConfig) -> _StreamContext:
+        return cls(config=config, cache=KvCache(sink_frames=config.sink, window_frames=config.window))
+
+    def denoiser(self, denoiser: FrameRangeDenoiser, block: range) -> sampling.Denoiser:
+        """The denoiser of a block, with the context frames in front in `windows` mode."""
+        if self.config.context_mode == "cache":
+            return denoiser.for_frames(block, self.cache)
+        front = 0 if self.latents is None else self.latents.shape[2]
+        return denoiser.for_frames(range(block.start - front, block.stop))
+
+    def frames(self) -> ContextFrames | None:
+        """Context frames for the sampler."""
+        if self.latents is None:
+            return None
+        return ContextFrames(latents=self.latents, sigma=self.config.context_sigma)
+
+    def extended(
+        self,
+        denoiser: FrameRangeDenoiser,
+        block: range,
+        latents: Float[Tensor, "1 c f h w"],
+        noise: _NoiseSource,
+    ) -> _StreamContext:
+        """The context with a finished block."""
+        sigma = self.config.context_sigma
+        if sigma:
+            latents = sampling.add_noise(latents, noise.context_noise(len(block)), sigma)
+        if self.config.context_mode == "cache":
+            return dataclasses.replace(self, cache=denoiser.update_cache(latents, sigma, block, self.cache))
+        joined = latents if self.latents is None else torch.cat([self.latents, latents], dim=2)
+        return dataclasses.replace(self, latents=joined[:, :, -self.config.window :].clone())
 
 
 class _NoiseSource:
-    """Standard normal noise from the CPU's generator, or the request's, frame by frame."""
+    """Standard normal noise, frame by frame, from the CPU's generator or from the request."""
 
     def __init__(
-        self, pipeline: Pipeline, resolved: ResolvedRequest, shape: LatentShape, *, frames: int
+        self, components: ModelComponents, resolved: ResolvedRequest, shape: LatentShape, *, num_frames: int
     ) -> None:
-        self._shape = (1, pipeline.model.vae.z_dim, 1, shape.height, shape.width)
-        self._device = pipeline.device
+        self._shape = (1, components.model.vae.z_dim, 1, shape.height, shape.width)
+        self._device = components.device
         self._generator = torch.Generator("cpu").manual_seed(resolved.seed)
-        # Of its own, so that noise on the context does not change what the seed means.
+        # A second generator, so that noise on the context does not change what the seed means.
         self._context_generator = torch.Generator("cpu").manual_seed(resolved.seed ^ (1 << 62))
-        expected = (*self._shape[:2], frames, *self._shape[3:])
+        expected = (*self._shape[:2], num_frames, *self._shape[3:])
         if resolved.noise is not None and resolved.noise.shape != expected:
             raise UserError(f"the noise is of {tuple(resolved.noise.shape)} and must be of {expected} here")
         self._provided = resolved.noise
         self._position = 0
 
-    def next(self, frames: int) -> Float[Tensor, "1 c f h w"]:
-        """For the next frames."""
-        start, self._position = self._position, self._position + frames
+    def next(self, num_frames: int) -> Float[Tensor, "1 c f h w"]:
+        """Noise of the next frames."""
+        start, self._position = self._position, self._position + num_frames
         if self._provided is not None:
             return self._provided[:, :, start : self._position].to(self._device)
-        return self._draw(frames, self._generator)
+        return self._draw(num_frames, self._generator)
 
-    def context_noise(self, frames: int) -> Float[Tensor, "1 c f h w"]:
-        """For the context."""
-        return self._draw(frames, self._context_generator)
+    def context_noise(self, num_frames: int) -> Float[Tensor, "1 c f h w"]:
+        """Noise for finished frames."""
+        return self._draw(num_frames, self._context_generator)
 
-    def _draw(self, frames: int, generator: torch.Generator) -> Tensor:
-        drawn = [torch.randn(self._shape, generator=generator) for _ in range(frames)]
-        return torch.cat(drawn, dim=2).to(self._device)
-
-
-class _BlockSampler:
-    """Blocks of a film, one after the other."""
-
-    def __init__(
-        self,
-        dit: Dit,
-        prompt_embeddings: PromptEmbeddings,
-        resolved: ResolvedRequest,
-        pipeline: Pipeline,
-        streaming: StreamingConfig,
-    ) -> None:
-        recipe = pipeline.model.sampling_defaults
-        self._dit, self._streaming, self._solver, self._eta = dit, streaming, recipe.solver, recipe.eta
-        self._denoiser = SegmentDenoiser(dit, prompt_embeddings, guidance_scale=resolved.guidance_scale[0])
-        levels = sampling.wan_schedule if recipe.schedule == "wan" else sampling.linear_schedule
-        self._schedule = levels(resolved.num_inference_steps, resolved.flow_shift)
-
-    def sample(
-        self,
-        block: range,
-        noise: Float[Tensor, "1 c f h w"],
-        latent_conditioning: LatentConditioning,
-        context: _StreamContext,
-        *,
-        seed: tuple[int, ...],
-    ) -> Iterator[sampling.Step]:
-        """The solver's steps of a block; the seed is of noise that is drawn anew."""
-        held = latent_conditioning.to_clamp(noise)
-        seen = context.latents
-        cache: KvCache | None = context.cache
-        if self._streaming.context_mode == "windows":
-            cache = None
-        if seen is not None:
-            front = seen.shape[2]
-            noise = torch.cat([seen, noise], dim=2)
-            inside = held or sampling.FrameClamp(
-                frames=latent_conditioning.sigmas < 1,
-                latents=latent_conditioning.latents,
-                sigmas=latent_conditioning.sigmas,
-            )
-            held = sampling.FrameClamp(
-                frames=torch.cat([torch.ones(front, dtype=torch.bool), inside.frames]),
-                latents=torch.cat([seen, inside.latents.to(seen)], dim=2),
-                sigmas=torch.cat([torch.full((front,), self._streaming.context_sigma), inside.sigmas]),
-            )
-            block = range(block.start - front, block.stop)
-        velocity = self._denoiser.denoiser_for(block, cache)
-        ancestral = sampling.AncestralNoise(eta=self._eta, seeds=(seed,))
-        yield from sampling.sample(
-            velocity, noise, self._schedule, solver=self._solver, clamp=held, ancestral=ancestral
-        )
-
-    def update_context(
-        self, block: range, latents: Float[Tensor, "1 c f h w"], context: _StreamContext, noise: _NoiseSource
-    ) -> _StreamContext:
-        """The past with these finished frames."""
-        streaming = self._streaming
-        level, frames = streaming.context_sigma, len(block)
-        if level:
-            latents = sampling.add_noise(latents, noise.context_noise(frames), level)
-        if streaming.context_mode == "windows":
-            joined = latents if context.latents is None else torch.cat([context.latents, latents], dim=2)
-            return _StreamContext(cache=context.cache, latents=joined[:, :, -streaming.window :].clone())
-        times = torch.full((1, frames), level, dtype=torch.float64)
-        with torch.no_grad():
-            cache = self._dit.update_cache(latents, times, self._denoiser.context(block), context.cache)
-        return _StreamContext(cache=cache)
-
-
-EncodeFn = Callable[[Float[Tensor, "1 3 f h w"]], Float[Tensor, "1 c f2 h2 w2"]]
+    def _draw(self, num_frames: int, generator: torch.Generator) -> Tensor:
+        frames = [torch.randn(self._shape, generator=generator) for _ in range(num_frames)]
+        return torch.cat(frames, dim=2).to(self._device)
 
 
 def _encode_videos(
-    conditioning: Conditioning, shape: LatentShape, vae: VideoVae, encode: EncodeFn
+    conditioning: Conditioning, shape: LatentShape, vae: VideoVae, encode: Encode
 ) -> Conditioning:
-    """With clips as the latents they stand for, so that blocks can be cut from them."""
+    """Video conditions as latents, so that blocks can be cut from them."""
     latents = list(conditioning.latents)
     for clip in conditioning.videos:
         alone = dataclasses.replace(conditioning, images=(), latents=(), videos=(clip,))
-        held = conditions.encode_conditions(alone, shape, vae.stride, vae.config.z_dim, encode)
-        places = held.sigmas.lt(1).nonzero()
-        first, last = int(places[0]), int(places[-1]) + 1
-        # A copy, so that the grid of the whole film is let go.
-        latents.append(LatentCondition(latents=held.latents[:, :, first:last].clone(), frame=first))
+        encoded = encode_conditions(alone, shape, vae.stride, vae.config.z_dim, encode)
+        frames = encoded.sigmas.lt(1).nonzero()
+        first, last = int(frames[0]), int(frames[-1]) + 1
+        # A copy, so that the grid of the whole video is freed.
+        latents.append(LatentCondition(latents=encoded.latents[:, :, first:last].clone(), frame=first))
     return dataclasses.replace(conditioning, latents=tuple(latents), videos=())
 
 
 def _block_conditioning(
-    conditioning: Conditioning, block: range, shape: LatentShape, vae: VideoVae, encode: EncodeFn
+    conditioning: Conditioning, block: range, shape: LatentShape, vae: VideoVae, encode: Encode
 ) -> LatentConditioning:
-    """What is given in a block: as `conditions.hold` has it on the whole film's grid, without that grid."""
+    """The part of `encode_conditions` that lies in a block, without the grid of the whole video."""
     stride, channels = vae.stride, vae.config.z_dim
-    # Latent frames behind the first stand for whole groups; so a later block is laid behind a first frame
-    # that is cut off again.
+    # Latent frames after the first stand for whole groups. A later block is therefore encoded behind a first
+    # frame that is cut off again.
     before = 1 if block.start else 0
     part = LatentShape(frames=before + len(block), height=shape.height, width=shape.width)
     start = block.start - before
-    pictures = tuple(
-        dataclasses.replace(picture, frame=picture.frame - start * stride.temporal)
-        for picture in conditioning.images
-        if shape.latent_frame_index(picture.frame, stride) in block
+    images = tuple(
+        dataclasses.replace(image, frame=image.frame - start * stride.temporal)
+        for image in conditioning.images
+        if shape.latent_frame_index(image.frame, stride) in block
     )
     latents = []
-    for one in conditioning.latents:
-        first = one.frame + shape.frames if one.frame < 0 else one.frame
-        a, b = max(first, block.start), min(first + one.latents.shape[2], block.stop)
+    for known in conditioning.latents:
+        first = known.frame + shape.frames if known.frame < 0 else known.frame
+        a, b = max(first, block.start), min(first + known.latents.shape[2], block.stop)
         if a < b:
-            cut = one.latents[:, :, a - first : b - first]
-            latents.append(dataclasses.replace(one, latents=cut, frame=a - start))
-    if not pictures and not latents:
+            cut = known.latents[:, :, a - first : b - first]
+            latents.append(dataclasses.replace(known, latents=cut, frame=a - start))
+    if not images and not latents:
         return LatentConditioning.empty(
             channels, LatentShape(frames=len(block), height=shape.height, width=shape.width)
         )
-    held = conditions.encode_conditions(
-        dataclasses.replace(conditioning, images=pictures, latents=tuple(latents)),
-        part, stride, channels, encode,
-    )  # fmt: skip
-    return LatentConditioning(latents=held.latents[:, :, before:], sigmas=held.sigmas[before:])
+    encoded = encode_conditions(
+        dataclasses.replace(conditioning, images=images, latents=tuple(latents)),
+        part,
+        stride,
+        channels,
+        encode,
+    )
+    return LatentConditioning(latents=encoded.latents[:, :, before:], sigmas=encoded.sigmas[before:])

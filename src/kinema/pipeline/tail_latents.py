@@ -1,4 +1,4 @@
-"""The latents of a film's end, in its file: what an extension goes on from."""
+"""Tail latents: the latents of a video's last frames, kept in its MP4 for extensions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from kinema.media.mp4_uuid_box import read_box
 
 
 def pack_latents(latents: Float[Tensor, "1 c g h w"], *, model_fingerprint: str) -> bytes:
-    """Latents for a film's file: in half precision, far finer than what a codec keeps of the pixels.
+    """Latents as safetensors bytes in float16, which is far finer than what a codec keeps of the pixels.
 
-    `model_fingerprint` is the fingerprint of the model whose latents they are.
+    Args:
+        latents: of the last groups of frames, normalised.
+        model_fingerprint: of the model whose latents they are.
     """
     from safetensors.torch import save
 
@@ -25,7 +27,7 @@ def pack_latents(latents: Float[Tensor, "1 c g h w"], *, model_fingerprint: str)
 def read_tail_latents(
     path: str | os.PathLike[str], *, model_fingerprint: str
 ) -> Float[Tensor, "1 c g h w"] | None:
-    """The latents in a film's file, or None: there are none, they are damaged, or another model's."""
+    """The tail latents in a file; None if there are none, they are damaged, or another model's."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -34,8 +36,8 @@ def read_tail_latents(
         return None
     try:
         length = int.from_bytes(data[:8], "little")
-        told = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        end = load(data)["end"]
+        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        latents = load(data)["end"]
     except (ValueError, KeyError, AttributeError, SafetensorError):
         return None
-    return end.float() if end.ndim == 5 and told.get("model") == model_fingerprint else None
+    return latents.float() if latents.ndim == 5 and header.get("model") == model_fingerprint else None

@@ -1,0 +1,79 @@
+"""The modules of a checkpoint in memory: text encoder, transformers and autoencoder, each loaded when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.text_encoders.base import TextEncoder
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.pipeline.lazy_module import LazyModule
+from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelComponents:
+    """A checkpoint's modules on a device.
+
+    Attributes:
+        model: the checkpoint.
+        device: where the modules run.
+        policy: in which type, and whether they stay in memory between uses.
+        text_encoder: prompts to token states.
+        vae: videos to latents and back.
+        transformers: one, or the experts for high and low noise.
+    """
+
+    model: ModelCheckpoint
+    device: torch.device
+    policy: MemoryPolicy
+    text_encoder: LazyModule[TextEncoder]
+    vae: LazyModule[VideoVae]
+    transformers: tuple[LazyModule[Dit], ...]
+
+    @classmethod
+    def from_checkpoint(
+        cls, model: ModelCheckpoint, device: torch.device, policy: MemoryPolicy
+    ) -> ModelComponents:
+        """Nothing is loaded yet."""
+        dtype, keep_loaded = policy.dtype, policy.keep_loaded
+
+        def load_transformer(expert: int) -> Dit:
+            dit = model.load_transformer(expert, dtype=dtype, device=device)
+            if policy.int8:
+                from kinema.models.transformer.int8 import quantize_
+
+                quantize_(dit)
+            return dit
+
+        return cls(
+            model=model,
+            device=device,
+            policy=policy,
+            text_encoder=LazyModule(
+                lambda: model.load_text_encoder(dtype=dtype, device=device), keep_loaded=keep_loaded
+            ),
+            vae=LazyModule(lambda: model.load_vae(device=device), keep_loaded=keep_loaded),
+            transformers=tuple(
+                LazyModule(lambda expert=expert: load_transformer(expert), keep_loaded=keep_loaded)
+                for expert in range(model.sampling_defaults.num_experts)
+            ),
+        )
+
+    def preload(self) -> None:
+        """Load transformers and autoencoder now, where the policy keeps them in memory."""
+        if self.policy.keep_loaded:
+            for module in (*self.transformers, self.vae):
+                module.get()
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of weights that are in memory now."""
+        sizes = weight_bytes(self.model, self.policy.dtype, int8=self.policy.int8)
+        names = ["text_encoder", "vae", "transformer", "transformer_2"]
+        modules = [self.text_encoder, self.vae, *self.transformers]
+        pairs = zip(names, modules, strict=False)
+        return sum(sizes.get(name, 0) for name, module in pairs if module.is_loaded)
