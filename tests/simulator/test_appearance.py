@@ -13,11 +13,12 @@ from kinema.simulator.appearance.backgrounds import BACKGROUNDS, WALLS, build_ba
 from kinema.simulator.appearance.colours import COLOURS, linear_to_srgb, srgb_to_lab, srgb_to_linear
 from kinema.simulator.appearance.environments import SKIES, build_sky_lighting
 from kinema.simulator.appearance.floors import FLOORS, build_floor_texture
-from kinema.simulator.appearance.lab import LAB_COLOURS, LAB_ENVIRONMENT
 from kinema.simulator.appearance.material import MaterialTable, material_row
+from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.render.camera import camera_row
 from kinema.simulator.render.scene import BACKGROUND_ID, PosedObject, Primitive, PrimitiveKind, RenderScene
 from kinema.simulator.render.tracer import render
+from kinema.simulator.render_scene import LAB_ENVIRONMENT
 
 
 def render_ball_colours(colours, sky, floor, height=48):

@@ -36,8 +36,8 @@ CORE = {
 }
 
 
-def captions_by_style(facts) -> dict[str, str]:
-    return {caption.style: caption.text for caption in generate_captions(facts)}
+def captions_by_style(annotations) -> dict[str, str]:
+    return {caption.style: caption.text for caption in generate_captions(annotations)}
 
 
 @pytest.mark.parametrize("case", CORE, ids=lambda case: case.__name__)
@@ -82,9 +82,9 @@ def test_core_and_at_least_five_different_paraphrases_the_same_every_time(case):
 @pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.__name__)
 @given(seed=st.integers(0, 2**48 - 1), move=st.sampled_from(["static", "zoom in", "truck right"]))
 def test_every_caption_is_tidy_english(case, seed, move):
-    facts = case(seed=seed, move=move)
+    annotations = case(seed=seed, move=move)
     styles = {style.name: style for style in STYLES}
-    for caption in generate_captions(facts):
+    for caption in generate_captions(annotations):
         text = caption.text
         assert not re.search(r"[\[\]{}*|]|  | ,|,,|\.\.| \.|None", text), text
         assert not re.search(r"\b(a [aeiou]|an [^aeiou])", text.lower()), text
@@ -94,14 +94,14 @@ def test_every_caption_is_tidy_english(case, seed, move):
             assert text.endswith(".")
             assert not re.search(r"\. [a-z]", text)
         assert caption.claims == tuple(sorted(set(caption.claims)))
-        assert all(0 <= claim < len(facts.claims) for claim in caption.claims)
+        assert all(0 <= claim < len(annotations.claims) for claim in caption.claims)
 
 
 def test_full_and_simple_state_every_claim():
     for case in (cases.rolling, cases.colliding, cases.passing_by, cases.hiding, cases.tower, cases.dominoes):
-        facts = case(move="crane up")
-        told = {caption.style: caption.claims for caption in generate_captions(facts)}
-        assert told["full"] == tuple(range(len(facts.claims)))
+        annotations = case(move="crane up")
+        told = {caption.style: caption.claims for caption in generate_captions(annotations)}
+        assert told["full"] == tuple(range(len(annotations.claims)))
 
 
 def test_core_omits_consequences_and_their_claims():
@@ -111,20 +111,20 @@ def test_core_omits_consequences_and_their_claims():
 
 
 def test_which_refers_to_the_last_mention():
-    facts = cases.colliding()
-    claims = (*facts.claims[:2], Claim(kind="tips over", subject=1), facts.claims[-1])
+    annotations = cases.colliding()
+    claims = (*annotations.claims[:2], Claim(kind="tips over", subject=1), annotations.claims[-1])
     told = captions_by_style(replace(cases.colliding(), claims=claims))
     assert told["core"] == "an orange ball rolls to the right and hits a cyan cube, which tips over"
     assert told["full"] == "An orange ball rolls to the right and hits a cyan cube, which tips over."
 
 
 def test_subject_is_repeated_after_a_relative_clause():
-    facts = cases.colliding()
+    annotations = cases.colliding()
     claims = (
-        *facts.claims[:2],
+        *annotations.claims[:2],
         Claim(kind="stays", subject=1),
         Claim(kind="bounces back", subject=0),
-        facts.claims[-1],
+        annotations.claims[-1],
     )
     text = captions_by_style(replace(cases.colliding(), claims=claims))["full"]
     assert text == (
@@ -134,22 +134,22 @@ def test_subject_is_repeated_after_a_relative_clause():
 
 
 def test_hit_chains_use_then():
-    facts = cases.in_a_row()
+    annotations = cases.in_a_row()
     claims = (
         Claim(kind="moves", subject=0, value="right"),
         Claim(kind="hits", subject=0, object=1),
         Claim(kind="pushed", subject=1, value="right"),
         Claim(kind="hits", subject=1, object=2),
-        facts.claims[-1],
+        annotations.claims[-1],
     )
     text = generate_captions(replace(cases.in_a_row(), claims=claims))[0].text
     assert text == "a green cube slides to the right and hits a blue cone, which then hits a red ball"
 
 
 def test_missing_wall_is_stated_as_cause():
-    facts = cases.rolling()
+    annotations = cases.rolling()
     told = captions_by_style(
-        replace(cases.rolling(), claims=facts.claims[:1] + facts.claims[-1:], cause="no wall")
+        replace(cases.rolling(), claims=annotations.claims[:1] + annotations.claims[-1:], cause="no wall")
     )
     assert told["core"] == "a red ball keeps rolling to the left because there is no wall"
 
@@ -163,16 +163,16 @@ def test_missing_wall_is_stated_as_cause():
     ],
 )
 def test_counted_groups_are_described_by_appearance(look, words):
-    facts = cases.counting()
-    facts = replace(facts, entities=tuple(replace(e, **look) for e in facts.entities))
-    assert captions_by_style(facts)["core"] == f"{words} are on the ground"
+    annotations = cases.counting()
+    annotations = replace(annotations, entities=tuple(replace(e, **look) for e in annotations.entities))
+    assert captions_by_style(annotations)["core"] == f"{words} are on the ground"
 
 
 def test_light_weight_is_not_worded_as_a_colour_shade():
     for cause in ("light", "heavy"):
         for seed in range(10):
-            facts = replace(cases.colliding(seed=seed), event="mass pair", outcome=cause, cause=cause)
-            for caption in generate_captions(facts):
+            annotations = replace(cases.colliding(seed=seed), event="mass pair", outcome=cause, cause=cause)
+            for caption in generate_captions(annotations):
                 assert not re.search(r"\blight (?!\w*weight)", caption.text), caption.text
     assert captions_by_style(replace(cases.colliding(), cause="light"))["core"].startswith(
         "a lightweight orange ball"
@@ -180,18 +180,20 @@ def test_light_weight_is_not_worded_as_a_colour_shade():
 
 
 def test_lying_shapes_use_the_verb_lie():
-    facts = cases.side_by_side()
-    facts = replace(facts, entities=tuple(replace(e, shape="capsule") for e in facts.entities))
-    assert generate_captions(facts)[0].text == "a green capsule lies to the left of a blue capsule"
+    annotations = cases.side_by_side()
+    annotations = replace(
+        annotations, entities=tuple(replace(e, shape="capsule") for e in annotations.entities)
+    )
+    assert generate_captions(annotations)[0].text == "a green capsule lies to the left of a blue capsule"
     for seed in range(20):
-        for caption in generate_captions(replace(facts, seed=seed)):
+        for caption in generate_captions(replace(annotations, seed=seed)):
             assert not re.search(r"\b(stand|sit)", caption.text), caption.text
 
 
 def test_keeps_rolling_is_reworded_in_gerund_form():
-    facts = replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1])
+    annotations = replace(cases.rolling(), cause="no wall", claims=cases.rolling().claims[:1])
     for seed in range(10):
-        text = captions_by_style(replace(facts, seed=seed))["video of"]
+        text = captions_by_style(replace(annotations, seed=seed))["video of"]
         assert " continuing to roll " in text
         assert "keeping" not in text
 
@@ -244,7 +246,7 @@ def test_every_environment_has_phrases():
         assert environment_phrases.floor_phrases(Environment(sky="", floor=floor, background="plain")), floor
     for decor in BACKGROUNDS:
         for wall in WALLS if decor == "wall" else ("",):
-            told = environment_phrases.decor_phrases(
+            told = environment_phrases.background_phrases(
                 Environment(sky="", floor="", background=decor, wall=wall)
             )
             assert bool(told) == (decor != "plain"), (decor, wall)

@@ -15,7 +15,7 @@ from kinema.simulator.annotation_io import annotations_to_arrays, annotations_to
 from kinema.simulator.annotations import Claim
 from kinema.simulator.clip import Clip, ClipSpec, make_clip
 
-SMALL = {"height": 32, "width": 32, "frames": 9, "fps": 3.0}
+SMALL = {"height": 32, "width": 32, "num_frames": 9, "fps": 3.0}
 
 
 def clip_digest(clip: Clip) -> str:
@@ -35,7 +35,7 @@ def digests_of_two_clips() -> str:
 
 def test_the_same_bytes_in_any_process_order_and_number_of_threads():
     here = [clip_digest(make_clip(ClipSpec(seed=k, **SMALL))) for k in (5, 3)]
-    code = "from tests.simulator.test_clip import some; print(some())"
+    code = "from tests.simulator.test_clip import digests_of_two_clips; print(digests_of_two_clips())"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.split() == here[::-1]
 
@@ -113,9 +113,9 @@ def test_main_object_is_in_view_at_the_event():
     poor = 0
     seeds = range(500, 524)
     for seed in seeds:
-        facts = make_clip(ClipSpec(seed=seed, height=64, width=64), render=False).annotations
-        box = facts.tracks.box[facts.event_frame, 0]
-        hidden = any(claim.kind == "hides" for claim in facts.claims)
+        annotations = make_clip(ClipSpec(seed=seed, height=64, width=64), render=False).annotations
+        box = annotations.tracks.box[annotations.event_frame, 0]
+        hidden = any(claim.kind == "hides" for claim in annotations.claims)
         inside = box[0] > 0 and box[1] > 0 and box[2] < 1 and box[3] < 1
         poor += not (inside or hidden)
     assert poor / len(seeds) <= 0.05
@@ -123,13 +123,13 @@ def test_main_object_is_in_view_at_the_event():
 
 def test_every_clip_claims_its_camera_move():
     for seed in (10, 11):
-        facts = make_clip(ClipSpec(seed=seed, **SMALL), render=False).annotations
-        assert facts.claims[-1] == Claim(kind="camera", value=facts.camera)
-    facts = make_clip(
+        annotations = make_clip(ClipSpec(seed=seed, **SMALL), render=False).annotations
+        assert annotations.claims[-1] == Claim(kind="camera", value=annotations.camera)
+    annotations = make_clip(
         ClipSpec(seed=1, lab=True, event="camera", outcome="pan left", **SMALL), render=False
     ).annotations
-    assert facts.claims[0] == Claim(kind="camera", value="pan left")
-    assert facts.camera == "pan left"
+    assert annotations.claims[0] == Claim(kind="camera", value="pan left")
+    assert annotations.camera == "pan left"
 
 
 def test_lab_annotations_match_their_split():
@@ -151,7 +151,7 @@ def test_pairs_share_an_id_and_an_environment():
 
 def test_every_member_of_a_counted_group_is_visible():
     """Of three pins one stood behind another throughout, and the captions counted three."""
-    facts = make_clip(ClipSpec(seed=36492982421029230, height=128, width=128), render=False).annotations
-    members = [entity.index for entity in facts.entities if entity.group]
+    annotations = make_clip(ClipSpec(seed=36492982421029230, height=128, width=128), render=False).annotations
+    members = [entity.index for entity in annotations.entities if entity.group]
     assert len(members) == 3
-    assert (facts.tracks.pixels[:, members].max(0) > 0).all()
+    assert (annotations.tracks.pixels[:, members].max(0) > 0).all()

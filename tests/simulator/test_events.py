@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from kinema.errors import UserError
 from kinema.simulator import lab_split, visibility
-from kinema.simulator.annotations import CameraMove, Claim, ClaimKind
-from kinema.simulator.appearance.lab import LAB_COLOURS
+from kinema.simulator.annotations import PAIRED_EVENTS, CameraMove, Claim, ClaimKind
+from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.camera_moves import (
     MOVE_AMOUNTS,
     CameraShot,
@@ -24,7 +25,6 @@ from kinema.simulator.camera_moves import (
 from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.entities import Entity
 from kinema.simulator.events import EVENT_TYPES, EVENT_WEIGHTS, LAB_EVENT_WEIGHTS, event_checks
-from kinema.simulator.outcome_stats import compute_outcome_stats
 from kinema.simulator.render.camera import project
 from kinema.simulator.render_scene import sample_environment
 from kinema.simulator.scene_sampler import sample_scene
@@ -143,14 +143,14 @@ def test_left_and_right_hold_in_the_world_and_on_screen():
 
 
 def test_outcomes_are_balanced_with_few_rejections():
-    counted = compute_outcome_stats(95, 0)
-    assert sum(balance.num_scenes for balance in counted) == 95
-    assert {balance.event for balance in counted} == set(EVENT_WEIGHTS)
-    # Two simulations belong to each draw of a pair.
-    single = [b for b in counted if b.event not in ("wall pair", "mass pair")]
-    assert sum(b.num_simulations for b in single) < 2 * sum(b.num_scenes for b in single)
-    whole = compute_outcome_stats(30, 1000, event="collide")
-    assert whole[0].rarest_share >= 0.6
+    scenes = [sample_scene(ClipSpec(seed=seed)) for seed in range(95)]
+    assert {scene.event for scene in scenes} == set(EVENT_WEIGHTS)
+    # A pair simulates both of its clips for each scene.
+    single = [scene for scene in scenes if scene.event not in PAIRED_EVENTS]
+    assert sum(scene.num_simulations for scene in single) < 2 * len(single)
+    outcomes = [sample_scene(ClipSpec(seed=seed, event="collide")).outcome for seed in range(1000, 1030)]
+    options = EVENT_TYPES["collide"].outcomes
+    assert min(outcomes.count(option) for option in options) >= 0.6 * len(outcomes) / len(options)
 
 
 def test_speed_claims_match_measured_speed():
@@ -247,7 +247,7 @@ def test_both_phrasings_of_one_scene_share_a_split(colour, shape):
 
 def test_swapped_colours_change_nothing_else():
     spec = ClipSpec(seed=8, lab=True, event="still")
-    one, two = sample_scene(spec), sample_scene(lab_split.minimal_pair_spec(spec))
+    one, two = sample_scene(spec), sample_scene(replace(spec, swap="colours"))
     assert [e.colour for e in two.entities] == [e.colour for e in one.entities][::-1]
     assert np.array_equal(one.trajectory.position, two.trajectory.position)
     assert one.event_outcome.claims == two.event_outcome.claims
@@ -256,7 +256,7 @@ def test_swapped_colours_change_nothing_else():
 def test_swapped_sides_mirror_the_scene():
     for event in ("still", "roll", "collide"):
         spec = ClipSpec(seed=8, lab=True, event=event)
-        one, two = sample_scene(spec), sample_scene(lab_split.minimal_pair_spec(spec, "sides"))
+        one, two = sample_scene(spec), sample_scene(replace(spec, swap="sides"))
         assert [e.colour for e in one.entities] == [e.colour for e in two.entities]
         assert two.trajectory.position[0, :, 0] == pytest.approx(-one.trajectory.position[0, :, 0])
         other = {"left": "right", "right": "left", "left of": "right of", "right of": "left of"}

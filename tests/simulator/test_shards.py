@@ -1,4 +1,4 @@
-"""Filming: the same bytes on any number of workers and after a kill; manifests; refusals in one line."""
+"""Datasets: the same bytes for any number of workers and after a kill; the manifest; one-line errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media import read_image, read_video
 from kinema.simulator.annotation_io import annotations_from_json, captions_from_json
-from kinema.simulator.annotations import Caption
 from kinema.simulator.attributes import EVENTS
-from kinema.simulator.captions import STYLES
+from kinema.simulator.captions import STYLES, generate_captions
 from kinema.simulator.parallel_render import render_dataset
 from kinema.simulator.shards import (
     DatasetConfig,
@@ -32,7 +31,7 @@ from kinema.simulator.shards import (
     render_clip,
 )
 
-SMALL = {"count": 5, "shard": 2, "size": "32x32", "frames": 13, "event": "still", "seed": 3}
+SMALL = {"count": 5, "shard_size": 2, "size": "32x32", "num_frames": 13, "event": "still", "seed": 3}
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -45,25 +44,25 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def filmed(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("filmed") / "films"
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("rendered") / "dataset"
     summary = render_dataset(DatasetConfig(out=folder, format="raw", **SMALL), workers=1, quiet=True)
     assert summary.num_rendered == 5
-    assert summary.line() == f"5 films in {folder}"
+    assert summary.line() == f"5 videos in {folder}"
     return folder
 
 
-def test_two_workers_write_the_same_bytes_as_one(filmed, tmp_path):
+def test_two_workers_write_the_same_bytes_as_one(dataset, tmp_path):
     render_dataset(DatasetConfig(out=tmp_path / "two", format="raw", **SMALL), workers=2, quiet=True)
-    assert hash_files(tmp_path / "two") == hash_files(filmed)
+    assert hash_files(tmp_path / "two") == hash_files(dataset)
 
 
-def test_killed_and_resumed_is_the_same_bytes(filmed, tmp_path):
+def test_killed_and_resumed_is_the_same_bytes(dataset, tmp_path):
     out = tmp_path / "killed"
     command = [
-        sys.executable, "-m", "kinema", "world", "films", "--out", str(out), "--count", "5", "--shard", "2",
-        "--size", "32x32", "--frames", "13", "--event", "still", "--seed", "3", "--format", "raw",
-        "--workers", "1",
+        sys.executable, "-m", "kinema", "dataset", "build", "--out", str(out), "--count", "5",
+        "--shard-size", "2", "--size", "32x32", "--num-frames", "13", "--event", "still", "--seed", "3",
+        "--format", "raw", "--workers", "1",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -72,52 +71,53 @@ def test_killed_and_resumed_is_the_same_bytes(filmed, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert (out / "parts" / "00000.parquet").exists()
-    (out / "tracks" / ".left.part.safetensors").write_bytes(b"half")
+    (out / "tracks" / ".old.part.safetensors").write_bytes(b"partial")
     render_dataset(DatasetConfig(out=out, format="raw", **SMALL), workers=2, quiet=True)
-    assert hash_files(out) == hash_files(filmed)
+    assert hash_files(out) == hash_files(dataset)
 
 
-def test_manifest_matches_shards(filmed):
-    rows = pq.read_table(filmed / "manifest.parquet").to_pylist()
+def test_manifest_matches_shards(dataset):
+    rows = pq.read_table(dataset / "manifest.parquet").to_pylist()
     assert [row["index"] for row in rows] == list(range(5))
-    request = DatasetConfig(out=filmed, format="raw", **SMALL)
+    config = DatasetConfig(out=dataset, format="raw", **SMALL)
     for row in rows:
         assert row["status"] == "ok"
         assert row["reason"] == ""
-        assert row["seed"] == build_clip_spec(request, row["index"]).seed == derive_clip_seed(3, row["index"])
-        frames = load_file(filmed / row["file"])["frames"][row["place"]]
+        assert row["seed"] == build_clip_spec(config, row["index"]).seed == derive_clip_seed(3, row["index"])
+        frames = load_file(dataset / row["file"])["frames"][row["row_in_shard"]]
         assert frames.shape == (13, 32, 32, 3)
-        assert row["frames"] == 13
+        assert row["num_frames"] == 13
         assert row["id"] == compute_clip_id(frames)
-        told = captions_from_json(row["captions"])
-        assert told[0].text == row["core"]
-        assert {caption.style for caption in told} <= {style.name for style in STYLES}
+        captions = captions_from_json(row["captions"])
+        assert captions[0].text == row["core"]
+        assert {caption.style for caption in captions} <= {style.name for style in STYLES}
         prefix = f"{row['index']:07d}/"
         arrays = {
             name.removeprefix(prefix): array
-            for name, array in load_file(filmed / row["tracks"]).items()
+            for name, array in load_file(dataset / row["tracks"]).items()
             if name.startswith(prefix)
         }
-        facts = annotations_from_json(row["facts"], arrays)
-        assert facts.event == row["event"] == "still"
-        assert facts.seed == row["seed"]
-        assert facts.tracks.screen.shape == (13, len(facts.entities), 2)
-        assert facts.cameras.shape == (13, 13)
+        annotations = annotations_from_json(row["annotations"], arrays)
+        assert annotations.event == row["event"] == "still"
+        assert annotations.seed == row["seed"]
+        assert annotations.tracks.screen.shape == (13, len(annotations.entities), 2)
+        assert annotations.cameras.shape == (13, 13)
+        assert generate_captions(annotations) == captions
 
 
-def test_finished_shards_are_not_rendered_again(filmed):
-    before = {path: path.stat().st_mtime_ns for path in filmed.rglob("*.safetensors")}
-    render_dataset(DatasetConfig(out=filmed, format="raw", **SMALL), workers=1, quiet=True)
-    assert {path: path.stat().st_mtime_ns for path in filmed.rglob("*.safetensors")} == before
+def test_finished_shards_are_not_rendered_again(dataset):
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*.safetensors")}
+    render_dataset(DatasetConfig(out=dataset, format="raw", **SMALL), workers=1, quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*.safetensors")} == before
 
 
 def test_mp4_frame_counts_match_the_manifest(tmp_path):
-    request = DatasetConfig(out=tmp_path / "mp4", **{**SMALL, "count": 1})
-    render_dataset(request, workers=1, quiet=True)
+    config = DatasetConfig(out=tmp_path / "mp4", **{**SMALL, "count": 1})
+    render_dataset(config, workers=1, quiet=True)
     row = pq.read_table(tmp_path / "mp4" / "manifest.parquet").to_pylist()[0]
-    film = read_video(tmp_path / "mp4" / row["file"])
-    assert film.frames.shape == (13, 32, 32, 3)
-    assert row["frames"] == 13
+    video = read_video(tmp_path / "mp4" / row["file"])
+    assert video.frames.shape == (13, 32, 32, 3)
+    assert row["num_frames"] == 13
     again = DatasetConfig(out=tmp_path / "again", **{**SMALL, "count": 1})
     render_dataset(again, workers=1, quiet=True)
     first, second = (pq.read_table(tmp_path / name / "manifest.parquet") for name in ("mp4", "again"))
@@ -125,11 +125,11 @@ def test_mp4_frame_counts_match_the_manifest(tmp_path):
 
 
 def test_failed_clip_is_a_row_with_a_reason(tmp_path):
-    # Two frames are too few for anything to happen.
-    request = DatasetConfig(
+    # No event fits into two frames.
+    config = DatasetConfig(
         out=tmp_path / "none", count=1, size="32x32", num_frames=2, event="domino", format="raw"
     )
-    summary = render_dataset(request, workers=1, quiet=True)
+    summary = render_dataset(config, workers=1, quiet=True)
     row = pq.read_table(tmp_path / "none" / "manifest.parquet").to_pylist()[0]
     assert summary.num_failed == 1
     assert row["status"] == "failed"
@@ -137,15 +137,15 @@ def test_failed_clip_is_a_row_with_a_reason(tmp_path):
     assert row["file"] == ""
 
 
-def test_other_config_in_the_same_folder_is_refused(filmed):
-    other = DatasetConfig(out=filmed, format="raw", **{**SMALL, "seed": 4})
-    with pytest.raises(UserError, match="another request"):
-        render_dataset(other, workers=1, quiet=True)
+def test_folder_of_another_config_is_refused(dataset):
+    other_config = DatasetConfig(out=dataset, format="raw", **{**SMALL, "seed": 4})
+    with pytest.raises(UserError, match="another configuration"):
+        render_dataset(other_config, workers=1, quiet=True)
 
 
 def test_render_clip_and_its_caption(tmp_path, capsys):
-    out = tmp_path / "film.mp4"
-    main(["world", "film", "still", "--size", "32x32", "--frames", "9", "--out", str(out)])
+    out = tmp_path / "video.mp4"
+    main(["dataset", "render", "still", "--size", "32x32", "--num-frames", "9", "--out", str(out)])
     caption, path = capsys.readouterr().out.strip().splitlines()
     assert caption.endswith(".")
     assert path == str(out)
@@ -155,39 +155,25 @@ def test_render_clip_and_its_caption(tmp_path, capsys):
     assert (tmp_path / "b.mp4").read_bytes() == out.read_bytes()
 
 
-def test_a_sheet_has_a_row_for_each_clip(tmp_path, capsys):
+def test_preview_sheet_has_a_row_for_each_clip(tmp_path, capsys):
     heights = []
     for count in ("1", "3"):
         out = tmp_path / f"{count}.png"
         main(
-            ["world", "sheet", "--event", "still", "--count", count, "--size", "32x32", "--frames", "9",
-             "--style", "core", "--out", str(out)]
+            ["dataset", "preview", "--event", "still", "--count", count, "--size", "32x32",
+             "--num-frames", "9", "--style", "core", "--out", str(out)]
         )  # fmt: skip
         assert capsys.readouterr().out.strip().splitlines()[-1] == str(out)
         heights.append(read_image(out).shape[0])
     assert heights[1] > heights[0] + 2 * 32
 
 
-def test_audit_passes_and_fails(capsys, monkeypatch):
-    command = ["world", "audit", "--lab", "--count", "2", "--draws", "0", "--workers", "1", "--frames", "13"]
-    main([*command, "--size", "128x128"])
-    said = capsys.readouterr().out
-    assert "words not read" in said
-    assert "below 99.5%" not in said
-    lie = (Caption(style="core", text="nine green cones are on the ground"),)
-    monkeypatch.setattr("tools.caption_audit.report.captions", lambda facts: lie)
-    with pytest.raises(SystemExit) as stop:
-        main(command)
-    assert stop.value.code == 1
-    assert "below 99.5%" in capsys.readouterr().out
-
-
-def test_unknown_events_end_in_one_line_with_the_nearest(capsys):
+def test_unknown_event_error_names_the_nearest(capsys):
     with pytest.raises(UserError, match="did you mean 'collide'"):
         parse_event("colide")
-    with pytest.raises(SystemExit) as stop:
-        main(["world", "film", "rol"])
-    assert stop.value.code == 2
+    with pytest.raises(SystemExit) as exit_info:
+        main(["dataset", "render", "rol"])
+    assert exit_info.value.code == 2
     assert capsys.readouterr().err == (
         "kinema: there is no event 'rol' (did you mean 'roll'?); choose one of: " + ", ".join(EVENTS) + "\n"
     )
@@ -202,7 +188,7 @@ def test_invalid_configs_are_refused(tmp_path, options, message):
         DatasetConfig(out=tmp_path, **{"count": 3, **options})
 
 
-def test_seeds_and_names_are_the_same_on_any_machine():
+def test_seeds_and_ids_are_the_same_on_any_machine():
     assert derive_clip_seed(0, 0) != derive_clip_seed(0, 1) != derive_clip_seed(1, 0)
     assert (derive_clip_seed(0, 0), derive_clip_seed(3, 7)) == (36492982421028864, 10043277537443847)
     frames = np.zeros((2, 4, 4, 3), dtype=np.uint8)

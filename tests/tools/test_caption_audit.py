@@ -16,23 +16,23 @@ from kinema.simulator.captions import environment_phrases, generate_captions
 from tests.fixtures import clip_cases as cases
 
 
-def false_statement_kinds(facts: ClipAnnotations, text: str) -> set[str]:
+def false_statement_kinds(annotations: ClipAnnotations, text: str) -> set[str]:
     """Kinds of statements in the text that are not so."""
-    reading = parse_caption(text, facts)
+    reading = parse_caption(text, annotations)
     assert not reading.unparsed, reading.unparsed
-    return {said.kind for said in reading.statements if check_statement(facts, said) is False}
+    return {said.kind for said in reading.statements if check_statement(annotations, said) is False}
 
 
-def with_hidden_frames(facts: ClipAnnotations, entity: int, frames: slice) -> ClipAnnotations:
+def with_hidden_frames(annotations: ClipAnnotations, entity: int, frames: slice) -> ClipAnnotations:
     """The same clip with an entity out of sight in some frames."""
-    pixels = facts.tracks.pixels.copy()
+    pixels = annotations.tracks.pixels.copy()
     pixels[frames, entity] = 0
-    return replace(facts, tracks=replace(facts.tracks, pixels=pixels))
+    return replace(annotations, tracks=replace(annotations.tracks, pixels=pixels))
 
 
-def with_appearance(facts: ClipAnnotations, **look) -> ClipAnnotations:
+def with_appearance(annotations: ClipAnnotations, **look) -> ClipAnnotations:
     """The same clip with another look for everything in it."""
-    return replace(facts, entities=tuple(replace(entity, **look) for entity in facts.entities))
+    return replace(annotations, entities=tuple(replace(entity, **look) for entity in annotations.entities))
 
 
 TRUE_CLIPS = (
@@ -58,10 +58,12 @@ TRUE_CLIPS = (
 )
 
 
-@pytest.mark.parametrize("facts", TRUE_CLIPS, ids=lambda facts: facts.event)
-def test_true_captions_parse_fully_and_pass(facts):
+@pytest.mark.parametrize("annotations", TRUE_CLIPS, ids=lambda annotations: annotations.event)
+def test_true_captions_parse_fully_and_pass(annotations):
     for seed in range(12):
-        found = audit_clip(replace(facts, seed=seed), generate_captions(replace(facts, seed=seed)))
+        found = audit_clip(
+            replace(annotations, seed=seed), generate_captions(replace(annotations, seed=seed))
+        )
         assert not found.false_statements
         assert not found.unparsed
         assert found.num_checked["named"] >= 6
@@ -72,7 +74,7 @@ HITS = "An orange ball rolls to the right and hits a cyan cube, pushing it to th
 
 
 @pytest.mark.parametrize(
-    ("facts", "true", "false", "kind"),
+    ("annotations", "true", "false", "kind"),
     [
         (cases.rolling(), ROLLS, "A red ball rolls to the right and stops.", "moves"),
         (cases.rolling(), ROLLS, "A red ball rolls from left to right and stops.", "moves"),
@@ -204,16 +206,16 @@ HITS = "An orange ball rolls to the right and hits a cyan cube, pushing it to th
         ),
     ],
 )
-def test_false_statements_are_caught(facts, true, false, kind):
-    assert false_statement_kinds(facts, true) == set()
-    assert kind in false_statement_kinds(facts, false)
+def test_false_statements_are_caught(annotations, true, false, kind):
+    assert false_statement_kinds(annotations, true) == set()
+    assert kind in false_statement_kinds(annotations, false)
 
 
-def test_a_hit_that_did_not_happen_is_caught_in_the_facts_too():
-    facts = cases.colliding()
-    assert "hits" in false_statement_kinds(replace(facts, contacts=()), HITS)
+def test_a_hit_that_did_not_happen_is_caught_in_the_annotations():
+    annotations = cases.colliding()
+    assert "hits" in false_statement_kinds(replace(annotations, contacts=()), HITS)
     other = (Contact(a=0, b=7, first=3.0, last=3.1),)
-    assert "hits" in false_statement_kinds(replace(facts, contacts=other), HITS)
+    assert "hits" in false_statement_kinds(replace(annotations, contacts=other), HITS)
 
 
 def test_unparsed_words_are_reported():
@@ -222,9 +224,10 @@ def test_unparsed_words_are_reported():
 
 
 def test_pronoun_resolution():
-    facts = cases.colliding()
+    annotations = cases.colliding()
     said = parse_caption(
-        "An orange ball rolls to the right. It hits a cyan cube, which tips over. The ball stops.", facts
+        "An orange ball rolls to the right. It hits a cyan cube, which tips over. The ball stops.",
+        annotations,
     )
     assert [(s.kind, s.subject, s.object) for s in said.statements if s.kind not in ("named", "manner")] == [
         ("moves", 0, None),
@@ -235,11 +238,11 @@ def test_pronoun_resolution():
 
 
 def test_cropped_main_object_is_not_framed_and_sizes_are_measured():
-    facts = cases.rolling()
-    assert is_framed(facts)
-    box = facts.tracks.box.copy()
-    box[facts.event_frame, 0] = (0.0, 0.4, 0.1, 0.45)
-    cropped = replace(facts, tracks=replace(facts.tracks, box=box))
+    annotations = cases.rolling()
+    assert is_framed(annotations)
+    box = annotations.tracks.box.copy()
+    box[annotations.event_frame, 0] = (0.0, 0.4, 0.1, 0.45)
+    cropped = replace(annotations, tracks=replace(annotations.tracks, box=box))
     assert not is_framed(cropped)
     assert smallest_named_size(cropped) == pytest.approx(0.1 * 128)
 
@@ -266,26 +269,30 @@ def test_invalid_config_raises_user_error():
 def test_every_environment_phrase_is_parsed():
     for sky in [*SKIES, LAB_SKY]:
         for floor in SKIES[sky].floors[:3] if sky in SKIES else ("lab floor",):
-            setting = Environment(sky=sky, floor=floor, background="plain")
+            environment = Environment(sky=sky, floor=floor, background="plain")
             for part in (
-                *environment_phrases.sky_phrases(setting),
-                *environment_phrases.floor_phrases(setting),
+                *environment_phrases.sky_phrases(environment),
+                *environment_phrases.floor_phrases(environment),
             ):
-                facts = replace(cases.rolling(), environment=setting)
+                annotations = replace(cases.rolling(), environment=environment)
                 assert (
-                    false_statement_kinds(facts, f"{part.capitalize()}, a red ball rolls to the left.")
+                    false_statement_kinds(annotations, f"{part.capitalize()}, a red ball rolls to the left.")
                     == set()
                 ), part
                 assert (
-                    false_statement_kinds(facts, f"A red ball rolls to the left. The scene is set {part}.")
+                    false_statement_kinds(
+                        annotations, f"A red ball rolls to the left. The scene is set {part}."
+                    )
                     == set()
                 ), part
-    for decor in BACKGROUNDS:
+    for background in BACKGROUNDS:
         for wall in WALLS:
-            setting = Environment(sky="sunset", floor="grass", background=decor, wall=wall)
-            for part in environment_phrases.decor_phrases(setting):
-                facts = replace(cases.rolling(), environment=setting)
+            environment = Environment(sky="sunset", floor="grass", background=background, wall=wall)
+            for part in environment_phrases.background_phrases(environment):
+                annotations = replace(cases.rolling(), environment=environment)
                 assert (
-                    false_statement_kinds(facts, f"A red ball rolls to the left. All this happens {part}.")
+                    false_statement_kinds(
+                        annotations, f"A red ball rolls to the left. All this happens {part}."
+                    )
                     == set()
                 ), part

@@ -12,8 +12,8 @@ from tools.caption_audit.report import AuditConfig, AuditResults, FalseStatement
 
 __all__ = [
     "AuditConfig",
-    "FalseStatement",
     "AuditResults",
+    "FalseStatement",
     "ParsedCaption",
     "Statement",
     "audit_clip",

@@ -10,7 +10,7 @@ from tools.caption_audit.parser import Statement
 
 def check_camera(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     """Whether the camera moves as is said, from its positions, headings and lenses."""
-    rows = clip.facts.cameras
+    rows = clip.annotations.cameras
     path = rows[-1, :3] - rows[0, :3]
     right = rows[0, 3:6]
     sideways = float(path @ right)
@@ -65,26 +65,26 @@ def check_exists(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 def check_background(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     """Whether it stands farther away than what the clip is about."""
     one = clip.entity_index(statement.subject)
-    main = [e.index for e in clip.facts.entities if e.role == "main" and (e.named or e.group)]
-    frame = min(clip.facts.event_frame, clip.last_frame)
+    main = [e.index for e in clip.annotations.entities if e.role == "main" and (e.named or e.group)]
+    frame = min(clip.annotations.event_frame, clip.last_frame)
     nearest = min(clip.tracks.depth[frame, k] for k in main)
     return bool(clip.tracks.depth[frame, one] > nearest) and bool(clip.tracks.pixels[:, one].max() > 0)
 
 
 def check_cause(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     """Whether there is such a cause: a wall, no wall, a gap."""
-    walls = [e for e in clip.facts.entities if e.shape in ("wall", "screen")]
+    walls = [e for e in clip.annotations.entities if e.shape in ("wall", "screen")]
     if statement.value == "no wall":
         return not walls
     if statement.value == "wall":
         return bool(walls)
-    rows = sorted({e.group for e in clip.facts.entities if e.shape == "domino" and e.group})
+    rows = sorted({e.group for e in clip.annotations.entities if e.shape == "domino" and e.group})
     members = clip.members(rows[0]) if rows else []
     along = np.sort(clip.tracks.position[0, members, 0])
     gaps = np.diff(along)
     return len(gaps) > 1 and bool(gaps.max() > 1.4 * np.median(gaps))
 
 
-def check_setting(clip: ClipMeasurements, statement: Statement) -> CheckResult:
+def check_environment(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     """Whether the sky, floor or scenery is the one said."""
-    return getattr(clip.facts.environment, statement.kind) == statement.value
+    return getattr(clip.annotations.environment, statement.kind) == statement.value

@@ -16,8 +16,8 @@ from tools.caption_audit.environment_checks import (
     check_background,
     check_camera,
     check_cause,
+    check_environment,
     check_exists,
-    check_setting,
 )
 from tools.caption_audit.measurements import CheckResult, ClipMeasurements, is_toward_side
 from tools.caption_audit.parser import Statement
@@ -28,7 +28,7 @@ def _check_moves(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     right, up, forward = clip.camera_displacement(clip.entity_index(statement.subject), 0, end)
     if statement.value in ("left", "right"):
         screen = clip.tracks.screen[[0, end], clip.entity_index(statement.subject), 0]
-        still = clip.facts.camera == "static"
+        still = clip.annotations.camera == "static"
         seen = is_toward_side(float(screen[1] - screen[0]), statement.value) if still else True
         return is_toward_side(right, statement.value, 0.15) and abs(right) > 0.6 * abs(forward) and seen
     if statement.value == "away":
@@ -41,7 +41,9 @@ def _check_moves(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 def _check_speed(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     who = clip.entity_index(statement.subject)
     end = max(2, clip.first_contact_frame(who))
-    steps = np.linalg.norm(np.diff(clip.tracks.position[: end + 1, who], axis=0), axis=1) * clip.facts.fps
+    steps = (
+        np.linalg.norm(np.diff(clip.tracks.position[: end + 1, who], axis=0), axis=1) * clip.annotations.fps
+    )
     under_way = steps[: max(1, int(np.flatnonzero(steps > 0.15).max(initial=0)) + 1)]
     pace = float(under_way.mean())
     return pace > 1.9 if statement.value == "quick" else pace < 1.25
@@ -49,10 +51,10 @@ def _check_speed(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 def _check_motion_manner(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     who = clip.entity_index(statement.subject)
-    shape = clip.facts.entities[who].shape
+    shape = clip.annotations.entities[who].shape
     if statement.value == "drive":
         return shape == "car"
-    end = max(4, min(clip.facts.event_frame, clip.last_frame) + 1)
+    end = max(4, min(clip.annotations.event_frame, clip.last_frame) + 1)
     spin = clip.tracks.rotation[:end, who]
     trace = np.einsum("fij,fij->f", spin[1:], spin[:-1])
     turned = float(np.arccos(np.clip((trace - 1) / 2, -1, 1)).sum())
@@ -131,7 +133,7 @@ def _check_falls(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     who = clip.entity_index(statement.subject)
     height = clip.tracks.position[:, who, 2]
     drop = float(height[0] - height.min())
-    fastest = float(-np.diff(height).min() * clip.facts.fps)
+    fastest = float(-np.diff(height).min() * clip.annotations.fps)
     return drop > 0.35 and fastest > 1.2
 
 
@@ -197,7 +199,7 @@ def _check_hides(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 def _check_re_emerges(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     one = clip.entity_index(statement.subject)
     away = np.flatnonzero(clip.invisible_frames(one))
-    screens = [e.index for e in clip.facts.entities if e.shape in ("screen", "wall")]
+    screens = [e.index for e in clip.annotations.entities if e.shape in ("screen", "wall")]
     if not len(away) or clip.invisible_frames(one)[-1] or not screens:
         return False
     gap = clip.tracks.screen[-1, one, 0] - clip.tracks.screen[-1, screens[0], 0]
@@ -236,7 +238,7 @@ def _check_falls_in(clip: ClipMeasurements, statement: Statement) -> CheckResult
 def _check_seesaw(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     plank = clip.entity_index(statement.object)
     along = clip.tracks.rotation[:, plank, :, 0]
-    slope = along[:, 2] * np.sign(np.einsum("fi,fi->f", along, clip.facts.cameras[:, 3:6]))
+    slope = along[:, 2] * np.sign(np.einsum("fi,fi->f", along, clip.annotations.cameras[:, 3:6]))
     # What falls onto it may slide off, and the plank tip back: what counts is the first big change.
     change = slope - slope[0]
     first = float(change[int(np.argmax(np.abs(change) > 0.1))])
@@ -258,7 +260,7 @@ def _check_position_in_row(clip: ClipMeasurements, statement: Statement) -> Chec
     """'On the left', 'in the middle', 'on the right': among the things that stand there."""
     others = [
         e.index
-        for e in clip.facts.entities
+        for e in clip.annotations.entities
         if e.named and e.role in ("main", "partner") and e.index != statement.subject
     ]
     x = clip.tracks.screen[0, :, 0]
@@ -321,45 +323,35 @@ def _check_rotation_speed(clip: ClipMeasurements, statement: Statement) -> Check
     """Slowly or quickly, of what turns or circles: radians a second, between which nothing is said."""
     spin = clip.tracks.rotation[:, clip.entity_index(statement.subject)]
     trace = np.einsum("fij,fij->f", spin[1:], spin[:-1])
-    rate = float(np.arccos(np.clip((trace - 1) / 2, -1, 1)).mean() * clip.facts.fps)
+    rate = float(np.arccos(np.clip((trace - 1) / 2, -1, 1)).mean() * clip.annotations.fps)
     return rate > 1.5 if statement.value == "quick" else rate < 2.5
 
 
 CHECKS_BY_KIND: dict[str, Callable[[ClipMeasurements, Statement], CheckResult]] = {
-    "moves": _check_moves, "speed": _check_speed, "manner": _check_motion_manner, "stops": _check_stops, "leaves": _check_leaves, "hits": _check_hits,
-    "misses": _check_misses, "short of": _check_short_of, "pushed": _check_pushed, "stays": _check_stays,
-    "bounces back": _check_bounces_back, "tips over": _check_tips_over, "stands": _check_stands, "falls": _check_falls,
-    "bounces": _check_bounces, "lands on": _check_lands_on, "falls beside": _check_falls_beside, "falls off": _check_falls_off,
-    "slides down": _check_slides_down, "rests on": _check_rests_on, "stops on": _check_rests_on, "hides": _check_hides,
-    "re-emerges": _check_re_emerges, "stays hidden": _check_stays_hidden, "in front": _check_in_front, "falls in": _check_falls_in,
-    "seesaw": _check_seesaw, "thrown": _check_thrown, "left of": _check_side_of, "right of": _check_side_of, "middle": _check_position_in_row,
-    "on side": _check_position_in_row, "count": _check_count, "fallen": _check_fallen, "topples": _check_topples, "chain stops": _check_chain_stops,
-    "swings": _check_swings, "circles": _check_circles, "spins": _check_spins, "turning": _check_rotation_speed, "camera": check_camera,
-    "named": check_exists, "exists": check_exists, "behind": check_background, "because": check_cause,
-    "sky": check_setting,
-    "floor": check_setting, "decor": check_setting,
+    "moves": _check_moves, "speed": _check_speed, "manner": _check_motion_manner, "stops": _check_stops,
+    "leaves": _check_leaves, "hits": _check_hits, "misses": _check_misses, "short of": _check_short_of,
+    "pushed": _check_pushed, "stays": _check_stays, "bounces back": _check_bounces_back,
+    "tips over": _check_tips_over, "stands": _check_stands, "falls": _check_falls, "bounces": _check_bounces,
+    "lands on": _check_lands_on, "falls beside": _check_falls_beside, "falls off": _check_falls_off,
+    "slides down": _check_slides_down, "rests on": _check_rests_on, "stops on": _check_rests_on,
+    "hides": _check_hides, "re-emerges": _check_re_emerges, "stays hidden": _check_stays_hidden,
+    "in front": _check_in_front, "falls in": _check_falls_in, "seesaw": _check_seesaw,
+    "thrown": _check_thrown, "left of": _check_side_of, "right of": _check_side_of,
+    "middle": _check_position_in_row, "on side": _check_position_in_row, "count": _check_count,
+    "fallen": _check_fallen, "topples": _check_topples, "chain stops": _check_chain_stops,
+    "swings": _check_swings, "circles": _check_circles, "spins": _check_spins,
+    "turning": _check_rotation_speed, "camera": check_camera, "named": check_exists, "exists": check_exists,
+    "behind": check_background, "because": check_cause, "sky": check_environment, "floor": check_environment,
+    "background": check_environment,
 }  # fmt: skip
 
 _NEEDS_OBJECT = {
-    "lands on",
-    "falls beside",
-    "falls in",
-    "in front",
-    "circles",
-    "left of",
-    "right of",
-    "seesaw",
-}
-_SINGLE_ENTITY = {
-    "leaves", "falls", "bounces", "lands on", "falls beside", "falls off", "slides down", "rests on",
-    "stops on",
-    "hides", "re-emerges", "stays hidden", "in front", "falls in", "thrown", "left of", "right of", "swings",
-    "circles", "spins", "behind",
+    "lands on", "falls beside", "falls in", "in front", "circles", "left of", "right of", "seesaw",
 }  # fmt: skip
-_NO_SUBJECT = {"camera", "because", "sky", "floor", "decor", "named", "exists"}
+_NO_SUBJECT = {"camera", "because", "sky", "floor", "background", "named", "exists"}
 
 
-def check_statement(facts: ClipAnnotations, statement: Statement) -> CheckResult:
+def check_statement(annotations: ClipAnnotations, statement: Statement) -> CheckResult:
     """Whether a statement is true of a clip; None where nothing measured can tell."""
     if statement.kind not in CHECKS_BY_KIND:
         return None
@@ -369,10 +361,10 @@ def check_statement(facts: ClipAnnotations, statement: Statement) -> CheckResult
         return False
     each = statement.kind in ("moves", "speed", "manner", "stops", "short of", "bounces back")
     if each and isinstance(statement.subject, str):
-        see = ClipMeasurements(facts)
+        see = ClipMeasurements(annotations)
         return all(
             CHECKS_BY_KIND[statement.kind](see, replace(statement, subject=k))
             for k in see.members(statement.subject)
         )
-    verdict = CHECKS_BY_KIND[statement.kind](ClipMeasurements(facts), statement)
+    verdict = CHECKS_BY_KIND[statement.kind](ClipMeasurements(annotations), statement)
     return None if verdict is None else bool(verdict)

@@ -15,17 +15,17 @@ CheckResult = bool | None
 class ClipMeasurements:
     """A clip's measurements under the questions the checks ask."""
 
-    def __init__(self, facts: ClipAnnotations) -> None:
-        self.facts = facts
-        self.tracks = facts.tracks
-        self.num_frames = len(facts.cameras)
+    def __init__(self, annotations: ClipAnnotations) -> None:
+        self.annotations = annotations
+        self.tracks = annotations.tracks
+        self.num_frames = len(annotations.cameras)
         self.last_frame = self.num_frames - 1
 
     def members(self, ref: EntityRef) -> list[int]:
         """The entities meant by an index or a group's name."""
         if isinstance(ref, int):
             return [ref]
-        return [entity.index for entity in self.facts.entities if entity.group and entity.group == ref]
+        return [entity.index for entity in self.annotations.entities if entity.group and entity.group == ref]
 
     @staticmethod
     def entity_index(ref: EntityRef) -> int:
@@ -39,20 +39,20 @@ class ClipMeasurements:
         mine, theirs = set(self.members(first)), set(self.members(second))
         return sorted(
             contact.first
-            for contact in self.facts.contacts
+            for contact in self.annotations.contacts
             if (contact.a in mine and contact.b in theirs) or (contact.b in mine and contact.a in theirs)
         )
 
     def first_contact_frame(self, entity: int) -> int:
         """The frame in which it first meets anything it did not touch at the beginning; else the last."""
         mine = (
-            set(self.members(self.facts.entities[entity].group))
-            if self.facts.entities[entity].group
+            set(self.members(self.annotations.entities[entity].group))
+            if self.annotations.entities[entity].group
             else {entity}
         )
         begun = [
             contact.first
-            for contact in self.facts.contacts
+            for contact in self.annotations.contacts
             if contact.first > 0.5
             and contact.a >= 0
             and contact.b >= 0
@@ -63,13 +63,13 @@ class ClipMeasurements:
     def camera_displacement(self, entity: int, first: int, last: int) -> Float[np.ndarray, "3"]:
         """Motion between two frames along the camera's right, up and forward, camera motion taken out."""
         steps = np.diff(self.tracks.position[first : last + 1, entity], axis=0)
-        axes = self.facts.cameras[first:last, 3:12].reshape(-1, 3, 3)
+        axes = self.annotations.cameras[first:last, 3:12].reshape(-1, 3, 3)
         return np.einsum("fij,fj->i", axes, steps)
 
     def mean_speed(self, entity: int, first: int, last: int) -> float:
         """Length of the path over the time it took, metres per second."""
         steps = np.diff(self.tracks.position[first : last + 1, entity], axis=0)
-        return float(np.linalg.norm(steps, axis=1).sum() * self.facts.fps / max(1, last - first))
+        return float(np.linalg.norm(steps, axis=1).sum() * self.annotations.fps / max(1, last - first))
 
     def max_displacement(self, entity: int, first: int = 0) -> float:
         """Farthest it gets from where it was."""

@@ -126,13 +126,13 @@ _PARTITIVE = re.compile(
 
 
 def _find_group(
-    facts: ClipAnnotations, shape: str, adjectives: str = "", spots: str | None = None
+    annotations: ClipAnnotations, shape: str, adjectives: str = "", spots: str | None = None
 ) -> str | None:
     colours = set(_parse_colours(adjectives))
     material = _first_match(MATERIALS, adjectives)
     patterned = spots or _first_match(PATTERNS, adjectives)
-    for name in sorted({entity.group for entity in facts.entities if entity.group}):
-        members = [entity for entity in facts.entities if entity.group == name]
+    for name in sorted({entity.group for entity in annotations.entities if entity.group}):
+        members = [entity for entity in annotations.entities if entity.group == name]
         if shape and any(member.shape != shape for member in members):
             continue
         if patterned:
@@ -177,14 +177,14 @@ def _matches_entity(entity: EntityAnnotation, shape: str, adjectives: str, spots
 
 
 def parse_mention(
-    text: str, start: int, facts: ClipAnnotations, mentioned: list[int]
+    text: str, start: int, annotations: ClipAnnotations, mentioned: list[int]
 ) -> tuple[Mention, int] | None:
     """The noun phrase that begins at `start`, and where it ends."""
     some = _PARTITIVE.match(text, start)
     if some:
         shape = _PLURAL_NOUNS[some["noun"]] if some["noun"] else ""
-        group = _find_group(facts, shape)
-        size = sum(entity.group == group for entity in facts.entities)
+        group = _find_group(annotations, shape)
+        size = sum(entity.group == group for entity in annotations.entities)
         word = some["some"].removeprefix("just ").removeprefix("only ")
         number = {"all": size, "every one": size, "none": 0, "any": 0}.get(word)
         if number is None:
@@ -192,33 +192,33 @@ def parse_mention(
         return Mention(text=some[0], group=group, number=number, partial=True), some.end()
     many = _PLURAL.match(text, start)
     if many:
-        return _group_mention(many, facts), many.end()
+        return _group_mention(many, annotations), many.end()
     head = _GROUP_HEAD.match(text, start)
     if head:
         shape = "domino" if head["head"] in ("row", "line") else ""
-        group = _find_group(facts, shape)
+        group = _find_group(annotations, shape)
         return Mention(text=head[0], group=group, error="" if group else "no such group"), head.end()
     one = _SINGULAR.match(text, start)
     if one is None:
         return None
-    return _entity_mention(one, facts, mentioned), one.end()
+    return _entity_mention(one, annotations, mentioned), one.end()
 
 
-def _group_mention(match: re.Match[str], facts: ClipAnnotations) -> Mention:
+def _group_mention(match: re.Match[str], annotations: ClipAnnotations) -> Mention:
     number = match["number"]
     said = (NUMBERS[number] if number in NUMBERS else int(number)) if number else None
-    group = _find_group(facts, _PLURAL_NOUNS[match["noun"]], match["adjectives"], match["spots"])
+    group = _find_group(annotations, _PLURAL_NOUNS[match["noun"]], match["adjectives"], match["spots"])
     if group is None:
         return Mention(text=match[0], number=said, error="no group of such things")
     return Mention(text=match[0], group=group, number=said)
 
 
-def _entity_mention(match: re.Match[str], facts: ClipAnnotations, mentioned: list[int]) -> Mention:
+def _entity_mention(match: re.Match[str], annotations: ClipAnnotations, mentioned: list[int]) -> Mention:
     adjectives, shape = match["adjectives"], NOUNS[match["noun"]]
-    fitting = [e.index for e in facts.entities if _matches_entity(e, shape, adjectives, match["spots"])]
+    fitting = [e.index for e in annotations.entities if _matches_entity(e, shape, adjectives, match["spots"])]
     determiner = (match["determiner"] or "").strip()
     weight = _first_match(WEIGHTS, adjectives)
-    if weight and facts.cause != weight:
+    if weight and annotations.cause != weight:
         return Mention(text=match[0], error=f"nothing here is {weight}")
     if not fitting:
         return Mention(text=match[0], error="nothing looks like that")

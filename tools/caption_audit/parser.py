@@ -62,10 +62,10 @@ _CAUSE_PATTERNS = (
     ("gap", re.compile(r" because (?:the gap is too wide|the next one is too far away)")),
 )
 _ENVIRONMENT_START = re.compile(r"^(?:under|in|on|at|as|with|near|before|against|among|beside|inside|out)\b")
-_SETTING_OPENING = re.compile(r"^(?:the scene is set|all this happens|it takes place) ")
+_ENVIRONMENT_OPENING = re.compile(r"^(?:the scene is set|all this happens|it takes place) ")
 
 
-def parse_caption(text: str, facts: ClipAnnotations, *, terse: bool = False) -> ParsedCaption:
+def parse_caption(text: str, annotations: ClipAnnotations, *, terse: bool = False) -> ParsedCaption:
     """What a caption says of a clip.
 
     Args:
@@ -73,13 +73,13 @@ def parse_caption(text: str, facts: ClipAnnotations, *, terse: bool = False) -> 
         facts: only its list of entities is looked at, to tell what a noun phrase means.
         terse: nouns may stand without articles.
     """
-    parser = _Parser(facts=facts, terse=terse)
+    parser = _Parser(annotations=annotations, terse=terse)
     return parser.parse(text)
 
 
 class _Parser:
-    def __init__(self, facts: ClipAnnotations, terse: bool) -> None:
-        self.facts = facts
+    def __init__(self, annotations: ClipAnnotations, terse: bool) -> None:
+        self.annotations = annotations
         self.terse = terse
         self.statements: list[Statement] = []
         self.unparsed: list[str] = []
@@ -125,9 +125,9 @@ class _Parser:
     def _parse_environment(self, text: str) -> str:
         kept = []
         for segment in text.split(", "):
-            plain = CAPTION_OPENING.sub("", _SETTING_OPENING.sub("", segment))
+            plain = CAPTION_OPENING.sub("", _ENVIRONMENT_OPENING.sub("", segment))
             key = next((key for key in ENVIRONMENTS if key in plain), None)
-            if key and (_ENVIRONMENT_START.match(plain) or _SETTING_OPENING.match(segment)):
+            if key and (_ENVIRONMENT_START.match(plain) or _ENVIRONMENT_OPENING.match(segment)):
                 kind, name = ENVIRONMENTS[key]
                 self.statements.append(Statement(kind=kind, value=name, text=plain))
             else:
@@ -144,7 +144,7 @@ class _Parser:
                 out += text[at]
                 at += 1
                 continue
-            found = parse_mention(text, at, self.facts, self.mentioned)
+            found = parse_mention(text, at, self.annotations, self.mentioned)
             if found is None or not self._is_mention(found[0], out):
                 out += text[at]
                 at += 1

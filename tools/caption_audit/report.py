@@ -112,16 +112,16 @@ class AuditResults:
         ]
 
 
-def audit_clip(facts: ClipAnnotations, clip_captions: Sequence[Caption]) -> AuditResults:
+def audit_clip(annotations: ClipAnnotations, clip_captions: Sequence[Caption]) -> AuditResults:
     """Read every caption of a clip back and check every statement it makes."""
     found = AuditResults(num_clips=1)
     for caption in clip_captions:
-        reading = parse_caption(caption.text, facts, terse=caption.style == "terse")
+        reading = parse_caption(caption.text, annotations, terse=caption.style == "terse")
         for word in reading.unparsed:
             found.unparsed[word] += 1
             found.unparsed_examples.setdefault(word, caption.text)
         for statement in reading.statements:
-            verdict = check_statement(facts, statement)
+            verdict = check_statement(annotations, statement)
             if verdict is None:
                 continue
             found.num_checked[statement.kind] += 1
@@ -131,49 +131,49 @@ def audit_clip(facts: ClipAnnotations, clip_captions: Sequence[Caption]) -> Audi
                 found.false_statements.append(
                     FalseStatement(
                         kind=statement.kind,
-                        seed=facts.seed,
-                        event=facts.event,
-                        outcome=facts.outcome,
+                        seed=annotations.seed,
+                        event=annotations.event,
+                        outcome=annotations.outcome,
                         caption=caption.text,
                         text=statement.text,
                     )
                 )
-    found.num_framed = int(is_framed(facts))
-    found.smallest_sizes.append(smallest_named_size(facts))
-    found.sampled_captions.append(random.Random(f"audit {facts.seed}").choice(list(clip_captions)).text)
+    found.num_framed = int(is_framed(annotations))
+    found.smallest_sizes.append(smallest_named_size(annotations))
+    found.sampled_captions.append(random.Random(f"audit {annotations.seed}").choice(list(clip_captions)).text)
     return found
 
 
-def is_framed(facts: ClipAnnotations) -> bool:
+def is_framed(annotations: ClipAnnotations) -> bool:
     """Whether the main thing, or the main group, lies wholly within the picture in the event's frame."""
-    frame = min(facts.event_frame, len(facts.cameras) - 1)
-    main = [e.index for e in facts.entities if e.role == "main" and (e.named or e.group)]
-    return all(_is_in_frame(facts, frame, index) for index in main)
+    frame = min(annotations.event_frame, len(annotations.cameras) - 1)
+    main = [e.index for e in annotations.entities if e.role == "main" and (e.named or e.group)]
+    return all(_is_in_frame(annotations, frame, index) for index in main)
 
 
-def _is_in_frame(facts: ClipAnnotations, frame: int, index: int) -> bool:
-    if facts.tracks.pixels[frame, index] > 0:
-        left, top, right, bottom = facts.tracks.box[frame, index]
-        edge = 0.5 / facts.width, 0.5 / facts.height
+def _is_in_frame(annotations: ClipAnnotations, frame: int, index: int) -> bool:
+    if annotations.tracks.pixels[frame, index] > 0:
+        left, top, right, bottom = annotations.tracks.box[frame, index]
+        edge = 0.5 / annotations.width, 0.5 / annotations.height
         return bool(left > edge[0] and top > edge[1] and right < 1 - edge[0] and bottom < 1 - edge[1])
-    x, y = facts.tracks.screen[frame, index]
-    return bool(0 < x < 1 and 0 < y < 1 and facts.tracks.depth[frame, index] > 0)
+    x, y = annotations.tracks.screen[frame, index]
+    return bool(0 < x < 1 and 0 < y < 1 and annotations.tracks.depth[frame, index] > 0)
 
 
-def smallest_named_size(facts: ClipAnnotations) -> float:
+def smallest_named_size(annotations: ClipAnnotations) -> float:
     """How large the smallest named thing is in the event's frame: pixels across in a picture 128 high."""
-    frame = min(facts.event_frame, len(facts.cameras) - 1)
-    hiding = {claim.subject for claim in facts.claims if claim.kind == "hides"}
+    frame = min(annotations.event_frame, len(annotations.cameras) - 1)
+    hiding = {claim.subject for claim in annotations.claims if claim.kind == "hides"}
     sizes = []
-    for entity in facts.entities:
-        seen = facts.tracks.pixels[:, entity.index] > 0
+    for entity in annotations.entities:
+        seen = annotations.tracks.pixels[:, entity.index] > 0
         if not entity.named or not seen.any():
             continue
         # What is hidden just then, or about to be, is measured where it is seen best.
         whole = seen[frame] and entity.index not in hiding
         frames = [frame] if whole else list(np.flatnonzero(seen))
-        boxes = facts.tracks.box[frames, entity.index]
-        wide = (boxes[:, 2] - boxes[:, 0]) * facts.width / facts.height
+        boxes = annotations.tracks.box[frames, entity.index]
+        wide = (boxes[:, 2] - boxes[:, 0]) * annotations.width / annotations.height
         sizes.append(float(np.maximum(wide, boxes[:, 3] - boxes[:, 1]).max()) * 128)
     return min(sizes, default=128.0)
 
@@ -195,11 +195,11 @@ def _audit_chunk(config: AuditConfig, indices: Sequence[int]) -> AuditResults:
             num_frames=config.num_frames,
         )
         try:
-            facts = make_clip(spec, render=False).annotations
+            annotations = make_clip(spec, render=False).annotations
         except UserError as error:
             found.failures.append(f"seed {spec.seed}: {error}")
             continue
-        found.add(audit_clip(facts, generate_captions(facts)))
+        found.add(audit_clip(annotations, generate_captions(annotations)))
     return found
 
 

@@ -26,12 +26,12 @@ def annotations_to_json(annotations: ClipAnnotations) -> str:
     plain = {
         field.name: getattr(annotations, field.name)
         for field in fields(ClipAnnotations)
-        if field.name not in ("tracks", "cameras", "entities", "contacts", "claims", "setting")
+        if field.name not in ("tracks", "cameras", "entities", "contacts", "claims", "environment")
     }
     plain["entities"] = [asdict(entity) for entity in annotations.entities]
     plain["contacts"] = [asdict(contact) for contact in annotations.contacts]
     plain["claims"] = [asdict(claim) for claim in annotations.claims]
-    plain["setting"] = asdict(annotations.environment)
+    plain["environment"] = asdict(annotations.environment)
     return json.dumps(
         plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_to_builtin_number
     )
@@ -59,7 +59,7 @@ def annotations_from_json(text: str, arrays: Mapping[str, np.ndarray]) -> ClipAn
     plain["entities"] = tuple(EntityAnnotation(**entity) for entity in plain["entities"])
     plain["contacts"] = tuple(Contact(**contact) for contact in plain["contacts"])
     plain["claims"] = tuple(Claim(**claim) for claim in plain["claims"])
-    plain["setting"] = Environment(**plain["setting"])
+    plain["environment"] = Environment(**plain["environment"])
     plain["tracks"] = Tracks(**{name: arrays[name] for name in TRACK_NAMES})
     plain["cameras"] = arrays["cameras"]
     return ClipAnnotations(**plain)

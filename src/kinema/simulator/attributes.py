@@ -8,6 +8,8 @@ from typing import get_args
 from kinema.simulator.annotations import CameraMove, Colour, Event, Material, Pattern, Shape, Size
 
 COLOURS: tuple[Colour, ...] = get_args(Colour)
+LAB_COLOURS: tuple[Colour, ...] = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+"""Hues that stand out from the gray lab floor; white, black, gray and brown do so less."""
 SHAPES: tuple[Shape, ...] = (
     "ball", "egg", "cube", "cylinder", "cone", "capsule", "ring", "disc", "pyramid", "prism", "gem",
     "octahedron", "hexagonal block",

@@ -20,11 +20,11 @@ from kinema.simulator.annotations import (
     Shape,
     Size,
 )
-from kinema.simulator.appearance.lab import LAB_COLOURS
 from kinema.simulator.attributes import (
     CAMERA_MOVES,
     COLOURS,
     EXTENT,
+    LAB_COLOURS,
     LAB_MATERIALS,
     LAB_SHAPES,
     MATERIALS,
@@ -61,8 +61,6 @@ class ViewRange:
     azimuth: float = 12.0
     """Largest turn away from the neutral direction, degrees."""
     moves: tuple[CameraMove, ...] = CAMERA_MOVES
-    allow_background: bool = True
-    """Whether things may stand close behind the scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +92,6 @@ class EventOutcome:
     """The moment of the event, in frames."""
     visibility: tuple[VisibilityConstraint, ...] = ()
     """Entities that need not be in view all the time; the others must be while they are near."""
-    exiting_entity: int | None = None
-    """An entity that must be out of view in the last frame."""
 
 
 class EventType(Protocol):

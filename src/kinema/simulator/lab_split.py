@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from kinema.simulator.annotations import CameraMove, ClipAnnotations, Event
 from kinema.simulator.camera_moves import CameraShot
-from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.entities import Entity
 from kinema.simulator.event_api import EventOutcome, EventType, SceneProposal
 
@@ -119,8 +118,3 @@ def swap_colours(entities: tuple[Entity, ...]) -> tuple[Entity, ...]:
         return entities
     first, second, *rest = entities
     return (replace(first, colour=second.colour), replace(second, colour=first.colour), *rest)
-
-
-def minimal_pair_spec(spec: ClipSpec, swap: str = "colours") -> ClipSpec:
-    """The spec of a clip's minimal pair: 'colours' exchanged, or 'sides', with everything else equal."""
-    return replace(spec, swap="sides" if swap == "sides" else "colours")

@@ -42,7 +42,7 @@ class RenderSummary:
     def line(self) -> str:
         """For the person who asked."""
         failed = f", {self.num_failed} failed ({self.first_failure})" if self.num_failed else ""
-        return f"{self.num_rendered} films in {self.out}{failed}"
+        return f"{self.num_rendered} videos in {self.out}{failed}"
 
 
 def render_dataset(config: DatasetConfig, *, workers: int = 0, quiet: bool = False) -> RenderSummary:
@@ -93,7 +93,7 @@ def _prepare_folder(config: DatasetConfig) -> None:
     text = json.dumps(wanted, sort_keys=True, indent=1) + "\n"
     note = config.out / "request.json"
     try:
-        for folder in ("", "parts", "tracks", "films" if config.format == "mp4" else "shards"):
+        for folder in ("", "parts", "tracks", "videos" if config.format == "mp4" else "shards"):
             (config.out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"can't make {config.out}: {error.strerror}; choose another folder") from None
@@ -103,7 +103,7 @@ def _prepare_folder(config: DatasetConfig) -> None:
     if note.exists():
         if note.read_text() != text:
             raise UserError(
-                f"{config.out} holds films of another request (its request.json differs); "
+                f"{config.out} holds videos of another configuration (its request.json differs); "
                 "choose another folder or repeat the same options"
             )
     else:

@@ -10,14 +10,16 @@ from jaxtyping import Float
 
 from kinema.simulator.annotations import PAIRED_EVENTS, Environment
 from kinema.simulator.appearance.backgrounds import BACKGROUNDS, WALLS, build_background
-from kinema.simulator.appearance.environments import SKIES
-from kinema.simulator.appearance.lab import LAB_ENVIRONMENT
+from kinema.simulator.appearance.environments import LAB_SKY, SKIES
+from kinema.simulator.appearance.floors import LAB_FLOOR
 from kinema.simulator.appearance.material import MaterialTable, material_row
 from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.entities import quat_to_matrix
 from kinema.simulator.geometry import VisualGeom
 from kinema.simulator.render.scene import PosedObject, Primitive, RenderScene
 from kinema.simulator.scene_sampler import SampledScene
+
+LAB_ENVIRONMENT = Environment(sky=LAB_SKY, floor=LAB_FLOOR, background="plain")
 
 _PROCEDURAL_SKIES = tuple(name for name, sky in SKIES.items() if not sky.hdri)
 _HDRI_SKIES = tuple(name for name, sky in SKIES.items() if sky.hdri)

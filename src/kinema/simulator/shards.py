@@ -48,13 +48,13 @@ MANIFEST_SCHEMA = pa.schema(
         ("core", pa.string()),
         ("captions", pa.string()),
         ("fps", pa.float64()),
-        ("frames", pa.int32()),
+        ("num_frames", pa.int32()),
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("file", pa.string()),
-        ("place", pa.int32()),
+        ("row_in_shard", pa.int32()),
         ("tracks", pa.string()),
-        ("facts", pa.string()),
+        ("annotations", pa.string()),
     ]
 )
 """The manifest. `id` is a hash of the frames as rendered; `num_frames` counts what decodes from `file`;
@@ -218,12 +218,12 @@ def _manifest_row(
     config: DatasetConfig, index: int, spec: ClipSpec, clip: Clip, *, row_in_shard: int, tracks_file: str
 ) -> dict[str, object]:
     """One line of the manifest; an MP4 is written on the way and counted as it decodes."""
-    facts = clip.annotations
+    annotations = clip.annotations
     frames = rendered_frames(clip)
-    told = generate_captions(facts)
+    told = generate_captions(annotations)
     if config.format == "mp4":
-        file, row_in_shard = f"films/{index:07d}.mp4", 0
-        write_video(config.out / file, frames, facts.fps, comment=told[0].text)
+        file, row_in_shard = f"videos/{index:07d}.mp4", 0
+        write_video(config.out / file, frames, annotations.fps, comment=told[0].text)
         decoded = sum(1 for _ in frames_in(config.out / file))
         if decoded != len(frames):
             raise UserError(f"{decoded} of {len(frames)} frames decode from {file}")
@@ -235,21 +235,21 @@ def _manifest_row(
         "seed": spec.seed,
         "status": "ok",
         "reason": "",
-        "event": facts.event,
-        "outcome": facts.outcome,
-        "lab": facts.lab,
+        "event": annotations.event,
+        "outcome": annotations.outcome,
+        "lab": annotations.lab,
         "split": config.split,
-        "camera": facts.camera,
+        "camera": annotations.camera,
         "core": told[0].text,
         "captions": captions_to_json(told),
-        "fps": facts.fps,
-        "frames": decoded,
-        "height": facts.height,
-        "width": facts.width,
+        "fps": annotations.fps,
+        "num_frames": decoded,
+        "height": annotations.height,
+        "width": annotations.width,
         "file": file,
-        "place": row_in_shard,
+        "row_in_shard": row_in_shard,
         "tracks": tracks_file,
-        "facts": annotations_to_json(facts),
+        "annotations": annotations_to_json(annotations),
     }
 
 
@@ -268,13 +268,13 @@ def _failed_row(config: DatasetConfig, index: int, spec: ClipSpec, reason: str) 
         "core": "",
         "captions": "[]",
         "fps": spec.fps,
-        "frames": 0,
+        "num_frames": 0,
         "height": spec.height,
         "width": spec.width,
         "file": "",
-        "place": 0,
+        "row_in_shard": 0,
         "tracks": "",
-        "facts": "",
+        "annotations": "",
     }
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.simulator.appearance.lab import LAB_ENVIRONMENT
 from kinema.simulator.appearance.material import MaterialTable, material_row
 from kinema.simulator.render import cpu, packing, tracer
 from kinema.simulator.render.buffers import RenderBuffers
@@ -18,6 +17,7 @@ from kinema.simulator.render.camera import camera_rays, camera_row, project, pro
 from kinema.simulator.render.kernel_compiler import compile_kernels, narrow_literals
 from kinema.simulator.render.kernels import camera_pass
 from kinema.simulator.render.scene import BACKGROUND_ID, PosedObject, Primitive, PrimitiveKind, RenderScene
+from kinema.simulator.render_scene import LAB_ENVIRONMENT
 
 IDENTITY_POSE = np.eye(3)[None]
 
@@ -40,8 +40,12 @@ def make_scene(things, cameras, *, sky=LAB_ENVIRONMENT.sky, floor=LAB_ENVIRONMEN
 
 def make_mixed_scene(num_frames=1, move=0.0, sky="clear blue sky", floor="tiled floor"):
     rows = [
-        material_row("plastic", "red"), material_row("glass", "cyan"), material_row("metal", "yellow"), material_row("wood"),
-        material_row("rubber", "blue", "white", "checkered"), material_row("marble"),
+        material_row("plastic", "red"),
+        material_row("glass", "cyan"),
+        material_row("metal", "yellow"),
+        material_row("wood"),
+        material_row("rubber", "blue", "white", "checkered"),
+        material_row("marble"),
     ]  # fmt: skip
     things = [
         make_object(1, PrimitiveKind.SPHERE, (0.4, 0, 0), (-1.2, 0, 0.4), 0, occlusion=0.4),

@@ -188,17 +188,18 @@ def _houses(rng: np.random.Generator, materials: MaterialTable, night: bool) -> 
         )  # fmt: skip
         parts.append(
             Primitive(
-                kind=PrimitiveKind.POLYHEDRON, size=(s, s, s), material=roof, position=(x, y, 1.4 * s), rotation=turn,
-                planes=_gable(1.12 * s, 0.95 * s, 0.75 * s),
-            )
+                kind=PrimitiveKind.POLYHEDRON, size=(s, s, s), material=roof, position=(x, y, 1.4 * s),
+                rotation=turn, planes=_gable(1.12 * s, 0.95 * s, 0.75 * s),
+            ),
         )  # fmt: skip
         for across, up, wide, high in ((-0.55, 0.8, 0.2, 0.2), (0.55, 0.8, 0.2, 0.2), (0.0, 0.4, 0.2, 0.4)):
             place = turn @ np.array([across * s, -0.8 * s, 0.0])
             parts.append(
                 Primitive(
-                    kind=PrimitiveKind.BOX, size=(s * wide, s * 0.03, s * high), material=window if across else door,
-                    position=(x + place[0], y + place[1], up * s), rotation=turn,
-                )
+                    kind=PrimitiveKind.BOX, size=(s * wide, s * 0.03, s * high),
+                    material=window if across else door, position=(x + place[0], y + place[1], up * s),
+                    rotation=turn,
+                ),
             )  # fmt: skip
     return parts
 
@@ -228,9 +229,10 @@ def _hills(rng: np.random.Generator, materials: MaterialTable) -> list[Primitive
         width, height = rng.uniform(5, 9), rng.uniform(1.6, 4.0)
         parts.append(
             Primitive(
-                kind=PrimitiveKind.ELLIPSOID, size=(width, 0.7 * width, height), material=materials.add(grass),
+                kind=PrimitiveKind.ELLIPSOID, size=(width, 0.7 * width, height),
+                material=materials.add(grass),
                 position=(-18 + 6 * k + rng.uniform(-2, 2), rng.uniform(16, 24), -0.2),
-            )
+            ),
         )  # fmt: skip
     return parts
 
@@ -304,7 +306,8 @@ def _city(rng: np.random.Generator, materials: MaterialTable, night: bool) -> li
         tint = np.array([1.0, rng.uniform(0.86, 1.0), rng.uniform(0.78, 1.0)])
         facade = material_row(
             "clay", rng.uniform(0.45, 0.78) * tint, (0.98, 0.86, 0.55) if night else (0.30, 0.38, 0.47),
-            "windows", rng.uniform(1.6, 2.4), emission=1.3 if night else 0.0, lit_share=0.55 if night else 1.0,
+            "windows", rng.uniform(1.6, 2.4), emission=1.3 if night else 0.0,
+            lit_share=0.55 if night else 1.0,
         )  # fmt: skip
         parts.append(
             Primitive(

@@ -35,8 +35,6 @@ class Sky:
     floors: tuple[str, ...]
     hdri: str = ""
     """Name of the photograph; empty for a painted sky."""
-    description: str = ""
-    """What the photograph shows, plainly; captions must not say otherwise."""
     dark: bool = False
     """Windows and lamps are lit."""
 
@@ -52,101 +50,24 @@ SKIES: MappingProxyType[str, Sky] = MappingProxyType(
         "studio": Sky(place="studio", floors=STUDIO_FLOORS),
         "dark studio": Sky(place="studio", floors=STUDIO_FLOORS, dark=True),
         "pastel studio": Sky(place="studio", floors=STUDIO_FLOORS),
-        "apartment": Sky(
-            place="indoor",
-            floors=("wooden floor", "carpet", "marble floor"),
-            hdri="apartment",
-            description="a bright empty apartment",
-        ),
-        "bridge": Sky(
-            place="indoor",
-            floors=("asphalt", "concrete floor"),
-            hdri="bridge",
-            description="inside a glass-walled footbridge between buildings",
-        ),
-        "city street": Sky(
-            place="outdoor",
-            floors=("asphalt", "brick pavement"),
-            hdri="city",
-            description="a wide city square with tall buildings, gray weather",
-        ),
-        "dawn field": Sky(
-            place="outdoor",
-            floors=("grass", "asphalt", "sand"),
-            hdri="dawn",
-            description="rocky hills at dawn",
-        ),
-        "esplanade": Sky(
-            place="indoor",
-            floors=("brick pavement", "concrete floor"),
-            hdri="esplanade",
-            description="inside a shopping mall",
-        ),
-        "forest": Sky(place="outdoor", floors=("grass", "sand"), hdri="forest", description="a forest"),
-        "hall": Sky(
-            place="indoor",
-            floors=("wooden floor", "checkered floor", "marble floor"),
-            hdri="hall",
-            description="a large dark hall with white curtains",
-        ),
-        "laboratory": Sky(
-            place="indoor",
-            floors=("tiled floor", "concrete floor"),
-            hdri="lab",
-            description="a green hall full of old machines",
-        ),
-        "lobby": Sky(
-            place="indoor",
-            floors=("marble floor", "carpet"),
-            hdri="lobby",
-            description="a modern lobby with yellow-green walls",
-        ),
-        "city at night": Sky(
-            place="outdoor",
-            floors=("asphalt", "concrete floor"),
-            hdri="night",
-            description="a dry savanna under a starry sky at dusk",
-            dark=True,
-        ),
-        "park": Sky(
-            place="outdoor", floors=("grass",), hdri="park", description="a green meadow in bright sun"
-        ),
-        "open sky": Sky(
-            place="outdoor",
-            floors=("grass", "sand", "snow"),
-            hdri="sky",
-            description="clouds and blue sky over still water",
-        ),
-        "photo studio": Sky(
-            place="studio",
-            floors=("plain floor",),
-            hdri="studio",
-            description="a dark photo studio with a lamp",
-        ),
-        "sunrise": Sky(
-            place="outdoor", floors=("sand", "grass"), hdri="sunrise", description="a misty field at sunrise"
-        ),
-        "rooftop sunset": Sky(
-            place="outdoor",
-            floors=("sand", "concrete floor"),
-            hdri="sunset",
-            description="a paved square with an old palace at sunset",
-        ),
-        "waterfront": Sky(
-            place="outdoor",
-            floors=("brick pavement",),
-            hdri="venice",
-            description="a waterfront in the evening",
-        ),
-        "warehouse": Sky(
-            place="indoor", floors=("concrete floor",), hdri="warehouse", description="an empty warehouse"
-        ),
-        "workshop": Sky(
-            place="indoor",
-            floors=("concrete floor", "wooden floor"),
-            hdri="workshop",
-            description="a large workshop",
-        ),
+        "apartment": Sky(place="indoor", floors=("wooden floor", "carpet", "marble floor"), hdri="apartment"),
+        "bridge": Sky(place="indoor", floors=("asphalt", "concrete floor"), hdri="bridge"),
+        "city street": Sky(place="outdoor", floors=("asphalt", "brick pavement"), hdri="city"),
+        "dawn field": Sky(place="outdoor", floors=("grass", "asphalt", "sand"), hdri="dawn"),
+        "esplanade": Sky(place="indoor", floors=("brick pavement", "concrete floor"), hdri="esplanade"),
+        "forest": Sky(place="outdoor", floors=("grass", "sand"), hdri="forest"),
+        "hall": Sky(place="indoor", floors=("wooden floor", "checkered floor", "marble floor"), hdri="hall"),
+        "laboratory": Sky(place="indoor", floors=("tiled floor", "concrete floor"), hdri="lab"),
+        "lobby": Sky(place="indoor", floors=("marble floor", "carpet"), hdri="lobby"),
+        "city at night": Sky(place="outdoor", floors=("asphalt", "concrete floor"), hdri="night", dark=True),
+        "park": Sky(place="outdoor", floors=("grass",), hdri="park"),
+        "open sky": Sky(place="outdoor", floors=("grass", "sand", "snow"), hdri="sky"),
+        "photo studio": Sky(place="studio", floors=("plain floor",), hdri="studio"),
+        "sunrise": Sky(place="outdoor", floors=("sand", "grass"), hdri="sunrise"),
+        "rooftop sunset": Sky(place="outdoor", floors=("sand", "concrete floor"), hdri="sunset"),
+        "waterfront": Sky(place="outdoor", floors=("brick pavement",), hdri="venice"),
+        "warehouse": Sky(place="indoor", floors=("concrete floor",), hdri="warehouse"),
+        "workshop": Sky(place="indoor", floors=("concrete floor", "wooden floor"), hdri="workshop"),
     }
 )
 LAB_SKY = "lab light"
@@ -188,46 +109,40 @@ class _ProceduralSky:
 
 _PROCEDURAL_SKIES = {
     "clear blue sky": _ProceduralSky(
-        zenith=(0.10, 0.27, 0.72), horizon=(0.55, 0.72, 0.92), sun=(1, 0.95, 0.87),
-        elevation=(32, 58), strength=2.2,
+        zenith=(0.10, 0.27, 0.72), horizon=(0.55, 0.72, 0.92), sun=(1, 0.95, 0.87), elevation=(32, 58),
+        strength=2.2,
     ),
     "cloudy sky": _ProceduralSky(
-        zenith=(0.15, 0.33, 0.70), horizon=(0.62, 0.75, 0.89), sun=(1, 0.96, 0.90),
-        elevation=(32, 58), strength=1.8, clouds=0.75,
+        zenith=(0.15, 0.33, 0.70), horizon=(0.62, 0.75, 0.89), sun=(1, 0.96, 0.90), elevation=(32, 58),
+        strength=1.8, clouds=0.75,
     ),
     "overcast sky": _ProceduralSky(
-        zenith=(0.60, 0.63, 0.68), horizon=(0.76, 0.78, 0.80), sun=(1, 1, 1),
-        elevation=(50, 70), strength=0.6,
-        clouds=0.3, spread=0.30,
+        zenith=(0.60, 0.63, 0.68), horizon=(0.76, 0.78, 0.80), sun=(1, 1, 1), elevation=(50, 70),
+        strength=0.6, clouds=0.3, spread=0.30,
     ),
     "sunset": _ProceduralSky(
-        zenith=(0.20, 0.19, 0.42), horizon=(1.0, 0.47, 0.20), sun=(1, 0.66, 0.40),
-        elevation=(13, 22), strength=2.1,
-        clouds=0.5, spread=0.045,
+        zenith=(0.20, 0.19, 0.42), horizon=(1.0, 0.47, 0.20), sun=(1, 0.66, 0.40), elevation=(13, 22),
+        strength=2.1, clouds=0.5, spread=0.045,
     ),
     "dawn": _ProceduralSky(
-        zenith=(0.32, 0.38, 0.64), horizon=(1.0, 0.68, 0.58), sun=(1, 0.80, 0.68),
-        elevation=(15, 24), strength=1.7,
-        clouds=0.35, spread=0.045,
+        zenith=(0.32, 0.38, 0.64), horizon=(1.0, 0.68, 0.58), sun=(1, 0.80, 0.68), elevation=(15, 24),
+        strength=1.7, clouds=0.35, spread=0.045,
     ),
     "night": _ProceduralSky(
-        zenith=(0.012, 0.018, 0.048), horizon=(0.05, 0.065, 0.12), sun=(0.78, 0.85, 1.0),
-        elevation=(35, 58), strength=0.62, exposure=1.35,
+        zenith=(0.012, 0.018, 0.048), horizon=(0.05, 0.065, 0.12), sun=(0.78, 0.85, 1.0), elevation=(35, 58),
+        strength=0.62, exposure=1.35,
     ),
     "studio": _ProceduralSky(
-        zenith=(0.75, 0.75, 0.77), horizon=(0.60, 0.60, 0.62), sun=(1, 0.98, 0.95),
-        elevation=(45, 65), strength=1.2,
-        spread=0.12,
+        zenith=(0.75, 0.75, 0.77), horizon=(0.60, 0.60, 0.62), sun=(1, 0.98, 0.95), elevation=(45, 65),
+        strength=1.2, spread=0.12,
     ),
     "dark studio": _ProceduralSky(
-        zenith=(0.05, 0.05, 0.055), horizon=(0.08, 0.08, 0.09), sun=(1, 0.97, 0.93),
-        elevation=(45, 65), strength=1.7,
-        spread=0.10,
+        zenith=(0.05, 0.05, 0.055), horizon=(0.08, 0.08, 0.09), sun=(1, 0.97, 0.93), elevation=(45, 65),
+        strength=1.7, spread=0.10,
     ),
     "pastel studio": _ProceduralSky(
-        zenith=(0.85, 0.70, 0.75), horizon=(0.64, 0.71, 0.84), sun=(1, 0.98, 0.96),
-        elevation=(45, 65), strength=1.2,
-        spread=0.12,
+        zenith=(0.85, 0.70, 0.75), horizon=(0.64, 0.71, 0.84), sun=(1, 0.98, 0.96), elevation=(45, 65),
+        strength=1.2, spread=0.12,
     ),
 }  # fmt: skip
 _HDRI_EXPOSURE = {"night": 0.6, "dawn": 1.25}

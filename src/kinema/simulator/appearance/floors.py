@@ -27,29 +27,27 @@ class FloorSurface:
     """Metres that the texture covers."""
     roughness: float
     specular: float
-    outdoor: bool
-    indoor: bool
 
 
 FLOORS: MappingProxyType[str, FloorSurface] = MappingProxyType(
     {
-        "wooden floor": FloorSurface(tile=2.4, roughness=0.30, specular=0.8, outdoor=False, indoor=True),
-        "checkered floor": FloorSurface(tile=2.0, roughness=0.15, specular=1.0, outdoor=False, indoor=True),
-        "grass": FloorSurface(tile=3.2, roughness=0.95, specular=0.0, outdoor=True, indoor=False),
-        "sand": FloorSurface(tile=3.6, roughness=0.95, specular=0.0, outdoor=True, indoor=False),
-        "snow": FloorSurface(tile=4.0, roughness=0.90, specular=0.2, outdoor=True, indoor=False),
-        "concrete floor": FloorSurface(tile=4.0, roughness=0.60, specular=0.5, outdoor=True, indoor=True),
-        "tiled floor": FloorSurface(tile=2.0, roughness=0.12, specular=1.0, outdoor=False, indoor=True),
-        "carpet": FloorSurface(tile=1.6, roughness=0.97, specular=0.0, outdoor=False, indoor=True),
-        "marble floor": FloorSurface(tile=3.0, roughness=0.08, specular=1.1, outdoor=False, indoor=True),
-        "asphalt": FloorSurface(tile=2.4, roughness=0.85, specular=0.4, outdoor=True, indoor=False),
-        "plain floor": FloorSurface(tile=2.0, roughness=0.40, specular=0.7, outdoor=True, indoor=True),
-        "brick pavement": FloorSurface(tile=2.0, roughness=0.80, specular=0.3, outdoor=True, indoor=False),
+        "wooden floor": FloorSurface(tile=2.4, roughness=0.30, specular=0.8),
+        "checkered floor": FloorSurface(tile=2.0, roughness=0.15, specular=1.0),
+        "grass": FloorSurface(tile=3.2, roughness=0.95, specular=0.0),
+        "sand": FloorSurface(tile=3.6, roughness=0.95, specular=0.0),
+        "snow": FloorSurface(tile=4.0, roughness=0.90, specular=0.2),
+        "concrete floor": FloorSurface(tile=4.0, roughness=0.60, specular=0.5),
+        "tiled floor": FloorSurface(tile=2.0, roughness=0.12, specular=1.0),
+        "carpet": FloorSurface(tile=1.6, roughness=0.97, specular=0.0),
+        "marble floor": FloorSurface(tile=3.0, roughness=0.08, specular=1.1),
+        "asphalt": FloorSurface(tile=2.4, roughness=0.85, specular=0.4),
+        "plain floor": FloorSurface(tile=2.0, roughness=0.40, specular=0.7),
+        "brick pavement": FloorSurface(tile=2.0, roughness=0.80, specular=0.3),
     }
 )
 LAB_FLOOR = "lab floor"
 """Even light gray without gloss; not among FLOORS."""
-LAB_FLOOR_SURFACE = FloorSurface(tile=1.0, roughness=1.0, specular=0.0, outdoor=False, indoor=True)
+LAB_FLOOR_SURFACE = FloorSurface(tile=1.0, roughness=1.0, specular=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

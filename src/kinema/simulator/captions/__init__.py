@@ -1,7 +1,9 @@
-"""Captions: what is true of a clip, in varied English. Everything said comes from its facts.
+"""Captions of simulated clips. Every statement comes from the clip's annotations.
 
-`generate_captions(facts)` gives a 'core' caption, plain and predictable and without capitals, as people type
-prompts ('a red ball rolls to the left'), and paraphrases from terse to rich.
+`generate_captions` writes a 'core' caption, short and in lower case like a typed prompt ('a red ball rolls to
+the left'), and paraphrases from terse to rich. The steps are those of a classic text generator: content
+planning (`content_planning`), templates and words (`lexicalization`), references (`referring_expressions`)
+and sentences (`realization`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ __all__ = ["STYLES", "CaptionStyle", "generate_captions"]
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionStyle:
-    """One way of telling a clip."""
+    """One style of caption."""
 
     name: str
     register: Register
@@ -35,14 +37,14 @@ class CaptionStyle:
     with_consequences: bool = True
     max_messages_per_sentence: int = 9
     form: VerbForm = "finite"
-    setting_position: str = ""
-    """Where the setting goes: 'front', 'back', or nowhere."""
+    environment_position: str = ""
+    """Where the environment is described: 'front', 'back', or empty for nowhere."""
     camera: str = "moving"
-    """'moving' tells the camera when it moves, 'always' also when it stands, 'never', or 'label'."""
+    """When the camera move is described: 'moving' (only if it moves), 'always', 'never', or as a 'label'."""
     background: bool = False
-    """Whether things behind the scene are told."""
+    """Whether background objects are described."""
     as_sentences: bool = True
-    """With a capital and a full stop."""
+    """Whether sentences start with a capital and end with a full stop."""
 
 
 STYLES: tuple[CaptionStyle, ...] = (
@@ -56,12 +58,16 @@ STYLES: tuple[CaptionStyle, ...] = (
         register="plain",
         detail="full",
         max_messages_per_sentence=3,
-        setting_position="back",
+        environment_position="back",
         camera="always",
         background=True,
     ),
     CaptionStyle(
-        name="scene", register="plain", detail="full", max_messages_per_sentence=4, setting_position="front"
+        name="scene",
+        register="plain",
+        detail="full",
+        max_messages_per_sentence=4,
+        environment_position="front",
     ),
     CaptionStyle(
         name="everyday", register="casual", detail="some", max_messages_per_sentence=3, camera="moving"
@@ -79,52 +85,62 @@ STYLES: tuple[CaptionStyle, ...] = (
         register="casual",
         detail="full",
         max_messages_per_sentence=2,
-        setting_position="front",
+        environment_position="front",
         camera="label",
     ),
 )
 
 
-def generate_captions(facts: ClipAnnotations) -> tuple[Caption, ...]:
-    """All wordings of a clip, 'core' first, no text twice; a pure function of the facts and their seed."""
-    told: dict[str, Caption] = {}
+def generate_captions(annotations: ClipAnnotations) -> tuple[Caption, ...]:
+    """Write every caption of a clip.
+
+    Returns:
+        One caption per style with duplicate texts left out; 'core' comes first. The result depends only on
+        the annotations, including their seed.
+    """
+    captions: dict[str, Caption] = {}
     for style in STYLES:
-        caption = _write_caption(facts, style)
-        told.setdefault(caption.text, caption)
-    return tuple(told.values())
+        caption = _write_caption(annotations, style)
+        captions.setdefault(caption.text, caption)
+    return tuple(captions.values())
 
 
-def _write_caption(facts: ClipAnnotations, style: CaptionStyle) -> Caption:
-    dice = random.Random(f"{facts.seed} {facts.event} {facts.cause} {style.name}")
-    groups = collect_groups(facts)
-    names = ReferenceTracker(
-        facts=facts, groups=groups, rng=dice, detail=style.detail, register=style.register
+def _write_caption(annotations: ClipAnnotations, style: CaptionStyle) -> Caption:
+    rng = random.Random(f"{annotations.seed} {annotations.event} {annotations.cause} {style.name}")
+    groups = collect_groups(annotations)
+    references = ReferenceTracker(
+        annotations=annotations, groups=groups, rng=rng, detail=style.detail, register=style.register
     )
-    beats = plan_messages(facts, groups)
-    if style.register != "core" and len(beats) > 1 and dice.random() < 0.5 and beats[0].kind in _CONVERSES:
-        beats = beats[::-1]
-    teller = Realizer(
-        references=names,
-        rng=dice,
+    messages = plan_messages(annotations, groups)
+    if (
+        style.register != "core"
+        and len(messages) > 1
+        and rng.random() < 0.5
+        and messages[0].kind in _CONVERSES
+    ):
+        messages = messages[::-1]
+    realizer = Realizer(
+        references=references,
+        rng=rng,
         with_consequences=style.with_consequences,
         max_messages_per_sentence=style.max_messages_per_sentence,
         form=style.form,
     )
-    told = teller.realize(_drop_converse_duplicates(beats))
-    sentences = list(told.sentences)
-    claims = set(told.claims)
-    sentences = _append_cause(facts, style, sentences, dice)
-    sentences = _add_setting(facts, style, sentences, dice)
+    realized = realizer.realize(_drop_converse_duplicates(messages))
+    sentences = list(realized.sentences)
+    claims = set(realized.claims)
+    sentences = _append_cause(annotations, style, sentences, rng)
+    sentences = _add_environment(annotations, style, sentences, rng)
     if style.background:
-        sentences += _background_sentences(facts, names, dice)
-    camera = next((i for i, claim in enumerate(facts.claims) if claim.kind == "camera"), None)
-    sentences, said = _add_camera(facts, style, sentences, dice)
-    if said and camera is not None:
-        claims.add(camera)
+        sentences += _background_sentences(annotations, references, rng)
+    camera_claim = next((i for i, claim in enumerate(annotations.claims) if claim.kind == "camera"), None)
+    sentences, states_camera = _add_camera(annotations, style, sentences, rng)
+    if states_camera and camera_claim is not None:
+        claims.add(camera_claim)
     if style.form == "gerund":
-        sentences[0] = pick(dice, adverbials.VIDEO_OF).format(noun=sentences[0])
-    elif style.name == "everyday" and dice.random() < 0.3:
-        sentences[0] = pick(dice, adverbials.EVERYDAY_OPENINGS).format(sentence=sentences[0])
+        sentences[0] = pick(rng, adverbials.VIDEO_OF).format(noun=sentences[0])
+    elif style.name == "everyday" and rng.random() < 0.3:
+        sentences[0] = pick(rng, adverbials.EVERYDAY_OPENINGS).format(sentence=sentences[0])
     if style.as_sentences:
         text = " ".join(_capitalize(sentence) + "." for sentence in sentences)
     else:
@@ -136,16 +152,16 @@ _CONVERSES = {"left of": "right of", "right of": "left of"}
 
 
 def _drop_converse_duplicates(messages: list[Message]) -> list[Message]:
-    """'a is left of b' and 'b is right of a' say the same: one of them is enough."""
-    kept: list[Message] = []
-    for beat in messages:
-        twin = _CONVERSES.get(beat.kind)
-        if twin and any(
-            b.kind == twin and b.subject == beat.object and b.object == beat.subject for b in kept
+    """Drop 'b is right of a' after 'a is left of b': both mean the same."""
+    unique: list[Message] = []
+    for message in messages:
+        converse = _CONVERSES.get(message.kind)
+        if converse and any(
+            m.kind == converse and m.subject == message.object and m.object == message.subject for m in unique
         ):
             continue
-        kept.append(beat)
-    return kept
+        unique.append(message)
+    return unique
 
 
 def _capitalize(sentence: str) -> str:
@@ -153,42 +169,44 @@ def _capitalize(sentence: str) -> str:
 
 
 def _append_cause(
-    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
+    annotations: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> list[str]:
-    """'because there is no wall', behind the last sentence."""
-    if facts.cause not in ("no wall",) or style.register == "terse" or not sentences:
+    """Append 'because there is no wall' to the last sentence."""
+    if annotations.cause not in ("no wall",) or style.register == "terse" or not sentences:
         return sentences
-    reasons = adverbials.CAUSE_CLAUSES[facts.cause]
-    reason = reasons[0] if style.register == "core" else pick(rng, reasons)
-    return [*sentences[:-1], f"{sentences[-1]} {reason}"]
+    clauses = adverbials.CAUSE_CLAUSES[annotations.cause]
+    clause = clauses[0] if style.register == "core" else pick(rng, clauses)
+    return [*sentences[:-1], f"{sentences[-1]} {clause}"]
 
 
-def _add_setting(
-    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
+def _add_environment(
+    annotations: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> list[str]:
-    if not style.setting_position or not sentences:
+    if not style.environment_position or not sentences:
         return sentences
-    sky = environment_phrases.sky_phrases(facts.environment)
-    floor = environment_phrases.floor_phrases(facts.environment)
-    decor = environment_phrases.decor_phrases(facts.environment)
-    parts = [pick(rng, options) for options in (sky, floor, decor) if options]
-    if not parts:
+    sky = environment_phrases.sky_phrases(annotations.environment)
+    floor = environment_phrases.floor_phrases(annotations.environment)
+    background = environment_phrases.background_phrases(annotations.environment)
+    phrases = [pick(rng, options) for options in (sky, floor, background) if options]
+    if not phrases:
         return sentences
-    if style.setting_position == "front":
-        told = parts[: 1 if len(parts) < 2 or rng.random() < 0.4 else 2]
-        rng.shuffle(told)
-        return [f"{', '.join(told)}, {sentences[0]}", *sentences[1:]]
-    verb = pick(rng, adverbials.SETTING_OPENINGS)
-    return [*sentences, f"{verb} {', '.join(parts)}"]
+    if style.environment_position == "front":
+        front = phrases[: 1 if len(phrases) < 2 or rng.random() < 0.4 else 2]
+        rng.shuffle(front)
+        return [f"{', '.join(front)}, {sentences[0]}", *sentences[1:]]
+    opening = pick(rng, adverbials.ENVIRONMENT_OPENINGS)
+    return [*sentences, f"{opening} {', '.join(phrases)}"]
 
 
 def _background_sentences(
-    facts: ClipAnnotations, references: ReferenceTracker, rng: random.Random
+    annotations: ClipAnnotations, references: ReferenceTracker, rng: random.Random
 ) -> list[str]:
     behind = [
         entity
-        for entity in facts.entities
-        if entity.role == "background" and entity.named and facts.tracks.pixels[:, entity.index].max() > 30
+        for entity in annotations.entities
+        if entity.role == "background"
+        and entity.named
+        and annotations.tracks.pixels[:, entity.index].max() > 30
     ]
     if not behind:
         return []
@@ -197,29 +215,30 @@ def _background_sentences(
 
 
 def _add_camera(
-    facts: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
+    annotations: ClipAnnotations, style: CaptionStyle, sentences: list[str], rng: random.Random
 ) -> tuple[list[str], bool]:
-    still = facts.camera == "static"
-    if style.camera == "never" or (style.camera == "moving" and still and facts.event != "camera"):
+    """Add the camera move to the sentences; also returns whether they state it."""
+    static = annotations.camera == "static"
+    if style.camera == "never" or (style.camera == "moving" and static and annotations.event != "camera"):
         return sentences, False
-    words = adverbials.CAMERA_PHRASES[facts.camera]
+    phrases = adverbials.CAMERA_PHRASES[annotations.camera]
     core = style.register == "core"
     if style.camera == "label":
-        label = pick(rng, words.label)
+        label = pick(rng, phrases.label)
         return [
             pick(rng, adverbials.CAMERA_LABELS).format(
                 label=label, sentence=sentences[0], capital=_capitalize(sentences[0])
             ),
             *sentences[1:],
         ], True
-    options = words.casual if style.register == "casual" else words.plain
-    clause = inflect(words.core if core else pick(rng, options), plural=False)
-    if style.name == "core" or (not core and not still and len(sentences) == 1 and rng.random() < 0.5):
-        tie = adverbials.CAMERA_CLAUSES[0] if core else pick(rng, adverbials.CAMERA_CLAUSES)
+    options = phrases.casual if style.register == "casual" else phrases.plain
+    clause = inflect(phrases.core if core else pick(rng, options), plural=False)
+    if style.name == "core" or (not core and not static and len(sentences) == 1 and rng.random() < 0.5):
+        template = adverbials.CAMERA_CLAUSES[0] if core else pick(rng, adverbials.CAMERA_CLAUSES)
         comma = "," if "," in sentences[-1] else ""
         return [
             *sentences[:-1],
-            normalize_spacing(f"{sentences[-1]}{comma} {tie.format(clause=clause)}"),
+            normalize_spacing(f"{sentences[-1]}{comma} {template.format(clause=clause)}"),
         ], True
-    told = adverbials.CAMERA_SENTENCES[0] if core or still else pick(rng, adverbials.CAMERA_SENTENCES)
-    return [*sentences, told.format(clause=clause)], True
+    template = adverbials.CAMERA_SENTENCES[0] if core or static else pick(rng, adverbials.CAMERA_SENTENCES)
+    return [*sentences, template.format(clause=clause)], True

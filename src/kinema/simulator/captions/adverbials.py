@@ -269,14 +269,12 @@ EVERYDAY_OPENINGS = (
     "watch how {sentence}",
     "you can see how {sentence}",
 )
-PRONOUNS = ("it", "they", "them", "which", "its")
-LINKS = ("and", "but", "then", "and then", "until", "while", "after that")
 BACKGROUND_TEMPLATES = (
     "{things} [stand] in the background",
     "in the background [stand] {things}",
     "farther back [stand] {things}",
 )
-SETTING_OPENINGS = ("the scene is set", "all this happens", "it takes place")
+ENVIRONMENT_OPENINGS = ("the scene is set", "all this happens", "it takes place")
 
 ROW_TEMPLATES = (
     "{things} [stand] in a row, from left to right",

@@ -53,25 +53,25 @@ def _claim_object(claim: Claim) -> EntityRef | None:
 
 
 def _resolve_group(
-    facts: ClipAnnotations, groups: dict[str, Group], ref: EntityRef | None
+    annotations: ClipAnnotations, groups: dict[str, Group], ref: EntityRef | None
 ) -> EntityRef | None:
     """The group in place of one of its members: a ball hits 'the tower', not its third block."""
     if isinstance(ref, int):
-        entity = facts.entities[ref]
+        entity = annotations.entities[ref]
         if entity.group in groups:
             return entity.group
     return ref
 
 
-def plan_messages(facts: ClipAnnotations, groups: dict[str, Group]) -> list[Message]:
+def plan_messages(annotations: ClipAnnotations, groups: dict[str, Group]) -> list[Message]:
     """The beats of a clip in their order, without the camera's."""
-    row = _plan_row(facts)
+    row = _plan_row(annotations)
     beats: list[Message] = [row] if row else []
     counts: list[tuple[int, Claim]] = []
-    for index, claim in enumerate(facts.claims):
+    for index, claim in enumerate(annotations.claims):
         subject, thing = (
-            _resolve_group(facts, groups, _claim_subject(claim)),
-            _resolve_group(facts, groups, _claim_object(claim)),
+            _resolve_group(annotations, groups, _claim_subject(claim)),
+            _resolve_group(annotations, groups, _claim_object(claim)),
         )
         if claim.kind == "camera" or (row and index in row.claims):
             continue
@@ -153,8 +153,8 @@ def plan_messages(facts: ClipAnnotations, groups: dict[str, Group]) -> list[Mess
     if len(beats) == 1 and beats[0].kind == "stays" and beats[0].subject in groups:
         beats = [replace(beats[0], kind="count", claims=(*beats[0].claims, *(index for index, _ in counts)))]
     if not beats:
-        shown = [e.index for e in facts.entities if e.named and e.role in ("main", "partner")]
-        shown.sort(key=lambda index: float(facts.tracks.screen[0, index, 0]))
+        shown = [e.index for e in annotations.entities if e.named and e.role in ("main", "partner")]
+        shown.sort(key=lambda index: float(annotations.tracks.screen[0, index, 0]))
         beats.append(Message(kind="exists", subject=shown[0] if shown else None, left_to_right=tuple(shown)))
     return beats
 
@@ -173,12 +173,14 @@ def _merge_hit_chains(messages: list[Message]) -> list[Message]:
     return kept
 
 
-def _plan_row(facts: ClipAnnotations) -> Message | None:
+def _plan_row(annotations: ClipAnnotations) -> Message | None:
     """The claims of an arrangement of three or more things as one beat, if they fix their order."""
-    whole = next((i for i, claim in enumerate(facts.claims) if claim.kind in ("in a row", "middle")), None)
+    whole = next(
+        (i for i, claim in enumerate(annotations.claims) if claim.kind in ("in a row", "middle")), None
+    )
     pairs = [
         (i, claim.subject, claim.object)
-        for i, claim in enumerate(facts.claims)
+        for i, claim in enumerate(annotations.claims)
         if claim.kind == "left of" and claim.subject is not None and claim.object is not None
     ]
     if (
@@ -189,28 +191,28 @@ def _plan_row(facts: ClipAnnotations) -> Message | None:
         return None
     order = (pairs[0][1], *(pair[2] for pair in pairs))
     claims = (whole, *(i for i, _, _ in pairs))
-    return Message(kind=facts.claims[whole].kind, subject=order[0], left_to_right=order, claims=claims)
+    return Message(kind=annotations.claims[whole].kind, subject=order[0], left_to_right=order, claims=claims)
 
 
-def classify_group_motion(facts: ClipAnnotations, group: Group) -> str:
+def classify_group_motion(annotations: ClipAnnotations, group: Group) -> str:
     """How the members of a group travel, if they all do alike."""
-    manners = {classify_motion(facts, member.index) for member in group.members}
+    manners = {classify_motion(annotations, member.index) for member in group.members}
     return manners.pop() if len(manners) == 1 else "move"
 
 
-def classify_motion(facts: ClipAnnotations, index: int) -> str:
+def classify_motion(annotations: ClipAnnotations, index: int) -> str:
     """How a thing travels up to the event, by how it turns: 'roll', 'drive', 'slide', 'tumble' or 'move'."""
-    shape = facts.entities[index].shape
+    shape = annotations.entities[index].shape
     if shape == "ball":
         return "roll"
     if shape == "car":
         return "drive"
-    end = max(4, facts.event_frame + 1)
-    rotation = facts.tracks.rotation[:end, index]
+    end = max(4, annotations.event_frame + 1)
+    rotation = annotations.tracks.rotation[:end, index]
     turned = np.einsum("fij,fij->f", rotation[1:], rotation[:-1])
     angle = float(np.arccos(np.clip((turned - 1) / 2, -1, 1)).sum())
-    lowest = float(facts.tracks.upright[:end, index].min())
-    way = float(np.linalg.norm(np.diff(facts.tracks.position[:end, index], axis=0), axis=1).sum())
+    lowest = float(annotations.tracks.upright[:end, index].min())
+    way = float(np.linalg.norm(np.diff(annotations.tracks.position[:end, index], axis=0), axis=1).sum())
     if angle < 0.6 or angle < 0.35 * way:
         return "slide"
     if shape in ("egg", "ring", "cylinder", "capsule", "disc") and angle > 1.5:
@@ -220,19 +222,19 @@ def classify_motion(facts: ClipAnnotations, index: int) -> str:
     return "slide" if lowest > 0.9 else "move"
 
 
-def is_flung(facts: ClipAnnotations, index: int) -> bool:
+def is_flung(annotations: ClipAnnotations, index: int) -> bool:
     """Whether a thing was ever faster than 1.6 metres a second."""
-    return bool(np.linalg.norm(facts.tracks.velocity[:, index], axis=1).max() > 1.6)
+    return bool(np.linalg.norm(annotations.tracks.velocity[:, index], axis=1).max() > 1.6)
 
 
-def gap_stops_chain(facts: ClipAnnotations, group: Group) -> bool:
+def gap_stops_chain(annotations: ClipAnnotations, group: Group) -> bool:
     """Whether the row of dominoes has one gap much wider than the others, behind the last that fell."""
     members = [member.index for member in group.members]
-    along = facts.tracks.position[0, members, 0]
+    along = annotations.tracks.position[0, members, 0]
     order = np.argsort(along)
     gaps = np.diff(along[order])
     if len(gaps) < 2 or gaps.max() < 1.5 * float(np.median(gaps)):
         return False
-    fell = facts.tracks.upright[-1, members][order] < 0.8
+    fell = annotations.tracks.upright[-1, members][order] < 0.8
     wide = int(gaps.argmax())
     return bool(fell[wide] != fell[wide + 1])

@@ -51,7 +51,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "brick pavement": ("on a brick pavement", "on brick paving"),
 }
 
-DECORS: dict[str, tuple[str, ...]] = {
+BACKGROUNDS: dict[str, tuple[str, ...]] = {
     "trees": ("with trees in the background", "in front of some trees", "near a small wood"),
     "houses": ("in front of small houses", "with houses in the background", "at the edge of a village"),
     "hills": ("with green hills in the distance", "before rolling hills"),
@@ -69,18 +69,18 @@ WALLS: dict[str, tuple[str, ...]] = {
 }
 
 
-def sky_phrases(setting: Environment) -> tuple[str, ...]:
+def sky_phrases(environment: Environment) -> tuple[str, ...]:
     """Ways to say the sky or the place; the first is the plain one."""
-    return SKIES.get(setting.sky, ())
+    return SKIES.get(environment.sky, ())
 
 
-def floor_phrases(setting: Environment) -> tuple[str, ...]:
+def floor_phrases(environment: Environment) -> tuple[str, ...]:
     """Ways to say the ground."""
-    return FLOORS.get(setting.floor, ())
+    return FLOORS.get(environment.floor, ())
 
 
-def decor_phrases(setting: Environment) -> tuple[str, ...]:
+def background_phrases(environment: Environment) -> tuple[str, ...]:
     """Ways to say what stands behind the scene; none where nothing does."""
-    if setting.background == "wall":
-        return WALLS.get(setting.wall, ())
-    return DECORS.get(setting.background, ())
+    if environment.background == "wall":
+        return WALLS.get(environment.wall, ())
+    return BACKGROUNDS.get(environment.background, ())

@@ -51,7 +51,7 @@ class DiscourseState:
         if isinstance(ref, str):
             members = self.references.groups[ref].members
         else:
-            members = () if ref is None else (self.references.facts.entities[ref],)
+            members = () if ref is None else (self.references.annotations.entities[ref],)
         return bool(members) and all(member.shape in lexicon.LYING_SHAPES for member in members)
 
     def _template_for_message(self, message: Message) -> ClauseTemplate:
@@ -77,11 +77,11 @@ class DiscourseState:
             message.kind == "pushed"
             and register == "casual"
             and isinstance(message.object, int)
-            and is_flung(self.references.facts, message.object)
+            and is_flung(self.references.annotations, message.object)
             and self.rng.random() < 0.6
         ):
             return pick(self.rng, clause_templates.THROWN_AWAY)
-        if message.kind == "moves" and self.references.facts.cause == "no wall":
+        if message.kind == "moves" and self.references.annotations.cause == "no wall":
             return clause_templates.KEEPS_MOVING
         if message.kind == "hits" and message.includes_fall:
             return (
@@ -121,9 +121,9 @@ class DiscourseState:
             if message.speed_claim is not None:
                 self.stated_claims.add(message.speed_claim)
         if isinstance(message.subject, int):
-            how = classify_motion(self.references.facts, message.subject)
+            how = classify_motion(self.references.annotations, message.subject)
         elif message.subject is not None:
-            how = classify_group_motion(self.references.facts, self.references.groups[message.subject])
+            how = classify_group_motion(self.references.annotations, self.references.groups[message.subject])
         else:
             how = "move"
         verbs = adverbials.MOTION_VERBS[how]
@@ -204,7 +204,7 @@ class DiscourseState:
                 fields["n"] = self._number_expression(message)
         if "{ground}" in text:
             # Nobody says 'on the floor' of a meadow.
-            inside = self.references.facts.environment.floor.endswith(("floor", "carpet"))
+            inside = self.references.annotations.environment.floor.endswith(("floor", "carpet"))
             casual = self.references.register == "casual" and inside
             fields["ground"] = (
                 pick(self.rng, adverbials.GROUND_PHRASES) if casual else adverbials.GROUND_PHRASES[0]

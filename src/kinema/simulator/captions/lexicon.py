@@ -128,8 +128,6 @@ MANY_COLOURS = ("colourful", "multicoloured")
 WEIGHTS = {"light": ("lightweight", "featherweight"), "heavy": ("heavy", "weighty")}
 """Not 'light': a light green ball is one of a pale green."""
 
-DETERMINERS = ("a", "an", "the", "another", "other", "and", "object", "objects")
-
 IRREGULAR_THIRD_PERSON: dict[str, str] = {"be": "is", "do": "does", "go": "goes", "have": "has"}
 """Third persons that the spelling rules don't give."""
 

@@ -80,7 +80,7 @@ class Realizer(DiscourseState):
             self._ensure_sentence(message)
             ending = self._fill_template(phrase.text, message)
             group = names.groups.get(str(message.subject))
-            if group is not None and names.register != "terse" and gap_stops_chain(names.facts, group):
+            if group is not None and names.register != "terse" and gap_stops_chain(names.annotations, group):
                 reasons = adverbials.CAUSE_CLAUSES["gap"]
                 ending += " " + (reasons[0] if names.register == "core" else pick(self.rng, reasons))
             self._flush_verbs()

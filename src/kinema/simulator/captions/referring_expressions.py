@@ -35,16 +35,16 @@ class Group:
     """The claim that says the number."""
 
 
-def collect_groups(facts: ClipAnnotations) -> dict[str, Group]:
+def collect_groups(annotations: ClipAnnotations) -> dict[str, Group]:
     """The groups that claims speak of, with the claim that counts each."""
-    spoken = {claim.group for claim in facts.claims if claim.group}
+    spoken = {claim.group for claim in annotations.claims if claim.group}
     groups = {}
     for name in sorted(spoken):
-        members = tuple(entity for entity in facts.entities if entity.group == name)
+        members = tuple(entity for entity in annotations.entities if entity.group == name)
         counted = next(
             (
                 (index, int(claim.value))
-                for index, claim in enumerate(facts.claims)
+                for index, claim in enumerate(annotations.claims)
                 if claim.kind == "count" and claim.group == name and claim.value.isdecimal()
             ),
             (None, len(members)),
@@ -57,7 +57,7 @@ def collect_groups(facts: ClipAnnotations) -> dict[str, Group]:
 class ReferenceTracker:
     """How the things of one clip are called within one caption; lives as long as the caption is written."""
 
-    facts: ClipAnnotations
+    annotations: ClipAnnotations
     groups: Mapping[str, Group]
     rng: random.Random
     detail: Detail
@@ -82,9 +82,9 @@ class ReferenceTracker:
             return short if bare else f"the {short}"
         if isinstance(ref, str):
             return self._group_description(self.groups[ref], bare=bare)
-        entity = self.facts.entities[ref]
+        entity = self.annotations.entities[ref]
         twin = any(
-            self._colour_and_shape(self.facts.entities[other]) == self._colour_and_shape(entity)
+            self._colour_and_shape(self.annotations.entities[other]) == self._colour_and_shape(entity)
             for other in self.mentioned
             if isinstance(other, int)
         )
@@ -103,7 +103,9 @@ class ReferenceTracker:
 
     def named_entities(self) -> list[EntityAnnotation]:
         """The entities that have names of their own."""
-        return [entity for entity in self.facts.entities if entity.named and entity.group not in self.groups]
+        return [
+            entity for entity in self.annotations.entities if entity.named and entity.group not in self.groups
+        ]
 
     def _colour_and_shape(self, entity: EntityAnnotation) -> tuple[str, str]:
         return (entity.colour or entity.material, entity.shape)
@@ -140,7 +142,7 @@ class ReferenceTracker:
             words.append(
                 lexicon.SIZES[entity.size][0] if core else pick(self.rng, lexicon.SIZES[entity.size])
             )
-        weight = lexicon.WEIGHTS.get(self.facts.cause)
+        weight = lexicon.WEIGHTS.get(self.annotations.cause)
         if weight and entity.role == "main":
             words.append(weight[0] if core else pick(self.rng, weight))
         material = lexicon.MATERIALS[entity.material]
@@ -191,7 +193,7 @@ class ReferenceTracker:
     def _short_description(self, ref: EntityRef) -> str:
         if isinstance(ref, str):
             return self.mentioned[ref].lstrip("*")
-        entity = self.facts.entities[ref]
+        entity = self.annotations.entities[ref]
         noun = self.mentioned[ref]
         same = [
             other for other in self.named_entities() if other.shape == entity.shape and other.index != ref

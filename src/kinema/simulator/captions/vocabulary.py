@@ -14,7 +14,8 @@ _FIELD = re.compile(r"\{[a-z]+\}")
 
 # The words with which `nouns`, `realise` and `__init__` tie the pieces together.
 FUNCTION_WORDS = (
-    "a an the and but then until which it they them of to another other one only just as not the scene"
+    "a an the and but then until while after that which it they them its of to another other one only just "
+    "as not scene object objects"
 )
 AUXILIARIES = "do does don't doesn't is are being not"
 

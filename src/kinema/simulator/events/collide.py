@@ -41,17 +41,19 @@ _PRIORS = {
     "misses": _Prior(roller_shapes=("ball", "ball", "car")),
     "short of": _Prior(),
     "stays": _Prior(
-        sizes=("small",), materials=_LIGHT_MATERIALS, target_shapes=_STABLE_SHAPES, target_sizes=("large",), target_materials=_HEAVY_MATERIALS,
-        target_density=6000.0, target_friction=0.95,
+        sizes=("small",), materials=_LIGHT_MATERIALS, target_shapes=_STABLE_SHAPES, target_sizes=("large",),
+        target_materials=_HEAVY_MATERIALS, target_density=6000.0, target_friction=0.95,
     ),
     "pushed": _Prior(
-        roller_shapes=("ball", "ball", "car"), sizes=("medium", "large"), materials=(*_HEAVY_MATERIALS, "rubber", "glass"),
-        target_shapes=_LOW_SHAPES, target_sizes=("small", "medium"), target_materials=(*_LIGHT_MATERIALS, "glass"),
-        target_density=350.0, target_friction=0.35,
+        roller_shapes=("ball", "ball", "car"), sizes=("medium", "large"),
+        materials=(*_HEAVY_MATERIALS, "rubber", "glass"), target_shapes=_LOW_SHAPES,
+        target_sizes=("small", "medium"), target_materials=(*_LIGHT_MATERIALS, "glass"), target_density=350.0,
+        target_friction=0.35,
     ),
     "tips over": _Prior(
-        sizes=("large",), materials=(*_HEAVY_MATERIALS, "rubber"), target_shapes=_TALL_SHAPES, target_sizes=("small", "medium"),
-        target_materials=_LIGHT_MATERIALS, target_density=800.0, target_friction=2.5,
+        sizes=("large",), materials=(*_HEAVY_MATERIALS, "rubber"), target_shapes=_TALL_SHAPES,
+        target_sizes=("small", "medium"), target_materials=_LIGHT_MATERIALS, target_density=800.0,
+        target_friction=2.5,
     ),
 }  # fmt: skip
 

@@ -37,9 +37,10 @@ class Edge:
         )
         builder.add(
             Entity(
-                shape="table", size="large", dimensions=_TABLE_HALF_EXTENTS, material="wood", colour=None, pattern="wooden",
-                position=(middle, 0.1, _TABLE_HALF_EXTENTS[2]), fixed=True, friction=0.02, restitution=0.3, role="partner",
-            )
+                shape="table", size="large", dimensions=_TABLE_HALF_EXTENTS, material="wood", colour=None,
+                pattern="wooden", position=(middle, 0.1, _TABLE_HALF_EXTENTS[2]), fixed=True, friction=0.02,
+                restitution=0.3, role="partner",
+            ),
         )  # fmt: skip
         room = abs(middle + side * _TABLE_HALF_EXTENTS[0] - start)
         if outcome == "stops":

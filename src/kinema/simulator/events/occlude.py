@@ -83,9 +83,7 @@ class Occlude:
             )
             speed = (start + end) / builder.duration
             builder.set_moving(main, (side * speed, 0.0, 0.0))
-        view = ViewRange(
-            elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"), allow_background=True
-        )
+        view = ViewRange(elevation=(6.0, 11.0), azimuth=4.0, moves=("static", "zoom in", "zoom out"))
         return builder.build_proposal(relation=outcome, view=view)
 
     def _offset_past_screen(self, builder: SceneBuilder, behind: bool) -> float:

@@ -114,5 +114,4 @@ class Roll:
             claims=(*going, Claim(kind="leaves", subject=0)),
             event_frame=exits,
             visibility=(VisibilityConstraint(entity=0, first_frame=0, last_frame=exits),),
-            exiting_entity=0,
         )

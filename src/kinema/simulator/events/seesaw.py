@@ -74,10 +74,11 @@ class Seesaw:
         )
         builder.add(
             Entity(
-                shape="plank", size="large", dimensions=_PLANK_HALF_EXTENTS, material="wood", colour=None, pattern="wooden",
-                position=middle, rotation=tilted, density=400.0, friction=0.9, restitution=0.02,
-                motion=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, 0.0), damping=0.5), role="prop",
-            )
+                shape="plank", size="large", dimensions=_PLANK_HALF_EXTENTS, material="wood", colour=None,
+                pattern="wooden", position=middle, rotation=tilted, density=400.0, friction=0.9,
+                restitution=0.02, motion=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, 0.0), damping=0.5),
+                role="prop",
+            ),
         )  # fmt: skip
         pivot = builder.random_entity("pivot", ("plastic", "clay"))
         builder.add(

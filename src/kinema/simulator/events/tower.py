@@ -32,18 +32,20 @@ class _Prior:
 
 _PRIORS = {
     "short of": _Prior(
-        ball_size="medium", ball_materials=("plastic", "rubber", "wood"), speed=(1.0, 1.5), block_density=500.0,
-        block_counts=(3, 4, 5),
+        ball_size="medium", ball_materials=("plastic", "rubber", "wood"), speed=(1.0, 1.5),
+        block_density=500.0, block_counts=(3, 4, 5),
     ),
     "stands": _Prior(
-        ball_size="small", ball_materials=("plastic", "wood"), speed=(1.0, 1.6), block_density=1300.0, block_counts=(3, 4)
+        ball_size="small", ball_materials=("plastic", "wood"), speed=(1.0, 1.6), block_density=1300.0,
+        block_counts=(3, 4),
     ),
     "some fall": _Prior(
-        ball_size="medium", ball_materials=("metal",), speed=(2.1, 3.0), block_density=500.0, block_counts=(5,), lateral_offset=(0.05, 0.2)
+        ball_size="medium", ball_materials=("metal",), speed=(2.1, 3.0), block_density=500.0,
+        block_counts=(5,), lateral_offset=(0.05, 0.2),
     ),
     "falls": _Prior(
-        ball_size="large", ball_materials=("rubber", "marble", "clay", "plastic"), speed=(2.5, 3.4), block_density=450.0,
-        block_counts=(3, 4), ball_density=1100.0,
+        ball_size="large", ball_materials=("rubber", "marble", "clay", "plastic"), speed=(2.5, 3.4),
+        block_density=450.0, block_counts=(3, 4), ball_density=1100.0,
     ),
 }  # fmt: skip
 

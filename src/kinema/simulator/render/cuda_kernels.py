@@ -27,16 +27,16 @@ class CudaKernels:
 def compile_cuda_kernels() -> CudaKernels:
     """The kernels, compiled at their first launch."""
     device = compile_kernels(cuda.jit(device=True, fastmath=True))
-    gather: Any = device["gather"]
-    first_look: Any = device["first_look"]
-    second_look: Any = device["second_look"]
+    cull_tile: Any = device["cull_tile"]
+    primary_pass: Any = device["primary_pass"]
+    antialias_pass: Any = device["antialias_pass"]
 
     @cuda.jit(fastmath=True)
     def cull_tiles_kernel(buffers, start, height, width, across, tiles, rows, counts):
         tile = cuda.grid(1)
         slot = cuda.blockIdx.y
         if tile < tiles:
-            gather(buffers, start + slot, height, width, tile, across, rows[slot], counts[slot])
+            cull_tile(buffers, start + slot, height, width, tile, across, rows[slot], counts[slot])
 
     @cuda.jit(fastmath=True)
     def primary_pass_kernel(
@@ -45,7 +45,7 @@ def compile_cuda_kernels() -> CudaKernels:
         pixel = cuda.grid(1)
         slot = cuda.blockIdx.y
         if pixel < height * width:
-            first_look(
+            primary_pass(
                 buffers, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
                 counts[slot], colour[slot], path_hashes[slot], object_ids[slot], depth[slot],
             )  # fmt: skip
@@ -57,7 +57,7 @@ def compile_cuda_kernels() -> CudaKernels:
         pixel = cuda.grid(1)
         slot = cuda.blockIdx.y
         if pixel < height * width:
-            second_look(
+            antialias_pass(
                 buffers, start + slot, height, width, pixel % width, pixel // width, across, rows[slot],
                 counts[slot], colour[slot], path_hashes[slot], points, contrast, frames[slot],
             )  # fmt: skip

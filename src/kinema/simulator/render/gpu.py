@@ -1,4 +1,4 @@
-"""The tracer on a GPU: the functions of `device/` compiled by numba-cuda, a thread for each tile or pixel."""
+"""The tracer on a GPU: the functions of `kernels/` compiled by numba-cuda, a thread for each tile or pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_BATCH_FRAMES = 128
 def _load_kernels() -> Any:
     # Remembered: compiling takes most of a minute.
     try:
-        return importlib.import_module("kinema.simulator.render.cuda_kernels").kernels()
+        return importlib.import_module("kinema.simulator.render.cuda_kernels").compile_cuda_kernels()
     except ImportError:
         raise UserError("device 'cuda' needs numba-cuda; install kinema[cuda], or use device 'cpu'") from None
 
@@ -34,7 +34,7 @@ def render_buffers(
     Raises:
         UserError: numba-cuda or a GPU is missing.
     """
-    made = _load_kernels()
+    kernels = _load_kernels()
     cuda: Any = importlib.import_module("numba.cuda")
     if not cuda.is_available():
         raise UserError(
@@ -62,9 +62,11 @@ def render_buffers(
         film = cuda.device_array((batch, height, width, 3), np.uint8)
         by_tile = (-(-tiles // THREADS_PER_BLOCK), batch), THREADS_PER_BLOCK
         by_pixel = (-(-height * width // THREADS_PER_BLOCK), batch), THREADS_PER_BLOCK
-        made.gather[by_tile](there, start, height, width, across, tiles, rows, counts)
-        made.first_look[by_pixel](there, start, height, width, across, rows, counts, colour, marks, seen, far)
-        made.second_look[by_pixel](
+        kernels.cull_tiles[by_tile](there, start, height, width, across, tiles, rows, counts)
+        kernels.primary_pass[by_pixel](
+            there, start, height, width, across, rows, counts, colour, marks, seen, far
+        )
+        kernels.antialias_pass[by_pixel](
             there,
             start,
             height,
