@@ -1,1 +1,1 @@
-"""Measurements against peers, as ratios from one run."""
+"""Benchmarks of Kinema against peers and against its own bounds: `python -m benchmarks --help`."""

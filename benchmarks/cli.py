@@ -1,230 +1,227 @@
-"""`kinema bench`: figures and ratios against peers, measured in one run.
-
-Each kind of measurement is one dataclass here and one module of `benchmarks`; a new one is added to
-the union in `Bench.command`: `Annotated[BenchMedia, subcommand("media")] | Annotated[...]`.
-"""
+"""The command `python -m benchmarks`: each subcommand is a dataclass that runs one module of this package."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import tyro
 from tyro.conf import subcommand
 
-
-@dataclass(frozen=True, kw_only=True)
-class BenchMedia:
-    """Memory that writing a film takes: a long one against a short one."""
-
-    seconds: float = 60.0
-    """Length of the long film, in seconds."""
-    side: int = 512
-    """Width and height, in pixels."""
-    suffixes: tuple[str, ...] = (".mp4",)
-    """Formats to measure, by their suffixes: .mp4 .webm .gif .webp .zip"""
-
-    def run(self) -> None:
-        """Measure and print."""
-        from benchmarks.harness import print_table
-        from benchmarks.media import measure_memory
-
-        found = measure_memory(seconds=self.seconds, side=self.side, suffixes=self.suffixes)
-        print_table([one.to_row() for one in found], title="Memory beyond a film of 2 s", peer="")
+from benchmarks.harness import print_table
+from kinema.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSimulator:
-    """Core-seconds that a clip of the film set takes, event by event."""
+    """CPU seconds of a simulated clip, by event."""
 
     sizes: tuple[str, ...] = ("128x128", "64x64")
-    """Sizes to film, width x height."""
+    """Frame sizes, width x height."""
     num_frames: int = 33
-    """Frames in each clip."""
+    """Frames of each clip."""
     clips_per_event: int = 2
     """Clips of each event."""
     event: str = ""
-    """Only this event; empty takes them all."""
+    """Only this event; empty measures all."""
     lab: bool = False
-    """Film in the lab."""
+    """Measure the lab."""
 
     def run(self) -> None:
-        """Measure and print."""
-        from benchmarks.harness import print_table
+        """Measure and print one table for each size."""
         from benchmarks.simulator import summarize, time_events
 
         for size in self.sizes:
-            spent = time_events(
+            timings = time_events(
                 size=size,
                 num_frames=self.num_frames,
                 clips_per_event=self.clips_per_event,
                 lab=self.lab,
                 event=self.event,
             )
-            print_table(
-                summarize(spent, size=size, num_frames=self.num_frames, lab=self.lab),
-                title="Film set",
-                peer="",
-            )
+            rows = summarize(timings, size=size, num_frames=self.num_frames, lab=self.lab)
+            print_table(rows, title="Simulator", peer="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchModel:
-    """The model against another implementation, on the same random weights.
+    """Models and pipeline against another implementation, with equal random weights.
 
-    Times are processor seconds of pairs of runs in one process. Each row is measured in a process of its own.
+    Times are CPU seconds of pairs of runs in one process. Each row is measured in a fresh process.
     """
 
     against: Literal["diffusers"] = "diffusers"
-    """A development extra: pip install kinema[dev]."""
+    """The other implementation; install it with: pip install 'kinema[dev]'."""
     rows: tuple[str, ...] = ()
-    """Which rows, by name; none takes them all. An unknown name lists them."""
+    """Names of the rows to measure; empty measures all. An unknown name lists them."""
     rounds: int = 3
     """Pairs of runs for each row."""
     threads: int = 1
-    """Of each process."""
+    """Threads of each process."""
     results_file: Path | None = None
-    """A JSON file that keeps each row as it comes; rows that it has are not measured again."""
+    """A JSON file that keeps finished rows; rows that it has are not measured again."""
 
     def run(self) -> None:
-        """Measure and print each row as it comes, then the table."""
+        """Measure, print each row when it is finished, then the table."""
         import importlib.util
 
-        from benchmarks.harness import print_table
-        from kinema.errors import UserError
-
         if importlib.util.find_spec(self.against) is None:
-            raise UserError(f"{self.against} is not installed; run: pip install kinema[dev]")
+            raise UserError(f"{self.against} is not installed; run: pip install 'kinema[dev]'")
         if self.rounds < 1 or self.threads < 1:
-            raise UserError("rounds and threads are whole numbers from 1 on")
+            raise UserError("rounds and threads must be 1 or more")
         from benchmarks.model import ROW_NAMES, ResultsFile, measure_rows
 
         unknown = sorted(set(self.rows) - set(ROW_NAMES))
         if unknown:
             raise UserError(f"there is no row {unknown[0]!r}; choose from {', '.join(ROW_NAMES)}")
         names = tuple(name for name in ROW_NAMES if not self.rows or name in self.rows)
-        found = []
-        for row in measure_rows(
-            names, rounds=self.rounds, threads=self.threads, results=ResultsFile(path=self.results_file)
-        ):
+        results = ResultsFile(path=self.results_file)
+        rows = []
+        for row in measure_rows(names, rounds=self.rounds, threads=self.threads, results=results):
             print(f"{row.label}: {row.value:.3g}", flush=True)
-            found.append(row)
-        print_table(found, title=f"Ratios against {self.against}", peer=self.against)
+            rows.append(row)
+        print_table(rows, title=f"Ratios against {self.against}", peer=self.against)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchEvaluator:
-    """The judge's own errors and its speed."""
+class BenchContinuation:
+    """Visibility of joins and colour drift of extensions, interpolations and loops."""
 
-    clips: int = 24
-    """Clips to judge."""
-    workers: int = 2
-    """Processes for the speed."""
+    videos_per_event: int = 2
+    """Held-out lab videos of each event with motion."""
+    model: str = "world"
+    """As for `kinema generate`."""
+    num_inference_steps: int = 20
+    """Solver steps."""
 
     def run(self) -> None:
         """Measure and print."""
-        from benchmarks.evaluator import run_benchmark
-        from benchmarks.harness import print_table
+        from benchmarks.continuation import run_benchmark
 
-        print_table(run_benchmark(clips=self.clips, workers=self.workers), title="The judge", peer="")
+        rows = run_benchmark(
+            model=self.model,
+            videos_per_event=self.videos_per_event,
+            num_inference_steps=self.num_inference_steps,
+        )
+        print_table(rows, title="Joins, over the median frame difference", peer="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchLongVideos:
-    """Memory and drift of films that are made as a stream."""
+    """Peak memory and drift of long videos that are sampled as a stream."""
 
     seconds: float = 60.0
-    """Length of the films."""
+    """Length of the videos."""
     model: str = "world"
     """As for `kinema generate`."""
     num_inference_steps: int = 20
-    """Of the solver."""
-    context_mode: Literal["recipe", "windows", "cache"] = "recipe"
-    """How a film goes on from its finished frames; `recipe` is as the model says."""
-    context_noise: float | None = None
-    """On the finished frames as they are seen, 0 to below 1."""
+    """Solver steps of each block."""
+    context_mode: Literal["default", "windows", "cache"] = "default"
+    """How a block attends to finished frames; `default` is the setting of the model."""
+    context_sigma: float | None = None
+    """Noise level of the finished frames, 0 to below 1."""
 
     def run(self) -> None:
         """Measure and print."""
-        from benchmarks.harness import print_table
         from benchmarks.long_videos import run_benchmark
 
-        way = None if self.context_mode == "recipe" else self.context_mode
-        found = run_benchmark(
+        rows = run_benchmark(
             seconds=self.seconds,
             model=self.model,
             num_inference_steps=self.num_inference_steps,
-            context_mode=way,
-            context_noise=self.context_noise,
+            context_mode=None if self.context_mode == "default" else self.context_mode,
+            context_sigma=self.context_sigma,
         )
-        print_table(found, title=f"Films of {self.seconds:g} s", peer="10 s")
+        print_table(rows, title=f"Videos of {self.seconds:g} s", peer="10 s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchUpscale:
-    """Refinement to twice the size against interpolation, on the simulator's films."""
+    """Upscaling by 2 against interpolation, on lab videos."""
 
     num_videos: int = 4
-    """Held-out lab films."""
+    """Held-out lab videos."""
     model: str = "world"
     """As for `kinema generate`."""
     num_inference_steps: int = 20
-    """Of the solver; those below the level are done."""
+    """Solver steps; those below sigma are done."""
     sigma: float = 0.4
-    """How far a film is noised."""
+    """Noise level to which a video is noised."""
 
     def run(self) -> None:
         """Measure and print."""
-        from benchmarks.harness import print_table
         from benchmarks.upscale import run_benchmark
 
-        found = run_benchmark(
+        rows = run_benchmark(
             model=self.model,
             num_videos=self.num_videos,
             num_inference_steps=self.num_inference_steps,
             sigma=self.sigma,
         )
-        print_table(found, title="Films at twice their size", peer="")
+        print_table(rows, title="Upscaling by 2", peer="")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchContinuation:
-    """Joins and colours of films of the set that are cut, and then extended, connected and looped."""
+class BenchMedia:
+    """Peak memory of writing and reading a long video against a short one."""
 
-    videos_per_event: int = 2
-    """Held-out lab films of each moving event."""
-    model: str = "world"
-    """As for `kinema generate`."""
-    num_inference_steps: int = 20
-    """Of the solver."""
+    seconds: float = 60.0
+    """Length of the long video."""
+    side: int = 512
+    """Width and height in pixels."""
+    suffixes: tuple[str, ...] = (".mp4",)
+    """File formats: .mp4 .webm .gif .webp .zip"""
 
     def run(self) -> None:
         """Measure and print."""
-        from benchmarks.continuation import run_benchmark
-        from benchmarks.harness import print_table
+        from benchmarks.media import measure_memory
 
-        found = run_benchmark(
-            model=self.model,
-            videos_per_event=self.videos_per_event,
-            num_inference_steps=self.num_inference_steps,
+        results = measure_memory(seconds=self.seconds, side=self.side, suffixes=self.suffixes)
+        print_table(
+            [result.to_row() for result in results], title="Memory beyond that of a video of 2 s", peer=""
         )
-        print_table(found, title="Joins, over the usual step", peer="")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Which measurement to make."""
+class BenchEvaluator:
+    """Errors and speed of the evaluator."""
 
-    command: (
-        Annotated[BenchEvaluator, subcommand("evaluate")]
-        | Annotated[BenchLongVideos, subcommand("long")]
-        | Annotated[BenchMedia, subcommand("media")]
-        | Annotated[BenchUpscale, subcommand("refine")]
-        | Annotated[BenchContinuation, subcommand("verbs")]
-        | Annotated[BenchSimulator, subcommand("world")]
-        | Annotated[BenchModel, subcommand("model")]
-    )
+    clips: int = 24
+    """Clips to score."""
+    workers: int = 2
+    """Processes for the speed measurement."""
 
     def run(self) -> None:
-        """Make it."""
-        self.command.run()
+        """Measure and print."""
+        from benchmarks.evaluator import run_benchmark
+
+        print_table(run_benchmark(clips=self.clips, workers=self.workers), title="Evaluator", peer="")
+
+
+AnyBenchmark = (
+    Annotated[BenchSimulator, subcommand("simulator")]
+    | Annotated[BenchModel, subcommand("model")]
+    | Annotated[BenchContinuation, subcommand("continuation")]
+    | Annotated[BenchLongVideos, subcommand("long-videos")]
+    | Annotated[BenchUpscale, subcommand("upscale")]
+    | Annotated[BenchMedia, subcommand("media")]
+    | Annotated[BenchEvaluator, subcommand("evaluator")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one benchmark. Exits with 2 and one line when the user can correct something."""
+    command = tyro.cli(
+        AnyBenchmark,
+        prog="benchmarks",
+        description="Measure Kinema against peers and against its own bounds.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    try:
+        command.run()
+    except UserError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(2)

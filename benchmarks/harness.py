@@ -1,8 +1,8 @@
-"""How every benchmark measures: the same work on both sides, in turns, in one run, medians of ratios.
+"""Timing, memory measurement and the results table, shared by all benchmarks.
 
-Two programs measured one after the other meet different machines: clocks change, neighbours come and
-go. So each round runs both sides, the first of the two alternating, and the figure that counts is the
-median of the rounds' ratios.
+Both sides of a comparison run in one process, in alternating order, because the speed of a machine changes
+between two runs: clock rates vary, and other processes compete. The result is the median of the ratios of the
+rounds.
 """
 
 from __future__ import annotations
@@ -18,14 +18,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow:
-    """One line of a benchmark's table.
+    """One line of a results table.
 
-    `at_most` bounds the ratio ours / theirs, or `ours` itself where there is no peer. `unit` is that of
-    `ours` and `theirs`: "s", "MiB" or "" for a plain number such as a largest difference.
+    Attributes:
+        label: what is measured.
+        ours: value of Kinema, in `unit`.
+        theirs: value of the peer, in `unit`.
+        ratio: ours / theirs.
+        at_most: upper bound of `ratio`, or of `ours` without a peer.
+        unit: "s", "MiB", or "" for a plain number.
+        note: further values, as text.
     """
 
     label: str
@@ -38,12 +48,12 @@ class BenchRow:
 
     @property
     def value(self) -> float:
-        """What `at_most` bounds."""
+        """The value that `at_most` bounds."""
         return self.ours if self.ratio is None else self.ratio
 
     @property
     def within_bound(self) -> bool | None:
-        """Whether the figure is within its bound; None where none is asked."""
+        """Whether the value is within its bound; None without a bound."""
         return None if self.at_most is None else self.value <= self.at_most
 
 
@@ -57,14 +67,14 @@ class PairedTiming:
     rounds: int
 
     def to_row(self, label: str, *, at_most: float | None = None, note: str = "") -> BenchRow:
-        """This measurement as a line of a table."""
+        """The measurement as a line of a table."""
         return BenchRow(
             label=label, ours=self.ours, theirs=self.theirs, ratio=self.ratio, at_most=at_most, note=note
         )
 
 
 def time_call(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """How long one call takes by `clock`. Work on a GPU must synchronise before it returns."""
+    """Seconds of one call by `clock`. Work on a GPU must synchronise before it returns."""
     gc.collect()
     start = clock()
     work()
@@ -84,33 +94,56 @@ def time_paired(
     Args:
         ours: one run.
         theirs: one run of the same work.
-        rounds: each of one run of both.
-        warmup: rounds before, not counted.
-        clock: seconds of this process's processors, which neighbours disturb least; on a GPU, of the wall.
+        rounds: number of pairs of runs.
+        warmup: pairs before the measurement.
+        clock: CPU seconds of this process by default, which other processes disturb least; use wall-clock
+            seconds for work on a GPU.
     """
     for _ in range(warmup):
         ours()
         theirs()
-    mine: list[float] = []
-    peers: list[float] = []
+    our_times: list[float] = []
+    their_times: list[float] = []
     for round_index in range(rounds):
         if round_index % 2 == 0:
-            mine.append(time_call(ours, clock))
-            peers.append(time_call(theirs, clock))
+            our_times.append(time_call(ours, clock))
+            their_times.append(time_call(theirs, clock))
         else:
-            peers.append(time_call(theirs, clock))
-            mine.append(time_call(ours, clock))
+            their_times.append(time_call(theirs, clock))
+            our_times.append(time_call(ours, clock))
     return PairedTiming(
-        ours=statistics.median(mine),
-        theirs=statistics.median(peers),
-        ratio=statistics.median(a / b for a, b in zip(mine, peers, strict=True)),
+        ours=statistics.median(our_times),
+        theirs=statistics.median(their_times),
+        ratio=statistics.median(a / b for a, b in zip(our_times, their_times, strict=True)),
         rounds=rounds,
     )
 
 
+def compare_and_time(
+    label: str,
+    ours: Callable[[], Tensor],
+    theirs: Callable[[], Tensor],
+    *,
+    rounds: int,
+    at_most: float | None,
+) -> BenchRow:
+    """Time two functions with equal results; the note states their largest absolute difference."""
+    # The comparison runs both sides once, so the timing needs no warmup.
+    error = (ours() - theirs()).abs().max().item()
+    timing = time_paired(ours, theirs, rounds=rounds, warmup=0)
+    return timing.to_row(label, at_most=at_most, note=f"largest difference {error:.1e}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessUsage:
-    """What a child process used: seconds of wall clock and of CPU, peak resident MiB, and what it printed."""
+    """Resources that a child process used, and its output.
+
+    Attributes:
+        wall_seconds: wall-clock seconds.
+        cpu_seconds: user and system CPU seconds.
+        peak_mib: peak resident memory in MiB.
+        stdout: what it printed.
+    """
 
     wall_seconds: float
     cpu_seconds: float
@@ -118,38 +151,38 @@ class ProcessUsage:
     stdout: str
 
 
-# Linux keeps a process's peak across exec, so a child of a large parent starts with the parent's
-# peak; an interpreter between the two resets that, and reports what its only child used.
+# Linux keeps the peak memory of a process across exec, so a child of a large parent starts with the peak of
+# the parent. An interpreter between the two resets it, and reports the usage of its only child.
 _RUSAGE_SCRIPT = """
 import json, os, resource, subprocess, sys, time
 start = time.perf_counter()
-done = subprocess.run([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], capture_output=True, text=True)
+child = subprocess.run([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], capture_output=True, text=True)
 wall = time.perf_counter() - start
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-cpu = used.ru_utime + used.ru_stime
-print(json.dumps([done.returncode, wall, cpu, used.ru_maxrss, done.stdout, done.stderr]))
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([child.returncode, wall, cpu, usage.ru_maxrss, child.stdout, child.stderr]))
 """
 
 
 def run_subprocess(code: str, *arguments: str) -> ProcessUsage:
-    """Run `code` in a fresh interpreter, with `arguments` as its `sys.argv[1:]`, and say what it used.
+    """Run `code` in a fresh interpreter with `arguments` as `sys.argv[1:]`, and measure its resources.
 
     Raises:
-        RuntimeError: the child failed; the message ends with what it wrote to stderr.
+        RuntimeError: the child failed; the message ends with its stderr.
     """
-    answer = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _RUSAGE_SCRIPT, code, *arguments], capture_output=True, text=True, check=True
     )
-    status, wall, cpu, peak, printed, complaint = json.loads(answer.stdout)
+    status, wall, cpu, peak, stdout, stderr = json.loads(completed.stdout)
     if status:
-        raise RuntimeError(f"the measured child ended with {status}: {complaint[-2000:]}")
+        raise RuntimeError(f"the measured process failed with status {status}: {stderr[-2000:]}")
     # macOS counts bytes where Linux counts KiB.
     scale = 2**20 if sys.platform == "darwin" else 2**10
-    return ProcessUsage(wall_seconds=wall, cpu_seconds=cpu, peak_mib=peak / scale, stdout=printed)
+    return ProcessUsage(wall_seconds=wall, cpu_seconds=cpu, peak_mib=peak / scale, stdout=stdout)
 
 
 def describe_machine() -> str:
-    """The machine in one line: processor, cores and threads in use, memory, GPU, torch and Python."""
+    """The machine in one line: processor, cores, threads, memory, GPU, versions of torch and Python."""
     import torch
 
     cpu = platform.processor() or platform.machine()
@@ -168,13 +201,13 @@ def describe_machine() -> str:
 
 
 def print_table(rows: Sequence[BenchRow], *, title: str, peer: str) -> None:
-    """Print the rows, the machine below them."""
+    """Print the rows and a line that describes the machine."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    for column in ("kinema", peer, "figure", "at most", "holds"):
+    table.add_column("measurement")
+    for column in ("kinema", peer, "value", "at most", "passed"):
         table.add_column(column, justify="right")
     table.add_column("note")
     for row in rows:

@@ -1,7 +1,6 @@
-"""Long films: whether memory stays constant, how far the last seconds drift from the first, and for how long
-the things in them stay what they were.
+"""Long videos sampled as a stream: peak memory, drift of sharpness and colour, and object identity.
 
-Each film is streamed to a file in a process of its own.
+Each video is streamed to a file in a separate process.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from benchmarks.harness import BenchRow, run_subprocess
+from kinema.evaluation.frame_statistics import Drift, compute_drift
 from kinema.pipeline.streaming import ContextMode
-from kinema.simulator.appearance.colours import srgb_to_lab
 
 SHORT_SECONDS = 10.0
-"""Seconds of the film whose memory is the measure."""
+"""Seconds of the video whose peak memory is the reference."""
 COMPARED_SECONDS = 5.0
-"""Seconds at each end of a film that are compared."""
+"""Seconds at each end of a video that are compared."""
 PROMPTS = (
     "A red ball rolls to the right.",
     "A blue cube stands to the left of a green cylinder.",
@@ -34,84 +33,53 @@ _STREAM_SCRIPT = """
 import dataclasses, json, sys
 import torch
 torch.set_num_threads(1)
-from kinema.pipeline.pipeline import load
-from kinema.pipeline.decoder import Frames
-from kinema.pipeline.resolve import decide
-from kinema.pipeline.streaming import stream, streaming_of
-from kinema.pipeline.request import Wish
-from kinema.media import writer
-path, settings = sys.argv[1], json.loads(sys.argv[2])
-pipe = load(settings["model"], device="cpu", dtype="float32", memory="high")
-recipe = dataclasses.replace(pipe.model.recipe, long_films=settings["way"] or pipe.model.recipe.long_films)
-streaming = streaming_of(dataclasses.replace(pipe.model, recipe=recipe))
-if settings["noise"] is not None:
-    streaming = dataclasses.replace(streaming, noise=settings["noise"])
-wish = Wish(
-    prompt=settings["prompt"], seconds=settings["seconds"], seed=settings["seed"], steps=settings["steps"]
-)
-request = decide(pipe.model, wish)
-with writer(path, fps=request.fps, size=(request.film.width, request.film.height), quality="lossless") as out:
-    for event in stream(pipe, request, streaming):
-        if isinstance(event, Frames):
-            out.write(event.images)
-print(out.frames)
+import kinema
+from kinema.media import open_writer
+from kinema.pipeline.progress import FrameChunk
+from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.streaming import default_streaming_config, stream_segments
+path, model, request, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+pipe = kinema.load(model, device="cpu", dtype="float32", memory="high")
+if "context_mode" in changes:
+    defaults = dataclasses.replace(pipe.model.sampling_defaults, streaming_mode=changes.pop("context_mode"))
+    config = default_streaming_config(dataclasses.replace(pipe.model, sampling_defaults=defaults))
+else:
+    config = default_streaming_config(pipe.model)
+resolved = pipe.resolve(VideoRequest.from_dict(request))
+with open_writer(path, fps=resolved.fps, size=resolved.size, quality="lossless") as writer:
+    for event in stream_segments(pipe.components, resolved, dataclasses.replace(config, **changes)):
+        if isinstance(event, FrameChunk):
+            writer.write(event.frames)
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift:
-    """The last seconds of a film against its first.
+class StreamedVideoStats:
+    """Measurements of one streamed video.
 
     Attributes:
-        sharpness_ratio: ratio of the spreads of the Laplacian; 1 is as sharp.
-        delta_e: CIE76 distance of the mean colours.
+        drift: change from the first to the last seconds.
+        survival_seconds: time until the first object changes or disappears (measure 8 of the scorecard).
+        peak_mib: peak resident memory, in MiB.
+        cpu_seconds: CPU time of the process.
     """
 
-    sharpness_ratio: float
-    delta_e: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamedVideoStats:
-    """A film that was streamed, and what that took."""
-
     drift: Drift
-    survival: float
-    """Seconds up to which everything stayed the same (measure 8 of the scorecard)."""
+    survival_seconds: float
     peak_mib: float
-    """Resident MiB at most."""
     cpu_seconds: float
-    """Seconds."""
-
-
-def compute_drift(frames: UInt8[np.ndarray, "f h w 3"], num_compared: int) -> Drift:
-    """Compare the first and the last `num_compared` frames."""
-    first, last = frames[:num_compared], frames[-num_compared:]
-    colours = [srgb_to_lab(part.reshape(-1, 3) / 255).mean(0) for part in (first, last)]
-    return Drift(
-        sharpness_ratio=sharpness(last) / max(sharpness(first), 1e-6),
-        delta_e=float(np.linalg.norm(colours[1] - colours[0])),
-    )
-
-
-def sharpness(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
-    """Spread of the brightness's Laplacian: how much of a film is edges."""
-    grey = frames.astype(np.float32).mean(-1)
-    middle = 4 * grey[:, 1:-1, 1:-1]
-    around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    return float((middle - around).std())
 
 
 def time_to_first_change(frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> float:
-    """Seconds up to which all things of the beginning are there and the same, whatever the prompt was."""
+    """Seconds until the first object of the beginning changes or disappears, whatever the prompt is."""
     from kinema.evaluation.identity import measure_identity, survival_seconds
     from kinema.evaluation.permanence import measure_permanence
     from kinema.evaluation.tracking import track_objects
 
-    film = track_objects(frames, fps)
+    video = track_objects(frames, fps)
     return survival_seconds(
-        measure_identity(film, grounded=True, lost_frame=measure_permanence(film).first_lost_frame),
-        film.num_frames / fps,
+        measure_identity(video, grounded=True, lost_frame=measure_permanence(video).first_lost_frame),
+        video.num_frames / fps,
     )
 
 
@@ -122,30 +90,39 @@ def stream_in_subprocess(
     model: str,
     num_inference_steps: int,
     seed: int,
-    context_mode: ContextMode | None,
-    context_noise: float | None,
+    context_mode: ContextMode | None = None,
+    context_sigma: float | None = None,
 ) -> StreamedVideoStats:
-    """Make a film in a process of its own.
+    """Stream a video in a separate process, and measure it.
+
+    Args:
+        prompt: what the video shows.
+        seconds: length of the video.
+        model: as for `kinema.load`.
+        num_inference_steps: solver steps of each block.
+        seed: seed of the noise.
+        context_mode: how a block attends to finished frames; None is the default of the model.
+        context_sigma: noise level of the finished frames; None is the default of the model.
 
     Raises:
         RuntimeError: the process failed.
     """
     from kinema.media import read_video
 
-    settings = {
-        "prompt": prompt, "seconds": seconds, "model": model, "steps": num_inference_steps, "seed": seed, "way": context_mode,
-        "noise": context_noise,
+    request = {
+        "prompt": prompt, "seconds": seconds, "seed": seed, "num_inference_steps": num_inference_steps
     }  # fmt: skip
+    changes = {"context_mode": context_mode, "context_sigma": context_sigma}
+    changes = {name: value for name, value in changes.items() if value is not None}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.webm"
-        used = run_subprocess(_STREAM_SCRIPT, str(path), json.dumps(settings))
-        film = read_video(path)
-    ends = round(COMPARED_SECONDS * film.fps)
+        path = Path(folder) / "video.webm"
+        usage = run_subprocess(_STREAM_SCRIPT, str(path), model, json.dumps(request), json.dumps(changes))
+        video = read_video(path)
     return StreamedVideoStats(
-        drift=compute_drift(film.frames, ends),
-        survival=time_to_first_change(film.frames, film.fps),
-        peak_mib=used.peak_mib,
-        cpu_seconds=used.cpu_seconds,
+        drift=compute_drift(video.frames, round(COMPARED_SECONDS * video.fps)),
+        survival_seconds=time_to_first_change(video.frames, video.fps),
+        peak_mib=usage.peak_mib,
+        cpu_seconds=usage.cpu_seconds,
     )
 
 
@@ -155,52 +132,54 @@ def run_benchmark(
     model: str = "world",
     num_inference_steps: int = 20,
     context_mode: ContextMode | None = None,
-    context_noise: float | None = None,
+    context_sigma: float | None = None,
     prompts: Sequence[str] = PROMPTS,
 ) -> list[BenchRow]:
-    """Memory of a long film against one of 10 s, and the drift of long films of several prompts.
+    """Compare the memory of long videos with that of a video of 10 s, and measure their drift.
 
     Args:
-        seconds: of the long films.
-        model: see `kinema.pipeline.pipeline.load`.
-        num_inference_steps: of the solver.
-        context_mode: None: as the model's recipe says.
-        context_noise: on the context; None: as the recipe says.
-        prompts: a film for each; the seed is its number.
+        seconds: length of the long videos.
+        model: as for `kinema.load`.
+        num_inference_steps: solver steps of each block.
+        context_mode: see `stream_in_subprocess`.
+        context_sigma: see `stream_in_subprocess`.
+        prompts: one video for each; its index is the seed.
     """
-    short = stream_in_subprocess(
-        prompts[0], seconds=SHORT_SECONDS, model=model, num_inference_steps=num_inference_steps, seed=0, context_mode=context_mode, context_noise=context_noise
-    )  # fmt: skip
-    films = [
-        stream_in_subprocess(
+
+    def stream(prompt: str, seed: int, seconds: float) -> StreamedVideoStats:
+        return stream_in_subprocess(
             prompt,
             seconds=seconds,
             model=model,
             num_inference_steps=num_inference_steps,
             seed=seed,
             context_mode=context_mode,
-            context_noise=context_noise,
+            context_sigma=context_sigma,
         )
-        for seed, prompt in enumerate(prompts)
-    ]
-    peak = max(film.peak_mib for film in films)
-    worst = max(films, key=lambda film: abs(film.drift.sharpness_ratio - 1)).drift.sharpness_ratio
-    cpu = statistics.median(film.cpu_seconds for film in films)
-    each = ", ".join(f"{film.drift.sharpness_ratio:.2f} and {film.drift.delta_e:.1f}" for film in films)
-    ends = f"last {COMPARED_SECONDS:g} s against first; sharpness and ΔE of each film: {each}"
+
+    short = stream(prompts[0], 0, SHORT_SECONDS)
+    videos = [stream(prompt, seed, seconds) for seed, prompt in enumerate(prompts)]
+    peak = max(video.peak_mib for video in videos)
+    cpu = statistics.median(video.cpu_seconds for video in videos)
+    sharpness_change = max(abs(video.drift.sharpness_ratio - 1) for video in videos)
+    each = ", ".join(f"{video.drift.sharpness_ratio:.2f} and {video.drift.delta_e:.1f}" for video in videos)
     return [
         BenchRow(
-            label=f"memory of {seconds:g} s", ours=peak, theirs=short.peak_mib, ratio=peak / short.peak_mib,
-            at_most=1.05, unit="MiB", note=f"beside {SHORT_SECONDS:g} s; {cpu:.0f} core-seconds a film",
-        ),
-        BenchRow(label="change of sharpness", ours=abs(worst - 1), at_most=0.15, unit="", note=ends),
-        BenchRow(
-            label="ΔE of mean colour", ours=max(film.drift.delta_e for film in films), at_most=3.0, unit="",
-            note=f"largest of {len(films)}",
+            label=f"peak memory, {seconds:g} s", ours=peak, theirs=short.peak_mib,
+            ratio=peak / short.peak_mib, at_most=1.05, unit="MiB",
+            note=f"against {SHORT_SECONDS:g} s; {cpu:.0f} core-seconds per video",
         ),
         BenchRow(
-            label="share of the film after the first change of a thing", at_most=0.0, unit="",
-            ours=statistics.median(1 - min(1.0, film.survival / seconds) for film in films),
-            note="all are the same for " + ", ".join(f"{film.survival:.0f}" for film in films) + " s",
+            label="change of sharpness", ours=sharpness_change, at_most=0.15, unit="",
+            note=f"last {COMPARED_SECONDS:g} s against first; sharpness ratio and ΔE of each video: {each}",
+        ),
+        BenchRow(
+            label="ΔE of mean colour", ours=max(video.drift.delta_e for video in videos), at_most=3.0,
+            unit="", note=f"largest of {len(videos)}",
+        ),
+        BenchRow(
+            label="share of the video after the first changed object", at_most=0.0, unit="",
+            ours=statistics.median(1 - min(1.0, video.survival_seconds / seconds) for video in videos),
+            note="no change for " + ", ".join(f"{video.survival_seconds:.0f}" for video in videos) + " s",
         ),
     ]  # fmt: skip

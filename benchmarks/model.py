@@ -1,7 +1,7 @@
-"""The table of the models against diffusers, one fresh process for each row.
+"""Models and pipeline against diffusers: a table with one fresh process for each row.
 
-A row leaves nothing behind: no warm allocator, no loaded library, no memory. Rows are kept in a JSON file as
-they come, so that a run that was stopped goes on where it was.
+A fresh process starts without a warm allocator or loaded libraries. Finished rows are kept in a JSON file, so
+that an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -26,30 +26,47 @@ RowName = Literal[
     "import", "load",
 ]  # fmt: skip
 ROW_NAMES: tuple[RowName, ...] = get_args(RowName)
+_MEASUREMENTS: dict[RowName, Callable[[int], BenchRow]] = {
+    "vae21-decode": model_vae.decode_21,
+    "vae21-encode": model_vae.encode_21,
+    "vae22-decode": model_vae.decode_22,
+    "vae22-decode-256": model_vae.decode_22_base_64,
+    "condition": model_vae.encode_image_condition,
+    "stream-memory": model_vae.streaming_memory,
+    "text": model_dit.text_encoder,
+    "solver": model_dit.solver,
+    "guidance-1280": model_dit.guidance_1280,
+    "guidance-4096": model_dit.guidance_4096,
+    "causal-cache": model_dit.causal_cache,
+    "pipeline": model_pipeline.end_to_end,
+    "pipeline-memory": model_pipeline.peak_memory,
+    "import": model_pipeline.import_time,
+    "load": model_pipeline.load_time,
+}
 
 _ROW_SCRIPT = """
 import sys, warnings
 warnings.simplefilter("ignore")
-from benchmarks.model import main
-main(*sys.argv[1:])
+from benchmarks.model import measure_and_print
+measure_and_print(*sys.argv[1:])
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsFile:
-    """Rows on disk, by name.
+    """Finished rows on disk, by name.
 
     Attributes:
-        path: a JSON file; it need not exist. None keeps nothing.
+        path: a JSON file, which need not exist; None keeps nothing.
     """
 
     path: Path | None
 
     def load(self) -> dict[str, BenchRow]:
-        """All that is kept.
+        """All rows of the file.
 
         Raises:
-            UserError: the file is not one of ours.
+            UserError: the file is not a results file.
         """
         if self.path is None or not self.path.exists():
             return {}
@@ -57,11 +74,11 @@ class ResultsFile:
             return {name: BenchRow(**values) for name, values in json.loads(self.path.read_text()).items()}
         except (ValueError, TypeError, AttributeError):
             raise UserError(
-                f"{self.path} is no table of `kinema bench model`; remove it or give another file"
+                f"{self.path} is not a results file of this benchmark; remove it or choose another file"
             ) from None
 
     def save_row(self, name: RowName, row: BenchRow) -> None:
-        """Write the row beside the others.
+        """Add a row to the file.
 
         Raises:
             UserError: the file can't be written.
@@ -75,58 +92,23 @@ class ResultsFile:
 def measure_rows(
     names: tuple[RowName, ...], *, rounds: int, threads: int, results: ResultsFile
 ) -> Iterator[BenchRow]:
-    """The rows of these names in order, as they come; those that `results` has are not measured again.
+    """Yield the rows of these names in order; rows that `results` holds are not measured again.
 
     Raises:
-        RuntimeError: a row's process failed.
+        RuntimeError: the process of a row failed.
     """
-    kept = results.load()
+    finished = results.load()
     for name in names:
-        row = kept.get(name)
+        row = finished.get(name)
         if row is None:
-            printed = run_subprocess(_ROW_SCRIPT, name, str(rounds), str(threads)).stdout
-            row = BenchRow(**json.loads(printed.splitlines()[-1]))
+            stdout = run_subprocess(_ROW_SCRIPT, name, str(rounds), str(threads)).stdout
+            row = BenchRow(**json.loads(stdout.splitlines()[-1]))
             results.save_row(name, row)
         yield row
 
 
-def main(name: str, rounds: str, threads: str) -> None:
-    """Measure one row and print it as the last line."""
+def measure_and_print(name: RowName, rounds: str, threads: str) -> None:
+    """Measure one row and print it as JSON on the last line."""
     torch.set_num_threads(int(threads))
-    row = _find_measurement(name)(int(rounds))
+    row = _MEASUREMENTS[name](int(rounds))
     print(json.dumps(dataclasses.asdict(row)))
-
-
-def _find_measurement(name: str) -> Callable[[int], BenchRow]:
-    match name:
-        case "vae21-decode":
-            return model_vae.decode_21
-        case "vae21-encode":
-            return model_vae.encode_21
-        case "vae22-decode":
-            return model_vae.decode_22
-        case "vae22-decode-256":
-            return model_vae.decode_22_base_64
-        case "condition":
-            return model_vae.encode_image_condition
-        case "stream-memory":
-            return model_vae.streaming_memory
-        case "text":
-            return model_dit.text_encoder
-        case "solver":
-            return model_dit.solver
-        case "guidance-1280":
-            return model_dit.guidance_1280
-        case "guidance-4096":
-            return model_dit.guidance_4096
-        case "causal-cache":
-            return model_dit.causal_cache
-        case "pipeline":
-            return model_pipeline.end_to_end
-        case "pipeline-memory":
-            return model_pipeline.peak_memory
-        case "import":
-            return model_pipeline.import_time
-        case "load":
-            return model_pipeline.load_time
-    raise ValueError(f"there is no row {name!r}")

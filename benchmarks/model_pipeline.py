@@ -1,4 +1,4 @@
-"""The whole model against diffusers: one pipeline from prompt to film, import and load."""
+"""Whole pipeline against diffusers: prompt to video, peak memory, import and load time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ import torch
 torch.set_num_threads(int(sys.argv[4]))
 import kinema
 pipe = kinema.load(sys.argv[1], device="cpu", dtype="float32", memory="high")
-film = pipe.generate(sys.argv[2], negative=sys.argv[3], size=(128, 128), frames=17, steps=2, guidance=5.0)
+pipe.generate(sys.argv[2], negative_prompt=sys.argv[3], size=(128, 128), num_frames=17,
+              num_inference_steps=2, guidance_scale=5.0)
 """
 _GENERATE_THEIRS = """
 import sys, warnings
@@ -32,8 +33,8 @@ torch.set_num_threads(int(sys.argv[4]))
 from diffusers import WanPipeline
 pipe = WanPipeline.from_pretrained(sys.argv[1])
 pipe.set_progress_bar_config(disable=True)
-film = pipe(prompt=sys.argv[2], negative_prompt=sys.argv[3], height=128, width=128, num_frames=17,
-            num_inference_steps=2, guidance_scale=5.0, output_type="pil").frames[0]
+pipe(prompt=sys.argv[2], negative_prompt=sys.argv[3], height=128, width=128, num_frames=17,
+     num_inference_steps=2, guidance_scale=5.0, output_type="pil")
 """
 _LOAD_OURS = """
 import sys, time, warnings
@@ -43,7 +44,7 @@ import kinema
 kinema.load
 start = time.process_time()
 pipe = kinema.load(sys.argv[1], device="cpu", dtype="bfloat16", memory="high")
-pipe.ready()
+pipe.preload()
 print(time.process_time() - start)
 """
 _LOAD_THEIRS = """
@@ -58,7 +59,7 @@ print(time.process_time() - start)
 
 
 def end_to_end(rounds: int) -> BenchRow:
-    """Prompt to film, both in this process, in turns."""
+    """Prompt to video, both sides in this process, in alternating order."""
     from diffusers import WanPipeline
 
     from kinema.pipeline.pipeline import load
@@ -68,7 +69,7 @@ def end_to_end(rounds: int) -> BenchRow:
         theirs: Any = WanPipeline.from_pretrained(folder)
         theirs.set_progress_bar_config(disable=True)
 
-        def peer() -> object:
+        def run_theirs() -> object:
             return theirs(
                 prompt=_PROMPT,
                 negative_prompt=_NEGATIVE_PROMPT,
@@ -80,7 +81,7 @@ def end_to_end(rounds: int) -> BenchRow:
                 output_type="pil",
             )
 
-        def mine() -> object:
+        def run_ours() -> object:
             return ours.generate(
                 _PROMPT,
                 negative_prompt=_NEGATIVE_PROMPT,
@@ -90,7 +91,7 @@ def end_to_end(rounds: int) -> BenchRow:
                 guidance_scale=5.0,
             )
 
-        # Both load what they need with their first film.
+        # The first request loads the weights.
         ours.generate(
             _PROMPT,
             negative_prompt=_NEGATIVE_PROMPT,
@@ -99,15 +100,15 @@ def end_to_end(rounds: int) -> BenchRow:
             num_inference_steps=1,
             guidance_scale=5.0,
         )
-        return time_paired(mine, peer, rounds=rounds, warmup=0).to_row(
-            "whole pipeline, 17 frames 128x128, 8 steps, real VAE",
+        return time_paired(run_ours, run_theirs, rounds=rounds, warmup=0).to_row(
+            "whole pipeline, 17 frames 128x128, 8 steps, VAE of Wan 2.1",
             at_most=0.48,
             note="transformer of width 384, 12 layers; UMT5 of 8 layers, width 1024",
         )
 
 
 def peak_memory(rounds: int) -> BenchRow:
-    """Peak memory of a fresh process that loads the pipeline and makes one film."""
+    """Peak memory of a fresh process that loads the pipeline and generates one video."""
     del rounds
     with _small_checkpoint() as folder:
         arguments = (str(folder), _PROMPT, _NEGATIVE_PROMPT, str(torch.get_num_threads()))
@@ -116,13 +117,13 @@ def peak_memory(rounds: int) -> BenchRow:
             run_subprocess(_GENERATE_THEIRS, *arguments),
         )
     return BenchRow(
-        label="the same, peak memory of a fresh process",
+        label="whole pipeline, peak memory of a fresh process",
         ours=ours.peak_mib,
         theirs=theirs.peak_mib,
         ratio=ours.peak_mib / theirs.peak_mib,
         at_most=1.0,
         unit="MiB",
-        note="in 2 steps: more of them take no more",
+        note="2 steps; more steps need no more memory",
     )
 
 
@@ -132,42 +133,42 @@ def import_time(rounds: int) -> BenchRow:
         label="import kinema, CPU",
         ours=statistics.median(run_subprocess("import kinema").cpu_seconds for _ in range(rounds)),
         at_most=0.5,
-        note="torch comes with the first use",
+        note="torch is imported on first use",
     )
 
 
 def load_time(rounds: int) -> BenchRow:
-    """Fresh processes in turns: transformer and autoencoder in memory, imports included."""
-    inner: list[tuple[float, float]] = []
-    outer: list[tuple[float, float]] = []
+    """Load transformer and autoencoder, in fresh processes in alternating order."""
+    load_times: list[tuple[float, float]] = []
+    process_times: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
-        saved = str(
+        checkpoint = str(
             _save_checkpoint(
                 Path(folder) / "large", width=1024, layers=24, text_layers=1, dtype=torch.bfloat16
             )
         )
         for round_index in range(rounds):
-            used: dict[str, ProcessUsage] = {}
+            usage: dict[str, ProcessUsage] = {}
             order = [_LOAD_OURS, _LOAD_THEIRS]
             for code in order if round_index % 2 == 0 else order[::-1]:
-                used[code] = run_subprocess(code, saved)
-            ours, theirs = used[_LOAD_OURS], used[_LOAD_THEIRS]
-            inner.append((float(ours.stdout.split()[-1]), float(theirs.stdout.split()[-1])))
-            outer.append((ours.cpu_seconds, theirs.cpu_seconds))
-    with_imports = statistics.median(a / b for a, b in outer)
+                usage[code] = run_subprocess(code, checkpoint)
+            ours, theirs = usage[_LOAD_OURS], usage[_LOAD_THEIRS]
+            load_times.append((float(ours.stdout.split()[-1]), float(theirs.stdout.split()[-1])))
+            process_times.append((ours.cpu_seconds, theirs.cpu_seconds))
+    with_imports = statistics.median(a / b for a, b in process_times)
     return BenchRow(
-        label="load of a folder of 400M parameters",
-        ours=statistics.median(a for a, _ in inner),
-        theirs=statistics.median(b for _, b in inner),
-        ratio=statistics.median(a / b for a, b in inner),
+        label="load a folder of 400M parameters",
+        ours=statistics.median(a for a, _ in load_times),
+        theirs=statistics.median(b for _, b in load_times),
+        ratio=statistics.median(a / b for a, b in load_times),
         at_most=0.35,
-        note=f"transformer and VAE; text comes with the prompt; {with_imports:.2f} with the imports",
+        note=f"transformer and VAE, without text encoder; {with_imports:.2f} with imports",
     )
 
 
 @contextlib.contextmanager
 def _small_checkpoint() -> Iterator[Path]:
-    """The folder of a small pipeline with the real autoencoder."""
+    """Folder of a small pipeline with an autoencoder of full size."""
     with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
         yield _save_checkpoint(
             Path(folder) / "small", width=384, layers=12, text_layers=8, dtype=torch.float32
@@ -175,11 +176,11 @@ def _small_checkpoint() -> Iterator[Path]:
 
 
 def _save_checkpoint(folder: Path, *, width: int, layers: int, text_layers: int, dtype: torch.dtype) -> Path:
-    """A random-weight 2.1 text-to-video pipeline with the real autoencoder, saved by diffusers."""
+    """A text-to-video pipeline in the layout of Wan 2.1 with random weights, saved by diffusers."""
     import diffusers as untyped
     from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-    diffusers: Any = untyped  # Its annotations name one scheduler and its folders another.
+    diffusers: Any = untyped  # The annotated scheduler class is not the one that its folders name.
     words = sorted(set((_PROMPT + _NEGATIVE_PROMPT).split()))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(f"▁{word}", -3.0) for word in words]

@@ -1,66 +1,65 @@
-"""The autoencoder's rows of the model benchmark: against diffusers, same weights, same inputs.
+"""Autoencoder against diffusers, with equal random weights and inputs.
 
-Real settings and random weights: time doesn't depend on the values. The largest absolute difference of
-the two results stands in each row's note.
+The settings are those of the released models. Random weights suffice, because time does not depend on values.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from benchmarks.harness import BenchRow, run_subprocess, time_paired
+from benchmarks.harness import BenchRow, compare_and_time, run_subprocess
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 
 
 def decode_21(rounds: int) -> BenchRow:
-    """Decoding with the real 2.1 settings, 17 frames of 128x128."""
+    """Decoding with the settings of Wan 2.1, 17 frames of 128x128."""
     return _decode_row(
         "VAE 2.1 decode, 17 frames 128x128", VaeConfig.wan21(), (1, 16, 5, 16, 16), rounds, 0.40
     )
 
 
 def encode_21(rounds: int) -> BenchRow:
-    """Encoding with the real 2.1 settings, 17 frames of 128x128."""
+    """Encoding with the settings of Wan 2.1, 17 frames of 128x128."""
     ours, theirs = _build_pair(VaeConfig.wan21())
-    film = torch.rand(1, 3, 17, 128, 128) * 2 - 1
-    return _paired_row(
-        "VAE 2.1 encode, 17 frames 128x128",
-        lambda: ours.encode_posterior(film).mean,
-        lambda: theirs.encode(film).latent_dist.mode(),
-        rounds=rounds,
-        at_most=0.45,
-    )
+    video = torch.rand(1, 3, 17, 128, 128) * 2 - 1
+    with torch.inference_mode():
+        return compare_and_time(
+            "VAE 2.1 encode, 17 frames 128x128",
+            lambda: ours.encode_posterior(video).mean,
+            lambda: theirs.encode(video).latent_dist.mode(),
+            rounds=rounds,
+            at_most=0.45,
+        )
 
 
 def decode_22(rounds: int) -> BenchRow:
-    """Decoding with the real 2.2 settings, 5 frames of 128x128."""
+    """Decoding with the settings of Wan 2.2, 5 frames of 128x128."""
     return _decode_row("VAE 2.2 decode, 5 frames 128x128", VaeConfig.wan22(), (1, 48, 2, 8, 8), rounds, 0.60)
 
 
 def decode_22_base_64(rounds: int) -> BenchRow:
-    """Decoding with the 2.2 layout at base 64, 9 frames of 256x256."""
+    """Decoding with the layout of Wan 2.2 at base width 64, 9 frames of 256x256."""
     config = dataclasses.replace(VaeConfig.wan22(), base_dim=64, decoder_base_dim=64)
     return _decode_row("VAE 2.2 decode, base 64, 9 frames 256x256", config, (1, 48, 3, 16, 16), rounds, 0.36)
 
 
 def encode_image_condition(rounds: int) -> BenchRow:
-    """The condition of image-to-video: one frame and 80 of zeros, 2.1 at base 32, 128x128."""
+    """Image-to-video condition: one frame and 80 of zeros, Wan 2.1 at base width 32, 128x128."""
     ours, theirs = _build_pair(dataclasses.replace(VaeConfig.wan21(), base_dim=32))
     first = torch.rand(1, 3, 1, 128, 128) * 2 - 1
-    film = torch.cat([first, torch.zeros(1, 3, 80, 128, 128)], dim=2)
-    return _paired_row(
-        "I2V condition encode, base 32, 81 frames 128x128",
-        lambda: ours.denormalize(ours.encode_zero_padded(first, 81)),
-        lambda: theirs.encode(film).latent_dist.mode(),
-        rounds=rounds,
-        at_most=0.33,
-    )
+    video = torch.cat([first, torch.zeros(1, 3, 80, 128, 128)], dim=2)
+    with torch.inference_mode():
+        return compare_and_time(
+            "I2V condition encode, base 32, 81 frames 128x128",
+            lambda: ours.denormalize(ours.encode_zero_padded(first, 81)),
+            lambda: theirs.encode(video).latent_dist.mode(),
+            rounds=rounds,
+            at_most=0.33,
+        )
 
 
 def _decode_row(
@@ -68,13 +67,14 @@ def _decode_row(
 ) -> BenchRow:
     ours, theirs = _build_pair(config)
     latents = torch.randn(shape)
-    return _paired_row(
-        label,
-        lambda: ours.decode(latents),
-        lambda: theirs.decode(ours.denormalize(latents)).sample,
-        rounds=rounds,
-        at_most=at_most,
-    )
+    with torch.inference_mode():
+        return compare_and_time(
+            label,
+            lambda: ours.decode(latents),
+            lambda: theirs.decode(ours.denormalize(latents)).sample,
+            rounds=rounds,
+            at_most=at_most,
+        )
 
 
 _STREAM_SCRIPT = """
@@ -91,10 +91,10 @@ print(sum(frames.shape[2] for frames in vae.decode_stream(latents)))
 
 
 def streaming_memory(rounds: int) -> BenchRow:
-    """Peak memory of decoding 61 s of latents as a stream against 5 s, at 16 frames a second."""
-    # Peaks of equal processes differ by some MiB; the least of each is what the work needs.
+    """Peak memory of streaming decode, 61 s against 5 s at 16 frames per second."""
+    # Peaks of equal processes differ by some MiB; the smallest is the closest to what the work needs.
     long, short = (
-        min((run_subprocess(_STREAM_SCRIPT, length) for _ in range(rounds)), key=lambda used: used.peak_mib)
+        min((run_subprocess(_STREAM_SCRIPT, length) for _ in range(rounds)), key=lambda usage: usage.peak_mib)
         for length in ("61", "5")
     )
     return BenchRow(
@@ -104,12 +104,12 @@ def streaming_memory(rounds: int) -> BenchRow:
         ratio=long.peak_mib / short.peak_mib,
         at_most=1.05,
         unit="MiB",
-        note=f"{long.stdout.strip()} and {short.stdout.strip()} frames of 32x32, base 32; both sides ours",
+        note=f"{long.stdout.strip()} and {short.stdout.strip()} frames of 32x32, base width 32",
     )
 
 
 def _build_pair(config: VaeConfig) -> tuple[VideoVae, Any]:
-    """Our autoencoder and diffusers', with the same random weights."""
+    """Our autoencoder and that of diffusers, with equal random weights."""
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(0)
@@ -130,12 +130,3 @@ def _build_pair(config: VaeConfig) -> tuple[VideoVae, Any]:
     ours = VideoVae(config).eval()
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
-
-
-def _paired_row(
-    label: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], *, rounds: int, at_most: float
-) -> BenchRow:
-    with torch.inference_mode():
-        error = (ours() - theirs()).abs().max().item()
-        times = time_paired(ours, theirs, rounds=rounds, warmup=0)
-    return times.to_row(label, at_most=at_most, note=f"largest difference {error:.1e}")

@@ -1,7 +1,7 @@
-"""Core-seconds that a clip of the film set takes: processor time of one process with one thread.
+"""CPU time of a simulated clip: seconds of one process with one thread.
 
-Processor time and not the clock, so that a busy machine measures the same work. The first clip of each
-size compiles what is to be compiled and is not counted.
+CPU time does not depend on other processes of the machine. The first clip of each size compiles the kernels
+and is not counted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numba
 
-from benchmarks.harness import BenchRow
+from benchmarks.harness import BenchRow, time_call
 from kinema.errors import UserError
 from kinema.shapes import parse_size
-from kinema.simulator.annotations import ClipAnnotations, Event
+from kinema.simulator.annotations import Event
 from kinema.simulator.captions import generate_captions
 from kinema.simulator.clip import make_clip
 from kinema.simulator.clip_spec import ClipSpec
@@ -25,12 +25,12 @@ from kinema.simulator.scene_sampler import sample_scene
 from kinema.simulator.shards import derive_clip_seed
 
 MAX_CORE_SECONDS = {"128x128": 1.3, "64x64": 0.35}
-"""Core-seconds a clip of 33 frames may take, by size."""
+"""Bound of the core-seconds of a clip with 33 frames, by size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTiming:
-    """Processor seconds of one clip. `rendering` is everything but physics and captions: mostly ray tracing."""
+    """CPU seconds of one clip. `rendering` is all but physics and captions, mostly ray tracing."""
 
     event: Event
     physics: float
@@ -39,40 +39,19 @@ class ClipTiming:
 
     @property
     def total(self) -> float:
-        """The whole clip."""
+        """CPU seconds of the whole clip."""
         return self.physics + self.rendering + self.captions
 
 
-def _time_call(work: Callable[[], ClipAnnotations | None]) -> tuple[float, ClipAnnotations | None]:
-    start = time.process_time()
-    made = work()
-    return time.process_time() - start, made
-
-
 def time_clip(spec: ClipSpec, event: Event) -> ClipTiming:
-    """Make one clip and its captions, and say what it cost.
-
-    Physics is measured by drawing the scene once more, without its picture.
-    """
-
-    def simulate() -> None:
-        sample_scene(spec)
-
-    def render_clip() -> ClipAnnotations:
-        return make_clip(spec).annotations
-
-    physics, _ = _time_call(simulate)
-    whole, facts = _time_call(render_clip)
-    if facts is None:
-        raise ValueError("a clip has facts")
-    told = facts
-
-    def write_captions() -> None:
-        generate_captions(told)
-
-    wording, _ = _time_call(write_captions)
+    """Time one clip and its captions; the scene is sampled once more to time the physics alone."""
+    physics = time_call(lambda: sample_scene(spec), time.process_time)
+    start = time.process_time()
+    annotations = make_clip(spec).annotations
+    clip = time.process_time() - start
+    captions = time_call(lambda: generate_captions(annotations), time.process_time)
     return ClipTiming(
-        event=event, physics=min(physics, whole), rendering=max(0.0, whole - physics), captions=wording
+        event=event, physics=min(physics, clip), rendering=max(0.0, clip - physics), captions=captions
     )
 
 
@@ -85,19 +64,23 @@ def time_events(
     seed: int = 0,
     event: str = "",
 ) -> list[ClipTiming]:
-    """What clips of every event cost, `clips_per_event` of each."""
+    """Time `clips_per_event` clips of every event, or of `event` alone.
+
+    Raises:
+        UserError: there is no such event.
+    """
     numba.set_num_threads(1)
     width, height = parse_size(size)
     weights = LAB_EVENT_WEIGHTS if lab else EVENT_WEIGHTS
     names = [name for name in weights if event in ("", name)]
     if not names:
-        raise UserError(f"there is no event {event!r} here; choose one of: {', '.join(weights)}")
+        raise UserError(f"there is no event {event!r}; choose one of: {', '.join(weights)}")
     make_clip(ClipSpec(seed=0, lab=lab, height=height, width=width, num_frames=num_frames))
-    spent = []
+    timings = []
     for name in names:
-        for place in range(clips_per_event):
+        for index in range(clips_per_event):
             spec = ClipSpec(
-                seed=derive_clip_seed(seed, place),
+                seed=derive_clip_seed(seed, index),
                 lab=lab,
                 event=name,
                 height=height,
@@ -105,35 +88,39 @@ def time_events(
                 num_frames=num_frames,
             )
             try:
-                spent.append(time_clip(spec, name))
+                timings.append(time_clip(spec, name))
             except UserError:
-                # A scene that can't be had at this length costs nobody anything but its tries.
+                # Some seeds give no scene of this event at this length.
                 continue
-    return spent
+    return timings
 
 
 def summarize(timings: list[ClipTiming], *, size: str, num_frames: int, lab: bool = False) -> list[BenchRow]:
-    """The mean over the set, events in the shares they are drawn in, then each event."""
+    """The mean over the dataset, with events in their sampling weights, then each event."""
     weights = LAB_EVENT_WEIGHTS if lab else EVENT_WEIGHTS
-    kinds = {one.event: [s for s in timings if s.event == one.event] for one in timings}
-    share = {kind: weights[kind] / sum(weights[k] for k in kinds) for kind in kinds}
+    by_event = {timing.event: [t for t in timings if t.event == timing.event] for timing in timings}
+    total_weight = sum(weights[event] for event in by_event)
 
     def mean(read: Callable[[ClipTiming], float]) -> float:
-        return sum(share[kind] * statistics.mean(map(read, some)) for kind, some in kinds.items())
+        return sum(
+            weights[event] / total_weight * statistics.mean(map(read, clips))
+            for event, clips in by_event.items()
+        )
 
     bound = MAX_CORE_SECONDS.get(size) if num_frames == 33 else None
-    table = [
+    rows = [
         BenchRow(
-            label=f"a clip, {size}x{num_frames}",
-            ours=mean(lambda s: s.total),
+            label=f"one clip, {size}x{num_frames}",
+            ours=mean(lambda clip: clip.total),
             at_most=bound,
             note="core-seconds",
         ),
-        BenchRow(label="  physics", ours=mean(lambda s: s.physics), note="all tries"),
-        BenchRow(label="  picture and measuring", ours=mean(lambda s: s.rendering)),
-        BenchRow(label="  captions", ours=mean(lambda s: s.captions)),
+        BenchRow(label="  physics", ours=mean(lambda clip: clip.physics), note="all attempts"),
+        BenchRow(label="  rendering and annotation", ours=mean(lambda clip: clip.rendering)),
+        BenchRow(label="  captions", ours=mean(lambda clip: clip.captions)),
     ]
-    for kind, some in sorted(kinds.items(), key=lambda item: -statistics.mean(s.total for s in item[1])):
-        note = f"physics {statistics.mean(s.physics for s in some) * 1e3:.0f} ms"
-        table.append(BenchRow(label=kind, ours=statistics.mean(s.total for s in some), note=note))
-    return table
+    means = {event: statistics.mean(clip.total for clip in clips) for event, clips in by_event.items()}
+    for event in sorted(means, key=lambda name: -means[name]):
+        physics = statistics.mean(clip.physics for clip in by_event[event])
+        rows.append(BenchRow(label=event, ours=means[event], note=f"physics {physics * 1e3:.0f} ms"))
+    return rows

@@ -1,4 +1,4 @@
-"""What the benchmarks of verbs and of long films measure, on films whose answer is known."""
+"""The continuation and long-video benchmarks, on videos whose measurements are known."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from benchmarks import continuation
 from kinema.media import read_video
 from kinema.pipeline.request import ExtendInput, InterpolateInput, VideoRequest
 from kinema.pipeline.video import GeneratedVideo
-from kinema.simulator.clip import ClipSpec, make_clip
+from kinema.simulator.clip import make_clip
+from kinema.simulator.clip_spec import ClipSpec
 
 
 def render_clip(event="roll", num_frames=17, seed=3):
     spec = ClipSpec(
         seed=seed, lab=True, event=event, split="test", height=64, width=64, num_frames=num_frames, fps=8.0
     )
-    made = make_clip(spec).frames
-    assert made is not None
-    return made
+    frames = make_clip(spec).frames
+    assert frames is not None
+    return frames
 
 
 def test_join_step_ratio():
@@ -35,18 +36,18 @@ def test_join_step_ratio():
     assert join_step_ratio(ramp, 9) == pytest.approx(1)
 
 
-FAKE_MODEL = SimpleNamespace(recipe=SimpleNamespace(frames=17, size=(64, 64), fps=8.0))
+FAKE_MODEL = SimpleNamespace(sampling_defaults=SimpleNamespace(num_frames=17, size=(64, 64), fps=8.0))
 
 
 class FakePipeline:
-    """Goes on from a film smoothly, but for a jump of so many levels where what is new begins."""
+    """Continues videos smoothly, except that the new part is brighter by `jump` grey levels."""
 
     model = FAKE_MODEL
 
     def __init__(self, jump=0):
         self.jump, self.requests, self.sources = jump, [], []
 
-    def make(self, request: VideoRequest) -> GeneratedVideo:
+    def generate(self, request: VideoRequest) -> GeneratedVideo:
         self.requests.append(request)
         source = request.source
         if isinstance(source, ExtendInput):
@@ -60,10 +61,7 @@ class FakePipeline:
             frames = np.concatenate([first, self.shift_levels(middle), last])
         else:
             frames = np.concatenate([render_clip(num_frames=5), render_clip(num_frames=5)[::-1][1:-1]])
-        return GeneratedVideo(
-            frames=frames, fps=8.0, prompt=request.prompt, seed=0, num_inference_steps=1, guidance_scale=(1.0,), model="fake",
-            tail_latents=None, metadata=None,
-        )  # fmt: skip
+        return GeneratedVideo(frames=frames, fps=8.0)
 
     def shift_levels(self, frames):
         return (frames.astype(int) + self.jump).clip(0, 255).astype(np.uint8)
@@ -85,35 +83,35 @@ def test_visible_joins_are_found():
 def test_every_task_is_requested():
     pipe = FakePipeline()
     continuation.measure_continuations(pipe, "roll", 1, num_inference_steps=7)
-    sources = [type(wish.source) for wish in pipe.requests]
+    sources = [type(request.source) for request in pipe.requests]
     assert sources.count(ExtendInput) == continuation.NUM_EXTENSIONS + 1
     assert sources.count(InterpolateInput) == 2
-    assert [wish.loop for wish in pipe.requests].count(True) == 1
-    assert all(wish.steps == 7 for wish in pipe.requests)
-    # A film of the model's length is cut in two, and loses its middle: what is made fills it up again.
-    assert [len(film) for film in pipe.sources[:3]] == [9, 5, 4]
-    assert [wish.seconds for wish in pipe.requests if wish.source is not None][:2] == [1.0, 1.0]
+    assert [request.loop for request in pipe.requests].count(True) == 1
+    assert all(request.num_inference_steps == 7 for request in pipe.requests)
+    # A video of the model's length is cut in two and loses its middle; the new part has the missing length.
+    assert [len(video) for video in pipe.sources[:3]] == [9, 5, 4]
+    assert [request.seconds for request in pipe.requests if request.source is not None][:2] == [1.0, 1.0]
 
 
 def test_table_counts_videos_within_bounds(monkeypatch):
-    fine = JoinMetrics(extension=1.2, interpolation_start=1.2, interpolation_end=1.2, reference=1.0)
-    good = ContinuationMetrics(native_length=fine, triple_length=fine, loop_seam=1.2, delta_e=0.5)
-    bad = dataclasses.replace(good, native_length=dataclasses.replace(fine, extension=9.0))
-    found = iter([good, bad, good])
-    monkeypatch.setattr(continuation, "run_load", lambda *_, **__: None)
-    monkeypatch.setattr(continuation, "append", lambda *_, **__: next(found))
-    extended, *others = continuation.run_benchmark(videos_per_event=3, events=("roll",))
-    assert extended.ours == 1.2
-    assert extended.within_bound
-    assert "2 of 3 films within; largest 9.00" in extended.note
+    joins = JoinMetrics(extension=1.2, interpolation_start=1.2, interpolation_end=1.2, reference=1.0)
+    good = ContinuationMetrics(native_length=joins, triple_length=joins, loop_seam=1.2, delta_e=0.5)
+    bad = dataclasses.replace(good, native_length=dataclasses.replace(joins, extension=9.0))
+    results = iter([good, bad, good])
+    monkeypatch.setattr(continuation, "load", lambda *_, **__: None)
+    monkeypatch.setattr(continuation, "measure_continuations", lambda *_, **__: next(results))
+    extension, *others = continuation.run_benchmark(videos_per_event=3, events=("roll",))
+    assert extension.ours == 1.2
+    assert extension.within_bound
+    assert "2 of 3 videos within; largest 9.00" in extension.note
     assert len(others) == 7
-    assert all("3 of 3 films within" in row.note for row in others)
+    assert all("3 of 3 videos within" in row.note for row in others)
 
 
 def test_time_to_first_change():
     still = np.repeat(render_clip("still", num_frames=2)[:1], 160, axis=0)
     assert time_to_first_change(still, 8.0) == pytest.approx(20)
     floor = np.median(still[0], axis=1, keepdims=True).astype(np.uint8)
-    gone = still.copy()
-    gone[100:] = floor
-    assert time_to_first_change(gone, 8.0) <= 12.5
+    disappearing = still.copy()
+    disappearing[100:] = floor
+    assert time_to_first_change(disappearing, 8.0) <= 12.5

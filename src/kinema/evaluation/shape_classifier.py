@@ -1,7 +1,7 @@
-"""Ball, cube, cylinder, cone or screen: a blob's outline and shading, judged by a logistic regression.
+"""Shape classifier: logistic regression on the outline and shading of a blob.
 
-Its 425 numbers were fitted on simulator clips of the training split, clean, blurred, noisy and compressed,
-at 64 and 128 pixels (`benchmarks.evaluator.fit_shape_classifier`).
+The 425 parameters were fitted on simulator clips of the training split, clean, blurred, noisy and compressed, at 64
+and 128 pixels (`tools/fit_shape_classifier.py`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from kinema.evaluation.segmentation import Blob
 
 _NUM_ANGLES = 36
 _NUM_HARMONICS = 7
-SHAPES = ("ball", "cube", "cylinder", "cone", "screen")
-_WEIGHTS_PATH = Path(__file__).with_name("shapes.npz")
+_WEIGHTS_PATH = Path(__file__).with_name("shape_classifier.npz")
 
 
 def outline_radii(blob: Blob) -> Float[np.ndarray, " angles"]:
-    """Distance from the soft centroid to where the soft mask falls below one half, in units of the radius.
+    """Distance from the soft centroid to the outline of the soft mask at 0.5, in radii.
 
-    One value for each of 36 directions, counterclockwise from the right; sub-pixel by linear interpolation.
+    One value for each of 36 directions, counterclockwise from the right, with sub-pixel interpolation.
     """
     mask = blob.soft_mask
     left, top = blob.origin
@@ -35,37 +34,37 @@ def outline_radii(blob: Blob) -> Float[np.ndarray, " angles"]:
     x = blob.x - left + np.cos(angle)[:, None] * steps
     y = blob.y - top - np.sin(angle)[:, None] * steps
     ray = ndimage.map_coordinates(mask, [y, x], order=1, mode="constant")
-    # The outline is where the ray leaves the mask for the last time: highlights make holes inside.
+    # The outline is the last crossing of the ray: highlights make holes in the mask.
     inside = ray >= 0.5
     last = np.where(inside.any(axis=1), len(steps) - 1 - inside[:, ::-1].argmax(axis=1), 0)
     after = np.minimum(last + 1, len(steps) - 1)
     rows = np.arange(_NUM_ANGLES)
     high, low = ray[rows, last], ray[rows, after]
-    share = np.clip((high - 0.5) / np.maximum(high - low, 1e-6), 0, 1)
-    return (steps[last] + share * (steps[1] - steps[0])) / radius
+    fraction = np.clip((high - 0.5) / np.maximum(high - low, 1e-6), 0, 1)
+    return (steps[last] + fraction * (steps[1] - steps[0])) / radius
 
 
 def shape_features(blob: Blob) -> Float[np.ndarray, " features"]:
-    """What a shape is told by: the outline's Fourier terms, upright and turned, the extents, the shading."""
-    line = outline_radii(blob)
-    terms = np.fft.rfft(line) / _NUM_ANGLES
-    size = np.abs(terms[1 : _NUM_HARMONICS + 1])
-    upright = np.concatenate([terms[1:5].real, terms[1:5].imag])
-    across = line[0] + line[_NUM_ANGLES // 2]
-    tall = line[_NUM_ANGLES // 4] + line[3 * _NUM_ANGLES // 4]
+    """Fourier magnitudes and coefficients of the outline, extents, moments, and shading of a blob."""
+    outline = outline_radii(blob)
+    spectrum = np.fft.rfft(outline) / _NUM_ANGLES
+    magnitudes = np.abs(spectrum[1 : _NUM_HARMONICS + 1])
+    coefficients = np.concatenate([spectrum[1:5].real, spectrum[1:5].imag])
+    width = outline[0] + outline[_NUM_ANGLES // 2]
+    height = outline[_NUM_ANGLES // 4] + outline[3 * _NUM_ANGLES // 4]
     mask = blob.soft_mask
     rows, columns = mask.sum(axis=1), mask.sum(axis=0)
     i, j = np.arange(len(rows)) + blob.origin[1] - blob.y, np.arange(len(columns)) + blob.origin[0] - blob.x
     total, r = blob.area, blob.radius
     variance_x, variance_y = float(columns @ j**2) / total / r**2, float(rows @ i**2) / total / r**2
     skew_y = float(rows @ i**3) / total / r**3
-    corners = np.sort(line)[[0, 2, -3, -1]]
+    extremes = np.sort(outline)[[0, 2, -3, -1]]
     return np.concatenate(
         [
-            size,
-            upright,
-            [across, tall, variance_x, variance_y, skew_y, line[: _NUM_ANGLES // 2].mean()],
-            corners,
+            magnitudes,
+            coefficients,
+            [width, height, variance_x, variance_y, skew_y, outline[: _NUM_ANGLES // 2].mean()],
+            extremes,
             _shading_features(blob),
             [np.log(r / blob.image_height)],
         ]
@@ -73,10 +72,10 @@ def shape_features(blob: Blob) -> Float[np.ndarray, " features"]:
 
 
 def _shading_features(blob: Blob) -> Float[np.ndarray, " k"]:
-    """Mean value over a grid inside the outline, against the blob's own mean: flat faces or round ones."""
+    """Brightness on a grid inside the outline relative to its mean: distinguishes flat from round faces."""
     left, top = blob.origin
-    place = (np.arange(4) - 1.5) * 0.42 * blob.radius
-    x, y = np.meshgrid(place + blob.x - left, place + blob.y - top)
+    offsets = (np.arange(4) - 1.5) * 0.42 * blob.radius
+    x, y = np.meshgrid(offsets + blob.x - left, offsets + blob.y - top)
     value = ndimage.map_coordinates(blob.value, [y, x], order=1, mode="nearest").ravel()
     return value / max(float(value.mean()), 1e-3) - 1
 
@@ -98,9 +97,9 @@ def _load_weights() -> _ClassifierWeights:
 
 
 def shape_log_probs(blob: Blob) -> Float[np.ndarray, " shapes"]:
-    """Log probability of each of `ASPECT_RATIOS`, floored at 1 in 1,000 so that no frame decides alone."""
-    table = _load_weights()
-    z = np.clip((shape_features(blob) - table.mean) / table.spread, -4, 4)
-    scores = np.concatenate([z, z * z - 1]) @ table.weight + table.bias
-    scores = scores - scores.max()
-    return np.maximum(scores - np.log(np.exp(scores).sum()), np.log(1e-3))
+    """Log probability of each of `prompt_parser.SHAPES`, at least log 0.001, so that no single frame decides."""
+    weights = _load_weights()
+    z = np.clip((shape_features(blob) - weights.mean) / weights.spread, -4, 4)
+    logits = np.concatenate([z, z * z - 1]) @ weights.weight + weights.bias
+    logits = logits - logits.max()
+    return np.maximum(logits - np.log(np.exp(logits).sum()), np.log(1e-3))
