@@ -1,4 +1,4 @@
-"""The one kind of error a person is meant to read."""
+"""The error whose message is meant for users."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the caller can put right.
+    """A mistake of the user.
 
     The message is one line: what is wrong, what is allowed, what to do. The command line prints it
-    after `kinema: ` and exits with 2; the HTTP API answers 400 with it. Never a traceback.
+    after `kinema: ` and exits with 2; the HTTP API answers with a 4xx status.
     """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the known name nearest to a mistyped one, or an empty string."""
+    """` (did you mean 'x'?)` with the known name closest to `name`, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""

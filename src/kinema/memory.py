@@ -1,4 +1,4 @@
-"""The process's heap."""
+"""The heap of this process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import ctypes
 
 
 def release_free_memory() -> None:
-    """Give memory that was freed back to the system; the C library keeps it otherwise, for the next time.
+    """Return freed memory to the system, which glibc otherwise keeps for later allocations.
 
-    Only glibc knows how; elsewhere nothing happens.
+    With another C library this has no effect.
     """
     try:
-        give_back = ctypes.CDLL(None).malloc_trim
+        malloc_trim = ctypes.CDLL(None).malloc_trim
     except (OSError, TypeError, AttributeError):
         return
-    give_back(0)
+    malloc_trim(0)

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.atomic_io import require_readable
 from kinema.errors import UserError
-from kinema.input_files import require_readable
 from kinema.media import animated_image, container, image_sequence
 from kinema.media.images import try_open_image
 from kinema.media.types import Limits
@@ -15,7 +15,7 @@ from kinema.media.types import Limits
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a film or picture says of itself; None where it doesn't."""
+    """What a video or image says of itself; None where it doesn't."""
 
     width: int
     height: int
@@ -26,7 +26,7 @@ class MediaInfo:
     duration: float | None
     """Seconds."""
     codec: str
-    """`h264`, `av1`, `vp9`, ...; `png`, `gif`, `webp` and so on for pictures and animations."""
+    """`h264`, `av1`, `vp9`, ...; `png`, `gif`, `webp` and so on for images and animations."""
     comment: str
     """The text a writer stored in the file, or an empty string."""
 
@@ -35,7 +35,7 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
     """The path, if something is there to be read.
 
     Raises:
-        UserError: nothing there, an empty file, or a folder without pictures.
+        UserError: nothing there, an empty file, or a folder without images.
     """
     source = require_readable(path)
     if source.is_dir() and not image_sequence.is_sequence(source):
@@ -44,7 +44,7 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 
 def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> MediaInfo:
-    """Look at a film or picture without reading all of it.
+    """Look at a video or image without reading all of it.
 
     Raises:
         UserError: as `kinema.media.num_frames`.

@@ -1,4 +1,4 @@
-"""CLIP's view of a picture, which Wan 2.1 image-to-video reads beside the text, through transformers."""
+"""The CLIP image encoder of Wan 2.1 image-to-video, through transformers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class ClipImageEncoder:
-    """Patch states of a CLIP vision tower before its last layer."""
+    """Hidden states of the last but one layer of a CLIP vision model."""
 
     def __init__(self, model: CLIPVisionModel, processor: BaseImageProcessor) -> None:
         self.model, self.processor = model, processor
 
     @torch.no_grad()
     def encode(self, images: Sequence[UInt8[ndarray, "h w 3"]]) -> Float[Tensor, "b m c"]:
-        """The states of each picture: one of the whole, then one per patch, row by row."""
+        """Hidden states of each image: the class token, then one per patch, row by row."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
         out = self.model(
             pixel_values=pixels.to(device=self.model.device, dtype=self.model.dtype),

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.models.formats.safetensors_io import skip_init
+from kinema.models.module_init import skip_init
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig

@@ -1,4 +1,4 @@
-"""Building modules without initial values, and the memory layout in which convolution kernels are read fastest."""
+"""Building modules without initial values, and the memory layout of convolution kernels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _SkipInitMode(TorchFunctionMode):
 
 @contextlib.contextmanager
 def skip_init() -> Iterator[None]:
-    """A block in which modules are built on the meta device, without memory; `load_into` gives them tensors."""
+    """A block in which modules are built on the meta device, without memory, for `load_into` to fill."""
     with torch.device("meta"), _SkipInitMode():
         yield
 

@@ -1,4 +1,4 @@
-"""In which type products are computed, and where the compiler pays."""
+"""bfloat16 autocast and torch.compile."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Of products and activations. Parameters, optimisers, averages, norms and modulation are always float32.
-`auto` is bfloat16 where the device has units for it, and float32 elsewhere."""
+"""Type of matrix products and activations. Parameters, optimisers, averages, norms and modulation are always
+float32. `auto` is bfloat16 where the device has hardware for it, and float32 elsewhere."""
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether products in bfloat16 run on units of their own here: GPUs, and processors with AMX tiles.
+    """Whether the device has hardware for bfloat16 products: GPUs, and CPUs with AMX.
 
-    On two cores of a processor with AMX, linear layers ran ten times as fast as in float32 and convolutions
-    three to four times. AVX-512 alone has bfloat16 too, but gains little beside what the casts cost.
+    On two cores of a CPU with AMX, linear layers ran ten times as fast as in float32 and convolutions three
+    to four times. AVX-512 has bfloat16 too, but the casts cost nearly what it saves.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
@@ -28,7 +28,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """A block whose products are computed in `precision` on `device`."""
+    """A context in which products are computed in `precision` on `device`."""
     if precision == "auto":
         precision = "bfloat16" if has_fast_bf16(device) else "float32"
     if precision == "float32":
@@ -37,19 +37,19 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 
 def compile_modules(modules: Iterable[nn.Module], device: torch.device, *, dynamic_shapes: bool) -> None:
-    """Compile modules in place, each program when it is first needed; where that can't be done, say so.
+    """Compile modules in place, at their first call; without a C++ compiler, warn and leave them as they are.
 
     Args:
-        modules: the modules, most of them alike, so that they share programs.
-        device: where they run. On a processor the compiler needs a C++ compiler beside it.
-        dynamic_shapes: one program for many shapes. Else each shape is a program of its own, which is faster
-            and, in pixel shuffles, the only thing that works.
+        modules: the modules. Those of one class share compiled code.
+        device: where they run. On a CPU, torch.compile needs a C++ compiler.
+        dynamic_shapes: compile once for many shapes. Otherwise each shape is compiled, which runs faster and
+            is the only way that works for pixel shuffles.
     """
     if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
-        warnings.warn("there is no C++ compiler here: training goes on without it, slower", stacklevel=2)
+        warnings.warn("no C++ compiler was found: training runs uncompiled, more slowly", stacklevel=2)
         return
-    # Every shape, with and without gradients, is a program of its own; behind the usual limit of 8 the
-    # compiler would give up without a word.
+    # Every shape, with and without gradients, is compiled separately. After the usual limit of 8 the
+    # compiler falls back to eager mode without a message.
     torch._dynamo.config.recompile_limit = 64
-    for part in modules:
-        part.compile(dynamic=None if dynamic_shapes else False)
+    for module in modules:
+        module.compile(dynamic=None if dynamic_shapes else False)

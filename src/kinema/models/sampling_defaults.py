@@ -1,4 +1,4 @@
-"""How a model wants to be run: what its weights were trained for, apart from their shapes."""
+"""Sampling defaults of a checkpoint: the settings that its weights were trained for."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ StreamingMode = Literal["windows", "cache"]
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingDefaults:
-    """The settings that a film is made with unless the person asks for others.
+    """The settings that apply where a request leaves them open.
 
     Attributes:
-        num_inference_steps: of the solver.
+        num_inference_steps: solver steps.
         guidance_scale: scale of classifier-free guidance, 1 is off; one for each expert, high noise first.
-        flow_shift: of the noise schedule towards noise.
-        solver: see `kinema.sampling.solve`.
-        eta: how much noise is drawn anew at every step of a film that is made, not changed
-            (`kinema.sampling.AncestralNoise`); of the solver `euler` alone.
-        schedule: `wan` has whole thousandths of time, as its networks were trained; `linear` has even steps.
-        boundary_ratio: with two experts, the second speaks where t is below this.
-        image_conditioning: how a given picture enters. `none`: not at all. `channels`: beside the noise, as mask and
-            condition channels. `num_frames`: as clean latent frames, at time 0.
+        flow_shift: shift of the sigma schedule towards noise.
+        solver: see `kinema.sampling`.
+        eta: share of fresh noise at each step of a generated video, 0 to 1
+            (`kinema.sampling.AncestralNoise`); for the solver `euler` only.
+        schedule: `wan` rounds timesteps to integers from 0 to 1000, as Wan was trained; `linear` has even
+            steps.
+        boundary_ratio: with two experts, the second one denoises where sigma is below this.
+        image_conditioning: how images condition the model. `none`: they can't. `channels`: as mask and
+            condition channels concatenated with the latents. `frames`: as clean latent frames at sigma 0.
         size: width and height.
-        num_frames: of a film.
+        num_frames: frames of a video.
         fps: frames per second.
         negative_prompt: what guidance steers away from.
-        streaming_mode: how a film longer than `num_frames` goes on from the finished ones. `windows`: given again in
-            front of the new ones. `cache`: as keys and values, for transformers trained under block-causal
-            masks; see `kinema.pipeline.streaming`.
-        distilled_steps: of a model distilled to few steps, without guidance; None: it is not.
+        streaming_mode: how finished latent frames condition the next ones of a longer video. `windows`: they
+            are sampled again in front of the new ones. `cache`: as keys and values, for transformers trained
+            with block-causal masks. See `kinema.pipeline.streaming`.
+        distilled_steps: steps of a model distilled to few steps, without guidance; None: not distilled.
     """
 
     num_inference_steps: int = 50
@@ -52,17 +53,17 @@ class SamplingDefaults:
 
     def __post_init__(self) -> None:
         if self.distilled_steps is not None and self.distilled_steps < 1:
-            raise ValueError(f"a film takes at least one step, not {self.distilled_steps}")
+            raise ValueError(f"distilled_steps is at least 1, not {self.distilled_steps}")
         if self.num_inference_steps < 1 or self.num_frames < 1 or self.fps <= 0 or self.flow_shift <= 0:
-            raise ValueError(f"steps, frames, fps and shift are positive, not {self}")
+            raise ValueError(f"num_inference_steps, num_frames, fps and flow_shift are positive, not {self}")
         if not 0 <= self.eta <= 1 or (self.eta and self.solver != "euler"):
-            raise ValueError(f"eta lies between 0 and 1, and above 0 with euler alone, not {self.eta}")
+            raise ValueError(f"eta is 0 to 1, and above 0 only with the solver euler, not {self.eta}")
         if len(self.guidance_scale) != (1 if self.boundary_ratio is None else 2):
             raise ValueError(f"one guidance scale for each expert, not {len(self.guidance_scale)}")
 
     @property
     def num_experts(self) -> int:
-        """How many transformers share the noise levels."""
+        """How many transformers share the range of sigma."""
         return len(self.guidance_scale)
 
     @property

@@ -2,7 +2,7 @@
 
 The self-made one is two certificates: a root, whose key is thrown away as soon as it has signed, and the
 signing certificate below it. C2PA does not accept a certificate that signed itself, and with the root a
-reader can be told to trust this maker's films and no others.
+reader can be told to trust this maker's videos and no others.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CERTIFICATE_FILE = "self-made.pem"
 _EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 """Purpose that C2PA asks of a signing certificate where no other list of purposes is given."""
 _VALIDITY_YEARS = 20
-"""Without a time stamp of a third party, films count as validly signed only while the certificate lasts."""
+"""Without a time stamp of a third party, videos count as validly signed only while the certificate lasts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SigningIdentity:
-    """What signs a film.
+    """What signs a video.
 
     Attributes:
         chain: certificates as PEM, the signing one first.
@@ -111,7 +111,7 @@ def load_identity(certificate: str, key: str) -> SigningIdentity:
 
 
 def root_pem(directory: Path | None = None) -> bytes | None:
-    """The self-made root as PEM, to know one's own films again; None where there is none yet."""
+    """The self-made root as PEM, to know one's own videos again; None where there is none yet."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 

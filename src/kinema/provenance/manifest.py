@@ -1,9 +1,9 @@
-"""Saying in the file itself how a film was made, so that later changes show (C2PA content credentials).
+"""Saying in the file itself how a video was made, so that later changes show (C2PA content credentials).
 
-sign("film.mp4", Provenance(prompt="a red ball", model="world", seed=3))
-print(provenance_read.credentials("film.mp4").state)     # valid, tampered or unsigned
+sign("video.mp4", Provenance(prompt="a red ball", model="world", seed=3))
+print(provenance_read.credentials("video.mp4").state)     # valid, tampered or unsigned
 
-`sign` works on finished files: it writes the signed film beside the old one and renames it. Nothing here
+`sign` works on finished files: it writes the signed video beside the old one and renames it. Nothing here
 uses the network. Reference: the C2PA specification 2.x; the format work is c2pa-python's.
 """
 
@@ -19,9 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kinema.atomic_io import atomic_write
+from kinema.atomic_io import atomic_write, file_sha256, require_readable
 from kinema.errors import UserError
-from kinema.input_files import file_sha256, require_readable
 from kinema.provenance.certificates import SigningIdentity, load_self_signed, require_libraries
 
 if TYPE_CHECKING:
@@ -46,12 +45,12 @@ SIGNABLE_MIME_TYPES = {
 """What C2PA can put credentials in, of what Kinema writes or reads."""
 
 Role = Literal["first frame", "last frame", "keyframe", "extended", "interpolated", "edited", "mask"]
-"""What a film or picture was to the new film."""
+"""What a video or image was to the new video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredient:
-    """A film or picture that a film was made from.
+    """A video or image that a video was made from.
 
     Attributes:
         source: a file, or the bytes of one.
@@ -66,13 +65,13 @@ class Ingredient:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How a film was made.
+    """How a video was made.
 
     Attributes:
         prompt: what it was asked for.
         model: which model made it.
         seed: of the noise; None where the noise was given.
-        ingredients: films and pictures that it was made from.
+        ingredients: videos and images that it was made from.
     """
 
     prompt: str = ""
@@ -102,7 +101,7 @@ def check_signable(path: str | os.PathLike[str]) -> str:
     require_libraries()
     suffix = Path(path).suffix.lower()
     if suffix not in SIGNABLE_MIME_TYPES:
-        kind = f"a {suffix} file" if suffix else "a folder of pictures"
+        kind = f"a {suffix} file" if suffix else "a folder of images"
         raise UserError(
             f"{Path(path).name} can't be signed: C2PA has no place for credentials in {kind}; "
             "write .mp4, .gif, .webp or .zip, or don't sign"
@@ -113,7 +112,7 @@ def check_signable(path: str | os.PathLike[str]) -> str:
 def sign(
     path: str | os.PathLike[str], provenance: Provenance, *, identity: SigningIdentity | None = None
 ) -> None:
-    """Sign a finished film in place, atomically. Pictures and metadata stay as they are.
+    """Sign a finished video in place, atomically. Images and metadata stay as they are.
 
     Credentials that the file already has are replaced.
 
@@ -144,13 +143,13 @@ def sign(
             with (
                 c2pa.Signer.from_info(who) as signer,
                 atomic_write(target) as beside,
-                target.open("rb") as film,
+                target.open("rb") as video,
                 beside.open("wb+") as signed,
             ):
-                builder.sign(signer, kind, film, signed)
+                builder.sign(signer, kind, video, signed)
     except c2pa.C2paError as error:
         raise UserError(
-            f"{target} can't be signed ({first_line(error)}); check that the film plays, that the disk has "
+            f"{target} can't be signed ({first_line(error)}); check that the video plays, that the disk has "
             "room, and that the certificate is one for signing"
         ) from None
     except OSError as error:

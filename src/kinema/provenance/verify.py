@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.input_files import require_readable
+from kinema.atomic_io import require_readable
 from kinema.provenance.certificates import require_libraries, root_pem
 from kinema.provenance.manifest import (
     AI_GENERATED,
@@ -29,7 +29,7 @@ _IGNORED_FAILURES = {"signingCredential.untrusted"}
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """A film or picture that a film was made from.
+    """A video or image that a video was made from.
 
     Attributes:
         title: its name.
@@ -82,7 +82,7 @@ def verify_credentials(
     """Read and check a file's credentials. Never touches the network.
 
     Args:
-        path: a film or picture.
+        path: a video or image.
         roots: certificates as PEM whose signatures count as known, beside this user's own.
         directory: folder of this user's own certificate, instead of the usual one.
 
@@ -94,7 +94,7 @@ def verify_credentials(
 
     source = require_readable(path)
     if source.is_dir():
-        return Credentials(state="unsigned", problems=("a folder of pictures can't carry credentials",))
+        return Credentials(state="unsigned", problems=("a folder of images can't carry credentials",))
     options = c2pa_settings()
     anchors = roots + (root_pem(directory) or b"")
     if anchors:
@@ -150,9 +150,9 @@ def _parse_report(report: Mapping[str, Any]) -> Credentials:
 
 
 _FAILURE_MESSAGES = {
-    "assertion.bmffHash.mismatch": "the film was changed after it was signed",
+    "assertion.bmffHash.mismatch": "the video was changed after it was signed",
     "assertion.dataHash.mismatch": "the file was changed after it was signed",
-    "assertion.collectionHash.mismatch": "a picture in the archive was changed after it was signed",
+    "assertion.collectionHash.mismatch": "an image in the archive was changed after it was signed",
     "assertion.hashedURI.mismatch": "what it says of itself was changed after it was signed",
     "claimSignature.mismatch": "the signature does not belong to what it says of itself",
     "signingCredential.invalid": "the certificate is not one that may sign",

@@ -92,21 +92,21 @@ def test_bfloat16_keeps_what_must_be_exact(tmp_path):
 
 def test_native_model_generates_videos(model, tmp_path):
     pipe = load(model, device="cpu")
-    film = pipe.generate("a red ball rolls to the left", seed=3)
-    assert film.frames.shape == (9, 32, 32, 3)
-    assert film.fps == 8
-    assert np.array_equal(film.frames, pipe.generate("a red ball rolls to the left", seed=3).frames)
-    assert not np.array_equal(film.frames, pipe.generate("two cats", seed=3).frames)
+    video = pipe.generate("a red ball rolls to the left", seed=3)
+    assert video.frames.shape == (9, 32, 32, 3)
+    assert video.fps == 8
+    assert np.array_equal(video.frames, pipe.generate("a red ball rolls to the left", seed=3).frames)
+    assert not np.array_equal(video.frames, pipe.generate("two cats", seed=3).frames)
     pipe.save(tmp_path / "copy")
     again = load(tmp_path / "copy", device="cpu").generate("a red ball rolls to the left", seed=3)
-    assert np.array_equal(film.frames, again.frames)
+    assert np.array_equal(video.frames, again.frames)
 
 
 def test_native_model_takes_first_and_last_image(model):
     pipe = load(model, device="cpu")
-    picture = np.full((32, 32, 3), 200, dtype=np.uint8)
-    first = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=picture))][-1].latents
-    both = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=picture, last_image=255 - picture))][
+    image = np.full((32, 32, 3), 200, dtype=np.uint8)
+    first = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=image))][-1].latents
+    both = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=image, last_image=255 - image))][
         -1
     ].latents
     assert torch.equal(first[:, :, 0], both[:, :, 0])
@@ -135,12 +135,12 @@ def test_newer_format_is_refused(tmp_path):
 
 
 def test_loading_does_not_wait_for_the_compiler():
-    """Importing it takes longer than making a film of the small model begins to."""
+    """Importing it takes longer than making a video of the small model begins to."""
     code = (
         "import sys, torch\n"
         "from kinema.models.transformer.dit import Dit\n"
         "from kinema.models.transformer.dit_config import tiny\n"
-        "with torch.device('meta'): Dit(tiny(text='joint'))\n"
+        "with torch.device('meta'): Dit(tiny(text_conditioning='joint'))\n"
         "sys.exit('torch._dynamo' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -82,16 +82,16 @@ def test_image_embeddings_equal_diffusers(tmp_path: Path) -> None:
         image_encoder=model,
         transformer=None,
     )
-    pictures = [np.random.default_rng(i).integers(0, 256, (40, 70, 3), dtype=np.uint8) for i in range(2)]
+    images = [np.random.default_rng(i).integers(0, 256, (40, 70, 3), dtype=np.uint8) for i in range(2)]
     with torch.no_grad():
-        expected = theirs.encode_image([Image.fromarray(picture) for picture in pictures], device="cpu")
+        expected = theirs.encode_image([Image.fromarray(image) for image in images], device="cpu")
     ours = ClipImageEncoder(model, processor)
-    assert (ours.encode(pictures) - expected).abs().max() <= 1e-5
+    assert (ours.encode(images) - expected).abs().max() <= 1e-5
     model.save_pretrained(tmp_path / "image_encoder")
     processor.save_pretrained(tmp_path / "image_processor")
     arguments = {"dtype": torch.float32, "device": torch.device("cpu")}
     again = load_clip(tmp_path / "image_encoder", tmp_path / "image_processor", **arguments)
-    assert torch.equal(again.encode(pictures), ours.encode(pictures))
+    assert torch.equal(again.encode(images), ours.encode(images))
     with pytest.raises(UserError, match="is missing"):
         load_clip(tmp_path / "missing", tmp_path, **arguments)
 

@@ -163,7 +163,7 @@ def test_padding_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_per_frame_context_gives_each_frame_its_prompt(name: str) -> None:
-    """Where frames can't see each other (blocks of one, seen from the first), each hears only its own."""
+    """With blocks of one frame, the first frame attends only to itself and its own prompt."""
     config = CONFIGS[name]
     dit = random_dit(config)
     latents = random_latents(config, frames=3)
@@ -172,8 +172,8 @@ def test_per_frame_context_gives_each_frame_its_prompt(name: str) -> None:
             dit.context(text_embeddings(config, 3)),
             dit.context(text_embeddings(config, 5, seed=5)),
         )
-        told = per_frame_context([first, second], [0, 1, 1])
-        mixed = dit(latents, sigma_tensor([0.5] * 3), told, block_frames=(1, 1, 1))
+        per_frame = per_frame_context([first, second], [0, 1, 1])
+        mixed = dit(latents, sigma_tensor([0.5] * 3), per_frame, block_frames=(1, 1, 1))
         one = dit(latents, sigma_tensor([0.5] * 3), first, block_frames=(1, 1, 1))
         assert (mixed[:, :, :1] - one[:, :, :1]).abs().max() <= 1e-5
         assert (mixed[:, :, 1:] - one[:, :, 1:]).abs().max() > 1e-3
@@ -181,10 +181,10 @@ def test_per_frame_context_gives_each_frame_its_prompt(name: str) -> None:
         assert (
             dit(latents, sigma_tensor([0.5] * 3), same) - dit(latents, sigma_tensor([0.5] * 3), second)
         ).abs().max() <= 1e-5
-        guided = dit(latents, sigma_tensor([0.5] * 3), concat_contexts([told, first]))
-        assert (guided[:1] - dit(latents, sigma_tensor([0.5] * 3), told)).abs().max() <= 1e-5
-        with pytest.raises(ValueError, match="speak to 3"):
-            dit(random_latents(config, frames=2), sigma_tensor([0.5] * 2), told)
+        guided = dit(latents, sigma_tensor([0.5] * 3), concat_contexts([per_frame, first]))
+        assert (guided[:1] - dit(latents, sigma_tensor([0.5] * 3), per_frame)).abs().max() <= 1e-5
+        with pytest.raises(ValueError, match="has prompts for 3"):
+            dit(random_latents(config, frames=2), sigma_tensor([0.5] * 2), per_frame)
 
 
 def test_deduplicated_sigma_changes_nothing() -> None:
@@ -286,7 +286,7 @@ def test_every_parameter_learns() -> None:
 
 
 def test_rope_grid_places_tokens_by_fractions() -> None:
-    """Twice the tokens over the same picture: what is where stays, so an even picture looks alike."""
+    """Twice the tokens over the same image: what is where stays, so an even image looks alike."""
     config = dataclasses.replace(CONFIGS["joint"], learned_frames=0)
     dit = random_dit(config)
     coarse = torch.ones(1, config.in_channels, 2, 4, 4)

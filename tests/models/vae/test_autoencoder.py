@@ -250,7 +250,7 @@ def test_any_size_encodes_or_gets_a_clear_line(name: str, f: int, h: int, w: int
 
 def test_wrong_input_is_named() -> None:
     vae = model("2.1")
-    with pytest.raises(UserError, match="floating-point films"):
+    with pytest.raises(UserError, match="floating-point videos"):
         vae.encode(torch.zeros(1, 4, 1, 16, 16))
     with pytest.raises(UserError, match="latents of batch x 4"):
         vae.decode(torch.zeros(1, 3, 1, 2, 2))

@@ -91,11 +91,11 @@ def test_encode_and_decode_equal(name: str, grad: bool, frames: int, rows: int, 
         decoded = theirs.decode(mine.denormalize(latents)).sample
     with torch.set_grad_enabled(grad):
         posterior = mine.encode_posterior(x)
-        film_again = mine.decode(latents)
+        video_again = mine.decode(latents)
         encoded = mine.encode(x)
     assert (posterior.mean - moments.mean).abs().max() <= BOUND
     assert (posterior.log_variance - moments.logvar).abs().max() <= BOUND
-    assert (film_again - decoded).abs().max() <= BOUND
+    assert (video_again - decoded).abs().max() <= BOUND
     mean, std = (torch.tensor(v).view(-1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
     assert (encoded - (moments.mean - mean) / std).abs().max() <= BOUND
 

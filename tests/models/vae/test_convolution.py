@@ -64,13 +64,13 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
 @pytest.mark.parametrize("limits", [("_TILE_BYTES",), ("_GROUP_BYTES",), ("_TILE_BYTES", "_GROUP_BYTES")])
 def test_winograd_in_small_blocks_is_the_same(monkeypatch, winograd, limits):
     torch.manual_seed(0)
-    film = torch.randn(4, 26, 22, 5)
+    video = torch.randn(4, 26, 22, 5)
     weight, bias = torch.randn(33, 5, 3, 3, 3), torch.randn(33)
     whole, blocks = torch.empty(3, 24, 20, 33), torch.empty(3, 24, 20, 33)
-    convolution_winograd.convolve(film, weight, bias, whole, known=1, winograd=winograd)
+    convolution_winograd.convolve(video, weight, bias, whole, known=1, winograd=winograd)
     for limit in limits:
         monkeypatch.setattr(convolution_winograd, limit, 5000)
-    convolution_winograd.convolve(film, weight, bias, blocks, known=1, winograd=winograd)
+    convolution_winograd.convolve(video, weight, bias, blocks, known=1, winograd=winograd)
     assert torch.equal(whole.isfinite(), torch.ones_like(whole, dtype=torch.bool))
     assert (whole - blocks).abs().max() <= 1e-5 * whole.abs().max()
 
@@ -129,15 +129,15 @@ def test_flat_conv_routes_agree():
 
 def test_winograd_points_beat_the_usual_ones():
     torch.manual_seed(0)
-    film, weight = torch.randn(1, 34, 34, 64), torch.randn(64, 64, 1, 3, 3) / 24
-    expected = F.conv2d(film.permute(0, 3, 1, 2).double(), weight[:, :, 0].double()).permute(0, 2, 3, 1)
+    video, weight = torch.randn(1, 34, 34, 64), torch.randn(64, 64, 1, 3, 3) / 24
+    expected = F.conv2d(video.permute(0, 3, 1, 2).double(), weight[:, :, 0].double()).permute(0, 2, 3, 1)
     errors = []
     for winograd in (
         convolution_winograd.F4,
         convolution_winograd.Winograd.from_points(4, (0.0, 1.0, -1.0, 2.0, -2.0)),
     ):
         out = torch.empty(1, 32, 32, 64)
-        convolution_winograd.convolve(film, weight, torch.zeros(64), out, known=0, winograd=winograd)
+        convolution_winograd.convolve(video, weight, torch.zeros(64), out, known=0, winograd=winograd)
         errors.append((out - expected).abs().max().item())
     assert errors[0] < 1e-5
     assert errors[0] < errors[1] / 2

@@ -1,4 +1,4 @@
-"""A short name for exactly these weights."""
+"""A fingerprint that identifies the weights of a model folder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ _FULL_HASH_BYTES, _NUM_SAMPLES, _SAMPLE_BYTES = 16 * 2**20, 16, 64 * 2**10
 def fingerprint(folder: Path) -> str:
     """SHA-256 over a model's settings and weights, in hexadecimal.
 
-    Settings and small files count whole. Of a weights file above 16 MiB its name, size, header and sixteen
-    pieces of 64 KiB count: training changes every one of them, and a model of 30 GB is told in a moment.
+    Settings and small files are hashed whole. Of a weights file above 16 MiB the name, the size, the header
+    and sixteen blocks of 64 KiB are hashed. Training changes every block, and a model of 30 GB is hashed in
+    milliseconds.
     """
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     files = [*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")]
     for file in sorted(files):
         size = file.stat().st_size
-        whole.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
+        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
         with file.open("rb") as stream:
             if size <= _FULL_HASH_BYTES:
-                whole.update(stream.read())
+                digest.update(stream.read())
                 continue
             header = int.from_bytes(stream.read(8), "little")
-            whole.update(stream.read(min(header, _FULL_HASH_BYTES)))
+            digest.update(stream.read(min(header, _FULL_HASH_BYTES)))
             for number in range(_NUM_SAMPLES):
                 stream.seek((size - _SAMPLE_BYTES) * number // (_NUM_SAMPLES - 1))
-                whole.update(stream.read(_SAMPLE_BYTES))
-    return whole.hexdigest()
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""From what a person calls a model to a folder on disk."""
+"""Opening a model by its name: shipped, a folder, or a repository on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ _DOWNLOAD_PATTERNS = ["model_index.json", INDEX_FILE, "*/*.json", "*/*.safetenso
 
 @runtime_checkable
 class ModelCheckpoint(Protocol):
-    """A model on disk, of whatever layout: what it is, and its parts on demand."""
+    """A model folder of either layout: its settings, and its components on demand."""
 
     @property
     def name(self) -> str:
-        """What the person called it."""
+        """The name it was opened by."""
         ...
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder on disk."""
         ...
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:
-        """How it wants to be run."""
+        """The settings to sample with by default."""
         ...
 
     @property
     def dit(self) -> DitConfig:
-        """Of each transformer."""
+        """The config of each transformer."""
         ...
 
     @property
     def vae(self) -> VaeConfig:
-        """Of the autoencoder."""
+        """The config of the autoencoder."""
         ...
 
     @property
     def has_image_encoder(self) -> bool:
-        """Whether an image encoder belongs to it."""
+        """Whether it has an image encoder."""
         ...
 
     def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
@@ -70,17 +70,17 @@ class ModelCheckpoint(Protocol):
         ...
 
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
-        """What a part's files hold."""
+        """The tensors of a component, from the headers of its files."""
         ...
 
 
 def open_model(name: str) -> WanCheckpoint | KinemaCheckpoint:
     """The model of that name: `world` (shipped), a folder, or `owner/name` on the Hugging Face hub.
 
-    Only settings are read; a hub model is fetched whole, its safetensors alone.
+    Only settings are read. A hub model is downloaded: its settings and safetensors files.
 
     Raises:
-        UserError: there is no such model, it can't be fetched, or it is of a kind that is not known.
+        UserError: there is no such model, it can't be downloaded, or its format is unknown.
     """
     folder = _resolve_folder(name)
     if (folder / INDEX_FILE).is_file():
@@ -88,8 +88,8 @@ def open_model(name: str) -> WanCheckpoint | KinemaCheckpoint:
     if (folder / "model_index.json").is_file():
         return WanCheckpoint.open(folder, name=name)
     raise UserError(
-        f"{folder} is no model: it has neither {INDEX_FILE} nor model_index.json; "
-        "give a folder in the diffusers layout of Wan 2.1 or 2.2, or one that Kinema wrote"
+        f"{folder} is not a model: it has neither {INDEX_FILE} nor model_index.json; "
+        "give a folder of Wan 2.1 or 2.2 in the diffusers layout, or one that Kinema wrote"
     )
 
 
@@ -98,8 +98,8 @@ def _resolve_folder(name: str) -> Path:
         folder = Path(__file__).parents[2] / "weights" / name
         if not (folder / INDEX_FILE).is_file():
             raise UserError(
-                f"this copy of Kinema carries no model {name!r}; train one (kinema train release), "
-                "or give --model a folder or hub id of Wan weights"
+                f"this copy of Kinema does not contain the model {name!r}; train one (kinema train full), "
+                "or give --model a folder or hub name of Wan weights"
             )
         return folder
     path = Path(name).expanduser()
@@ -113,7 +113,7 @@ def _resolve_folder(name: str) -> Path:
 
 
 def _download_from_hub(name: str) -> Path:
-    """The folder of a hub model, from the cache or the network."""
+    """The folder of a hub model in the local cache, downloaded if it is missing."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -121,15 +121,15 @@ def _download_from_hub(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=_DOWNLOAD_PATTERNS))
     except errors.GatedRepoError:
         raise UserError(
-            f"the hub asks you to accept the terms of {name} first; do so on its page and run: hf auth login"
+            f"{name} is gated; accept its terms on its page on the hub, then run: hf auth login"
         ) from None
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
         raise UserError(
             f"there is no folder {name} here, and no such model on the hub (or it is private); check the name"
         ) from None
     except Exception as error:
-        # Failures of the network come as they are from whatever HTTP client this release of the hub uses.
+        # Network errors have the types of the HTTP client, which differs between releases of huggingface_hub.
         raise UserError(
             f"there is no folder {name} here, and the hub can't be reached ({type(error).__name__}); "
-            "connect to the network, or copy the model's folder here and give its path"
+            "connect to the network, or give the path of a local copy"
         ) from None

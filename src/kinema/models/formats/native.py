@@ -1,10 +1,10 @@
-"""Our own models on disk: settings as strict JSON, weights as safetensors shards.
+"""Our own model folders: settings as JSON, weights as safetensors shards.
 
-    kinema.json                 format, text encoder, recipe
+    kinema.json                 CheckpointIndex: format version, text encoder, sampling defaults
     transformer/config.json     DitConfig          transformer/model*.safetensors
     vae/config.json             VaeConfig          vae/model*.safetensors
 
-The text encoder is MiniLM from its own package, so the folder does not carry it.
+The text encoder is MiniLM from its own package, so the folder does not contain it.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from kinema.models.vae.vae_config import VaeConfig
 
 INDEX_FILE = "kinema.json"
 SHARD_BYTES = 15 * 2**20
-"""Small enough for any host of files."""
+"""Largest weights file. Some hosts refuse files above 25 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointIndex:
-    """What `kinema.json` says.
+    """The contents of `kinema.json`.
 
     Attributes:
-        sampling_defaults: how the model wants to be run.
-        text_encoder: its text encoder.
-        format_version: of the folder; readers refuse a newer one.
+        sampling_defaults: the settings to sample with by default.
+        text_encoder: which text encoder the transformer was trained with.
+        format_version: version of the folder layout; readers refuse another one.
     """
 
     sampling_defaults: SamplingDefaults
@@ -57,7 +57,7 @@ class CheckpointIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class KinemaCheckpoint:
-    """One of our own models on disk: what it is, and its parts on demand. The same face as `WanCheckpoint`."""
+    """A folder of our own layout, a `ModelCheckpoint`: its settings, and its components on demand."""
 
     folder: Path
     name: str
@@ -67,37 +67,37 @@ class KinemaCheckpoint:
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
-        """Read the settings of every part, no weights.
+        """Read the settings of every component, no weights.
 
         Raises:
-            UserError: a file is missing or damaged, or was written by a newer Kinema.
+            UserError: a file is missing or damaged, or was written by another version of Kinema.
         """
         values = read_json(folder / INDEX_FILE, component="the model")
         if values.get("format_version") != CheckpointIndex.format_version:
             raise UserError(
-                f"{folder / INDEX_FILE} is of format {values.get('format_version')} and this Kinema reads {CheckpointIndex.format_version}; "
-                "upgrade Kinema"
+                f"{folder / INDEX_FILE} has format {values.get('format_version')} and this Kinema reads "
+                f"{CheckpointIndex.format_version}; use the version of Kinema that wrote it"
             )
-        card = from_json(CheckpointIndex, json.dumps(values), source=str(folder / INDEX_FILE))
+        index = from_json(CheckpointIndex, json.dumps(values), source=str(folder / INDEX_FILE))
         settings = {
-            part: json.dumps(read_json(folder / part / "config.json", component=part))
-            for part in ("transformer", "vae")
+            component: json.dumps(read_json(folder / component / "config.json", component=component))
+            for component in ("transformer", "vae")
         }
         return cls(
             folder=folder,
             name=name,
-            sampling_defaults=card.sampling_defaults,
+            sampling_defaults=index.sampling_defaults,
             dit=from_json(DitConfig, settings["transformer"], source=str(folder / "transformer/config.json")),
             vae=from_json(VaeConfig, settings["vae"], source=str(folder / "vae/config.json")),
         )
 
     @property
     def has_image_encoder(self) -> bool:
-        """Whether an image encoder belongs to the model: never."""
+        """Always false: our own models have no image encoder."""
         return False
 
     def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
-        """The transformer; there is one.
+        """The transformer; there is only one.
 
         Raises:
             UserError: weights are missing, pickled, or of another model.
@@ -118,7 +118,7 @@ class KinemaCheckpoint:
         return load_vae(self.folder, device=device)
 
     def load_text_encoder(self, *, dtype: torch.dtype, device: torch.device) -> MiniLm:  # noqa: ARG002 - one face
-        """The text encoder, in float32: it is small.
+        """The text encoder, always in float32: it is small.
 
         Raises:
             UserError: its package is not installed.
@@ -126,7 +126,7 @@ class KinemaCheckpoint:
         return MiniLm.load().to(device)
 
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
-        """What a part's files hold, from their headers; empty if the model has no such part."""
+        """The tensors of a component, from the headers of its files; empty if there is no such component."""
         if component not in ("transformer", "vae"):
             return {}
         return list_tensors(self.folder / component, component=component)
@@ -141,48 +141,48 @@ def save_checkpoint(
     dtype: torch.dtype = torch.bfloat16,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write one of our own models. The index comes last: a folder that has it is a whole model.
+    """Write a model folder. The index is written last: a folder that has it is complete.
 
     Args:
-        target: made if it does not exist; a model that is there already is replaced.
-        sampling_defaults: how the model wants to be run.
-        transformer: its parameters are stored as `dtype`, except those that stay in float32.
-        vae: stored as `dtype` throughout, and run in float32.
-        dtype: of the files.
-        shard_bytes: the largest weights file.
+        target: created if it does not exist; a model that is there already is replaced.
+        sampling_defaults: the settings to sample with by default.
+        transformer: its parameters are stored as `dtype`, except those in `FLOAT32_PARAMETERS`.
+        vae: stored as `dtype`, and run in float32.
+        dtype: type of the stored tensors.
+        shard_bytes: size of the largest weights file.
     """
     target.mkdir(parents=True, exist_ok=True)
     (target / INDEX_FILE).unlink(missing_ok=True)
-    for part, module in (("transformer", transformer), ("vae", vae)):
+    for component, module in (("transformer", transformer), ("vae", vae)):
         tensors = {
-            name: value.to(torch.float32 if _keeps_float32(name, part) else dtype)
+            name: value.to(torch.float32 if _keeps_float32(name, component) else dtype)
             if value.is_floating_point()
             else value
             for name, value in module.state_dict().items()
         }
-        save_tensors(tensors, target / part, shard_bytes=shard_bytes)
-        write_text(target / part / "config.json", to_json(module.config))
+        save_tensors(tensors, target / component, shard_bytes=shard_bytes)
+        write_text(target / component / "config.json", to_json(module.config))
     write_text(target / INDEX_FILE, to_json(CheckpointIndex(sampling_defaults=sampling_defaults)))
 
 
 def save_vae(target: Path, vae: VideoVae) -> None:
-    """Write an autoencoder on its own, as the part `vae` of a folder; in float32, since it is to go on."""
+    """Write an autoencoder alone, into the folder `vae` of `target`, in float32 for further training."""
     save_tensors(vae.state_dict(), target / "vae", shard_bytes=SHARD_BYTES)
     write_text(target / "vae" / "config.json", to_json(vae.config))
 
 
 def read_vae_config(folder: Path) -> VaeConfig:
-    """What the autoencoder of a folder is.
+    """The config of the autoencoder in a folder.
 
     Raises:
-        UserError: there is none, or its settings are not those of an autoencoder.
+        UserError: there is none, or its settings are invalid.
     """
     settings = json.dumps(read_json(folder / "vae" / "config.json", component="vae"))
     return from_json(VaeConfig, settings, source=str(folder / "vae/config.json"))
 
 
 def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
-    """The autoencoder of a folder that `save_checkpoint` or `save_vae` wrote.
+    """The autoencoder in a folder that `save_checkpoint` or `save_vae` wrote.
 
     Raises:
         UserError: there is none, or its weights are missing or of another model.
@@ -196,11 +196,11 @@ def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
 
 
 def _keeps_float32(name: str, component: str) -> bool:
-    return component == "transformer" and any(island in name for island in _float32_patterns())
+    return component == "transformer" and any(pattern in name for pattern in _float32_patterns())
 
 
 def _float32_patterns() -> tuple[str, ...]:
-    # The statistics of the text states divide them; rounding these would shift every prompt.
+    # The text states are divided by these statistics; rounding them would shift every prompt.
     return (*FLOAT32_PARAMETERS, "text_mean", "text_std")
 
 

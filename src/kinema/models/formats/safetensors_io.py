@@ -1,8 +1,8 @@
-"""Tensors in and out of safetensors files: mapped into memory, complete, and nothing else.
+"""Tensors in and out of safetensors files, memory-mapped and checked.
 
-A part of a model is a folder with one safetensors file, or several and an index. Reading is strict: a
-tensor that is missing, left over or of another shape is named. Pickled files (.bin, .pt, .ckpt, .pth)
-can run code when they are opened, and are refused.
+A component of a model is a folder with one safetensors file, or several and an index. Reading is strict:
+missing tensors, extra tensors and other shapes are errors that name the tensor. Pickled files (.bin, .pt,
+.ckpt, .pth) can run code when they are opened, and are refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kinema.errors import UserError
 from kinema.models.module_init import copy_channels_last
 
 _BATCH_BYTES = 64 * 2**20
-"""Of tensors to copy that are read through one mapping."""
+"""Bytes of tensors that are read through one memory mapping when they are copied."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _DTYPES = {
     "F64": torch.float64,
@@ -41,7 +41,7 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """Where a tensor lies and what it is, from a file's header alone."""
+    """File, name, shape and type of a stored tensor, from the file's header."""
 
     file: Path
     name: str
@@ -50,16 +50,16 @@ class TensorInfo:
 
     @property
     def numel(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return torch.Size(self.shape).numel()
 
 
 def list_tensors(folder: Path, *, component: str) -> dict[str, TensorInfo]:
-    """Every tensor of a part, by its name in the files; only headers are read.
+    """Every tensor of a component, by its name in the files; only headers are read.
 
     Args:
-        folder: holds the part's safetensors files.
-        component: what the part is called in messages.
+        folder: the folder with the component's safetensors files.
+        component: what the component is called in error messages.
 
     Raises:
         UserError: there is no safetensors file, only pickles; or an index and its files disagree.
@@ -86,51 +86,51 @@ def load_into(
     rename: Callable[[str], str] | None = None,
     tied_weights: Mapping[str, str] | None = None,
 ) -> None:
-    """Give a module built on the meta device its tensors.
+    """Assign stored tensors to a module that was built on the meta device.
 
-    Tensors that already have the wanted type stay mapped from the file: loading costs no copy, and pages
-    come in as they are used. Weights that a module wants in another layout (`vae_layers.to_channels_last`) are mapped
-    one by one, so that each mapping goes when its copy has been made.
+    Tensors that already have the target type stay memory-mapped: loading copies nothing, and pages are read
+    when they are used. Weights that a module will copy into another layout (`vae.layers.to_channels_last`)
+    are mapped one by one, so that each mapping is closed once its copy exists.
 
     Args:
         module: all its parameters and buffers of the state dict are replaced.
-        tensor_infos: what the files hold.
-        component: what the module is called in messages.
-        dtype: of the module's floating-point tensors.
-        device: where they go.
-        keep_in_float32: tensors whose name contains one of these stay in float32.
-        rename: from the files' names to the module's.
-        tied_weights: names of the module that stand for the tensor of another name, and are in no file.
+        tensor_infos: the tensors in the files.
+        component: what the module is called in error messages.
+        dtype: type of the module's floating-point tensors.
+        device: device of all tensors.
+        keep_in_float32: tensors whose name contains one of these strings stay in float32.
+        rename: from a name in the files to the module's name.
+        tied_weights: module names that share the tensor of another name and are in no file.
 
     Raises:
-        UserError: a tensor is missing, left over, or has another shape; it is named.
+        UserError: a tensor is missing, unexpected, or has another shape; the message names it.
     """
     from safetensors import safe_open
 
     tied_weights = tied_weights or {}
-    wanted = {name: value for name, value in module.state_dict().items() if name not in tied_weights}
+    expected = {name: value for name, value in module.state_dict().items() if name not in tied_weights}
     named = {(rename(name) if rename else name): tensor for name, tensor in tensor_infos.items()}
-    _check_names(wanted, named, component=component)
+    _check_names(expected, named, component=component)
     by_file: dict[Path, list[str]] = {}
     for name, tensor in named.items():
         by_file.setdefault(tensor.file, []).append(name)
-    island_names = tuple(keep_in_float32)
+    float32_patterns = tuple(keep_in_float32)
     tensors: dict[str, Tensor] = {}
     for file, names in by_file.items():
-        kinds = {name: _target_dtype(name, named[name], dtype, island_names) for name in names}
-        mapped = {name for name in names if named[name].dtype == kinds[name] and device.type == "cpu"}
+        dtypes = {name: _target_dtype(name, named[name], dtype, float32_patterns) for name in names}
+        mapped = {name for name in names if named[name].dtype == dtypes[name] and device.type == "cpu"}
         copied = [name for name in names if name not in mapped]
-        stay = [name for name in names if name in mapped and wanted[name].is_contiguous()]
-        # A coder copies these into the layout that it wants when it first runs (`vae_layers.to_channels_last`).
-        later = [[name] for name in names if name in mapped and not wanted[name].is_contiguous()]
-        # Pages that were read count as memory as long as their mapping lives: what copies are made from has
-        # a mapping for each batch, or for each tensor that is copied later.
-        for batch in [*_batch_names(copied, named), *later, stay]:
+        kept = [name for name in names if name in mapped and expected[name].is_contiguous()]
+        # The autoencoder copies these to channels last when it first runs (`vae.layers.to_channels_last`).
+        later = [[name] for name in names if name in mapped and not expected[name].is_contiguous()]
+        # Pages that were read count as used memory until their mapping is closed, so tensors that are copied
+        # have a mapping for each batch, or for each tensor that is copied later.
+        for batch in [*_batch_names(copied, named), *later, kept]:
             with safe_open(file, framework="pt") as opened:
                 for name in batch:
-                    value = opened.get_tensor(named[name].name).to(kinds[name])
-                    value = value.reshape(wanted[name].shape).to(device)
-                    if name not in mapped and not wanted[name].is_contiguous():
+                    value = opened.get_tensor(named[name].name).to(dtypes[name])
+                    value = value.reshape(expected[name].shape).to(device)
+                    if name not in mapped and not expected[name].is_contiguous():
                         value = copy_channels_last(value)
                     tensors[name] = value
                     del value
@@ -139,9 +139,9 @@ def load_into(
     module.load_state_dict(tensors, strict=True, assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    left = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
-    if left:
-        raise RuntimeError(f"{component}: {left[0]} was never given a value")
+    unset = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
+    if unset:
+        raise RuntimeError(f"{component}: {unset[0]} has no value")
 
 
 def save_tensors(
@@ -149,41 +149,41 @@ def save_tensors(
 ) -> None:
     """Write tensors as `stem.safetensors`, or as shards with an index where one file would be too large.
 
-    Each file appears whole or not at all, and the index last. Files of an earlier, differently sharded
-    save in the same folder are removed.
+    Each file is written atomically, the index last. Files of an earlier save with other shards in the same
+    folder are removed.
 
     Args:
-        tensors: by name.
-        folder: made if it does not exist.
-        stem: the files' name without its ending.
-        shard_bytes: the largest file, unless one tensor alone is larger.
+        tensors: the tensors by name.
+        folder: created if it does not exist.
+        stem: the file name without its suffix.
+        shard_bytes: size of the largest file, unless one tensor is larger.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
-    filled = 0
+    shard_size = 0
     for name, value in tensors.items():
         size = value.numel() * value.element_size()
-        if shards[-1] and filled + size > shard_bytes:
+        if shards[-1] and shard_size + size > shard_bytes:
             shards.append({})
-            filled = 0
+            shard_size = 0
         shards[-1][name] = value.detach().cpu().contiguous()
-        filled += size
+        shard_size += size
     names = (
         [f"{stem}.safetensors"]
         if len(shards) == 1
         else [f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     )
     for name, shard in zip(names, shards, strict=True):
-        with atomic_write(folder / name) as beside:
-            save_file(shard, beside, metadata={"format": "pt"})
+        with atomic_write(folder / name) as temporary:
+            save_file(shard, temporary, metadata={"format": "pt"})
     index = folder / f"{stem}.safetensors.index.json"
     if len(shards) > 1:
         total = sum(value.numel() * value.element_size() for value in tensors.values())
-        where = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         write_text(
-            index, json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n"
+            index, json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
         )
     else:
         index.unlink(missing_ok=True)
@@ -196,35 +196,35 @@ def read_json(file: Path, *, component: str) -> dict[str, object]:
     """The JSON object in a file.
 
     Raises:
-        UserError: the file does not exist or is no JSON object.
+        UserError: the file does not exist or is not a JSON object.
     """
     if not file.is_file():
-        raise UserError(f"{component} has no {file.name} in {file.parent}; the folder is not complete")
+        raise UserError(f"{component} has no {file.name} in {file.parent}; the folder is incomplete")
     try:
         value = json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not JSON ({error}); the folder is damaged, fetch it again") from None
+        raise UserError(f"{file} is not JSON ({error}); download the folder again") from None
     if not isinstance(value, dict):
-        raise UserError(f"{file} is not a JSON object; the folder is damaged, fetch it again")
+        raise UserError(f"{file} is not a JSON object; download the folder again")
     return value
 
 
 def _weight_files(folder: Path, *, component: str) -> list[Path]:
-    """The part's files: those of the one index, or the one file."""
+    """The component's files: those of the index, or the only file."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: the model has no {component}; fetch the whole folder")
+        raise UserError(f"{folder} is missing: the model has no {component}; download the whole folder")
     indexes = sorted(folder.glob("*.safetensors.index.json"))
-    # Published folders hold other precisions beside the plain one (model.fp16.safetensors).
+    # Published folders may contain other precisions too (model.fp16.safetensors).
     plain = [index for index in indexes if index.name.count(".") == 3]
     if plain:
         index = plain[0]
-        places = read_json(index, component=component).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-            raise UserError(f"{index} has no weight_map; the folder is damaged, fetch it again")
-        files = [folder / Path(name).name for name in sorted(set(places.values()))]
+        weight_map = read_json(index, component=component).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise UserError(f"{index} has no weight_map; download the folder again")
+        files = [folder / Path(name).name for name in sorted(set(weight_map.values()))]
         for file in files:
             if not file.is_file():
-                raise UserError(f"{file} is missing: {index.name} names it; fetch the whole folder")
+                raise UserError(f"{file} is missing: {index.name} names it; download the whole folder")
         return files
     singles = sorted(folder.glob("*.safetensors"))
     chosen = [file for file in singles if file.name.count(".") == 1] or singles
@@ -238,10 +238,10 @@ def _weight_files(folder: Path, *, component: str) -> list[Path]:
     pickled = [file for file in sorted(folder.iterdir()) if file.suffix in PICKLE_SUFFIXES]
     if pickled:
         raise UserError(
-            f"{pickled[0]} is a pickle, which can run code when it is opened; only safetensors are read: "
-            f"convert it, or fetch the safetensors of this {component}"
+            f"{pickled[0]} is a pickle, which can run code when it is opened; only safetensors files are "
+            f"read: convert it, or download the safetensors of this {component}"
         )
-    raise UserError(f"{folder} holds no safetensors file for the {component}; fetch the whole folder")
+    raise UserError(f"{folder} has no safetensors file of the {component}; download the whole folder")
 
 
 def _read_header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -254,44 +254,44 @@ def _read_header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             if not 2 <= length <= min(size - 8, 10**8):
-                raise ValueError("its header is longer than the file")
+                raise ValueError("the header is longer than the file")
             header = json.loads(opened.read(length))
         header.pop("__metadata__", None)
         if header and size != 8 + length + max(entry["data_offsets"][1] for entry in header.values()):
-            raise ValueError("it was cut off")
+            raise ValueError("the file is truncated")
         found = {}
         for name, entry in header.items():
             kind = _DTYPES.get(entry["dtype"])
             if kind is None:
                 raise UserError(
-                    f"{file}: tensor {name!r} is of type {entry['dtype']}, which is not read; "
-                    "fetch the weights in another type"
+                    f"{file}: tensor {name!r} is of type {entry['dtype']}, which is not supported; "
+                    "download the weights in another type"
                 )
             found[name] = (tuple(entry["shape"]), kind)
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
+        raise UserError(f"{file} is not a complete safetensors file ({error}); download it again") from None
 
 
 def _target_dtype(
     name: str, info: TensorInfo, dtype: torch.dtype, keep_in_float32: tuple[str, ...]
 ) -> torch.dtype:
-    """The type a tensor is to have."""
+    """The type of a tensor in the module."""
     if not info.dtype.is_floating_point:
         return info.dtype
-    return torch.float32 if any(island in name for island in keep_in_float32) else dtype
+    return torch.float32 if any(pattern in name for pattern in keep_in_float32) else dtype
 
 
 def _batch_names(names: list[str], tensor_infos: Mapping[str, TensorInfo]) -> list[list[str]]:
-    """The names in order, in runs of about `_BATCH_BYTES`."""
+    """The names in order, in batches of about `_BATCH_BYTES`."""
     batches: list[list[str]] = []
-    filled = _BATCH_BYTES
+    batch_size = _BATCH_BYTES
     for name in names:
-        if filled >= _BATCH_BYTES:
+        if batch_size >= _BATCH_BYTES:
             batches.append([])
-            filled = 0
+            batch_size = 0
         batches[-1].append(name)
-        filled += tensor_infos[name].numel * tensor_infos[name].dtype.itemsize
+        batch_size += tensor_infos[name].numel * tensor_infos[name].dtype.itemsize
     return batches
 
 
@@ -303,19 +303,20 @@ def _check_names(
     if missing:
         also = f" (and {extra[0]!r} is not one of its tensors)" if extra else ""
         raise UserError(
-            f"the {component} lacks tensor {_format_names(missing)}{also}; these weights are of another model"
+            f"the {component} lacks tensor {_format_names(missing)}{also}; "
+            "the weights belong to another model"
         )
     if extra:
         raise UserError(
-            f"the {component} has no place for tensor {_format_names(extra)}; these weights are of another model"
+            f"the {component} has no tensor {_format_names(extra)}; the weights belong to another model"
         )
     for name, tensor in tensor_infos.items():
         shape = tuple(expected[name].shape)
-        # A 1x1 convolution may be stored as a linear layer and the other way round.
+        # A 1x1 convolution may be stored as a linear layer, and a linear layer as a convolution.
         if tensor.shape != shape and _drop_unit_dims(tensor.shape) != _drop_unit_dims(shape):
             raise UserError(
-                f"tensor {name!r} of the {component} is {_format_shape(tensor.shape)} and must be {_format_shape(shape)}; "
-                "its config.json belongs to other weights"
+                f"tensor {name!r} of the {component} is {_format_shape(tensor.shape)} and must be "
+                f"{_format_shape(shape)}; its config.json belongs to other weights"
             )
 
 
@@ -328,4 +329,4 @@ def _format_names(names: list[str]) -> str:
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:
-    return "x".join(str(side) for side in shape) or "a single number"
+    return "x".join(str(side) for side in shape) or "a scalar"

@@ -1,9 +1,9 @@
-"""Wan 2.1 and 2.2 in the diffusers folder layout, in and out.
+"""Wan 2.1 and 2.2 in the diffusers folder layout, read and written.
 
-A folder has `model_index.json` and a folder for each part: `transformer`, `transformer_2` (the second
+A folder has `model_index.json` and a folder for each component: `transformer`, `transformer_2` (the second
 expert of the A14B models), `vae`, `text_encoder`, `tokenizer`, `image_encoder` and `image_processor` (2.1
-image-to-video) and `scheduler`. Transformers and autoencoders may carry the names of the original
-repositories instead of diffusers'. Nothing is loaded before it is asked for.
+image-to-video) and `scheduler`. Transformers and autoencoders may use the tensor names of the
+original repositories instead of diffusers'. Components are loaded on demand.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _PIPELINE_CLASSES = ("WanPipeline", "WanImageToVideoPipeline")
 
 @dataclass(frozen=True, kw_only=True)
 class WanCheckpoint:
-    """A Wan model on disk: what it is, and its parts on demand.
+    """A Wan model folder, a `ModelCheckpoint`: its settings, and its components on demand.
 
     Attributes:
-        folder: in the diffusers layout.
-        name: what the person called it.
-        sampling_defaults: how it wants to be run.
-        dit: of each transformer.
-        vae: of the autoencoder.
+        folder: a folder in the diffusers layout.
+        name: the name it was opened by.
+        sampling_defaults: the settings to sample with by default.
+        dit: the config of each transformer.
+        vae: the config of the autoencoder.
     """
 
     folder: Path
@@ -67,17 +67,17 @@ class WanCheckpoint:
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> WanCheckpoint:
-        """Read the settings of every part, no weights.
+        """Read the settings of every component, no weights.
 
         Raises:
-            UserError: a file is missing or damaged, or this is no Wan model.
+            UserError: a file is missing or damaged, or this is not a Wan model.
         """
         index = read_json(folder / "model_index.json", component="the model")
-        kind = index.get("_class_name")
-        if kind not in _PIPELINE_CLASSES:
+        class_name = index.get("_class_name")
+        if class_name not in _PIPELINE_CLASSES:
             raise UserError(
-                f"{folder} is a {kind} and can't be read; "
-                f"Wan 2.1 and 2.2 folders of {' or '.join(_PIPELINE_CLASSES)} can"
+                f"{folder} is a {class_name}, which can't be read; "
+                f"give a folder of Wan 2.1 or 2.2, a {' or '.join(_PIPELINE_CLASSES)}"
             )
         dit = parse_dit_config(read_json(folder / "transformer" / "config.json", component="the transformer"))
         boundary = index.get("boundary_ratio")
@@ -91,8 +91,8 @@ class WanCheckpoint:
                 )
         vae = parse_vae_config(read_json(folder / "vae" / "config.json", component="the autoencoder"))
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json", component="the scheduler")
-        recipe = build_sampling_defaults(dit, vae, scheduler, boundary, bool(index.get("expand_timesteps")))
-        return cls(folder=folder, name=name, sampling_defaults=recipe, dit=dit, vae=vae)
+        defaults = build_sampling_defaults(dit, vae, scheduler, boundary, bool(index.get("expand_timesteps")))
+        return cls(folder=folder, name=name, sampling_defaults=defaults, dit=dit, vae=vae)
 
     @property
     def has_image_encoder(self) -> bool:
@@ -100,22 +100,22 @@ class WanCheckpoint:
         return self.dit.image_width is not None
 
     def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
-        """A transformer: the one, or of two experts the noisy (0) or the clean one (1).
+        """A transformer; of two experts, 0 is the one for high noise and 1 the one for low noise.
 
         Raises:
             UserError: weights are missing, pickled, or of another model.
         """
-        part = "transformer" if expert == 0 else "transformer_2"
-        stored = list_tensors(self.folder / part, component=part)
+        component = "transformer" if expert == 0 else "transformer_2"
+        stored = list_tensors(self.folder / component, component=component)
         with skip_init():
             module = Dit(self.dit)
         original = wan_keys.has_original_transformer_keys(stored)
-        # Weights of 2.1 image-to-video hold a norm that their network never used.
+        # Weights of 2.1 image-to-video contain a norm that the network does not use.
         stored = {name: tensor for name, tensor in stored.items() if "norm_added_q" not in name}
         load_into(
             module,
             stored,
-            component=part,
+            component=component,
             dtype=dtype,
             device=device,
             keep_in_float32=FLOAT32_PARAMETERS,
@@ -129,8 +129,8 @@ class WanCheckpoint:
         Raises:
             UserError: weights are missing, pickled, or of another model.
         """
-        part = "autoencoder"
-        stored = list_tensors(self.folder / "vae", component=part)
+        component = "autoencoder"
+        stored = list_tensors(self.folder / "vae", component=component)
         with skip_init():
             module = VideoVae(self.vae)
 
@@ -141,7 +141,7 @@ class WanCheckpoint:
         load_into(
             module,
             stored,
-            component=part,
+            component=component,
             dtype=torch.float32,
             device=device,
             rename=rename if wan_keys.has_original_vae_keys(stored) else None,
@@ -173,7 +173,7 @@ class WanCheckpoint:
         )
 
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
-        """What a part's files hold, from their headers; empty if the model has no such part.
+        """The tensors of a component, from the headers of its files; empty if there is no such component.
 
         `component` is transformer, transformer_2, vae, text_encoder or image_encoder.
         """
@@ -184,25 +184,25 @@ class WanCheckpoint:
         )
 
     def save(self, target: Path, *, transformers: Sequence[Dit], vae: VideoVae, shard_bytes: int) -> None:
-        """Write the model with these transformers and this autoencoder; diffusers loads the folder.
+        """Write the model with these transformers and this autoencoder, in a folder that diffusers loads.
 
-        The encoders and the scheduler are copied as they are.
+        The encoders and the scheduler are copied.
 
         Args:
             target: a folder that does not exist or is empty.
             transformers: one for each expert.
             vae: in float32.
-            shard_bytes: the largest weights file.
+            shard_bytes: size of the largest weights file.
 
         Raises:
-            UserError: the folder has something in it.
+            UserError: the folder is not empty.
         """
         target.mkdir(parents=True, exist_ok=True)
         if any(target.iterdir()):
             raise UserError(f"{target} is not empty; name a new folder to save the model in")
-        for part in ("text_encoder", "tokenizer", "image_encoder", "image_processor", "scheduler"):
-            if (self.folder / part).is_dir():
-                shutil.copytree(self.folder / part, target / part)
+        for component in ("text_encoder", "tokenizer", "image_encoder", "image_processor", "scheduler"):
+            if (self.folder / component).is_dir():
+                shutil.copytree(self.folder / component, target / component)
         for expert, module in enumerate(transformers):
             folder = target / ("transformer" if expert == 0 else "transformer_2")
             save_tensors(module.state_dict(), folder, stem=_WEIGHTS_STEM, shard_bytes=shard_bytes)
@@ -213,5 +213,5 @@ class WanCheckpoint:
         write_text(
             target / "vae" / "config.json", json.dumps(to_diffusers_vae_config(vae.config), indent=2) + "\n"
         )
-        # Last, so that a folder with an index is a whole model.
+        # Last, so that a folder with an index is complete.
         write_text(target / "model_index.json", (self.folder / "model_index.json").read_text())

@@ -1,4 +1,4 @@
-"""Wan's settings in diffusers' words and in ours, and how each variant wants to be run."""
+"""Wan's settings: diffusers' JSON to our configs and back, and the sampling defaults of each variant."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ def parse_dit_config(values: dict[str, Any]) -> DitConfig:
     """Our settings from those of diffusers' `WanTransformer3DModel`.
 
     Raises:
-        UserError: a setting is missing or asks for something that no Wan transformer does.
+        UserError: a setting is missing or has a value that no Wan transformer has.
     """
-    what = "transformer/config.json"
-    kind = values.get("_class_name", "WanTransformer3DModel")
-    if kind != "WanTransformer3DModel":
-        raise UserError(f"{what} describes a {kind}, which can't be read; WanTransformer3DModel can")
+    source = "transformer/config.json"
+    class_name = values.get("_class_name", "WanTransformer3DModel")
+    if class_name != "WanTransformer3DModel":
+        raise UserError(
+            f"{source} describes a {class_name}, which can't be read; give a WanTransformer3DModel"
+        )
     fixed = {"cross_attn_norm": True, "qk_norm": "rms_norm_across_heads"}
     for name, value in fixed.items():
         if values.get(name, value) != value:
-            raise UserError(f"{what} asks for {name} = {values[name]!r}; only {value!r} is known")
+            raise UserError(f"{source} has {name} = {values[name]!r}; only {value!r} is supported")
     heads, head_width = (
-        _positive_int(values, "num_attention_heads", what),
-        _positive_int(values, "attention_head_dim", what),
+        _positive_int(values, "num_attention_heads", source),
+        _positive_int(values, "attention_head_dim", source),
     )
     patch = values.get("patch_size", [1, 2, 2])
     if len(patch) != 3 or patch[0] != 1 or patch[1] != patch[2]:
-        raise UserError(f"{what} asks for patches of {patch}; only 1 x p x p is known")
+        raise UserError(f"{source} has patches of {patch}; only 1 x p x p is supported")
     return DitConfig(
-        in_channels=_positive_int(values, "in_channels", what),
-        out_channels=values.get("out_channels") or _positive_int(values, "in_channels", what),
+        in_channels=_positive_int(values, "in_channels", source),
+        out_channels=values.get("out_channels") or _positive_int(values, "in_channels", source),
         width=heads * head_width,
         heads=heads,
-        layers=_positive_int(values, "num_layers", what),
-        mlp_width=_positive_int(values, "ffn_dim", what),
+        layers=_positive_int(values, "num_layers", source),
+        mlp_width=_positive_int(values, "ffn_dim", source),
         patch_size=patch[1],
         text_width=values.get("text_dim", 4096),
         image_width=values.get("image_dim"),
@@ -85,28 +87,28 @@ _VAE_FIELD_NAMES = {
     "latents_mean": "latents_mean",
     "latents_std": "latents_std",
 }
-"""Our field, diffusers' name."""
+"""From the names of our fields to diffusers' names."""
 
 
 def parse_vae_config(values: dict[str, Any]) -> VaeConfig:
     """Our settings from those of diffusers' `AutoencoderKLWan`.
 
     Raises:
-        UserError: it is another autoencoder, or its settings contradict each other.
+        UserError: it is another kind of autoencoder, or its settings contradict each other.
     """
-    what = "vae/config.json"
-    kind = values.get("_class_name", "AutoencoderKLWan")
-    if kind != "AutoencoderKLWan":
-        raise UserError(f"{what} describes a {kind}, which can't be read; AutoencoderKLWan can")
+    source = "vae/config.json"
+    class_name = values.get("_class_name", "AutoencoderKLWan")
+    if class_name != "AutoencoderKLWan":
+        raise UserError(f"{source} describes a {class_name}, which can't be read; give an AutoencoderKLWan")
     patch = values.get("patch_size") or 1
-    given = {ours: values[theirs] for ours, theirs in _VAE_FIELD_NAMES.items() if theirs in values}
-    given |= {"patch_size": patch, "channels": values.get("in_channels", 3) // patch**2}
-    config = from_values(VaeConfig, given, source=what)
+    settings = {ours: values[theirs] for ours, theirs in _VAE_FIELD_NAMES.items() if theirs in values}
+    settings |= {"patch_size": patch, "channels": values.get("in_channels", 3) // patch**2}
+    config = from_values(VaeConfig, settings, source=source)
     stride = (config.stride.temporal, config.stride.spatial)
-    said = (values.get("scale_factor_temporal", 4), values.get("scale_factor_spatial", 8))
-    if stride != said:
+    declared = (values.get("scale_factor_temporal", 4), values.get("scale_factor_spatial", 8))
+    if stride != declared:
         raise UserError(
-            f"{what} speaks of strides {said}, but its stages make {stride}; fetch the file again"
+            f"{source} declares strides {declared}, but its stages have {stride}; download the file again"
         )
     return config
 
@@ -129,17 +131,30 @@ def to_diffusers_vae_config(config: VaeConfig) -> dict[str, Any]:
 def build_sampling_defaults(
     dit: DitConfig, vae: VaeConfig, scheduler: dict[str, Any], boundary_ratio: Any, per_frame_sigma: bool
 ) -> SamplingDefaults:
-    """The published defaults of the variant that these shapes are."""
+    """The published sampling defaults of the Wan variant with these shapes.
+
+    Args:
+        dit: the config of each transformer.
+        vae: the config of the autoencoder.
+        scheduler: diffusers' scheduler settings.
+        boundary_ratio: of `model_index.json`; None for models without experts.
+        per_frame_sigma: whether each latent frame has its own timestep (Wan 2.2 TI2V-5B).
+
+    Raises:
+        UserError: the shapes or the scheduler are those of no known variant.
+    """
     channels = 2 * vae.z_dim + vae.stride.temporal
     if dit.in_channels not in (vae.z_dim, channels):
         raise UserError(
-            f"a transformer of {dit.in_channels} input channels over {vae.z_dim} latent channels is of no "
-            f"known variant; {vae.z_dim} (text) and {channels} (pictures) are"
+            f"a transformer of {dit.in_channels} input channels with {vae.z_dim} latent channels is of no "
+            f"known variant; {vae.z_dim} (text) and {channels} (images) are known"
         )
-    pictures = "channels" if dit.in_channels == channels else "frames" if per_frame_sigma else "none"
-    plain = SamplingDefaults(image_conditioning=pictures, boundary_ratio=None, **_parse_scheduler(scheduler))
+    conditioning = "channels" if dit.in_channels == channels else "frames" if per_frame_sigma else "none"
+    plain = SamplingDefaults(
+        image_conditioning=conditioning, boundary_ratio=None, **_parse_scheduler(scheduler)
+    )
     if boundary_ratio is not None:
-        guidance = (3.5, 3.5) if pictures == "channels" else (4.0, 3.0)
+        guidance = (3.5, 3.5) if conditioning == "channels" else (4.0, 3.0)
         return dataclasses.replace(
             plain, boundary_ratio=float(boundary_ratio), num_inference_steps=40, guidance_scale=guidance
         )
@@ -150,8 +165,8 @@ def build_sampling_defaults(
 
 def _parse_scheduler(scheduler: dict[str, Any]) -> dict[str, Any]:
     """Solver, schedule and shift from diffusers' scheduler settings."""
-    kind = scheduler.get("_class_name")
-    if kind == "UniPCMultistepScheduler":
+    class_name = scheduler.get("_class_name")
+    if class_name == "UniPCMultistepScheduler":
         expected = {
             "prediction_type": "flow_prediction",
             "use_flow_sigmas": True,
@@ -163,20 +178,19 @@ def _parse_scheduler(scheduler: dict[str, Any]) -> dict[str, Any]:
         for name, value in expected.items():
             if scheduler.get(name, value) != value:
                 raise UserError(
-                    f"scheduler_config.json asks for {name} = {scheduler[name]!r}; "
-                    f"only {value!r} is known for Wan"
+                    f"scheduler_config.json has {name} = {scheduler[name]!r}; only {value!r} is supported"
                 )
         return {"solver": "unipc", "schedule": "wan", "flow_shift": float(scheduler.get("flow_shift", 3.0))}
-    if kind == "FlowMatchEulerDiscreteScheduler":
+    if class_name == "FlowMatchEulerDiscreteScheduler":
         return {"solver": "euler", "schedule": "linear", "flow_shift": float(scheduler.get("shift", 3.0))}
     raise UserError(
-        f"scheduler_config.json describes a {kind}, which is not known; "
-        "UniPCMultistepScheduler and FlowMatchEulerDiscreteScheduler are"
+        f"scheduler_config.json describes a {class_name}, which is not supported; "
+        "use UniPCMultistepScheduler or FlowMatchEulerDiscreteScheduler"
     )
 
 
-def _positive_int(values: dict[str, Any], name: str, what: str) -> int:
+def _positive_int(values: dict[str, Any], name: str, source: str) -> int:
     value = values.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{what} needs a whole number {name}, not {value!r}; fetch the file again")
+        raise UserError(f"{source} needs a positive integer {name}, not {value!r}; download the file again")
     return value

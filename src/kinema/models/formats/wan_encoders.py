@@ -1,7 +1,7 @@
-"""Wan's text and image encoder from their folders, strictly and without a copy of the weights.
+"""Wan's text and image encoder from their folders, memory-mapped.
 
-Both are transformers' modules. transformers is imported here, when they are first needed, because that
-takes longer than everything else at the start of a film.
+Both are modules of transformers. It is imported inside the functions, because importing it takes longer than
+everything else before the first sampling step.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def load_umt5(
     """The text encoder from the folders `text_encoder` and `tokenizer`.
 
     Raises:
-        UserError: a folder is missing, its weights are pickled, or they are of another model.
+        UserError: a folder is missing, or its weights are pickled or belong to another model.
     """
-    part = "text encoder"
-    stored = list_tensors(model, component=part)
-    values = read_json(model / "config.json", component=part)
+    component = "text encoder"
+    stored = list_tensors(model, component=component)
+    values = read_json(model / "config.json", component=component)
     if values.get("model_type") != "umt5":
         raise UserError(f"{model} is a {values.get('model_type')}; Wan's text encoder is a umt5")
     if not tokenizer.is_dir():
-        raise UserError(f"{tokenizer} is missing: the model has no tokenizer; fetch the whole folder")
+        raise UserError(f"{tokenizer} is missing: the model has no tokenizer; download the whole folder")
     from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
     with skip_init():
         module = UMT5EncoderModel(UMT5Config.from_dict(values))
-    # One table of words under two names, of which a file has either or both.
+    # One embedding table under two names; a file has either or both.
     table = stored.pop(_TIED_EMBEDDING, None) or stored.get(_SHARED_EMBEDDING)
     stored = {name: tensor for name, tensor in stored.items() if name != _SHARED_EMBEDDING}
     if table is not None:
@@ -47,57 +47,57 @@ def load_umt5(
     load_into(
         module,
         stored,
-        component=part,
+        component=component,
         dtype=dtype,
         device=device,
         tied_weights={_TIED_EMBEDDING: _SHARED_EMBEDDING},
     )
     try:
-        words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{tokenizer} holds no tokenizer that can be read ({error}); fetch it again"
+            f"{tokenizer} has no tokenizer that can be read ({error}); download it again"
         ) from None
-    if words is None:
-        raise UserError(f"{tokenizer} holds no tokenizer; fetch the whole folder")
-    return Umt5(module.eval(), words, max_tokens=max_tokens)
+    if loaded is None:
+        raise UserError(f"{tokenizer} has no tokenizer; download the whole folder")
+    return Umt5(module.eval(), loaded, max_tokens=max_tokens)
 
 
 def load_clip(model: Path, processor: Path, *, dtype: torch.dtype, device: torch.device) -> ClipImageEncoder:
     """The image encoder from the folders `image_encoder` and `image_processor`.
 
     Raises:
-        UserError: a folder is missing, its weights are pickled, or they are of another model.
+        UserError: a folder is missing, or its weights are pickled or belong to another model.
     """
-    part = "image encoder"
-    stored = list_tensors(model, component=part)
-    values = read_json(model / "config.json", component=part)
+    component = "image encoder"
+    stored = list_tensors(model, component=component)
+    values = read_json(model / "config.json", component=component)
     read_json(processor / "preprocessor_config.json", component="image processor")
     from transformers import CLIPVisionConfig, CLIPVisionModel
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     with skip_init():
         module = CLIPVisionModel(CLIPVisionConfig.from_dict(values))
-    # Some releases of transformers, and the files they wrote, have one more level in the names.
-    level = _VISION_PREFIX if any(name.startswith(_VISION_PREFIX) for name in module.state_dict()) else ""
+    # Some releases of transformers, and the files they wrote, have a prefix in the names.
+    prefix = _VISION_PREFIX if any(name.startswith(_VISION_PREFIX) for name in module.state_dict()) else ""
     stored = {
         name: tensor
         for name, tensor in stored.items()
-        # Numbers from 0 up that old files carry, and the projection that Wan does not use.
+        # Position numbers that old files contain, and the projection that Wan does not use.
         if not name.endswith("position_ids") and name != "visual_projection.weight"
     }
-    places = [name for name, buffer in module.named_buffers() if name.endswith("position_ids")]
-    for name in places:
+    buffers = [name for name, buffer in module.named_buffers() if name.endswith("position_ids")]
+    for name in buffers:
         owner = module.get_submodule(name.rpartition(".")[0])
         count = module.get_buffer(name).shape[-1]
         owner.register_buffer("position_ids", torch.arange(count, device=device)[None], persistent=False)
     load_into(
         module,
         stored,
-        component=part,
+        component=component,
         dtype=dtype,
         device=device,
-        rename=lambda name: level + name.removeprefix(_VISION_PREFIX),
+        rename=lambda name: prefix + name.removeprefix(_VISION_PREFIX),
     )
     return ClipImageEncoder(
         module.eval(), CLIPImageProcessorPil.from_pretrained(processor, local_files_only=True)

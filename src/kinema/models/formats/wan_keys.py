@@ -1,7 +1,7 @@
-"""From the tensor names of the original Wan repositories to those of diffusers, which are ours.
+"""Tensor names of the original Wan repositories to those of diffusers, which are ours.
 
-The originals (Wan-Video/Wan2.1 and Wan2.2: `wan/modules/model.py`, `vae.py`, `vae2_2.py`) are also what
-single-file repackagings carry, some with `model.diffusion_model.` in front.
+The originals (Wan-Video/Wan2.1 and Wan2.2: `wan/modules/model.py`, `vae.py`, `vae2_2.py`) are also in
+single-file checkpoints, some with the prefix `model.diffusion_model.`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TRANSFORMER_RULES: _RenameRules = (
     (r"^(blocks\.\d+)\.modulation$", r"\1.scale_shift_table"),
     (r"^(blocks\.\d+)\.ffn\.0\.", r"\1.ffn.net.0.proj."),
     (r"^(blocks\.\d+)\.ffn\.2\.", r"\1.ffn.net.2."),
-    # Called in the order norm1, norm3, norm2 there; numbered in the order of the calls here.
+    # The original calls norm1, norm3, norm2 in this order; diffusers numbers them in the order of the calls.
     (r"^(blocks\.\d+)\.norm([23])\.", lambda m: f"{m[1]}.norm{5 - int(m[2])}."),
     (r"^(blocks\.\d+)\.(self|cross)_attn\.", lambda m: f"{m[1]}.attn{1 if m[2] == 'self' else 2}."),
     (r"^(blocks\.\d+\.attn[12])\.([qkv])\.", r"\1.to_\2."),
@@ -58,46 +58,46 @@ _VAE_RULES: _RenameRules = (
 
 
 def has_original_transformer_keys(names: Iterable[str]) -> bool:
-    """Whether these are the original names of a transformer."""
+    """Whether the names are those of an original transformer."""
     return any(_strip_prefix(name).startswith(("text_embedding.", "head.head.")) for name in names)
 
 
 def has_original_vae_keys(names: Iterable[str]) -> bool:
-    """Whether these are the original names of an autoencoder."""
+    """Whether the names are those of an original autoencoder."""
     return any(name.startswith(("decoder.middle.", "encoder.middle.")) for name in names)
 
 
 def convert_transformer_key(name: str) -> str:
-    """The name here of a tensor of an original transformer."""
+    """Our name of a tensor of an original transformer."""
     return _apply_rules(_strip_prefix(name), _TRANSFORMER_RULES)
 
 
 def convert_vae_key(name: str, *, residual_blocks: int) -> str:
-    """The name here of a tensor of an original autoencoder.
+    """Our name of a tensor of an original autoencoder.
 
     Args:
-        name: there.
-        residual_blocks: in each encoder stage; a decoder stage has one more.
+        name: the original name.
+        residual_blocks: residual blocks in each encoder stage; a decoder stage has one more.
     """
     name = _apply_rules(_apply_rules(name, _RESIDUAL_RULES), _VAE_RULES)
-    # Wan 2.2: stages are modules of their own.
+    # Wan 2.2: each stage is a module.
     if stage := re.match(r"^encoder\.downsamples\.(\d+)\.downsamples\.(\d+)\.(.*)$", name):
         return _stage_key("encoder.down_blocks", "downsampler", stage, residual_blocks)
     if stage := re.match(r"^decoder\.upsamples\.(\d+)\.upsamples\.(\d+)\.(.*)$", name):
         return _stage_key("decoder.up_blocks", "upsampler", stage, residual_blocks + 1)
-    # Wan 2.1: the encoder is one flat list in both, the decoder in the original alone.
+    # Wan 2.1: the encoder is a flat list in both layouts, the decoder only in the original.
     if flat := re.match(r"^encoder\.downsamples\.(\d+)\.(.*)$", name):
         return f"encoder.down_blocks.{flat[1]}.{flat[2]}"
     if flat := re.match(r"^decoder\.upsamples\.(\d+)\.(.*)$", name):
-        stage_index, place = divmod(int(flat[1]), residual_blocks + 2)
-        inner = "upsamplers.0" if place == residual_blocks + 1 else f"resnets.{place}"
+        stage_index, position = divmod(int(flat[1]), residual_blocks + 2)
+        inner = "upsamplers.0" if position == residual_blocks + 1 else f"resnets.{position}"
         return f"decoder.up_blocks.{stage_index}.{inner}.{flat[2]}"
     return name
 
 
 def _stage_key(stages: str, resampler: str, match: re.Match[str], blocks: int) -> str:
-    place = int(match[2])
-    inner = resampler if place == blocks else f"resnets.{place}"
+    position = int(match[2])
+    inner = resampler if position == blocks else f"resnets.{position}"
     return f"{stages}.{match[1]}.{inner}.{match[3]}"
 
 

@@ -1,4 +1,4 @@
-"""From words to states: the interface that every text encoder has here."""
+"""The interface of the text encoders: prompts to hidden states."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class TextEmbeddings:
-    """One state per token, zero behind each prompt's last token.
+    """Hidden states of prompts, one per token; zeros after the last token of each prompt.
 
     Attributes:
-        hidden_states: the encoder's last hidden states.
-        lengths: how many tokens of each prompt are real, 1 or more; on the CPU.
+        hidden_states: the last hidden states of the encoder.
+        lengths: the number of tokens of each prompt, 1 or more; on the CPU.
     """
 
     hidden_states: Float[Tensor, "b l d"]
@@ -27,7 +27,7 @@ class TextEmbeddings:
 
     @classmethod
     def from_list(cls, prompts: Sequence[Float[Tensor, "_ d"]]) -> TextEmbeddings:
-        """Prompts of different lengths as one batch."""
+        """A batch of prompts of different lengths."""
         return cls(
             hidden_states=torch.nn.utils.rnn.pad_sequence(list(prompts), batch_first=True),
             lengths=torch.tensor([len(states) for states in prompts]),
@@ -36,7 +36,7 @@ class TextEmbeddings:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TextEmbeddings:
-        """The same, its states elsewhere or in another type."""
+        """The same with hidden states on another device or in another type."""
         return TextEmbeddings(
             hidden_states=self.hidden_states.to(device=device, dtype=dtype), lengths=self.lengths
         )
@@ -44,20 +44,20 @@ class TextEmbeddings:
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """Whatever turns prompts into states."""
+    """Encodes prompts."""
 
     @property
     def hidden_size(self) -> int:
-        """Channels of a state."""
+        """Channels of a hidden state."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> TextEmbeddings:
-        """States of the prompts; the empty prompt is one too, the unconditional."""
+        """Hidden states of the prompts; the empty prompt is valid and serves as the unconditional one."""
         ...
 
 
 def clean_prompt(prompt: str) -> str:
-    """A prompt as Wan was trained on it: mojibake repaired, HTML unescaped twice, whitespace collapsed."""
+    """A prompt as in Wan's training: mojibake repaired, HTML unescaped twice, whitespace collapsed."""
     import ftfy
 
     unescaped = html.unescape(html.unescape(ftfy.fix_text(prompt)))

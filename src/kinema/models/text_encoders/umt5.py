@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Umt5:
-    """Token states of a UMT5 encoder, a `TextEncoder`.
+    """UMT5 with one hidden state per token, a `TextEncoder`.
 
-    Wan pads prompts to 512 tokens, masks the pads while encoding and sets them to zero afterwards. The mask
-    makes the real tokens independent of the pads, so only the real ones are encoded here: a prompt of 60
-    tokens takes a seventh of the time. `Dit.context` puts the zeros back, as one key.
+    Wan pads prompts to 512 tokens, masks the padding while encoding and sets it to zero afterwards. The mask
+    makes the tokens of the prompt independent of the padding, so only these are encoded here: a prompt of 60
+    tokens takes a seventh of the time. `Dit.context` represents the padding by one key.
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class Umt5:
 
     @property
     def hidden_size(self) -> int:
-        """Channels of a state."""
+        """Channels of a hidden state."""
         return self.model.config.d_model
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbeddings:
-        """States of the cleaned prompts, their end mark among them; what exceeds 512 tokens is cut off."""
+        """Hidden states of the cleaned prompts, with the end token; prompts are cut at `max_tokens`."""
         rows = []
         for prompt in prompts:
-            # One at a time: prompts of unequal length would have to be padded against each other.
+            # One at a time: in a batch, prompts of different lengths would need padding.
             ids = self.tokenizer(clean_prompt(prompt), truncation=True, max_length=self.max_tokens).input_ids
             rows.append(encode_token_ids(self.model, ids))
         return TextEmbeddings.from_list(rows)
@@ -46,5 +46,5 @@ class Umt5:
 
 @torch.no_grad()
 def encode_token_ids(model: UMT5EncoderModel, ids: Sequence[int]) -> Float[Tensor, "l d"]:
-    """States of the tokens of one prompt, and of nothing else."""
+    """Hidden states of the tokens of one prompt, without padding."""
     return model(input_ids=torch.tensor([ids], device=model.device)).last_hidden_state[0]

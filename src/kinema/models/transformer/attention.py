@@ -1,4 +1,4 @@
-"""The one attention of every transformer here."""
+"""Multi-head attention, and the key ranges of block-causal masks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def multi_head_attention(
     bias: Float[Tensor, "#b #heads #q n"] | None = None,
     key_ranges: tuple[tuple[int, int, int], ...] = (),
 ) -> Float[Tensor, "b q heads_k"]:
-    """softmax(q·k / √k + bias)·v, with the heads joined again.
+    """softmax(q·k / √k + bias)·v, with the heads concatenated.
 
     Args:
-        query: what asks.
-        key: what is asked.
-        value: what answers.
-        bias: added to the logits; it is cast to the type of the query.
-        key_ranges: triples (start, stop, keys): queries from start to stop see the first `keys` keys alone. A
-            block-causal mask is a few such spans, and a span needs neither a mask in memory nor a product
-            that is thrown away, which a masked kernel computes. Empty: every query sees every key.
+        query: queries.
+        key: keys.
+        value: values.
+        bias: added to the logits; cast to the type of the query.
+        key_ranges: triples (start, stop, keys): queries from start to stop attend to the first `keys` keys
+            only. A block-causal mask is a few such ranges, which need no mask in memory and compute no
+            masked products. Empty: every query attends to every key.
     """
     if bias is not None:
         bias = bias.to(query.dtype)
@@ -44,17 +44,17 @@ def multi_head_attention(
 
 
 _MAX_UNFUSED_LOGITS = 2**26
-"""Above so many logits they are not written out."""
+"""With more logits, the fused kernel is used."""
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """torch's attention; on a processor, in training in bfloat16, its three products written out.
+    """torch's fused attention; for training in bfloat16 on a CPU, unfused products.
 
-    The fused kernel's gradient there took a third of a training step of 112 tokens, the products a tenth.
+    There the fused kernel's gradient took a third of a training step of 112 tokens, the products a tenth.
     """
     logits = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2]
-    plain = query.device.type == "cpu" and query.dtype is torch.bfloat16 and torch.is_grad_enabled()
-    if not plain or logits > _MAX_UNFUSED_LOGITS:
+    unfused = query.device.type == "cpu" and query.dtype is torch.bfloat16 and torch.is_grad_enabled()
+    if not unfused or logits > _MAX_UNFUSED_LOGITS:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if bias is not None:
@@ -65,16 +65,16 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Ten
 def block_causal_ranges(
     block_frames: tuple[int, ...], tokens_per_frame: int, num_prefix_keys: int = 0
 ) -> tuple[tuple[int, int, int], ...]:
-    """Spans in which each block of frames sees itself, all blocks before it, and `num_prefix_keys` keys in front.
+    """Key ranges of a block-causal mask: each block attends to itself, earlier blocks and the prefix keys.
 
     Args:
-        block_frames: how many latent frames each block has, in order.
-        tokens_per_frame: tokens in a latent frame.
-        num_prefix_keys: keys in front of the first frame that everything sees (text, cached frames).
+        block_frames: latent frames of each block, in order.
+        tokens_per_frame: tokens of a latent frame.
+        num_prefix_keys: keys before the first frame, which all blocks attend to (text, cached frames).
     """
-    spans, start = [], 0
+    ranges, start = [], 0
     for frames in block_frames:
         stop = start + frames * tokens_per_frame
-        spans.append((start, stop, num_prefix_keys + stop))
+        ranges.append((start, stop, num_prefix_keys + stop))
         start = stop
-    return tuple(spans)
+    return tuple(ranges)

@@ -1,7 +1,7 @@
 """The diffusion transformer of Wan 2.1 and 2.2 (arXiv 2503.20314) and of our own models.
 
-It predicts the velocity noise − data of every latent frame, each at a noise level of its own: a film to be
-made, given frames at time 0, a chunk behind finished frames are all the same call.
+It predicts the velocity noise − data of every latent frame. Each latent frame has its own sigma, so that
+generation, conditioning frames at sigma 0 and streaming after finished frames are the same call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kinema.models.transformer.text_context import KeyValue, TextContext, expand
 
 
 class EmbeddingMlp(nn.Module):
-    """Two linear layers under diffusers' names."""
+    """The two linear layers of an MLP, with diffusers' parameter names."""
 
     def __init__(self, in_features: int, width: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class EmbeddingMlp(nn.Module):
 
 
 class ImageEmbedder(nn.Module):
-    """Image encoder states to tokens for the cross-attention."""
+    """Hidden states of the image encoder to tokens for the cross-attention."""
 
     def __init__(self, inputs: int, width: int, positions: int | None) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ImageEmbedder(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, inputs)) if positions else None
 
     def forward(self, hidden_states: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
-        """With positions if there are any; two images come as one row of tokens."""
+        """The tokens; two images are concatenated along `n`."""
         if self.pos_embed is not None:
             hidden_states = hidden_states + self.pos_embed
         normed = layer_norm(hidden_states, self.norm1.weight, self.norm1.bias, self.norm1.eps)
@@ -54,7 +54,7 @@ class ImageEmbedder(nn.Module):
 
 
 class ConditionEmbedder(nn.Module):
-    """Time, text and image to the transformer's width."""
+    """Embeds sigma, text and image states at the transformer's width."""
 
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
@@ -67,57 +67,60 @@ class ConditionEmbedder(nn.Module):
             ImageEmbedder(config.image_width, width, config.image_positions) if config.image_width else None
         )
         if config.text_conditioning == "joint":
-            # The time of tokens that have none, and the statistics by which their states are standardised.
+            # What text tokens have in place of a sigma embedding, and the statistics of text states.
             self.text_time = nn.Parameter(torch.zeros(width))
             self.register_buffer("text_mean", torch.zeros(config.text_width))
             self.register_buffer("text_std", torch.ones(config.text_width))
         self.pooled_embedder = nn.Linear(config.text_width, width) if config.pooled_text else None
 
     def embed_sigma(self, sigma: Float[Tensor, "b f"]) -> Float[Tensor, "b f d"]:
-        """The float32 embedding of times in [0, 1]."""
+        """The float32 embedding of sigma in [0, 1]."""
         half = self.time_channels // 2
         device = self.time_proj.weight.device
-        steps = (sigma.double() * 1000).float().to(device)
-        rates = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=device) / half)
-        turns = steps[..., None] * rates
-        waves = torch.cat([turns.cos(), turns.sin()], dim=-1)
+        timestep = (sigma.double() * 1000).float().to(device)
+        index = torch.arange(half, dtype=torch.float32, device=device)
+        frequencies = torch.exp(-math.log(10000) * index / half)
+        angles = timestep[..., None] * frequencies
+        encoding = torch.cat([angles.cos(), angles.sin()], dim=-1)
         with torch.autocast(device.type, enabled=False):
             layers = self.time_embedder
             return linear(
-                functional.silu(linear(waves.to(layers.linear_1.weight.dtype), layers.linear_1)),
+                functional.silu(linear(encoding.to(layers.linear_1.weight.dtype), layers.linear_1)),
                 layers.linear_2,
             )
 
     def modulation(self, embedding: Float[Tensor, "b f d"]) -> Float[Tensor, "b f 6 d"]:
-        """Shifts, scales and gates of an embedding that every block shares."""
+        """Shifts, scales and gates of an embedding, shared by all blocks."""
         return linear(functional.silu(embedding), self.time_proj).unflatten(-1, (6, -1))
 
     def embed_text(self, hidden_states: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
-        """Text states at the transformer's width."""
+        """Text states projected to the transformer's width."""
         return linear(
             linear(hidden_states, self.text_embedder.linear_1, gelu=True), self.text_embedder.linear_2
         )
 
 
 def _init_uniform(*shape: int) -> Tensor:
-    """Numbers of a standard deviation of 0.02, uniform: on the meta device, where a model that is loaded has
-    none yet, `torch.randn` and products make torch import its compiler, which takes two seconds."""
-    reach = 0.02 * math.sqrt(3)
-    return torch.empty(shape).uniform_(-reach, reach)
+    """Uniform numbers with a standard deviation of 0.02.
+
+    On the meta device, `torch.randn` and products make torch import its compiler, which takes two seconds.
+    """
+    limit = 0.02 * math.sqrt(3)
+    return torch.empty(shape).uniform_(-limit, limit)
 
 
 class Dit(nn.Module):
-    """A diffusion transformer; see `DitConfig` for its family.
+    """A diffusion transformer; see `DitConfig` for its variants.
 
-    In training and at rest the parameters are the same. A fresh model predicts zero: every block is the
-    identity (adaLN-zero, arXiv 2212.09748), with open gates in front of zero output layers.
+    A freshly initialised model predicts zero: every block is the identity (adaLN-zero, arXiv 2212.09748),
+    with gates of 1 and output layers of zero.
     """
 
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
         self.config = config
         width, patch = config.width, (1, config.patch_size, config.patch_size)
-        # A convolution by name and shape only: the weights are published so. It is used as a linear layer.
+        # A convolution only for the names and shapes of published weights. It is applied as a linear layer.
         self.patch_embedding = nn.Conv3d(config.in_channels, width, patch, patch)
         self.condition_embedder = ConditionEmbedder(config)
         self.blocks = nn.ModuleList(DitBlock(config) for _ in range(config.layers))
@@ -133,10 +136,10 @@ class Dit(nn.Module):
     def _init_as_identity(self) -> None:
         for block in self._blocks():
             block.scale_shift_table[:, 2::3] = 1
-            closed = [block.attn1.output_proj, block.ffn.output_proj]
+            zeroed = [block.attn1.output_proj, block.ffn.output_proj]
             if self.config.text_conditioning == "cross":
-                closed.append(block.attn2.output_proj)
-            for layer in closed:
+                zeroed.append(block.attn2.output_proj)
+            for layer in zeroed:
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
         for layer in (self.condition_embedder.time_proj, self.proj_out):
@@ -148,25 +151,25 @@ class Dit(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the bulk of the parameters."""
+        """The type of most parameters."""
         return self.patch_embedding.weight.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.patch_embedding.weight.device
 
     def cast(self, dtype: torch.dtype) -> Dit:
-        """Cast the parameters in place, except those that stay in float32 (`FLOAT32_PARAMETERS`)."""
+        """Cast the parameters in place, except `FLOAT32_PARAMETERS`."""
         for name, parameter in self.named_parameters():
-            kept = any(island in name for island in FLOAT32_PARAMETERS)
-            parameter.data = parameter.data.to(torch.float32 if kept else dtype)
+            is_float32 = any(pattern in name for pattern in FLOAT32_PARAMETERS)
+            parameter.data = parameter.data.to(torch.float32 if is_float32 else dtype)
         return self
 
     def set_text_statistics(self, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
-        """The mean and deviation of text states by which a `joint` model standardises them.
+        """Set the mean and standard deviation by which a `joint` model standardises text states.
 
-        A channel that never changes has a deviation of zero and would be divided by it; it is kept at 1e-3.
+        Deviations are clamped to at least 1e-3: a constant channel would be divided by zero.
         """
         self.condition_embedder.text_mean.copy_(mean)
         self.condition_embedder.text_std.copy_(std.clamp(min=1e-3))
@@ -174,11 +177,15 @@ class Dit(nn.Module):
     def context(
         self, text_embeddings: TextEmbeddings, image_embeddings: Float[Tensor, "b m c"] | None = None
     ) -> TextContext:
-        """Keys and values of prompts for every block. Make it once per prompt, read it at every step.
+        """Keys and values of prompts for every block, computed once per prompt and read at every step.
 
         Args:
-            text_embeddings: of the text encoder, on any device.
-            image_embeddings: of the image encoder (Wan 2.1 image-to-video); two images follow each other in a row.
+            text_embeddings: the output of the text encoder, on any device.
+            image_embeddings: the output of the image encoder (Wan 2.1 image-to-video); two images are
+                concatenated along `m`.
+
+        Raises:
+            ValueError: the model needs image embeddings, or takes none; or the text is too long.
         """
         lengths = (
             text_embeddings.lengths.to(text_embeddings.hidden_states.device)
@@ -188,25 +195,25 @@ class Dit(nn.Module):
         text = text_embeddings.hidden_states.to(device=self.device, dtype=self.dtype)
         embed_image = self.condition_embedder.image_embedder
         if image_embeddings is None and embed_image is not None:
-            raise ValueError("this transformer needs image states")
+            raise ValueError("this transformer needs image embeddings")
         if image_embeddings is not None and embed_image is None:
-            raise ValueError("this transformer takes no image states")
+            raise ValueError("this transformer takes no image embeddings")
         if self.config.text_conditioning == "joint":
             return self._joint_context(text, lengths)
         total = self.config.text_length
         if text.shape[1] > total:
-            raise ValueError(f"{text.shape[1]} text states are more than {total}")
-        # Room for the keys that stand for the pads, in a number of keys that kernels like.
+            raise ValueError(f"the text has {text.shape[1]} tokens; {total} is the limit")
+        # Two more keys represent the padding; a multiple of 16 keys suits the attention kernels.
         text = functional.pad(text, (0, 0, 0, -(text.shape[1] + 2) % 16 + 2))
         bias = padding_bias(lengths, text.shape[1], total, self.dtype)
         embedded = self.condition_embedder.embed_text(text)
-        seen: tuple[KeyValue, ...] = ()
+        image_kv: tuple[KeyValue, ...] = ()
         if image_embeddings is not None and embed_image is not None:
-            shown = embed_image(image_embeddings.to(device=self.device, dtype=self.dtype))
-            seen = tuple(block.attn2.project_image(shown) for block in self._blocks())
+            embedded_image = embed_image(image_embeddings.to(device=self.device, dtype=self.dtype))
+            image_kv = tuple(block.attn2.project_image(embedded_image) for block in self._blocks())
         return TextContext(
             text=tuple(block.attn2.project_text(embedded) for block in self._blocks()),
-            image=seen,
+            image=image_kv,
             bias=None if bias is None else bias.to(self.device),
         )
 
@@ -214,25 +221,25 @@ class Dit(nn.Module):
         embedder = self.condition_embedder
         bias = padding_bias(lengths, text.shape[1], None)
         bias = None if bias is None else bias.to(self.device)
-        real = (torch.arange(text.shape[1], device=lengths.device) < lengths[:, None])[..., None].to(
+        is_token = (torch.arange(text.shape[1], device=lengths.device) < lengths[:, None])[..., None].to(
             self.device
         )
-        standard = (text - embedder.text_mean) / embedder.text_std * real
-        standard = standard.to(self.dtype)
+        standardized = (text - embedder.text_mean) / embedder.text_std * is_token
+        standardized = standardized.to(self.dtype)
         pooled = None
         if embedder.pooled_embedder is not None:
-            mean = standard.sum(1, keepdim=True) / real.sum(1, keepdim=True)
+            mean = standardized.sum(1, keepdim=True) / is_token.sum(1, keepdim=True)
             pooled = linear(mean.to(self.dtype), embedder.pooled_embedder)
-        time = embedder.text_time.to(self.dtype).expand(1, 1, -1)
-        rows = embedder.modulation(time if pooled is None else time + pooled)
-        x = embedder.embed_text(standard)
+        embedding = embedder.text_time.to(self.dtype).expand(1, 1, -1)
+        modulation = embedder.modulation(embedding if pooled is None else embedding + pooled)
+        x = embedder.embed_text(standardized)
         layout = AttentionLayout(rope=None, bias=None if bias is None else bias[:, None])
-        kept: list[KeyValue] = []
+        new_kv: list[KeyValue] = []
         for block in self._blocks():
-            x, keys_values = block(x, rows, layout, return_kv=True)
-            if keys_values is not None:
-                kept.append(keys_values)
-        return TextContext(text=tuple(kept), bias=bias, pooled=pooled)
+            x, block_kv = block(x, modulation, layout, return_kv=True)
+            if block_kv is not None:
+                new_kv.append(block_kv)
+        return TextContext(text=tuple(new_kv), bias=bias, pooled=pooled)
 
     def forward(
         self,
@@ -247,15 +254,19 @@ class Dit(nn.Module):
         """The velocity noise − data, in the type of `latents`.
 
         Args:
-            latents: `h` and `w` are multiples of the patch.
-            sigma: of each latent frame, 1 noise to 0 data. Best left on the CPU, where equal times are found
-                without waiting for the device and then cost one row of modulation instead of one per frame.
-            context: of as many prompts as there are samples, or a multiple: then the samples are used again
-                for each batch of prompts (conditional, then unconditional), and the result has a sample
-                for each prompt.
-            block_frames: latent frames per block of a block-causal mask; empty lets all frames see all.
-            cache: finished latent frames in front of these.
-            recompute: forget activations and compute them again for the gradient (less memory).
+            latents: noisy latents; `h` and `w` are multiples of the patch size.
+            sigma: noise level of each latent frame, 1 (noise) to 0 (data). Keep it on the CPU: there, equal
+                values are found without synchronising with the device, and need one row of modulation
+                instead of one per frame.
+            context: prompts, as many as there are samples, or a multiple: then the samples are repeated for
+                each batch of prompts (conditional, then unconditional), and the result has one sample for
+                each prompt.
+            block_frames: latent frames per block of a block-causal mask; empty: all frames attend to all.
+            cache: finished latent frames before these.
+            recompute: recompute activations for the gradient, which saves memory.
+
+        Raises:
+            ValueError: the shapes do not fit the model or each other.
         """
         return self._forward(
             latents, sigma, context, block_frames, cache, return_kv=False, recompute=recompute
@@ -268,9 +279,9 @@ class Dit(nn.Module):
         context: TextContext,
         cache: KvCache,
     ) -> KvCache:
-        """The cache with these finished latent frames behind, held at noise level `sigma`, usually 0."""
-        kept = self._forward(latents, sigma, context, (), cache, return_kv=True, recompute=False)[1]
-        return cache.append(kept, kept[0].keys.shape[2] // latents.shape[2])
+        """The cache with these finished latent frames appended, whose noise level is `sigma`, usually 0."""
+        new_kv = self._forward(latents, sigma, context, (), cache, return_kv=True, recompute=False)[1]
+        return cache.append(new_kv, new_kv[0].keys.shape[2] // latents.shape[2])
 
     def _forward(
         self,
@@ -292,32 +303,32 @@ class Dit(nn.Module):
             )
         if context.batch_size % batch or sigma.shape != (batch, frames):
             raise ValueError(
-                f"{batch} samples of {frames} frames do not go with {context.batch_size} prompts "
-                f"and times {tuple(sigma.shape)}"
+                f"{batch} samples of {frames} frames do not match {context.batch_size} prompts "
+                f"and sigma of shape {tuple(sigma.shape)}"
             )
         if block_frames and (sum(block_frames) != frames or cache is not None):
             raise ValueError(
-                f"blocks of {block_frames} frames must make up the {frames} latent frames, without a cache"
+                f"blocks of {block_frames} frames must add up to {frames} latent frames, without a cache"
             )
         rows, columns = height // patch, width // patch
         tokens = rows * columns
         past = 0 if cache is None else cache.num_frames
         branches = context.batch_size // batch
-        # The first self-attention has not met the text yet: guidance needs it once, not twice.
-        late = config.text_conditioning == "cross" and not past and not return_kv
+        # The first self-attention does not depend on the text: guidance needs it once, not twice.
+        repeat_late = config.text_conditioning == "cross" and not past and not return_kv
 
         raise_malloc_threshold(self.device)
         x = self._patchify(latents, 0 if cache is None else cache.total_frames)
         sigma = _deduplicate_sigma(sigma)
-        if not late and branches > 1:
+        if not repeat_late and branches > 1:
             x = x.repeat(branches, 1, 1)
             sigma = sigma if len(sigma) == 1 else sigma.repeat(branches, 1)
         embedded = self.condition_embedder.embed_sigma(sigma).to(self.dtype)
         if context.pooled is not None:
             embedded = embedded + context.pooled
         modulation = self.condition_embedder.modulation(embedded)
-        front = context.num_keys if config.text_conditioning == "joint" else 0
-        bias = expand_frame_bias(context, frames, tokens, (past + frames) * tokens if front else 0)
+        prefix_keys = context.num_keys if config.text_conditioning == "joint" else 0
+        bias = expand_frame_bias(context, frames, tokens, (past + frames) * tokens if prefix_keys else 0)
         layout = AttentionLayout(
             rope=build_rope(
                 past + frames,
@@ -328,11 +339,11 @@ class Dit(nn.Module):
                 grid=config.rope_grid,
                 device=self.device,
             ),
-            bias=bias if front else None,
-            text_bias=None if front else bias,
-            key_ranges=block_causal_ranges(block_frames, tokens, front) if block_frames else (),
+            bias=bias if prefix_keys else None,
+            text_bias=None if prefix_keys else bias,
+            key_ranges=block_causal_ranges(block_frames, tokens, prefix_keys) if block_frames else (),
         )
-        kept: list[KeyValue] = []
+        new_kv: list[KeyValue] = []
         for index, block in enumerate(self._blocks()):
             arguments = (
                 x,
@@ -342,23 +353,24 @@ class Dit(nn.Module):
                 context.image[index] if context.image else None,
                 cache.blocks[index] if cache is not None and past else None,
             )
-            several = branches if late and index == 0 else 1
+            num_branches = branches if repeat_late and index == 0 else 1
             if recompute and torch.is_grad_enabled():
-                x, keys_values = checkpoint(
-                    block, *arguments, num_branches=several, return_kv=return_kv, use_reentrant=False
+                x, block_kv = checkpoint(
+                    block, *arguments, num_branches=num_branches, return_kv=return_kv, use_reentrant=False
                 )
             else:
-                x, keys_values = block(*arguments, num_branches=several, return_kv=return_kv)
-            if several > 1 and len(modulation) > 1:
-                modulation, embedded = modulation.repeat(several, 1, 1, 1), embedded.repeat(several, 1, 1)
-            if keys_values is not None:
-                kept.append(keys_values)
+                x, block_kv = block(*arguments, num_branches=num_branches, return_kv=return_kv)
+            if num_branches > 1 and len(modulation) > 1:
+                modulation = modulation.repeat(num_branches, 1, 1, 1)
+                embedded = embedded.repeat(num_branches, 1, 1)
+            if block_kv is not None:
+                new_kv.append(block_kv)
         shift, scale = (self.scale_shift_table + embedded[:, :, None].float()).unbind(2)
         out = linear(modulated_norm(x, shift, scale, config.eps), self.proj_out)
         velocity = rearrange(
             out, "b (f h w) (p q c) -> b c f (h p) (w q)", f=frames, h=rows, w=columns, p=patch, q=patch
         )
-        return velocity.to(latents.dtype), tuple(kept)
+        return velocity.to(latents.dtype), tuple(new_kv)
 
     def _patchify(self, latents: Tensor, first_frame: int) -> Float[Tensor, "b n d"]:
         config, patch = self.config, self.config.patch_size
@@ -371,15 +383,15 @@ class Dit(nn.Module):
                 grid = functional.interpolate(grid, size=x.shape[2:4], mode="bilinear", align_corners=False)
             x = x + rearrange(grid, "1 d h w -> h w d").to(x.dtype)
         if config.learned_frames:
-            place = torch.arange(first_frame, first_frame + x.shape[1], device=x.device).clamp(
+            index = torch.arange(first_frame, first_frame + x.shape[1], device=x.device).clamp(
                 max=config.learned_frames - 1
             )
-            x = x + self.learned_frames[place][:, None, None].to(x.dtype)
+            x = x + self.learned_frames[index][:, None, None].to(x.dtype)
         return x.flatten(1, 3)
 
 
 def _deduplicate_sigma(sigma: Float[Tensor, "b f"]) -> Float[Tensor, "b2 f2"]:
-    """The times with equal frames, or equal samples, told once, where that can be seen without waiting."""
+    """Sigma with one column or row where all are equal, if that can be checked without synchronising."""
     if sigma.device.type != "cpu" or torch.compiler.is_compiling():
         return sigma
     if (sigma == sigma[:, :1]).all():

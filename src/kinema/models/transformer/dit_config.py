@@ -1,4 +1,4 @@
-"""What one diffusion transformer is, from the one a laptop trains to Wan 14B.
+"""The config of the diffusion transformer, and its presets from laptop size to Wan 14B.
 
 The Wan presets follow the published configurations of Wan 2.1 and 2.2 (arXiv 2503.20314).
 """
@@ -9,39 +9,40 @@ from dataclasses import dataclass
 from typing import Literal
 
 FLOAT32_PARAMETERS = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "text_time")
-"""A parameter whose name contains one of these stays in float32 when the rest is cast down."""
+"""Parameters whose name contains one of these strings stay in float32 when the others are cast."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DitConfig:
-    """The shape of a transformer and the few ways in which its family differs.
+    """Sizes and variants of a diffusion transformer.
 
     Attributes:
-        in_channels: latent channels read (with image conditioning, mask and condition are among them).
-        out_channels: latent channels of the velocity.
+        in_channels: channels of the input (latents; with image conditioning also mask and condition).
+        out_channels: channels of the velocity.
         width: channels of a token, d.
         heads: attention heads; `width / heads` is even.
-        layers: how many blocks.
+        layers: number of blocks.
         mlp_width: hidden channels of each block's feed-forward.
         patch_size: a token is `patch_size` x `patch_size` latent pixels of one latent frame.
-        text_conditioning: `cross` gives every block a cross-attention to the text (Wan). `joint` runs the text through
-            the same blocks as a prefix of the context: video reads text, text reads text alone, so its keys
-            and values are made once per prompt there too.
-        text_width: channels of the text encoder's states.
-        text_length: with `cross`, the text is padded to this many rows, and the pads are attended.
-        image_width: channels of the image encoder's states (CLIP, Wan 2.1 image-to-video), or None.
-        image_positions: rows of learned positions on those states (first-and-last-frame), or None.
-        pooled_text: add the mean text state to the time embedding.
+        text_conditioning: `cross` gives every block a cross-attention to the text (Wan). `joint` runs the
+            text through the same blocks as a prefix: video attends to text, text attends to text only, so
+            that its keys and values are computed once per prompt here too.
+        text_width: channels of the text encoder's hidden states.
+        text_length: with `cross`, the text is padded to this many tokens, and the padding is attended to.
+        image_width: channels of the image encoder's hidden states (CLIP, Wan 2.1 image-to-video), or None.
+        image_positions: number of learned positions on these states (first-and-last-frame), or None.
+        pooled_text: add the mean text state to the sigma embedding.
         qk_norm: root-mean-square norm of queries and keys over all heads at once, or within each head.
-        activation: of the feed-forward; `gelu` is the tanh form, `relu2` is squared ReLU.
-        time_channels: sines and cosines that encode the time.
+        activation: of the feed-forward; `gelu` is the tanh approximation, `relu2` is squared ReLU.
+        time_channels: number of sines and cosines that encode sigma.
         eps: added to variances and mean squares.
         rope_base: base of the rotary frequencies.
-        rope_grid: rows and columns of tokens at which rotary positions count 1 each. With it the position
-            is a fraction of the picture, so that one model draws several sizes. None counts tokens.
-        learned_grid: rows and columns of learned positions added to the tokens, stretched to the picture.
-        learned_frames: how many of the first latent frames have a learned vector of their own; the frames
-            after them share the last one, so the length stays free.
+        rope_grid: rows and columns of tokens between which rotary positions are interpolated, so that one
+            model generates several sizes. None: positions count tokens.
+        learned_grid: rows and columns of learned positions that are added to the tokens, interpolated to the
+            size of the video.
+        learned_frames: how many of the first latent frames have a learned vector of their own. Later frames
+            share the last one, so the length is not limited.
     """
 
     in_channels: int = 16
@@ -68,13 +69,13 @@ class DitConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"{self.heads} heads do not divide {self.width} channels into even parts")
+            raise ValueError(f"{self.width} channels do not divide into {self.heads} heads of even width")
         if self.image_width is not None and self.text_conditioning != "cross":
-            raise ValueError("image states need text by cross-attention")
+            raise ValueError("image_width needs text_conditioning 'cross'")
         if self.image_positions is not None and self.image_width is None:
-            raise ValueError("image positions need image states")
+            raise ValueError("image_positions needs image_width")
         if self.time_channels % 2:
-            raise ValueError(f"time channels come in pairs of cosine and sine, not {self.time_channels}")
+            raise ValueError(f"time_channels is even (pairs of cosine and sine), not {self.time_channels}")
 
     @property
     def head_width(self) -> int:
@@ -93,12 +94,12 @@ def wan21_t2v_14b() -> DitConfig:
 
 
 def wan21_i2v_14b() -> DitConfig:
-    """Wan 2.1 I2V-14B, 480P and 720P: latents, mask and condition, and CLIP states."""
+    """Wan 2.1 I2V-14B, 480P and 720P: latents, mask and condition channels, and CLIP states."""
     return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824, in_channels=36, image_width=1280)
 
 
 def wan21_flf2v_14b() -> DitConfig:
-    """Wan 2.1 FLF2V-14B: the CLIP states of the first and of the last frame."""
+    """Wan 2.1 FLF2V-14B, with CLIP states of the first and the last frame."""
     return DitConfig(
         width=5120,
         heads=40,
@@ -111,27 +112,31 @@ def wan21_flf2v_14b() -> DitConfig:
 
 
 def wan22_t2v_a14b() -> DitConfig:
-    """Either expert of Wan 2.2 T2V-A14B."""
+    """Each expert of Wan 2.2 T2V-A14B."""
     return wan21_t2v_14b()
 
 
 def wan22_i2v_a14b() -> DitConfig:
-    """Either expert of Wan 2.2 I2V-A14B, which has no CLIP states."""
+    """Each expert of Wan 2.2 I2V-A14B, which has no CLIP states."""
     return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824, in_channels=36)
 
 
 def wan22_ti2v_5b() -> DitConfig:
-    """Wan 2.2 TI2V-5B: one time per latent frame, given frames at time 0."""
+    """Wan 2.2 TI2V-5B: one sigma per latent frame, conditioning frames at sigma 0."""
     return DitConfig(width=3072, heads=24, layers=30, mlp_width=14336, in_channels=48, out_channels=48)
 
 
 def small(
     *, width: int = 256, layers: int = 6, channels: int = 16, grid: tuple[int, int] = (4, 4)
 ) -> DitConfig:
-    """Our own model: text in the context, squared ReLU, learned and rotary positions, any length and size.
+    """Our own model: joint text, squared ReLU, learned and rotary positions, any length and size.
 
-    `grid` is rows and columns of tokens at the training size; 4 x 4 is 64 x 64 pixels under an 8 x 8
-    autoencoder and patches of 2.
+    Args:
+        width: channels of a token.
+        layers: number of blocks.
+        channels: latent channels.
+        grid: rows and columns of tokens at the training size; 4 x 4 is 64 x 64 pixels with an autoencoder of
+            8 x 8 and patches of 2.
     """
     return DitConfig(
         in_channels=channels,
@@ -158,7 +163,7 @@ def medium(*, channels: int = 16, grid: tuple[int, int] = (8, 8)) -> DitConfig:
 
 
 def tiny(*, text_conditioning: Literal["cross", "joint"] = "cross") -> DitConfig:
-    """Small enough for a test: two blocks of 48 channels."""
+    """For tests: two blocks of 48 or 64 channels."""
     if text_conditioning == "joint":
         return small(width=64, layers=2, channels=4, grid=(2, 2))
     return DitConfig(

@@ -1,8 +1,8 @@
-"""Linear layers with 8-bit weights, for transformers that would not fit into memory otherwise. Lossy.
+"""Linear layers with 8-bit weights, for transformers that do not fit into memory otherwise.
 
 Weights are rounded to 8 bits with a scale for each output channel, activations to 8 bits with a scale for
-each token as they come in (dynamic quantisation). Each layer is then about 1% off; it takes a quarter of
-float32's memory and, where oneDNN has the instructions, about 0.4 of its time. For running only.
+each token (dynamic quantisation). The error of a layer is about 1%. It needs a quarter of float32's memory
+and, where oneDNN supports the CPU's int8 instructions, about 0.4 of the time. For inference only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from kinema.models.transformer.dit import Dit
 
 _ZERO_POINT = 128
-"""Stands for 0 in unsigned activations, for which oneDNN has fast products on every processor."""
+"""The value 0 of unsigned activations, for which oneDNN has fast products on every CPU."""
 
 
 class Int8Linear(nn.Linear):
-    """A linear layer whose weight has 8 bits, laid out for the product that multiplies it."""
+    """A linear layer with 8-bit weights in the layout of the matrix product."""
 
     scale: Tensor
     zero: Tensor
@@ -27,13 +27,13 @@ class Int8Linear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         weight = layer.weight.detach().float()
-        # A row of zeros has no scale; any does.
+        # A row of zeros can have any scale.
         scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 127
-        eight = (weight / scale[:, None]).round_().to(torch.int8)
+        quantized = (weight / scale[:, None]).round_().to(torch.int8)
         self.use_onednn = torch.backends.mkldnn.is_available() and hasattr(
             torch.ops.onednn, "qlinear_pointwise"
         )
-        packed = torch.ops.onednn.qlinear_prepack(eight, None) if self.use_onednn else eight.t()
+        packed = torch.ops.onednn.qlinear_prepack(quantized, None) if self.use_onednn else quantized.t()
         self.register_buffer("weight", packed, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("zero", torch.zeros(len(scale), dtype=torch.int64), persistent=False)
@@ -41,29 +41,29 @@ class Int8Linear(nn.Linear):
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, input: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:  # noqa: A002 - torch's name
-        """The product, in the type of `input`."""
+        """The output, in the type of `input`."""
         rows = input.flatten(0, -2).float()
-        size = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12).div_(127)
+        row_scale = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12).div_(127)
         if self.use_onednn:
-            unsigned = (rows / size).round_().add_(_ZERO_POINT).to(torch.uint8)
+            unsigned = (rows / row_scale).round_().add_(_ZERO_POINT).to(torch.uint8)
             y = torch.ops.onednn.qlinear_pointwise(
                 unsigned, 1.0, _ZERO_POINT, self.weight, self.scale, self.zero,
                 None, 1.0, 0, torch.float32, "none", [], "",
             )  # fmt: skip
         else:
-            signed = (rows / size).round_().to(torch.int8)
+            signed = (rows / row_scale).round_().to(torch.int8)
             y = torch._int_mm(signed, self.weight).float().mul_(self.scale)
-        y = y.mul_(size)
+        y = y.mul_(row_scale)
         if self.bias is not None:
             y.add_(self.bias)
         return y.view(*input.shape[:-1], -1).to(input.dtype)
 
 
 def quantize_(dit: Dit) -> None:
-    """Replace the linear layers of all blocks, which hold nearly all weights, one after another.
+    """Replace the linear layers of all blocks, which have nearly all weights, one after another.
 
-    Embeddings, modulation and the output layer stay as they are: they are small and everything depends on
-    them.
+    Embeddings, modulation and the output layer keep their precision: they are small, and every token depends
+    on them.
     """
     for block in dit.blocks:
         for name, layer in list(block.named_modules()):

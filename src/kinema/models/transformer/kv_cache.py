@@ -1,4 +1,4 @@
-"""What a film in the making remembers of its finished latent frames."""
+"""The key-value cache of autoregressive streaming: finished latent frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from kinema.models.transformer.text_context import KeyValue
 class KvCache:
     """Keys and values of finished latent frames for every block, in constant memory.
 
-    The keys are kept without their rotation: it is applied after reading, so positions count from the oldest
-    frame that is kept and never grow beyond what the model has seen. The first `sink_frames` frames of the film are
-    always kept (attention sinks, arXiv 2309.17453), then the last `window_frames`.
+    The keys are stored without rotary positions, which are applied when the cache is read. Positions
+    therefore count from the oldest frame in the cache and stay in the range of training. The first
+    `sink_frames` frames of the video are always kept (attention sinks, arXiv 2309.17453), and the last
+    `window_frames`.
 
     Attributes:
-        blocks: per block; empty before the first frame.
+        blocks: keys and values of each block; empty before the first frame.
         tokens_per_frame: tokens of a latent frame.
-        total_frames: latent frames of the film so far, those forgotten too.
-        sink_frames: how many first frames stay.
-        window_frames: how many last frames stay; None keeps all.
+        total_frames: latent frames of the video so far, with those that were dropped.
+        sink_frames: how many of the first frames are kept.
+        window_frames: how many of the last frames are kept; None keeps all.
     """
 
     blocks: tuple[KeyValue, ...] = ()
@@ -35,24 +36,25 @@ class KvCache:
     def __post_init__(self) -> None:
         if self.sink_frames < 0 or (self.window_frames is not None and self.window_frames < 1):
             raise ValueError(
-                f"a window of {self.window_frames} and {self.sink_frames} sink frames keep nothing"
+                f"window_frames is at least 1 and sink_frames at least 0, "
+                f"not {self.window_frames} and {self.sink_frames}"
             )
 
     @property
     def num_frames(self) -> int:
-        """Latent frames that are kept."""
+        """Latent frames in the cache."""
         return self.blocks[0].keys.shape[2] // self.tokens_per_frame if self.blocks else 0
 
     @property
     def batch_size(self) -> int:
-        """Films in the batch, 0 before the first frame."""
+        """Videos in the batch, 0 before the first frame."""
         return self.blocks[0].keys.shape[0] if self.blocks else 0
 
     def append(self, new: tuple[KeyValue, ...], tokens_per_frame: int) -> KvCache:
-        """With the frames of `new` behind, and the oldest beyond the window forgotten."""
+        """The cache with the frames of `new` appended, and frames beyond the window dropped."""
         if self.blocks and tokens_per_frame != self.tokens_per_frame:
             raise ValueError(
-                f"frames of {tokens_per_frame} tokens can't follow frames of {self.tokens_per_frame}"
+                f"frames of {tokens_per_frame} tokens can't follow frames of {self.tokens_per_frame} tokens"
             )
         joined = new
         if self.blocks:

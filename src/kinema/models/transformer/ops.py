@@ -1,7 +1,7 @@
-"""The small operations of a transformer block, each in the form that is fastest where it runs.
+"""Norms, modulation and linear layers of a transformer block, in the fastest form for the device.
 
-All of them are pure functions of their arguments: no prepared weights are kept, so none can be stale.
-(Weights laid out beforehand for oneDNN were measured, and were slower whenever the batch was another.)
+All are pure functions: no prepacked weights are cached, so none can be stale. (Weights prepacked for oneDNN
+were measured, and were slower whenever the batch size changed.)
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# glibc keeps freed memory up to twice the largest block of at most 32 MiB that was ever given back.
+# glibc keeps freed memory up to twice the largest block of at most 32 MiB that was ever freed.
 _MALLOC_THRESHOLD_BYTES = 31 * 2**20
 
 
 def raise_malloc_threshold(device: torch.device) -> None:
-    """Have the C library keep freed memory for the next block in place of returning it after each.
+    """Make glibc keep freed memory for the next transformer block instead of returning it to the system.
 
-    A block frees and asks for tens of MiB, just above what glibc keeps by itself; fetching fresh pages took
-    5% of a step. Asking for one larger block and giving it back, without touching a page of it, raises what
-    is kept to 62 MiB. Elsewhere this does nothing.
+    A transformer block frees and allocates tens of MiB, just above what glibc keeps by default; page faults
+    took 5% of a step. Allocating one larger buffer and freeing it, without touching its pages, raises the
+    limit to 62 MiB. With another C library this has no effect.
     """
     if device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         torch.empty(_MALLOC_THRESHOLD_BYTES, dtype=torch.uint8)
@@ -36,9 +36,9 @@ def layer_norm(
 def modulated_norm(
     x: Float[Tensor, "b n d"], shift: Float[Tensor, "b2 f d"], scale: Float[Tensor, "b2 f d"], eps: float
 ) -> Float[Tensor, "b n d"]:
-    """LN(x)·(1 + scale) + shift, with one row of shift and scale per sample and latent frame, or for all.
+    """LN(x)·(1 + scale) + shift, with one row of shift and scale per sample and latent frame, or one for all.
 
-    Computed in float32, returned in the type of `x`. A single row is folded into the norm itself.
+    Computed in float32, returned in the type of `x`. A single row is passed to the norm as weight and bias.
     """
     if shift.shape[0] == shift.shape[1] == 1:
         return layer_norm(x, 1 + scale[0, 0], shift[0, 0], eps)
@@ -56,7 +56,7 @@ def gated_add(
 ) -> Float[Tensor, "b n d"]:
     """x + gate·update in float32, returned in the type of `x`; gates as in `modulated_norm`.
 
-    Without autograd a float32 `x` is overwritten: it is the blocks' own.
+    Without autograd a float32 `x` is overwritten.
     """
     batch, _, width = x.shape
     frames = (batch, gate.shape[1], -1, width)
@@ -68,12 +68,12 @@ def gated_add(
 
 
 def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) -> Float[Tensor, "*n d"]:
-    """A linear layer, then GELU (tanh form) if asked.
+    """A linear layer, followed by GELU (tanh approximation) with `gelu`.
 
-    On a CPU in float32 without autograd oneDNN multiplies: it applies the GELU while the product is still
-    in cache, and on processors other than Intel's it is faster than the library torch takes by itself.
+    On a CPU in float32 without autograd oneDNN is called: it applies the GELU while the product is still in
+    cache, and on CPUs other than Intel's it is faster than torch's default library.
     """
-    direct = (
+    use_onednn = (
         x.dtype is torch.float32
         and layer.weight.dtype is torch.float32
         and x.device.type == "cpu"
@@ -82,11 +82,11 @@ def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) ->
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
-    if direct:
-        # A layer with hooks or another forward (LoRA, quantised) is no plain product.
-        direct = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
-    if direct:
-        after, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, after, [], algorithm)
+    if use_onednn:
+        # A layer with hooks or another forward (LoRA, quantised) must be called itself.
+        use_onednn = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
+    if use_onednn:
+        activation, algorithm = ("gelu", "tanh") if gelu else ("none", "")
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, activation, [], algorithm)
     out = layer(x)
     return functional.gelu(out, approximate="tanh") if gelu else out

@@ -1,11 +1,11 @@
-"""Convolutions over films, channels last, causal in time, with the past handed in and out.
+"""Convolutions over videos, channels last, causal in time, with past frames passed in and out.
 
-Everything here works on `b f h w c`: the channels of one pixel lie together, so normalisation is a row
-operation, 1x1 convolutions are matrix products and no layout ever changes between layers.
+All functions work on `b f h w c`: the channels of a pixel are contiguous, so that normalisation is a row
+operation, 1x1 convolutions are matrix products, and no layout changes between layers.
 
-Every function has two routes to the same numbers. Under autograd, on a GPU and in any dtype but float32
-it calls torch's own convolution (cuDNN and oneDNN take channels-last films as they are). On a CPU in
-float32 without gradients it takes the faster of the routes in `convolution_cpu`.
+Every function has two implementations with the same result. With autograd, on a GPU and in any type but
+float32 it calls torch's convolution (cuDNN and oneDNN support channels last). On a CPU in float32 without
+autograd it calls `kinema.models.vae.cpu.kernels`.
 
 Parameters keep the shapes of `torch.nn.Conv2d` and `torch.nn.Conv3d`: `o i h w` and `o i f h w`.
 """
@@ -22,10 +22,10 @@ from kinema.models.vae.cpu.kernels import Workspace
 
 
 def use_cpu_kernels(x: Tensor) -> bool:
-    """Whether `x` goes the way of `convolution_cpu`: float32 on a CPU, and nobody asks for gradients.
+    """Whether `kinema.models.vae.cpu.kernels` apply: float32 on a CPU without autograd.
 
-    Compiled programs take torch's own convolution, as the compiler can't see through scratch memory; so does
-    autocast, as that asks for products in another type.
+    torch.compile can't trace their scratch memory, and autocast needs products in another type, so both call
+    torch's convolution.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
         return False
@@ -49,21 +49,21 @@ def causal_conv(
     *,
     overwrite: bool = False,
 ) -> tuple[Float[Tensor, "b f h w o"], Float[Tensor, "b k2 h w c"]]:
-    """Convolve 3x3x3; every output frame sees its own input frame and the two before it.
+    """Convolve 3x3x3; every output frame reads its input frame and the two before it.
 
     Args:
         x: the new frames, at least one.
         weight: the kernel.
-        bias: one number for each output channel.
+        bias: one value per output channel.
         past: up to two frames that came before `x`, as returned by the last call; None at the start.
             Frames before the start are zeros.
         gamma: if given, the convolution reads SiLU(rms_norm(x, gamma)) in place of x.
-        workspace: memory that one convolution after the other may use.
-        overwrite: nobody reads x again, so the output may lie in its memory.
+        workspace: memory that successive convolutions share.
+        overwrite: x is not read again, so the output may use its memory.
 
     Returns:
         The output frames, and the last frames of the convolution's input, the `past` of the next call.
-        These may be views of larger buffers, or of `workspace`: clone what is kept.
+        These may be views of larger buffers or of `workspace`: clone them to keep them.
     """
     if use_cpu_kernels(x):
         return kernels.causal_conv(x, weight, bias, past, gamma, workspace=workspace, overwrite=overwrite)

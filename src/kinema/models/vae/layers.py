@@ -1,8 +1,8 @@
-"""The layers of the Wan autoencoders, on films of `b f h w c`, and the past they hand on.
+"""The layers of the Wan autoencoders, on videos `b f h w c`, and the cache of their past frames.
 
-Parameter names and shapes are those of the published weights in the diffusers folder layout. Every layer
-runs a whole film or the next piece of one: what it must remember of the frames before goes through a
-`CausalCache`, in the order in which the layers run.
+Parameter names and shapes are those of the published weights in the diffusers folder layout. Every layer runs
+a complete video or the next chunk of one. The past frames that it needs go through a `CausalCache`, in the
+order in which the layers run.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from kinema.models.vae import convolution
 
 
 class CausalCache:
-    """What the layers of one coder remember: read from the last pass, written for the next.
+    """Reads the past of each layer from the last pass and collects it for the next pass.
 
-    A tape lives for one pass. `is_start` says that the pass begins a film: there is nothing to read.
+    It is used for one pass of the encoder or decoder; `VaeCache` is the value that is passed between chunks.
+    `is_start` is true where the pass begins a video, so that there is no past.
     """
 
     def __init__(self, previous: tuple[Tensor, ...] | None, *, keep: bool) -> None:
-        """Read from `previous` (None at the start of a film); write only if there will be a next pass."""
+        """`previous` is the past of all layers, None at the start; `keep` says whether a pass follows."""
         self.is_start = previous is None
         self._previous: Iterator[Tensor] = iter(previous or ())
         self._keep = keep
@@ -33,16 +34,16 @@ class CausalCache:
         self.workspace = convolution.Workspace()
 
     def read(self) -> Tensor | None:
-        """The past of the layer that asks; None at the start of a film."""
+        """The past of the next layer in order; None at the start of a video."""
         return None if self.is_start else next(self._previous)
 
     def write(self, past: Tensor) -> None:
-        """The past of the same layer in the next pass."""
+        """Keep the past of the same layer for the next pass."""
         if self._keep:
             self._updated.append(past.clone())
 
     def updated(self) -> tuple[Tensor, ...]:
-        """All that was written."""
+        """The past of all layers for the next pass."""
         return tuple(self._updated)
 
 
@@ -50,7 +51,7 @@ class RmsNorm(nn.Module):
     """Root-mean-square normalisation over channels, without an epsilon inside the root."""
 
     def __init__(self, channels: int, *, two_dimensional: bool = False) -> None:
-        """`two_dimensional`: the published weights give it two trailing axes of 1 in place of three."""
+        """`two_dimensional`: in the published weights, gamma has two trailing axes of 1 instead of three."""
         super().__init__()
         self.gamma = nn.Parameter(
             torch.ones(channels, 1, 1) if two_dimensional else torch.ones(channels, 1, 1, 1)
@@ -62,7 +63,7 @@ class RmsNorm(nn.Module):
 
 
 class CausalConv(nn.Conv3d):
-    """A 3x3x3 convolution that sees no later frame, with an optional normalisation and SiLU before it."""
+    """A 3x3x3 convolution that is causal in time, after an optional normalisation and SiLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3)
@@ -70,7 +71,7 @@ class CausalConv(nn.Conv3d):
 
     @property
     def is_channels_last(self) -> bool:
-        """Whether the channels of the kernel lie together."""
+        """Whether the kernel is in the memory format `channels_last_3d`."""
         return self.weight.is_contiguous(memory_format=torch.channels_last_3d)
 
     def run(
@@ -81,7 +82,7 @@ class CausalConv(nn.Conv3d):
         *,
         overwrite: bool = False,
     ) -> Float[Tensor, "b f h w o"]:
-        """Convolve x, or SiLU(norm(x)); with `overwrite` the result may lie in the memory of x."""
+        """Convolve x, or SiLU(norm(x)); with `overwrite` the result may be in the memory of x."""
         gamma = None if norm is None else norm.gamma.flatten()
         assert self.bias is not None
         y, past = convolution.causal_conv(
@@ -92,10 +93,10 @@ class CausalConv(nn.Conv3d):
 
 
 def to_channels_last(network: nn.Module) -> None:
-    """Copy the kernels that still lie as their file has them into the layout in which they are read fastest.
+    """Copy the kernels that are still memory-mapped to channels last, the fastest format.
 
-    They are mapped from the file until a coder first runs: half of an autoencoder is often not used at all.
-    All are copied before there are activations, between which they would lie scattered.
+    This happens when the encoder or decoder first runs, because often only one of them is used. All kernels
+    are copied before activations are allocated, which would fragment the memory.
     """
     for module in network.modules():
         if isinstance(module, CausalConv) and not module.is_channels_last:
@@ -103,18 +104,18 @@ def to_channels_last(network: nn.Module) -> None:
 
 
 class Conv1x1(nn.Conv3d):
-    """A convolution of one pixel and one frame: a matrix product over channels."""
+    """A 1x1x1 convolution: a matrix product over channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1)
 
     def forward(self, input: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h w o"]:  # noqa: A002
-        """Multiply every pixel."""
+        """Apply it to every pixel."""
         return F.linear(input, self.weight.flatten(1), self.bias)
 
 
 class ResidualBlock(nn.Module):
-    """Twice normalise, SiLU and convolve, added to what came in."""
+    """Two times normalisation, SiLU and convolution, with a residual connection."""
 
     def __init__(self, inputs: int, outputs: int, *, dropout: float) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class ResidualBlock(nn.Module):
         self.conv_shortcut = Conv1x1(inputs, outputs) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f h w o"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         y = self.conv1.run(x, cache, self.norm1)
         if self.training and self.dropout.p > 0:
             y = self.conv2.run(self.dropout(F.silu(self.norm2(y))), cache)
@@ -136,7 +137,7 @@ class ResidualBlock(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Single-head self-attention among the pixels of each frame, added to what came in."""
+    """Single-head self-attention among the pixels of each frame, with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -162,12 +163,12 @@ class MiddleBlock(nn.Module):
         self.resnets = nn.ModuleList([ResidualBlock(channels, channels, dropout=dropout) for _ in range(2)])
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f h w c"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         return self.resnets[1](self.attentions[0](self.resnets[0](x, cache)), cache)
 
 
 class Upsample(nn.Module):
-    """Double the sides and, if `temporal`, the frames: all but the first frame of a film become two."""
+    """Double the sides and, if `temporal`, the number of frames: each frame but the first becomes two."""
 
     def __init__(self, inputs: int, outputs: int, *, temporal: bool) -> None:
         super().__init__()
@@ -178,9 +179,9 @@ class Upsample(nn.Module):
             self.time_conv = nn.Conv3d(inputs, 2 * inputs, (3, 1, 1))
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f2 2*h 2*w o"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         if self.temporal:
-            # The first frame stands alone: it isn't doubled and later frames don't see it.
+            # The first frame is not doubled, and later frames do not read it.
             first, rest = (x[:, :1], x[:, 1:]) if cache.is_start else (x[:, :0], x)
             past = cache.read()
             if rest.shape[1]:
@@ -199,7 +200,7 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve the sides and, if `temporal`, the frames: the first frame of a film stays alone."""
+    """Halve the sides and, if `temporal`, the number of frames: the first frame is kept."""
 
     def __init__(self, channels: int, *, temporal: bool) -> None:
         super().__init__()
@@ -210,7 +211,7 @@ class Downsample(nn.Module):
             self.time_conv = nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1))
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f2 h/2 w/2 c"]:
-        """Run one piece of a film: 2k + 1 frames at its start, 2k later."""
+        """Run one chunk of a video: 2k + 1 frames at its start, 2k later."""
         conv = self.resample["1"]
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
@@ -232,25 +233,25 @@ class Downsample(nn.Module):
 def average_down(
     x: Float[Tensor, "b f h w c"], outputs: int, *, temporal: int, spatial: int
 ) -> Float[Tensor, "b f2 h2 w2 o"]:
-    """Fold time and space into channels, then average neighbouring channels down to `outputs`.
+    """Move time and space into channels, then average neighbouring channels down to `outputs`.
 
-    An odd first frame is paired with a frame of zeros before it. The folded channels are ordered c, time,
+    An odd first frame is paired with a frame of zeros before it. The new channels are ordered c, time,
     row, column. (Deep compression autoencoder, arXiv 2410.10733, with time.)
     """
     x = F.pad(x, (0, 0, 0, 0, 0, 0, -x.shape[1] % temporal, 0))
     b, f, h, w, c = x.shape
     cells = x.view(b, f // temporal, temporal, h // spatial, spatial, w // spatial, spatial, c)
-    folded = cells.permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return folded.reshape(*folded.shape[:4], outputs, -1).mean(-1)
+    moved = cells.permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return moved.reshape(*moved.shape[:4], outputs, -1).mean(-1)
 
 
 def add_duplicate_up(
     y: Float[Tensor, "b f2 h2 w2 o"], x: Float[Tensor, "b f h w c"], *, temporal: int, start: bool
 ) -> Float[Tensor, "b f2 h2 w2 o"]:
-    """y plus x repeated over channels and unfolded into time and space: `average_down` the other way.
+    """y plus x with channels repeated and moved into time and space, the reverse of `average_down`.
 
-    At the start of a film the first frame stays one frame. Each of the 4 (or 8) pixels that a pixel of x
-    unfolds to takes its own slice of the channels, so the sum is made slice by slice, in place.
+    At the start of a video the first frame is not doubled. Each of the 4 (or 8) output pixels of a pixel of x
+    reads its own slice of the channels, so the sum is computed slice by slice, in place.
     """
     outputs, cells = y.shape[-1], temporal * 4
     # Channel k of the repeated x is channel k // repeats of x, and o * cells + cell is output o of a cell.
@@ -264,6 +265,6 @@ def add_duplicate_up(
         else:
             source = x[..., (torch.arange(outputs, device=x.device) * cells + cell) // repeats]
         first = (frame - lead) % temporal
-        seen = source if frame >= lead else source[:, 1:]
-        y[:, first::temporal, row::2, column::2] += seen
+        added = source if frame >= lead else source[:, 1:]
+        y[:, first::temporal, row::2, column::2] += added
     return y

@@ -1,11 +1,11 @@
-"""The folded autoencoder: the cheap layout for models trained from scratch.
+"""The patchified autoencoder: the cheap layout of models trained from scratch.
 
-Four frames and squares of pixels become channels before the first convolution, so all of it runs at the
-latent frame rate and at a fraction of the resolution. A block is one 3x3 convolution over a frame and the
-frame before it, and one over the frame alone. Sizes change by pixel (un)shuffles with the averaging and
+Groups of four frames and squares of pixels become channels before the first convolution, so that all layers
+run at the latent frame rate and at a fraction of the resolution. A block is one 3x3 convolution over a frame
+and the previous frame, and one over the frame alone. Sizes change by pixel (un)shuffle with the averaging and
 duplicating shortcuts of the deep compression autoencoder (arXiv 2410.10733).
 
-Films are `b f h w c` throughout; `CausalCache` carries the frame before.
+Videos are `b f h w c` throughout. A `CausalCache` has the previous frame of each block.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ChannelRmsNorm(nn.Module):
 
 
 class FrameConv2d(nn.Conv2d):
-    """A 3x3 convolution of each frame alone."""
+    """A 3x3 convolution of each frame."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
@@ -47,7 +47,7 @@ class FrameConv2d(nn.Conv2d):
 
 
 class PatchifiedBlock(nn.Module):
-    """Normalise, SiLU, convolve this frame and the one before; again with this frame alone; add."""
+    """Two convolutions, over two frames and over one, each after norm and SiLU, with a residual."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,23 +55,24 @@ class PatchifiedBlock(nn.Module):
         self.conv1 = FrameConv2d(2 * channels, channels)
         self.norm2 = ChannelRmsNorm(channels)
         self.conv2 = FrameConv2d(channels, channels)
-        # Blocks begin as the identity: deep stacks then train at high rates from the first step.
+        # Blocks start as the identity, so that deep networks train at high learning rates from the first
+        # step.
         nn.init.zeros_(self.conv2.weight)
         assert self.conv2.bias is not None
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f h w c"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         y = F.silu(self.norm1(x))
         past = cache.read()
-        before = torch.zeros_like(y[:, :1]) if past is None else past
+        previous = torch.zeros_like(y[:, :1]) if past is None else past
         cache.write(y[:, -1:])
-        y = self.conv1(torch.cat([y, torch.cat([before, y[:, :-1]], dim=1)], dim=-1))
+        y = self.conv1(torch.cat([y, torch.cat([previous, y[:, :-1]], dim=1)], dim=-1))
         return x + self.conv2(F.silu(self.norm2(y)))
 
 
 class PixelUnshuffleDownsample(nn.Module):
-    """Halve the sides: fold 2x2 pixels into channels and mix them, round it an average."""
+    """Halve the sides: 2x2 pixels into channels, a linear layer, and an averaging shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -81,12 +82,12 @@ class PixelUnshuffleDownsample(nn.Module):
         """Halve."""
         b, f, h, w, c = x.shape
         cells = x.view(b, f, h // 2, 2, w // 2, 2, c).permute(0, 1, 2, 4, 6, 3, 5)
-        folded = cells.reshape(b, f, h // 2, w // 2, 4 * c)
-        return self.proj(folded) + folded.unflatten(-1, (self.proj.out_features, -1)).mean(-1)
+        unshuffled = cells.reshape(b, f, h // 2, w // 2, 4 * c)
+        return self.proj(unshuffled) + unshuffled.unflatten(-1, (self.proj.out_features, -1)).mean(-1)
 
 
 class PixelShuffleUpsample(nn.Module):
-    """Double the sides: mix channels and unfold them into 2x2 pixels, round it a repetition."""
+    """Double the sides: a linear layer, channels into 2x2 pixels, and a duplicating shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class PixelShuffleUpsample(nn.Module):
 
 
 class PatchifiedEncoder(nn.Module):
-    """Folded films to the `2 z` channels of the posterior."""
+    """Patchified videos to the `2 z` channels of the posterior."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
@@ -119,13 +120,13 @@ class PatchifiedEncoder(nn.Module):
         self.downsamplers = nn.ModuleList([PixelUnshuffleDownsample(a, b) for a, b in pairwise(widths)])
         self.norm_out = ChannelRmsNorm(widths[-1])
         self.conv_out = nn.Linear(widths[-1], 2 * config.z_dim)
-        # Begin with little noise in the latents; the divergence term raises what it can.
+        # Start with little noise in the latents; the KL term of the loss raises it.
         with torch.no_grad():
             self.conv_out.weight[config.z_dim :].mul_(0.1)
             self.conv_out.bias[config.z_dim :].fill_(-3.0)
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f h2 w2 z2"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         x = self.conv_in(x)
         for index, blocks in enumerate(self.stages):
             if index:
@@ -137,7 +138,7 @@ class PatchifiedEncoder(nn.Module):
 
 
 class PatchifiedDecoder(nn.Module):
-    """Latents to folded films; each stage has one block more than the encoder's."""
+    """Latents to patchified videos; each stage has one block more than the encoder's."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class PatchifiedDecoder(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b f h w z"], cache: CausalCache) -> Float[Tensor, "b f h2 w2 c"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         x = self.conv_in(x)
         for index, blocks in enumerate(self.stages):
             if index:

@@ -1,8 +1,8 @@
-"""Encoding a few given frames followed by frames of zeros, as image-to-video conditions are made.
+"""Encoding a video that ends in identical frames, such as an image-to-video condition padded with zeros.
 
-Zeros say nothing new: some frames after the last given one, every causal layer repeats itself. So a film
-is carried through the encoder as its frames up to that point, the last of them standing for all that
-follow, and each layer computes only until it repeats. This is exact, not an approximation.
+A few frames after the input stops changing, the output of every causal layer stops changing too. Each layer
+therefore computes only the frames up to that point, and the last one represents all later frames. The result
+is exact.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ from kinema.models.vae.layers import (
 )
 from kinema.models.vae.wan import ResidualDownBlock, WanEncoder
 
-# A convolution of three taps repeats itself two frames after its input does.
+# The output of a convolution with three taps is constant two frames after its input is.
 _CONV_LAG = 2
 
 
 def encode_static_tail(
     encoder: WanEncoder, frames: Float[Tensor, "b m h w c"], num_frames: int, chunk_frames: int
 ) -> Float[Tensor, "b f h2 w2 z2"]:
-    """The encoder's output for a film of `num_frames` frames of which all after the last of `frames` equal it.
+    """The encoder's output for `frames`, followed by copies of the last one up to `num_frames` frames.
 
     Args:
-        encoder: of either Wan layout.
-        frames: the film until it repeats, pixels already folded.
-        num_frames: one more than a multiple of the temporal stride.
-        chunk_frames: about how many full-size frames to run at a time.
+        encoder: an encoder of either Wan layout.
+        frames: the patchified video up to its first constant frame.
+        num_frames: frames of the video, one more than a multiple of the temporal stride.
+        chunk_frames: approximate number of full-size frames to run at a time.
     """
     to_channels_last(encoder)
     x = _repeat_last_frame(frames, _CONV_LAG, num_frames)
-    x = _run_chunked(lambda part, tape: encoder.conv_in.run(part, tape), x, chunk_frames)
+    x = _run_chunked(lambda chunk, cache: encoder.conv_in.run(chunk, cache), x, chunk_frames)
     for stage in _split_stages(encoder):
         blocks = [m for m in _submodules(stage) if isinstance(m, ResidualBlock)]
         downs = [m for m in _submodules(stage) if isinstance(m, Downsample)]
         lag = 2 * _CONV_LAG * len(blocks)
         if downs and downs[-1].temporal:
-            # Output j reads inputs 2j - 2 to 2j; it repeats once all three do, and the count is odd.
+            # Output j reads inputs 2j - 2 to 2j; it is constant once all three are, and the count is odd.
             lag += 2 + (x.shape[1] + lag + 1) % 2
         x = _repeat_last_frame(x, lag, num_frames)
-        x = _run_chunked(lambda part, tape, stage=stage: _run_stage(stage, part, tape), x, chunk_frames)
+        x = _run_chunked(lambda chunk, cache, stage=stage: _run_stage(stage, chunk, cache), x, chunk_frames)
         if downs and downs[-1].temporal:
             num_frames = (num_frames - 1) // 2 + 1
         if downs:
             chunk_frames *= 2
     x = _repeat_last_frame(x, 5 * _CONV_LAG, num_frames)
-    tape = CausalCache(None, keep=False)
-    x = encoder.conv_out.run(encoder.mid_block(x, tape), tape, encoder.norm_out)
+    cache = CausalCache(None, keep=False)
+    x = encoder.conv_out.run(encoder.mid_block(x, cache), cache, encoder.norm_out)
     return _repeat_last_frame(x, num_frames, num_frames)
 
 
 def _split_stages(encoder: WanEncoder) -> list[list[nn.Module]]:
-    """The encoder's blocks, cut after each change of size."""
+    """The encoder's blocks, split after each change of size."""
     stages: list[list[nn.Module]] = [[]]
     for block in encoder.down_blocks:
         stages[-1].append(block)
@@ -82,20 +82,20 @@ def _run_stage(stage: list[nn.Module], x: Tensor, cache: CausalCache) -> Tensor:
 def _repeat_last_frame(
     x: Float[Tensor, "b f h w c"], count: int, num_frames: int
 ) -> Float[Tensor, "b f2 h w c"]:
-    """x with its last frame repeated `count` times more, up to `num_frames` frames."""
+    """x with `count` more copies of its last frame, at most `num_frames` frames in total."""
     count = min(count, num_frames - x.shape[1])
     return torch.cat([x, x[:, -1:].expand(-1, count, -1, -1, -1)], dim=1) if count > 0 else x
 
 
 def _run_chunked(run: Callable[[Tensor, CausalCache], Tensor], x: Tensor, chunk_frames: int) -> Tensor:
-    """Run a film through layers about `chunk_frames` frames at a time: an odd count first, then even ones."""
-    later = max(2, chunk_frames // 2 * 2)
-    tails: tuple[Tensor, ...] | None = None
+    """Run layers on about `chunk_frames` frames at a time: an odd number first, then even numbers."""
+    later_frames = max(2, chunk_frames // 2 * 2)
+    past: tuple[Tensor, ...] | None = None
     outputs: list[Tensor] = []
     start = 0
     while start < x.shape[1]:
-        stop = start + later + (1 if start == 0 else 0)
-        tape = CausalCache(tails, keep=stop < x.shape[1])
-        outputs.append(run(x[:, start:stop], tape))
-        tails, start = tape.updated(), stop
+        stop = start + later_frames + (1 if start == 0 else 0)
+        cache = CausalCache(past, keep=stop < x.shape[1])
+        outputs.append(run(x[:, start:stop], cache))
+        past, start = cache.updated(), stop
     return torch.cat(outputs, dim=1)

@@ -1,8 +1,7 @@
-"""Coding large frames in overlapping tiles, so that memory doesn't grow with the frame.
+"""Encoding and decoding large frames in overlapping tiles, so that memory does not grow with the frame size.
 
-Each tile is a film of its own, blended linearly into its neighbours where they overlap. A tile sees nothing
-beyond its edge, and attention in the middle of the coder sees only the tile, so the result is near that of
-the whole frame but not equal to it; the wider the overlap, the nearer.
+Each tile is processed as a video of its own, and overlaps are blended linearly. Layers do not see beyond the
+edge of a tile, so the result is close to that without tiles but not equal; a wider overlap is closer.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from kinema.shapes import LatentShape, VideoShape
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """How to cut frames, in film pixels; both are multiples of the model's spatial stride."""
+    """Tile size and overlap in video pixels; both are multiples of the model's spatial stride."""
 
     tile: int = 512
     overlap: int = 128
@@ -36,7 +35,7 @@ class Tiling:
         """Tile and overlap in latent pixels.
 
         Raises:
-            UserError: they are no multiples of the spatial stride.
+            UserError: they are not multiples of the spatial stride.
         """
         stride = vae.stride.spatial
         if self.tile % stride or self.overlap % stride or not self.tile:
@@ -49,7 +48,7 @@ class Tiling:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TiledCache:
-    """The past of every tile, row by row."""
+    """The cache of every tile, row by row."""
 
     tile_caches: tuple[VaeCache, ...]
 
@@ -62,12 +61,12 @@ def decode_tiled(
     Raises:
         UserError: the tiling does not fit the model.
     """
-    pieces: list[Tensor] = []
+    chunks: list[Tensor] = []
     cache: TiledCache | None = None
     for latent in latents.split(1, dim=2):
         frames, cache = decode_tiled_chunk(vae, latent, cache, tiling)
-        pieces.append(frames)
-    return torch.cat(pieces, dim=2)
+        chunks.append(frames)
+    return torch.cat(chunks, dim=2)
 
 
 def decode_tiled_chunk(
@@ -80,10 +79,8 @@ def decode_tiled_chunk(
     """
     tile, overlap = tiling.to_latent_pixels(vae)
     height, width = latents.shape[3:]
-    return _run_tiled(
-        vae.decode_chunk, latents, cache, _tile_ranges(height, tile, overlap), _tile_ranges(width, tile, overlap),
-        up=vae.stride.spatial, down=1,
-    )  # fmt: skip
+    rows, columns = _tile_ranges(height, tile, overlap), _tile_ranges(width, tile, overlap)
+    return _run_tiled(vae.decode_chunk, latents, cache, rows, columns, up=vae.stride.spatial, down=1)
 
 
 def encode_tiled(
@@ -92,7 +89,7 @@ def encode_tiled(
     """`vae.encode` in tiles, one latent frame at a time.
 
     Raises:
-        UserError: the tiling does not fit the model, or the film does not divide evenly into latents.
+        UserError: the tiling or the shape of the video does not fit the model.
     """
     tile, overlap = tiling.to_latent_pixels(vae)
     stride = vae.stride
@@ -100,12 +97,12 @@ def encode_tiled(
     latent = LatentShape.of(shape, stride)
     rows = [(a * stride.spatial, b * stride.spatial) for a, b in _tile_ranges(latent.height, tile, overlap)]
     columns = [(a * stride.spatial, b * stride.spatial) for a, b in _tile_ranges(latent.width, tile, overlap)]
-    pieces: list[Tensor] = []
+    chunks: list[Tensor] = []
     cache: TiledCache | None = None
-    for piece in frames.split([1] + [stride.temporal] * (latent.frames - 1), dim=2):
-        latents, cache = _run_tiled(vae.encode_chunk, piece, cache, rows, columns, up=1, down=stride.spatial)
-        pieces.append(latents)
-    return torch.cat(pieces, dim=2)
+    for chunk in frames.split([1] + [stride.temporal] * (latent.frames - 1), dim=2):
+        latents, cache = _run_tiled(vae.encode_chunk, chunk, cache, rows, columns, up=1, down=stride.spatial)
+        chunks.append(latents)
+    return torch.cat(chunks, dim=2)
 
 
 def _run_tiled(
@@ -118,7 +115,17 @@ def _run_tiled(
     up: int,
     down: int,
 ) -> tuple[Tensor, TiledCache]:
-    """Code every tile and blend: the sum of weight · tile over the sum of weights."""
+    """Run `function` on every tile and blend: the sum of weight · tile over the sum of weights.
+
+    Args:
+        function: encodes or decodes one tile with its cache.
+        x: the input video or latents.
+        cache: the caches of all tiles; None at the start.
+        rows: first and last row of each tile in the input.
+        columns: first and last column of each tile in the input.
+        up: output pixels per input pixel, times `down`.
+        down: input pixels per output pixel, times `up`.
+    """
     caches: list[VaeCache] = []
     total: Tensor | None = None
     height, width = (side * up // down for side in x.shape[3:])
@@ -141,7 +148,7 @@ def _run_tiled(
 
 
 def _tile_ranges(side: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Begin and end of each tile along one side; the last one ends with the side."""
+    """Start and end of each tile along one side; the last tile ends with the side."""
     if side <= tile:
         return [(0, side)]
     starts = [*range(0, side - tile, tile - overlap), side - tile]
@@ -149,14 +156,14 @@ def _tile_ranges(side: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _blend_weights(ranges: list[tuple[int, int]], start: int, up: int, down: int, like: Tensor) -> Tensor:
-    """The weight of the tile that begins at `start`: 1, falling to 0 across what its neighbours cover too."""
-    index = [cut[0] for cut in ranges].index(start)
+    """Weights of the tile that starts at `start`: 1, falling linearly to 0 in the overlaps."""
+    index = [first for first, _ in ranges].index(start)
     begin, end = (edge * up // down for edge in ranges[index])
     weight = like.new_ones(end - begin)
     if index > 0:
-        shared = ranges[index - 1][1] * up // down - begin
-        weight[:shared] *= (torch.arange(shared).to(like) + 0.5) / max(1, shared)
+        overlap = ranges[index - 1][1] * up // down - begin
+        weight[:overlap] *= (torch.arange(overlap).to(like) + 0.5) / max(1, overlap)
     if index + 1 < len(ranges):
-        shared = end - ranges[index + 1][0] * up // down
-        weight[end - begin - shared :] *= (shared - torch.arange(shared).to(like) - 0.5) / max(1, shared)
+        overlap = end - ranges[index + 1][0] * up // down
+        weight[end - begin - overlap :] *= (overlap - torch.arange(overlap).to(like) - 0.5) / max(1, overlap)
     return weight

@@ -1,4 +1,4 @@
-"""What a video autoencoder is made of: its sizes, its strides and the statistics of its latents."""
+"""The config of the video autoencoder: sizes, strides and latent statistics."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class VaeConfig:
     Three layouts share these settings:
 
     - Wan 2.1 (Wan: Open and Advanced Large-Scale Video Generative Models, arXiv 2503.20314): the defaults.
-    - Wan 2.2 (`residual`): pixels are folded into channels first, and every stage has an averaging or
-      duplicating shortcut round its change of size.
-    - Folded (`temporal_patch_size` > 1): time, too, is folded into channels first, and cheap blocks of one
-      two-tap causal convolution and one flat one follow. For models trained from scratch on small machines.
+    - Wan 2.2 (`residual`): squares of pixels become channels first, and every stage has an averaging or
+      duplicating shortcut around its change of size.
+    - Patchified (`temporal_patch_size` > 1): groups of frames become channels too. A block is a convolution
+      over two frames and one over one frame. For models trained from scratch.
     """
 
     base_dim: int = 96
     """Channels of the encoder's first stage, before its multiplier."""
     decoder_base_dim: int | None = None
-    """The same for the decoder; None: as the encoder."""
+    """The same for the decoder; None: as in the encoder."""
     z_dim: int = 16
     dim_mult: tuple[int, ...] = (1, 2, 4, 4)
     """Channel multiplier of each stage; between two stages both sides halve."""
@@ -55,14 +55,14 @@ class VaeConfig:
     attn_scales: tuple[float, ...] = ()
     """Spatial scales (1, 0.5, ...) whose encoder blocks are each followed by attention (2.1 layout only)."""
     temporal_downsample: tuple[bool, ...] = (False, True, True)
-    """Whether time halves too, between stage i and stage i + 1."""
+    """Whether the number of frames halves too between stage i and stage i + 1."""
     dropout: float = 0.0
     channels: int = 3
-    """Of a film."""
+    """Channels of a video."""
     patch_size: int = 1
-    """Squares of pixels folded into channels before the first convolution."""
+    """Side of the squares of pixels that become channels before the first convolution."""
     temporal_patch_size: int = 1
-    """Groups of frames folded into channels before the first convolution; above 1 is the folded layout."""
+    """Frames per group that become channels before the first convolution; above 1: the patchified layout."""
     residual: bool = False
     latents_mean: tuple[float, ...] = _WAN_2_1_MEAN
     latents_std: tuple[float, ...] = _WAN_2_1_STD
@@ -79,7 +79,7 @@ class VaeConfig:
                 f"entries for {self.z_dim} latent channels; give one for each channel"
             )
         if min(self.latents_std) <= 0:
-            raise UserError("latents_std has an entry of zero or below; give positive standard deviations")
+            raise UserError("latents_std has an entry of zero or below; give positive numbers")
         if self.temporal_patch_size > 1 and (
             self.residual or any(self.temporal_downsample) or self.attn_scales
         ):
@@ -90,7 +90,7 @@ class VaeConfig:
 
     @property
     def stride(self) -> Stride:
-        """How many film pixels one latent pixel stands for."""
+        """Video frames and pixels per latent frame and pixel."""
         return Stride(
             temporal=self.temporal_patch_size * 2 ** sum(self.temporal_downsample),
             spatial=self.patch_size * 2 ** (len(self.dim_mult) - 1),
@@ -122,7 +122,7 @@ class VaeConfig:
 
     @classmethod
     def small(cls) -> VaeConfig:
-        """The autoencoder of the model trained from scratch: folded, 8x8x4, 16 channels."""
+        """The autoencoder of the model trained from scratch: patchified, 8x8x4, 16 channels."""
         return cls(
             base_dim=64,
             z_dim=16,
@@ -137,7 +137,7 @@ class VaeConfig:
 
     @classmethod
     def tiny(cls, *, residual: bool = False, patchified: bool = False) -> VaeConfig:
-        """A few thousand parameters in any of the three layouts, with the strides of its big sisters."""
+        """For tests: a few thousand parameters in any of the three layouts, with the usual strides."""
         statistics = {"z_dim": 4, "latents_mean": (0.1, -0.2, 0.3, 0.0), "latents_std": (1.5, 0.7, 1.0, 2.0)}
         if patchified:
             return dataclasses.replace(cls.small(), base_dim=8, **statistics)

@@ -1,7 +1,7 @@
 """Encoder and decoder of Wan 2.1 and Wan 2.2, in the parameter names of the diffusers folder layout.
 
-Wan: Open and Advanced Large-Scale Video Generative Models, arXiv 2503.20314; the 2.2 layout's shortcuts
-round each change of size follow arXiv 2410.10733.
+Wan: Open and Advanced Large-Scale Video Generative Models, arXiv 2503.20314; the shortcuts
+around each change of size in 2.2 are those of arXiv 2410.10733.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kinema.models.vae.vae_config import VaeConfig
 
 
 class ResidualDownBlock(nn.Module):
-    """A stage of the 2.2 encoder: residual blocks and a change of size, with an averaging shortcut."""
+    """A stage of the 2.2 encoder: residual blocks and downsampling, with an averaging shortcut."""
 
     def __init__(
         self, inputs: int, outputs: int, *, config: VaeConfig, spatial: bool, temporal: bool
@@ -41,7 +41,7 @@ class ResidualDownBlock(nn.Module):
         self.downsampler = Downsample(outputs, temporal=temporal) if spatial else None
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f2 h2 w2 o"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         y = x
         for block in self.resnets:
             y = block(y, cache)
@@ -51,7 +51,7 @@ class ResidualDownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A stage of the 2.1 decoder: residual blocks, then, but in the last stage, a doubling of size."""
+    """A stage of the 2.1 decoder: residual blocks and, except in the last stage, upsampling."""
 
     def __init__(
         self, inputs: int, outputs: int, *, config: VaeConfig, spatial: bool, temporal: bool
@@ -63,12 +63,12 @@ class UpBlock(nn.Module):
         )
 
     def layers(self) -> list[nn.Module]:
-        """In the order in which they run."""
+        """The layers in the order in which they run."""
         return [*self.resnets, *(self.upsamplers or ())]
 
 
 class ResidualUpBlock(nn.Module):
-    """A stage of the 2.2 decoder: as in 2.1, with a duplicating shortcut."""
+    """A stage of the 2.2 decoder: residual blocks and upsampling, with a duplicating shortcut."""
 
     def __init__(
         self, inputs: int, outputs: int, *, config: VaeConfig, spatial: bool, temporal: bool
@@ -80,7 +80,7 @@ class ResidualUpBlock(nn.Module):
         self.upsampler = Upsample(outputs, outputs, temporal=temporal) if spatial else None
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f2 h2 w2 o"]:
-        """Run one piece of a film."""
+        """Run one chunk of a video."""
         y = x
         for block in self.resnets:
             y = block(y, cache)
@@ -96,7 +96,7 @@ def _resnets(inputs: int, outputs: int, count: int, config: VaeConfig) -> nn.Mod
 
 
 class WanEncoder(nn.Module):
-    """Films of `b f h w c`, pixels already folded, to the `2 z` channels of the posterior."""
+    """Patchified videos `b f h w c` to the `2 z` channels of the posterior."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class WanEncoder(nn.Module):
         self.conv_out = CausalConv(widths[-1], 2 * config.z_dim)
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f2 h2 w2 z2"]:
-        """Run one piece of a film: a multiple of the temporal stride, and one frame more at the start."""
+        """Run one chunk of a video: a multiple of the temporal stride, plus one frame at the start."""
         to_channels_last(self)
         x = self.conv_in.run(x, cache)
         for block in self.down_blocks:
@@ -132,7 +132,7 @@ class WanEncoder(nn.Module):
 
 
 class WanDecoder(nn.Module):
-    """Latents of `b f h w z` to films of `b f h w c`, pixels still folded."""
+    """Latents `b f h w z` to patchified videos `b f h w c`."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class WanDecoder(nn.Module):
                     ResidualUpBlock(inputs, outputs, config=config, spatial=spatial, temporal=temporal)
                 )
             else:
-                # The doubling at the end of the stage before halved the channels.
+                # The upsampling at the end of the previous stage halved the channels.
                 halved = inputs if stage == 0 else inputs // 2
                 blocks.append(UpBlock(halved, outputs, config=config, spatial=spatial, temporal=temporal))
         self.up_blocks = nn.ModuleList(blocks)
@@ -159,11 +159,11 @@ class WanDecoder(nn.Module):
         self.conv_out = CausalConv(widths[-1], config.channels * config.patch_size**2)
 
     def forward(self, x: Float[Tensor, "b f h w z"], cache: CausalCache) -> Float[Tensor, "b f2 h2 w2 c"]:
-        """Run one piece of a film: any number of latent frames, at least one."""
+        """Run one chunk of a video: one latent frame or more."""
         to_channels_last(self)
         x = self.mid_block(self.conv_in.run(x, cache), cache)
-        # Layer by layer: a call of a whole stage would hold on to what the stage was given until it ends, at
-        # full size a fifth of all that is in memory.
+        # Layer by layer: calling a whole stage would keep its input alive until the stage ends, which is a
+        # fifth of all memory at full size.
         for block in self.up_blocks:
             for layer in block.layers() if isinstance(block, UpBlock) else (block,):
                 x = layer(x, cache)

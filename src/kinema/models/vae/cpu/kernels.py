@@ -1,14 +1,14 @@
-"""The CPU routes of `kinema.models.vae.convolution`: float32, no gradients, fewest operations.
+"""The CPU kernels of `kinema.models.vae.convolution`: float32, without autograd.
 
-Three ways to convolve 3x3x3, chosen per layer by what the layer is (`_select_route`):
+A 3x3x3 convolution has three implementations, chosen by the layer's sizes (`_select_route`):
 
-- direct: oneDNN's convolution, for very few input channels, where transforms cost more than they save;
+- direct: oneDNN's convolution, for few input channels, where transforms cost more than they save;
 - products: one matrix product for each tap in time over gathered pixels, for the smallest frames, where
-  reading the weights is most of the work;
-- Winograd: F(2,3) for small frames of many channels, whose transformed weights are the lesser burden, and
+  most of the time is reading the weights;
+- Winograd: F(2,3) for small frames with many channels, because its transformed weights are smaller, and
   F(4,3) for all others.
 
-Films are `b f h w c`. Weights are read fastest in the `copy_channels_last` memory formats; any other works.
+Videos are `b f h w c`. Weights in the format of `copy_channels_last` are read fastest.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from kinema.models.vae.cpu.winograd import F2, F4
 
 Route = Literal["direct", "products", "winograd 2", "winograd 4"]
 
-# What is normalised at a time, in bytes: it is written three times, so it should stay near.
+# Bytes that are normalised at a time: they are written three times and should stay in the cache.
 _NORM_BYTES = 2**20
-# Rows of one matrix product in `upsample_conv`, in bytes of its result.
+# Bytes of the result of one matrix product in `upsample_conv`.
 _UPSAMPLE_BYTES = 8 * 2**20
 
 
 class Workspace:
-    """Memory for the padded input of one convolution after the other.
+    """Memory for the padded input, shared by successive convolutions.
 
-    Fresh memory of that size costs about as much as a pass over it. What the convolution before held is
-    overwritten.
+    Allocating memory of that size costs about as much as a pass over it. Each convolution overwrites the
+    input of the previous one.
     """
 
     def __init__(self) -> None:
         self._memory: Tensor | None = None
 
     def allocate(self, like: Tensor, *shape: int) -> Tensor:
-        """A tensor of this shape, uninitialised, that lives until the next call."""
+        """An uninitialised tensor of this shape, valid until the next call."""
         size = math.prod(shape)
         if self._memory is None or self._memory.numel() < size or self._memory.dtype != like.dtype:
             self._memory = like.new_empty(size)
@@ -70,9 +70,9 @@ def causal_conv(
 ) -> tuple[Float[Tensor, "b f h w o"], Float[Tensor, "b k2 h w c"]]:
     """`kinema.models.vae.convolution.causal_conv`, for kernels of one or three taps in time.
 
-    What the convolution reads is written once, normalised, into a buffer that already has the past and
-    the border of zeros. `route` overrides the choice; with `workspace`, that buffer and the past returned
-    last until the next convolution.
+    The normalised input is written once, into a buffer that already has the past and a border of zeros.
+    `route` overrides the choice of the implementation. With `workspace`, that buffer and the returned past
+    are valid until the next convolution.
     """
     b, f, h, w, c = x.shape
     o, _, taps = weight.shape[:3]
@@ -90,56 +90,56 @@ def causal_conv(
     lines = max(1, _NORM_BYTES // (w * c * 4))
     if past is not None:
         inside[:, :known] = past
-    for film, target in zip(x, inside[:, known:], strict=True):
+    for video, target in zip(x, inside[:, known:], strict=True):
         if gamma is None:
-            target.copy_(film)
+            target.copy_(video)
             continue
-        for frame, frame_target in zip(film, target, strict=True):
+        for frame, frame_target in zip(video, target, strict=True):
             for top in range(0, h, lines):
                 rms_norm_silu_(frame[top : top + lines], gamma, frame_target[top : top + lines])
 
-    # All of x is in the buffer now.
+    # From here on x is not read.
     fits = overwrite and x.is_contiguous() and x.shape == (b, f, rows, columns, o)
     y = x if fits else x.new_empty(b, f, rows, columns, o)
-    for film, out in zip(buffer, y, strict=True):
+    for video, out in zip(buffer, y, strict=True):
         if route == "direct":
-            _conv_onednn(film, weight, bias, out, known=known)
+            _conv_onednn(video, weight, bias, out, known=known)
         elif route == "products":
-            _conv_matmul(film, weight, bias, out, known=known)
+            _conv_matmul(video, weight, bias, out, known=known)
         else:
             winograd = F2 if route == "winograd 2" else F4
-            convolution_winograd.convolve(film, weight, bias, out, known=known, winograd=winograd)
+            convolution_winograd.convolve(video, weight, bias, out, known=known, winograd=winograd)
     return y[:, :, :h, :w], inside[:, max(0, known + f - (taps - 1)) :]
 
 
 def _select_route(*, inputs: int, outputs: int, pixels: int, frames: int) -> Route:
-    """The fastest way, by measurement on one core with AVX-512."""
+    """The fastest implementation, as measured on one core with AVX-512."""
     if inputs < 8:
         return "direct"
     if pixels * frames <= 160 and inputs * outputs >= 2**18:
         return "products"
-    # F(4,3) makes weights four times as large; there must be tiles enough to pay for moving them.
+    # The weights of F(4,3) are four times as large; only many tiles pay for reading them.
     if pixels * frames * 36 < inputs * outputs:
         return "winograd 2"
     return "winograd 4"
 
 
 def _conv_onednn(video: Tensor, weight: Tensor, bias: Tensor, out: Tensor, *, known: int) -> None:
-    """oneDNN on the padded film; the first frames of a film only with the taps that see something."""
+    """oneDNN on the padded video; the first frames only with the taps that read a frame."""
     taps, f = weight.shape[2], out.shape[0]
     channels_first = video.permute(3, 0, 1, 2)[None]
     start = 0
-    for seen in range(min(known + 1, taps), taps + 1):
-        stop = min(f, seen - known) if seen < taps else f
+    for num_taps in range(min(known + 1, taps), taps + 1):
+        stop = min(f, num_taps - known) if num_taps < taps else f
         if start < stop:
-            part = channels_first[:, :, known + start + 1 - seen : known + stop]
-            y = F.conv3d(part, weight[:, :, taps - seen :], bias)
+            part = channels_first[:, :, known + start + 1 - num_taps : known + stop]
+            y = F.conv3d(part, weight[:, :, taps - num_taps :], bias)
             out[start:stop] = y[0].permute(1, 2, 3, 0)
             start = stop
 
 
 def _conv_matmul(video: Tensor, weight: Tensor, bias: Tensor, out: Tensor, *, known: int) -> None:
-    """One matrix product for each tap in time, over the nine neighbours of every pixel."""
+    """One matrix product for each tap in time, over the 3x3 neighbourhood of every pixel."""
     n, rows, columns, c = video.shape
     f, h, w, o = out.shape
     taps = weight.shape[2]
@@ -150,11 +150,11 @@ def _conv_matmul(video: Tensor, weight: Tensor, bias: Tensor, out: Tensor, *, kn
     for back in range(taps):
         tap = taps - 1 - back
         matrix = weight[:, :, tap].permute(0, 2, 3, 1).reshape(o, 9 * c).t()
-        unseen = max(0, back - known)
-        if known + unseen >= n:
+        without_past = max(0, back - known)
+        if known + without_past >= n:
             continue
-        source = gathered[known + unseen - back : n - back].flatten(0, 1)
-        target = flat[unseen:].flatten(0, 1)
+        source = gathered[known + without_past - back : n - back].flatten(0, 1)
+        target = flat[without_past:].flatten(0, 1)
         if back == 0:
             torch.addmm(bias, source, matrix, out=target)
         else:
@@ -164,18 +164,20 @@ def _conv_matmul(video: Tensor, weight: Tensor, bias: Tensor, out: Tensor, *, kn
 def time_conv(
     x: Float[Tensor, "b n h w c"], weight: Float[Tensor, "o c 3 1 1"], bias: Float[Tensor, " o"], known: int
 ) -> Float[Tensor, "b f h w o"]:
-    """A causal 3x1x1 convolution as one matrix product for each tap; `known` leading frames are the past."""
+    """A causal 3x1x1 convolution as a matrix product for each tap; the first `known` frames are the past."""
     b, n, h, w, c = x.shape
     f = n - known
     kernel = weight[..., 0, 0].permute(2, 1, 0).contiguous()
     y = x.new_empty(b, f, h, w, weight.shape[0])
-    for film, out in zip(x, y, strict=True):
-        torch.addmm(bias, film[known:].reshape(-1, c), kernel[2], out=out.view(f * h * w, -1))
+    for video, out in zip(x, y, strict=True):
+        torch.addmm(bias, video[known:].reshape(-1, c), kernel[2], out=out.view(f * h * w, -1))
         for back in (1, 2):
-            unseen = max(0, back - known)
-            if unseen < f:
-                source = film[known + unseen - back : n - back]
-                out[unseen:].view((f - unseen) * h * w, -1).addmm_(source.reshape(-1, c), kernel[2 - back])
+            without_past = max(0, back - known)
+            if without_past < f:
+                source = video[known + without_past - back : n - back]
+                out[without_past:].view((f - without_past) * h * w, -1).addmm_(
+                    source.reshape(-1, c), kernel[2 - back]
+                )
     return y
 
 
@@ -186,30 +188,29 @@ def time_down_conv(
     b, f, h, w, c = x.shape
     kernel = weight[..., 0, 0].permute(2, 1, 0).contiguous()
     y = x.new_empty(b, (f - 1) // 2, h, w, weight.shape[0])
-    for film, out in zip(x, y, strict=True):
+    for video, out in zip(x, y, strict=True):
         for index, frame in enumerate(out):
             flat = frame.view(h * w, -1)
-            torch.addmm(bias, film[2 * index].reshape(-1, c), kernel[0], out=flat)
-            flat.addmm_(film[2 * index + 1].reshape(-1, c), kernel[1])
-            flat.addmm_(film[2 * index + 2].reshape(-1, c), kernel[2])
+            torch.addmm(bias, video[2 * index].reshape(-1, c), kernel[0], out=flat)
+            flat.addmm_(video[2 * index + 1].reshape(-1, c), kernel[1])
+            flat.addmm_(video[2 * index + 2].reshape(-1, c), kernel[2])
     return y
 
 
 def upsample_conv(
     x: Float[Tensor, "b f h w c"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, " o"]
 ) -> Float[Tensor, "b f 2*h 2*w o"]:
-    """Nearest-neighbour doubling and 3x3, without ever making the doubled frame.
+    """Nearest-neighbour doubling and a 3x3 convolution, without materialising the doubled frame.
 
-    Each doubled pixel is a copy, so the nine products of a small pixel with the nine taps are all there
-    is to multiply: a quarter of the work. Two neighbouring outputs of a line are, with p, q, r the products
-    with the three taps, p[i-1] + q[i] + r[i] and p[i] + q[i] + r[i+1]; lines add up alike, downwards
-    first, then across.
+    Doubled pixels are copies, so the nine products of each input pixel with the nine taps suffice, a quarter
+    of the work. With the products p, q, r of the three taps of a row, two neighbouring outputs are
+    p[i-1] + q[i] + r[i] and p[i] + q[i] + r[i+1]. Rows are summed first (downwards), then columns.
     """
     b, f, h, w, c = x.shape
     o = weight.shape[0]
     matrix = weight.permute(1, 2, 3, 0).reshape(c, 9 * o)
-    # The middle tap is in every sum exactly once, so the bias rides on it.
-    riding = torch.cat([bias.new_zeros(4 * o), bias, bias.new_zeros(4 * o)])
+    # The middle tap is in every sum exactly once, so the bias is added to it.
+    tap_bias = torch.cat([bias.new_zeros(4 * o), bias, bias.new_zeros(4 * o)])
     y = x.new_empty(b, f, 2 * h, 2 * w, o)
     high = max(1, min(h, _UPSAMPLE_BYTES // (w * 9 * o * 4)))
     products = x.new_empty(high + 2, w, 3, 3 * o)
@@ -222,7 +223,7 @@ def upsample_conv(
             fresh = 0 if top == 0 else 1
             stop = min(h, top + k + 1)
             block = products[1 + fresh : 1 + stop - top]
-            torch.addmm(riding, frame[top + fresh : stop].reshape(-1, c), matrix, out=block.view(-1, 9 * o))
+            torch.addmm(tap_bias, frame[top + fresh : stop].reshape(-1, c), matrix, out=block.view(-1, 9 * o))
             if top + k == h:
                 products[k + 1].zero_()
             above, here, below = products[:k], products[1 : k + 1], products[2 : k + 2]

@@ -3,11 +3,11 @@
 An m x m tile of the output needs (m + 2)² products per pair of channels instead of 9 m²: F(2,3) saves a
 factor of 2.25, F(4,3) one of 4. (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks,
 arXiv 1509.09308; the matrices for any points: Toom and Cook.) The usual points 0, ±1, ±2 cost F(4,3) two
-digits; 0, ±√½, ±√2 keep the error near 1e-5 of the output's size.
+digits of precision; 0, ±√½, ±√2 keep the relative error near 1e-5.
 
-Taps over frames stay ordinary sums, one batched matrix product each: F(2,3) along time, too, saves a third
-of the products, but its additions over transformed tiles took longer than that (5% of a whole decoding).
-Taps that would read frames before the film's start are left out, not multiplied by zeros.
+Taps over frames are summed directly, one batched matrix product each. F(2,3) along time would save a third of
+the products, but its additions over transformed tiles took longer (5% of decoding). Taps that would read
+frames before the start of the video are skipped, not multiplied by zeros.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Transformed inputs and sums of one block of tiles: as much as the last cache holds (measured; larger
-# blocks read the kernels less often).
+# Bytes of transformed inputs and sums of one block of tiles: the size of the last-level cache (measured;
+# larger blocks read the kernels less often).
 _TILE_BYTES = 24 * 2**20
-# What the products of one group of points touch: a few times a core's own cache, for smaller groups make
-# more calls than they save (measured: 3 to 8 MiB are within 10%).
+# Bytes that the products of one group of points touch: a few times the cache of a core, because smaller
+# groups need more calls (measured: 3 to 8 MiB are within 10%).
 _GROUP_BYTES = 5 * 2**20
 
 
@@ -78,49 +78,49 @@ def convolve(
     known: int,
     winograd: Winograd,
 ) -> None:
-    """Convolve one film into `out`.
+    """Convolve one video into `out`.
 
     Args:
-        buffer: `known` past frames and the new ones, dense, with a border of one pixel. Its inside is a
-            multiple of the tile size, filled up with zeros on the right and at the bottom.
+        buffer: `known` past frames and the new ones, contiguous, with a border of one pixel. The sides
+            without the border are multiples of the tile size, padded with zeros on the right and bottom.
         weight: one or three taps in time; fastest in the `channels_last_3d` memory format.
-        bias: one number for each output channel.
-        out: one frame for each new one; sides are those of the buffer's inside.
-        known: how many of the buffer's frames came before. Frames before those are zeros.
+        bias: one value per output channel.
+        out: one frame for each new one, with the sides of the buffer without its border.
+        known: number of past frames in the buffer. Frames before those are zeros.
         winograd: `F2` or `F4`.
     """
     size, points = winograd.size, winograd.inputs.shape[0]
     n, rows, columns, c = buffer.shape
     f, height, width, o = out.shape
-    down, across = height // size, width // size
+    tile_rows, tile_columns = height // size, width // size
 
     taps = weight.shape[2]
     flat = weight.permute(3, 4, 2, 0, 1).flatten(0, 1).flatten(1)
 
     tiles = max(1, _TILE_BYTES // (points * (n * c + f * o) * 4))
-    wide = min(across, tiles)
-    wide = -(-across // -(-across // wide))
-    high = max(1, min(down, tiles // wide))
-    x = high * wide
+    block_columns = min(tile_columns, tiles)
+    block_columns = -(-tile_columns // -(-tile_columns // block_columns))
+    block_rows = max(1, min(tile_rows, tiles // block_columns))
+    x = block_rows * block_columns
     touched = x * (n * c + f * o) + taps * o * c
     group = max(1, min(points, _GROUP_BYTES // (4 * touched)))
-    in_one_block = high == down and wide == across
+    in_one_block = block_rows == tile_rows and block_columns == tile_columns
 
-    # Scratch is made once: fresh memory for every block would cost more than the products.
+    # Scratch memory is allocated once: allocating it for every block would cost more than the products.
     gathered = buffer.new_empty(points * x * c)
     transformed = buffer.new_empty(points * n * x * c)
     summed = buffer.new_empty(points * f * x * o)
     tiled = buffer.new_empty(size * size * x * o)
-    # Of one block only, each kernel is used once: those of one group at a time do.
+    # With one block, each kernel is used once, so the kernels of one group at a time suffice.
     kernels = buffer.new_empty(group if in_one_block else points, taps, o, c)
     if not in_one_block:
         torch.mm(winograd.kernel, flat, out=kernels.view(points, -1))
 
     stride_row, stride_frame = columns * c, rows * columns * c
-    for top in range(0, down, high):
-        k = min(high, down - top)
-        for left in range(0, across, wide):
-            m = min(wide, across - left)
+    for top in range(0, tile_rows, block_rows):
+        k = min(block_rows, tile_rows - top)
+        for left in range(0, tile_columns, block_columns):
+            m = min(block_columns, tile_columns - left)
             x = k * m
             inputs = transformed[: points * n * x * c].view(points, n, x, c)
             patches = gathered[: points * x * c].view(size + 2, size + 2, k, m, c)
@@ -153,11 +153,11 @@ def _sum_taps(
     *,
     known: int,
 ) -> None:
-    """Each frame's product with the newest tap, plus those of the frames before it with the older taps."""
+    """Each frame's product with the last tap, plus the products of earlier frames with the earlier taps."""
     n, taps = inputs.shape[1], matrices.shape[1]
     torch.bmm(inputs[:, known:].flatten(1, 2), matrices[:, -1], out=sums.flatten(1, 2))
     for back in range(1, taps):
-        unseen = max(0, back - known)
-        if known + unseen < n:
-            earlier = inputs[:, known + unseen - back : n - back].flatten(1, 2)
-            sums[:, unseen:].flatten(1, 2).baddbmm_(earlier, matrices[:, -1 - back])
+        without_past = max(0, back - known)
+        if known + without_past < n:
+            earlier = inputs[:, known + without_past - back : n - back].flatten(1, 2)
+            sums[:, without_past:].flatten(1, 2).baddbmm_(earlier, matrices[:, -1 - back])
