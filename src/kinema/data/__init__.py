@@ -1,1 +1,1 @@
-"""Films to clips to latents: what training reads."""
+"""Video datasets, crops and batches, cached latents and text embeddings: what training reads."""

@@ -1,4 +1,4 @@
-"""What the two tasks read: films with captions, all in memory or mapped from disk."""
+"""Captioned videos of one shape: the dataset protocol, in-memory videos, and subsets."""
 
 from __future__ import annotations
 
@@ -9,75 +9,77 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from kinema.data import rng
-
 
 @runtime_checkable
 class VideoDataset(Protocol):
-    """Films of one size and length with the captions that fit each."""
+    """Videos of one size and length, each with captions that describe it."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of videos."""
         ...
 
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
-        """The frames of film `index`."""
+        """Return the frames of a video."""
         ...
 
     def captions(self, index: int) -> Sequence[str]:
-        """Every caption of film `index`."""
+        """Return every caption of a video, the plain one first."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InMemoryVideos:
-    """Films in one array, which may be mapped from a file."""
+    """Videos in one array, which may be memory-mapped."""
 
     pixels: UInt8[np.ndarray, "n f h w 3"]
     texts: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.texts):
-            raise ValueError(f"{len(self.pixels)} films have {len(self.texts)} sets of captions")
+            raise ValueError(f"{len(self.pixels)} videos have {len(self.texts)} sets of captions")
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
-        """The frames of film `index`."""
+        """Return the frames of a video."""
         return self.pixels[index]
 
     def captions(self, index: int) -> Sequence[str]:
-        """Every caption of film `index`."""
+        """Return every caption of a video, the plain one first."""
         return self.texts[index]
-
-    def subset(self, start: int, stop: int) -> InMemoryVideos:
-        """Films `start` up to `stop`."""
-        return InMemoryVideos(pixels=self.pixels[start:stop], texts=self.texts[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WindowedVideos:
-    """Stretches of films as films of their own: they begin anywhere, and in the midst of what happens."""
+class SubsetVideos:
+    """The `count` videos of a dataset from `start` on."""
 
     videos: VideoDataset
-    window_frames: int
-    """Frames of a stretch; no film has fewer."""
-    windows_per_video: int
-    """Stretches of a film, their beginnings spread over it."""
-    seed: int = 0
+    start: int
+    count: int
 
     def __len__(self) -> int:
-        return len(self.videos) * self.windows_per_video
+        return self.count
 
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
-        """The frames of stretch `index`."""
-        film, place = divmod(index, self.windows_per_video)
-        frames = self.videos.frames(film)
-        room = len(frames) - self.window_frames + 1
-        start = int((place + rng.uniform(self.seed, "stretch", index)) / self.windows_per_video * room)
-        return frames[start : start + self.window_frames]
+        """Return the frames of a video."""
+        return self.videos.frames(self.start + index)
 
     def captions(self, index: int) -> Sequence[str]:
-        """Every caption of the film that stretch `index` is of."""
-        return self.videos.captions(index // self.windows_per_video)
+        """Return every caption of a video, the plain one first."""
+        return self.videos.captions(self.start + index)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DatasetSplit:
+    """Videos of one shape to train on, and others of that shape to validate on.
+
+    Attributes:
+        train: to train on.
+        held_out: to validate on.
+        starts_midclip: whether they are windows that may start in the middle of an event.
+    """
+
+    train: VideoDataset
+    held_out: VideoDataset
+    starts_midclip: bool = False

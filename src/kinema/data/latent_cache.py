@@ -1,54 +1,87 @@
-"""Films to latents and captions to states: what the transformer trains on, made once."""
+"""Latents of videos and embeddings of captions, computed once and stored for transformer training.
+
+The folder has `latents.safetensors` and `captions.json` for the first dataset, `latents-N.safetensors` and
+`captions-N.json` for the others, and `text_embeddings.safetensors` with `texts.json` for all of them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema import sampling
+from kinema.atomic_io import atomic_write, write_text
 from kinema.data.cropping import to_model_input
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import DatasetSplit, VideoDataset
+from kinema.errors import UserError
 from kinema.models.precision import Precision, autocast
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
-from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
+
+TEXT_EMBEDDINGS_FILE = "text_embeddings.safetensors"
+TEXTS_FILE = "texts.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LatentDataset:
-    """Films of one shape as latents, with captions and the text states of every caption."""
+    """Videos of one shape as latents.
+
+    Attributes:
+        latents: normalised.
+        captions: for each video the rows of `text_embeddings` that describe it, the plain caption first.
+        text_embeddings: of each distinct caption, tokens by channels; the last row is the empty prompt.
+        starts_midclip: whether the videos are windows that may start in the middle of an event.
+    """
 
     latents: Float[Tensor, "n c f h w"]
-    """Normalised."""
     captions: tuple[tuple[int, ...], ...]
-    """For each film, the rows of `text_table` that caption it; the plain caption first."""
     text_embeddings: tuple[Float[Tensor, "_ d"], ...]
-    """Text states of each distinct caption; the last row is the empty prompt's."""
     starts_midclip: bool = False
-    """Whether they begin in the midst of what their captions tell."""
 
     def __len__(self) -> int:
         return len(self.latents)
 
     def subset(self, start: int, stop: int) -> LatentDataset:
-        """Films `start` up to `stop`."""
+        """Return the videos from `start` up to but not including `stop`."""
         return dataclasses.replace(self, latents=self.latents[start:stop], captions=self.captions[start:stop])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentDatasets:
+    """All datasets of a run, with the captions as text.
+
+    Attributes:
+        train: to train on.
+        held_out: to validate on, one for each dataset of `train`.
+        texts: the captions, in the order of the text embeddings' rows.
+    """
+
+    train: tuple[LatentDataset, ...]
+    held_out: tuple[LatentDataset, ...]
+    texts: tuple[str, ...]
+
+    def prompts(self, dataset_index: int, num_prompts: int) -> list[tuple[str, int]]:
+        """Return distinct plain captions of the first held-out videos of a dataset, with their rows."""
+        rows = dict.fromkeys(captions[0] for captions in self.held_out[dataset_index].captions)
+        return [(self.texts[row], row) for row in list(rows)[:num_prompts]]
+
+
 class TextEmbeddingTable:
-    """The states of all captions in one piece, so that a batch of them is one gathering, on any device."""
+    """The embeddings of all captions in one tensor, so that a batch of them is one gather on any device."""
 
     def __init__(self, embeddings: Sequence[Float[Tensor, "_ d"]], device: torch.device) -> None:
-        lengths = torch.tensor([len(state) for state in embeddings])
+        lengths = torch.tensor([len(one) for one in embeddings])
         self.lengths = lengths
         self._starts = lengths.cumsum(0) - lengths
-        self._rows = torch.cat(list(embeddings)).to(device)
+        self._tokens = torch.cat(list(embeddings)).to(device)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -59,47 +92,30 @@ class TextEmbeddingTable:
         return len(self) - 1
 
     def batch(self, rows: Sequence[int], *, pad_to_multiple: int = 1) -> TextEmbeddings:
-        """The states of some captions, float32, padded by zeros to a multiple of so many."""
+        """Return the embeddings of some captions in float32, zero-padded to a common length.
+
+        Args:
+            rows: of the captions.
+            pad_to_multiple: the common length is the smallest multiple of this that fits.
+        """
         picked = torch.tensor(list(rows))
         lengths = self.lengths[picked]
-        place = torch.arange(-(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple)
-        inside = place < lengths[:, None]
-        where = torch.where(inside, self._starts[picked][:, None] + place, 0).to(self._rows.device)
-        states = self._rows[where].float() * inside[..., None].to(self._rows.device)
+        positions = torch.arange(-(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple)
+        is_token = positions < lengths[:, None]
+        device = self._tokens.device
+        index = torch.where(is_token, self._starts[picked][:, None] + positions, 0).to(device)
+        states = self._tokens[index].float() * is_token[..., None].to(device)
         return TextEmbeddings(hidden_states=states, lengths=lengths)
 
     def statistics(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-        """Mean and standard deviation of every channel over all states."""
-        rows = self._rows.float()
-        return rows.mean(0), rows.std(0)
-
-
-@torch.no_grad()
-def euler_sample(
-    dit: Dit,
-    text_table: TextEmbeddingTable,
-    caption_rows: Sequence[int],
-    latents: Float[Tensor, "b c f h w"],
-    schedule: sampling.Schedule,
-    *,
-    guidance_scale: float,
-) -> Float[Tensor, "b c f h w"]:
-    """What Euler's steps make of latents at the schedule's first level, one row of captions for each."""
-    context = dit.context(text_table.batch([*caption_rows, *[text_table.empty_row] * len(caption_rows)]))
-
-    def network(latents, sigma, *, with_unconditional):
-        velocity = dit(latents, sigma, context)
-        return velocity if with_unconditional else velocity.chunk(2)[0]
-
-    velocity = sampling.apply_cfg(network, sampling.CfgConfig(scale=guidance_scale))
-    for step in sampling.sample(velocity, latents, schedule, solver="euler"):
-        latents = step.latents
-    return latents
+        """Return mean and standard deviation of every channel over all tokens."""
+        tokens = self._tokens.float()
+        return tokens.mean(0), tokens.std(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeProgress:
-    """Progress of an encoding."""
+    """Videos encoded so far, of `total`."""
 
     done: int
     total: int
@@ -113,8 +129,8 @@ def encode_videos(
     *,
     batch_size: int = 16,
     precision: Precision = "auto",
-) -> Iterator[tuple[EncodeProgress, Tensor]]:
-    """Latents of films, normalised, batch by batch: progress and `b c f h w` on the CPU."""
+) -> Iterator[tuple[EncodeProgress, Float[Tensor, "b c f h w"]]]:
+    """Encode videos and yield their normalised latents batch by batch, float32 on the CPU."""
     for first in range(0, len(videos), batch_size):
         picked = range(first, min(first + batch_size, len(videos)))
         frames = np.stack([videos.frames(index) for index in picked])
@@ -132,23 +148,135 @@ def encode_captions(
     batch_size: int = 128,
     precision: Precision = "auto",
 ) -> tuple[list[str], list[Tensor]]:
-    """Every distinct caption and its states `l d` in half precision; the empty prompt is last.
+    """Encode every distinct caption of some datasets.
 
-    In bfloat16 standardised states of MiniLM are 0.7% off (root mean square; the worst channel 1.0%).
+    In bfloat16 the standardised embeddings of MiniLM have an error of 0.7% (root mean square; 1.0% in the
+    worst channel).
+
+    Returns:
+        The texts, sorted, with the empty prompt last; and the embedding of each, tokens by channels, in
+        float16.
     """
-    told = {text for store in datasets for index in range(len(store)) for text in store.captions(index)}
-    texts = [*sorted(told - {""}), ""]
+    captions = {text for dataset in datasets for i in range(len(dataset)) for text in dataset.captions(i)}
+    texts = [*sorted(captions - {""}), ""]
     # Sorted by length, a batch has little padding.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    states: list[Tensor] = [torch.empty(0)] * len(texts)
+    embeddings: list[Tensor] = [torch.empty(0)] * len(texts)
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         with autocast(precision, device):
-            made = encoder.encode([texts[row] for row in rows])
-        real = torch.arange(made.hidden_states.shape[1], device=made.lengths.device) < made.lengths[:, None]
-        # In one piece: a hundred thousand small ones, once freed, would not go back to the system, and the
-        # training behind them in the same process was a third slower.
-        packed = made.hidden_states[real.to(made.hidden_states.device)].cpu().half()
-        for row, state in zip(rows, packed.split(made.lengths.tolist()), strict=True):
-            states[row] = state
-    return texts, states
+            encoded = encoder.encode([texts[row] for row in rows])
+        positions = torch.arange(encoded.hidden_states.shape[1], device=encoded.lengths.device)
+        is_token = positions < encoded.lengths[:, None]
+        # One tensor per batch: a hundred thousand small ones would fragment the heap, and the training that
+        # follows in the same process would be a third slower.
+        tokens = encoded.hidden_states[is_token.to(encoded.hidden_states.device)].cpu().half()
+        for row, embedding in zip(rows, tokens.split(encoded.lengths.tolist()), strict=True):
+            embeddings[row] = embedding
+    return texts, embeddings
+
+
+def write_latent_datasets(
+    folder: Path,
+    vae: VideoVae,
+    splits: Sequence[DatasetSplit],
+    load_text_encoder: Callable[[], TextEncoder],
+    device: torch.device,
+    *,
+    precision: Precision = "auto",
+) -> Iterator[EncodeProgress]:
+    """Encode what the folder lacks: the latents of all videos and the embeddings of all captions.
+
+    Args:
+        folder: must exist.
+        vae: the encoder of the latents.
+        splits: the datasets.
+        load_text_encoder: called where the text embeddings are missing.
+        device: of the encoders.
+        precision: of the encoders.
+
+    Yields:
+        Progress on the training videos of each dataset.
+    """
+    for i, split in enumerate(splits):
+        path = _latents_path(folder, i)
+        if path.is_file():
+            continue
+        train = []
+        for progress, batch in encode_videos(vae, split.train, device, precision=precision):
+            train.append(batch)
+            yield progress
+        held_out = [batch for _, batch in encode_videos(vae, split.held_out, device, precision=precision)]
+        _save_tensors(path, {"train": torch.cat(train), "held_out": torch.cat(held_out)})
+    if not (folder / TEXT_EMBEDDINGS_FILE).is_file():
+        datasets = [dataset for split in splits for dataset in (split.train, split.held_out)]
+        texts, embeddings = encode_captions(load_text_encoder(), datasets, device, precision=precision)
+        lengths = torch.tensor([len(one) for one in embeddings])
+        _save_tensors(
+            folder / TEXT_EMBEDDINGS_FILE, {"embeddings": torch.cat(embeddings), "lengths": lengths}
+        )
+        write_text(folder / TEXTS_FILE, json.dumps(texts))
+    row_by_caption = {text: row for row, text in enumerate(json.loads((folder / TEXTS_FILE).read_text()))}
+    for i, split in enumerate(splits):
+        path = _captions_path(folder, i)
+        if not path.is_file():
+            values = {
+                "train": _caption_rows(split.train, row_by_caption),
+                "held_out": _caption_rows(split.held_out, row_by_caption),
+                "starts_midclip": split.starts_midclip,
+            }
+            write_text(path, json.dumps(values) + "\n")
+
+
+def load_latent_datasets(folder: Path) -> LatentDatasets:
+    """Load what `write_latent_datasets` wrote.
+
+    Raises:
+        UserError: the folder has no encoded videos.
+    """
+    caption_files = sorted(folder.glob("captions*.json"), key=lambda path: (len(path.name), path.name))
+    required = [_latents_path(folder, 0), folder / TEXT_EMBEDDINGS_FILE, folder / TEXTS_FILE]
+    missing = [path.name for path in required if not path.is_file()]
+    if missing or not caption_files:
+        raise UserError(
+            f"{folder} lacks {', '.join([*missing, *([] if caption_files else ['captions.json'])])}; "
+            "name a run that has encoded its videos, or resume that run first"
+        )
+    texts = json.loads((folder / TEXTS_FILE).read_text())
+    stored = safetensors.torch.load_file(folder / TEXT_EMBEDDINGS_FILE)
+    embeddings = stored["embeddings"].split(stored["lengths"].tolist())
+    datasets: dict[str, list[LatentDataset]] = {"train": [], "held_out": []}
+    for i, path in enumerate(caption_files):
+        latents = safetensors.torch.load_file(_latents_path(folder, i))
+        values = json.loads(path.read_text())
+        for name, group in datasets.items():
+            group.append(
+                LatentDataset(
+                    latents=latents[name],
+                    captions=tuple(tuple(rows) for rows in values[name]),
+                    text_embeddings=embeddings,
+                    starts_midclip=values["starts_midclip"],
+                )
+            )
+    return LatentDatasets(
+        train=tuple(datasets["train"]), held_out=tuple(datasets["held_out"]), texts=tuple(texts)
+    )
+
+
+def _caption_rows(videos: VideoDataset, row_by_caption: Mapping[str, int]) -> list[list[int]]:
+    return [[row_by_caption[text] for text in videos.captions(index)] for index in range(len(videos))]
+
+
+def _latents_path(folder: Path, dataset_index: int) -> Path:
+    return folder / (f"latents-{dataset_index}.safetensors" if dataset_index else "latents.safetensors")
+
+
+def _captions_path(folder: Path, dataset_index: int) -> Path:
+    return folder / (f"captions-{dataset_index}.json" if dataset_index else "captions.json")
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary
+        )

@@ -1,8 +1,11 @@
-"""Chance without state: everything random in training is a pure function of where in the run it happens.
+"""Stateless random numbers: every random value in training is a pure function of its position in the run.
 
-Orders come from (seed, epoch); timesteps, noise and caption dropout from (seed, purpose, step, sample).
-Nothing has to be saved for a resumed run to draw what the uninterrupted run would have drawn, and
-nothing depends on the number of workers or processes.
+Sample orders depend on (seed, epoch); noise, sigmas and caption dropout on (seed, purpose, step, sample). A
+resumed run therefore draws the numbers of the uninterrupted run without saved generator states, and nothing
+depends on the number of workers or processes.
+
+The purpose is a string such as "round" or "worn level". Purposes are hashed into the seed, so renaming one
+changes every run that uses it: they stay as they are, whatever the code around them is called.
 """
 
 from __future__ import annotations
@@ -14,34 +17,38 @@ import torch
 from torch import Tensor
 
 
-def derive_seed(*parts: int | str) -> int:
-    """A 63-bit number for a place in the run, well mixed and the same on every machine."""
-    text = "\x1f".join(str(part) for part in parts).encode()
+def derive_seed(*key: int | str) -> int:
+    """Hash a key to a well-mixed 63-bit seed, the same on every machine."""
+    text = "\x1f".join(str(part) for part in key).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator that starts at `derive_seed(*parts)`."""
-    return torch.Generator().manual_seed(derive_seed(*parts))
+def generator(*key: int | str) -> torch.Generator:
+    """Create a CPU generator with the seed `derive_seed(*key)`."""
+    return torch.Generator().manual_seed(derive_seed(*key))
 
 
-def uniform(*parts: int | str) -> float:
-    """A number in [0, 1) for a place in the run."""
-    return derive_seed(*parts) / 2**63
+def uniform(*key: int | str) -> float:
+    """Draw a number in [0, 1) for a key."""
+    return derive_seed(*key) / 2**63
 
 
-def normal(shape: tuple[int, ...], *parts: int | str) -> Tensor:
-    """Standard normal noise for a place in the run, float32, made on the CPU."""
-    return torch.randn(shape, generator=generator(*parts))
+def normal(shape: tuple[int, ...], *key: int | str) -> Tensor:
+    """Draw standard normal noise for a key: float32, on the CPU."""
+    return torch.randn(shape, generator=generator(*key))
 
 
 def epoch_permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The permutation of `count` samples that epoch `epoch` goes through."""
+    """Return the order in which epoch `epoch` visits `count` samples."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, "order", epoch))).permutation(count)
 
 
 def batch_indices(step: int, batch_size: int, count: int, seed: int) -> list[int]:
-    """The samples of a step: positions step·batch up to (step + 1)·batch of the endless order."""
+    """Return the samples of a step.
+
+    The epochs' permutations form one endless sequence; the step reads positions step * batch_size up to
+    (step + 1) * batch_size of it.
+    """
     first = step * batch_size
     epochs = range(first // count, (first + batch_size - 1) // count + 1)
     orders = np.concatenate([epoch_permutation(count, seed, epoch) for epoch in epochs])

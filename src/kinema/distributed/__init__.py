@@ -1,1 +1,1 @@
-"""Several processes that train one model: who they are, and how the model is shared among them."""
+"""Process groups and sharding for training in several processes."""

@@ -1,4 +1,4 @@
-"""The processes of one training, as torchrun starts them; a process on its own is a crowd of one."""
+"""The processes of a training run, as torchrun starts them; a single process is a group of one."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 PROCESS_GROUP_TIMEOUT = datetime.timedelta(days=2)
-"""How long processes wait for each other: one of them may be filming."""
+"""How long processes wait for each other: the main process may be rendering a dataset."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DistContext:
-    """The processes that train together."""
+    """This process among those that train together.
+
+    Attributes:
+        rank: of this process, from 0.
+        world_size: number of processes.
+        mesh: None for a single process.
+    """
 
     rank: int = 0
     world_size: int = 1
     mesh: DeviceMesh | None = None
-    """None in a crowd of one."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks to the person."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Until every process is here."""
+        """Wait for every process."""
         if self.world_size > 1:
             dist.barrier()
 
     def all_reduce_sum(self, value: float) -> float:
-        """The sum of everybody's value, in float64."""
+        """Sum a float64 value over all processes; each of them must call it."""
         if self.world_size == 1:
             return value
         device = "cpu" if self.mesh is None else self.mesh.device_type
@@ -45,12 +50,12 @@ class DistContext:
         return shared.item()
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether anybody says yes."""
+        """Return whether the flag is true in any process; each of them must call it."""
         return self.all_reduce_sum(float(flag)) > 0
 
     @contextlib.contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """The leader runs the block before all others do: what it leaves on disk the others find."""
+        """Run the block in the main process before the others, which then find the files that it wrote."""
         if not self.is_main:
             self.barrier()
         yield
@@ -63,10 +68,13 @@ SINGLE_PROCESS = DistContext()
 
 @contextlib.contextmanager
 def init_distributed(device: str) -> Iterator[DistContext]:
-    """The crowd that torchrun started this process in, or `SINGLE_PROCESS`.
+    """Join the process group of torchrun, or yield `SINGLE_PROCESS`.
 
-    torchrun tells each process its place by environment variables (RANK, WORLD_SIZE, LOCAL_RANK); that is
-    its interface, and the only place where they are read.
+    torchrun passes rank and world size in environment variables (RANK, WORLD_SIZE, LOCAL_RANK). They are read
+    only here.
+
+    Args:
+        device: `cpu` or `cuda`; selects the backend, gloo or nccl.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE_PROCESS

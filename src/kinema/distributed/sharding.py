@@ -1,8 +1,8 @@
-"""A model in shards (FSDP2), and its tensors whole again.
+"""Shard a module with FSDP2, and gather full tensors from shards.
 
-Parameters, gradients, optimiser states and averages are split among the processes; a block's parameters are
-gathered when it runs. What a checkpoint holds is whole tensors, so a run may go on with another number of
-processes, and with one.
+Parameters, gradients, optimizer states and averages are sharded over the processes; the parameters of a
+unit are gathered while it runs. Checkpoints have full tensors, so a run can be resumed with another number
+of processes.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ def apply_fsdp(
     units: Iterable[nn.Module],
     forward_methods: Iterable[str],
 ) -> None:
-    """Split a module among the crowd, in place: every block by itself, then what is left of the root.
+    """Shard a module in place: every unit by itself, then the rest of the module.
 
     Args:
-        module: equal in all processes. Its parameters are other objects afterwards.
-        dist_context: of one changes nothing.
-        units: gathered one by one while they run.
-        forward_methods: of `module` that run layers outside `forward`.
+        module: equal in all processes. Its parameters are replaced by sharded ones.
+        dist_context: with a single process the module is not changed.
+        units: submodules that are gathered one by one.
+        forward_methods: names of methods of `module` other than `forward` that run layers.
     """
     if dist_context.mesh is None:
         return
-    for block in units:
-        fully_shard(block, mesh=dist_context.mesh)
+    for unit in units:
+        fully_shard(unit, mesh=dist_context.mesh)
     fully_shard(module, mesh=dist_context.mesh)
     for method in forward_methods:
         register_fsdp_forward_method(module, method)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be in shards; every process has to ask for it."""
+    """Gather a tensor that may be sharded; every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """This process's shard, sharing memory with it."""
+    """Return this process's shard, which shares the tensor's memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, equal in all processes, in shards as `like` is, and where `like` is."""
-    there = tensor.to(like.device, like.dtype)
+    """Shard a full tensor, equal in all processes, as `like` is sharded, with its device and type."""
+    moved = tensor.to(like.device, like.dtype)
     if not isinstance(like, DTensor):
-        return there
-    # Every process has read the same file: nothing has to be sent.
-    return distribute_tensor(there, like.device_mesh, like.placements, src_data_rank=None)
+        return moved
+    # Every process has read the same file, so nothing is sent.
+    return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)

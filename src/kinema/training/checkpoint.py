@@ -1,14 +1,13 @@
-"""Training checkpoints that survive: complete or absent, verified on load, pruned last.
+"""Training checkpoints: written atomically, verified on load, pruned after a successful write.
 
-A run's folder holds `step-00001200/` folders, each with safetensors files, `state.json` and, written last,
-`manifest.json` with the size and sha256 of every file. A checkpoint is written under a temporary name,
-flushed, and renamed; a reader therefore meets a whole checkpoint or none. What was corrupted later is
-found by its hash, and the newest valid checkpoint is used instead, with a warning that says so.
+A run's folder has a folder `step-00001200/` per checkpoint, with safetensors files, `state.json` and, written
+last, `manifest.json` with the size and SHA-256 of every file. A checkpoint is written under a temporary name,
+flushed and renamed, so a reader finds a complete checkpoint or none. Damage is found by the hashes; the
+newest valid checkpoint is loaded instead, with a warning.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from kinema.atomic_io import write_text
+from kinema.atomic_io import file_sha256, write_text
 from kinema.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -30,10 +29,12 @@ STATE = "state.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One complete moment of a training run.
+    """The state of a training run after a step.
 
-    `parts` are named groups of tensors (model, ema, optimizer); `state` is plain JSON (step, samples seen,
-    configuration, best score).
+    Attributes:
+        step: number of steps done.
+        parts: named groups of tensors (model, ema, optimizer).
+        state: plain JSON values (settings, best step, its scores).
     """
 
     step: int
@@ -42,7 +43,7 @@ class Checkpoint:
 
 
 def checkpoint_dir(run_dir: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lives in a run's folder."""
+    """Return the folder of the checkpoint of `step`."""
     return run_dir / f"step-{step:08d}"
 
 
@@ -50,16 +51,16 @@ def save(run_dir: Path, checkpoint: Checkpoint, *, keep_last: int, best_step: in
     """Write a checkpoint, then prune older ones.
 
     Args:
-        run_dir: the run's folder; made if it does not exist.
-        checkpoint: what to write.
-        keep_last: how many complete checkpoints stay, newest first; at least 1.
-        best_step: the step whose checkpoint is kept beside them, if any.
+        run_dir: the run's folder; created if it does not exist.
+        checkpoint: to write.
+        keep_last: number of complete checkpoints to keep, newest first; at least 1.
+        best_step: the checkpoint of this step is kept as well.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        UserError: the disk has no room for it. The run's older checkpoints are untouched.
+        UserError: the disk is full. The run's older checkpoints are untouched.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     needed = sum(t.numel() * t.element_size() for part in checkpoint.parts.values() for t in part.values())
@@ -70,22 +71,22 @@ def save(run_dir: Path, checkpoint: Checkpoint, *, keep_last: int, best_step: in
             "free some space and resume"
         )
     final = checkpoint_dir(run_dir, checkpoint.step)
-    beside = run_dir / f".{final.name}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    temporary = run_dir / f".{final.name}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     for name, tensors in checkpoint.parts.items():
-        held = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
-        safetensors.torch.save_file(held, beside / f"{name}.safetensors")
-    (beside / STATE).write_text(json.dumps(dict(checkpoint.state), indent=1, sort_keys=True))
+        copies = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
+        safetensors.torch.save_file(copies, temporary / f"{name}.safetensors")
+    (temporary / STATE).write_text(json.dumps(dict(checkpoint.state), indent=1, sort_keys=True))
     manifest = {}
-    for path in sorted(beside.iterdir()):
-        manifest[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    for path in sorted(temporary.iterdir()):
+        manifest[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         _fsync(path)
-    (beside / MANIFEST).write_text(json.dumps({"step": checkpoint.step, "files": manifest}, indent=1))
-    _fsync(beside / MANIFEST)
+    (temporary / MANIFEST).write_text(json.dumps({"step": checkpoint.step, "files": manifest}, indent=1))
+    _fsync(temporary / MANIFEST)
     if final.exists():
         shutil.rmtree(final)
-    beside.rename(final)
+    temporary.rename(final)
     _fsync(run_dir)
     write_text(run_dir / "latest", f"{final.name}\n")
     _prune(run_dir, keep_last=keep_last, best_step=best_step)
@@ -93,16 +94,16 @@ def save(run_dir: Path, checkpoint: Checkpoint, *, keep_last: int, best_step: in
 
 
 def list_steps(run_dir: Path) -> list[int]:
-    """Steps that have a finished checkpoint in `run_dir`, oldest first."""
+    """Return the steps that have a complete checkpoint in `run_dir`, oldest first."""
     found = (p for p in run_dir.glob("step-*") if (p / MANIFEST).is_file())
     return sorted(int(p.name.removeprefix("step-")) for p in found)
 
 
 def load(run_dir: Path, *, step: int | None = None) -> Checkpoint:
-    """The checkpoint of `step`, or the newest valid one.
+    """Load the checkpoint of `step`, or the newest valid one.
 
     Raises:
-        UserError: there is none, or the one asked for is damaged.
+        UserError: there is none, or the requested one is damaged.
     """
     candidates = [step] if step is not None else list_steps(run_dir)[::-1]
     for candidate in candidates:
@@ -112,10 +113,8 @@ def load(run_dir: Path, *, step: int | None = None) -> Checkpoint:
         message = f"checkpoint {checkpoint_dir(run_dir, candidate)} is damaged ({fault})"
         if step is not None:
             raise UserError(f"{message}; choose another of {list_steps(run_dir)}")
-        warnings.warn(f"{message}; going back to an older one", stacklevel=2)
-    raise UserError(
-        f"{run_dir} holds no complete checkpoint; start the training again, or name another folder"
-    )
+        warnings.warn(f"{message}; using an older one", stacklevel=2)
+    raise UserError(f"{run_dir} has no complete checkpoint; start the training again, or name another folder")
 
 
 def _read(folder: Path, step: int) -> Checkpoint:
@@ -124,7 +123,7 @@ def _read(folder: Path, step: int) -> Checkpoint:
 
 
 def _find_damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's folder, or None."""
+    """Return what is wrong with a checkpoint's folder, or None."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError):
@@ -135,23 +134,18 @@ def _find_damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != entry["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-        if _sha256(path) != entry["sha256"]:
+        if file_sha256(path) != entry["sha256"]:
             return f"{name} does not match its sha256"
     return None
 
 
 def _prune(run_dir: Path, *, keep_last: int, best_step: int | None) -> None:
-    # Only complete checkpoints count, so that an unfinished one can never push out the last good one.
+    # Only complete checkpoints count, so that an incomplete one never replaces the last good one.
     for old in list_steps(run_dir)[: -max(keep_last, 1)]:
         if old != best_step:
             shutil.rmtree(checkpoint_dir(run_dir, old))
     for leftover in run_dir.glob(".step-*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

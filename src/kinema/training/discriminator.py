@@ -1,12 +1,11 @@
-"""A critic of films: what a decoder is finished against, so that it commits itself.
+"""A patch discriminator for adversarial fine-tuning of the decoder.
 
-Where a latent leaves open where a fast thing is, the film with the least error is a blur over all places it
-may be in. No real film looks so, and a critic that learns to tell copies from films says it: a decoder that
-listens to it draws the thing whole in one of the places. It looks at patches of a few frames that follow each
-other, so it also sees things drawn anew from one group of frames to the next.
+Where a latent leaves the position of a fast object open, the reconstruction with the least error is a blur
+over the possible positions. A discriminator penalises blur: the decoder then draws a sharp object in one of
+them. It scores patches of a few consecutive frames, so it also sees discontinuities between groups of frames.
 
-The two are told apart in pairs, a film and its own copy (relativistic pairing, arXiv 1807.00734); the critic
-is kept smooth by asking for the same score under a little noise (approximated R1, arXiv 2501.08316).
+Real and reconstructed videos are compared in pairs (relativistic loss, arXiv 1807.00734). The discriminator
+is regularised by an approximate R1 penalty (arXiv 2501.08316).
 """
 
 from __future__ import annotations
@@ -20,17 +19,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 WINDOW_FRAMES = 3
-"""Frames that are looked at together."""
+"""Consecutive frames that are scored together."""
 _R1_NOISE_STD, _R1_WEIGHT = 0.01, 10.0
-"""Deviation of the noise, of films in [-1, 1], and weight of the squared change of the score under it."""
+"""R1 penalty: standard deviation of the noise, on videos in [-1, 1], and weight of the squared change of the
+score."""
 
 
 class PatchDiscriminator(nn.Module):
-    """Scores of a film's patches: the higher, the more it looks like a film and the less like a copy.
+    """Score the patches of a video: higher for real videos than for reconstructions.
 
     Args:
-        channels: of the films.
-        width: channels of the first layer; the others have two and four times as many.
+        channels: of the videos.
+        width: channels of the first layer; the next ones have two and four times as many.
     """
 
     def __init__(self, channels: int = 3, width: int = 48) -> None:
@@ -40,9 +40,9 @@ class PatchDiscriminator(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, video: Float[Tensor, "b c f h w"], first_frame: int = 0) -> Float[Tensor, "n 1 h2 w2"]:
-        """Of every second window of frames, from frame `first_frame` on; `n` is films times windows."""
-        seen = video[:, :, first_frame:].unfold(2, WINDOW_FRAMES, 2)
-        x = seen.permute(0, 2, 5, 1, 3, 4).flatten(2, 3).flatten(0, 1)
+        """Score every second window of frames, from `first_frame` on; `n` is videos times windows."""
+        windows = video[:, :, first_frame:].unfold(2, WINDOW_FRAMES, 2)
+        x = windows.permute(0, 2, 5, 1, 3, 4).flatten(2, 3).flatten(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
@@ -51,11 +51,11 @@ class PatchDiscriminator(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AdversarialTerms:
-    """What a critic says of copies.
+    """The two sides of the adversarial loss.
 
     Attributes:
-        generator_gradient: the gradient, by the copies, of how easily they are told from the films.
-        discriminator_loss: of the critic, to be descended with its own parameters.
+        generator_gradient: gradient of the generator's loss with respect to the reconstructions.
+        discriminator_loss: to be minimised over the discriminator's parameters.
     """
 
     generator_gradient: Float[Tensor, "b c f h w"]
@@ -70,23 +70,23 @@ def adversarial_loss(
     *,
     first_frame: int = 0,
 ) -> AdversarialTerms:
-    """Show a critic films and their copies.
+    """Compute the adversarial terms of reconstructions and the videos that they reconstruct.
 
     Args:
-        discriminator: it gets no gradient but by `discriminator_loss`.
-        fake: copies; no gradient flows back to what made them but by `generator_gradient`.
-        real: the films.
-        noise: standard normal.
-        first_frame: frame of the first window.
+        discriminator: gets gradients from `discriminator_loss` only.
+        fake: reconstructions in [-1, 1]; no gradient flows back through them except `generator_gradient`.
+        real: the original videos.
+        noise: standard normal, for the R1 penalty.
+        first_frame: first frame of the first window.
     """
     fake = fake.detach()
-    copies = fake.clone().requires_grad_()
-    genuine = discriminator(real, first_frame)
-    told = F.softplus((genuine.detach() - discriminator(copies, first_frame)).float()).mean()
-    (better,) = torch.autograd.grad(told, copies)
-    copied = discriminator(fake, first_frame)
-    loss = F.softplus((copied - genuine).float()).mean()
-    for film, score in ((real, genuine), (fake, copied)):
-        change = discriminator(film + _R1_NOISE_STD * noise, first_frame) - score
+    leaf = fake.clone().requires_grad_()
+    real_score = discriminator(real, first_frame)
+    generator_loss = F.softplus((real_score.detach() - discriminator(leaf, first_frame)).float()).mean()
+    (generator_gradient,) = torch.autograd.grad(generator_loss, leaf)
+    fake_score = discriminator(fake, first_frame)
+    loss = F.softplus((fake_score - real_score).float()).mean()
+    for video, score in ((real, real_score), (fake, fake_score)):
+        change = discriminator(video + _R1_NOISE_STD * noise, first_frame) - score
         loss = loss + _R1_WEIGHT * change.float().square().mean()
-    return AdversarialTerms(generator_gradient=better, discriminator_loss=loss)
+    return AdversarialTerms(generator_gradient=generator_gradient, discriminator_loss=loss)

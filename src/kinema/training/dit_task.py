@@ -1,9 +1,9 @@
-"""Training the transformer by flow matching, every latent frame at a noise level of its own.
+"""Flow-matching training of the transformer, with a sigma of its own for every latent frame.
 
-x_t = (1 − t)·x₀ + t·noise and the network predicts noise − x₀ (Lipman et al., 2023; Liu et al., 2023). One t
-per latent frame is diffusion forcing (Chen et al., 2024): with some frames clean, the same model continues,
-connects and animates pictures. Films of several shapes, and pictures, are trained on in turn (Brooks et al.,
-"Video generation models as world simulators", 2024: 'native' size).
+x_sigma = (1 - sigma) * x0 + sigma * noise, and the network predicts noise - x0 (Lipman et al., 2023; Liu et
+al., 2023). A sigma per latent frame is diffusion forcing (Chen et al., 2024): because some frames are clean
+in training, the model can extend, interpolate and animate images. Videos of several shapes, and images,
+take turns (Brooks et al., "Video generation models as world simulators", 2024: native size).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from kinema.data import rng
 from kinema.data.buckets import BucketBatch, BucketSpec, build_buckets
 from kinema.data.latent_cache import LatentDataset, TextEmbeddingTable
 from kinema.errors import UserError
+from kinema.models.flops import dit_forward_flops
 from kinema.models.precision import Precision, autocast, compile_modules
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig, small
 from kinema.shapes import LatentShape
-from kinema.training.flops import dit_forward_flops
 from kinema.training.loop import LoopConfig, Loss, StepCost
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.sigma_sampling import (
@@ -36,34 +36,48 @@ from kinema.training.sigma_sampling import (
     sample_sigmas_batched,
 )
 
-FACTS_SCORE = "facts_right"
-"""The score of tracked facts, which decides between checkpoints where it is known."""
-MIN_FACTS_DIFFERENCE = 0.1
-"""By how much two shares of some seventy facts may differ for no reason (two standard deviations)."""
+LAB_SCORE = "lab_accuracy"
+"""Score of the evaluator on generated lab videos; it selects checkpoints where it is known."""
+MIN_LAB_SCORE_DIFFERENCE = 0.1
+"""Smaller differences are within chance: two standard deviations of a share of some seventy claims."""
+CAPTION_LOSS_RATIO = "caption_loss_ratio"
+"""Loss at the highest validation sigma with the right captions over that with wrong ones; below 1 the model
+uses its text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DitTrainConfig:
-    """How a transformer is trained."""
+    """Settings of transformer training.
+
+    Attributes:
+        seed: of the initial weights and of all random numbers.
+        batch_size: videos of the first dataset in a step; shapes with fewer tokens have larger batches.
+        image_p: share of the steps on images, which are the first latent frames of videos.
+        caption_dropout: share of the samples with the empty prompt.
+        causal_p: share of the steps with a block-causal mask of one latent frame per block, for streaming.
+        plain_caption_p: share of the samples with a clip's first, plain caption; the rest draw among all of
+            them.
+        rng_scope: `sample` draws noise, sigmas and captions from (seed, step, sample) on the CPU, the same on
+            every machine. `step` draws them from (seed, step) in one batch, the noise on the device, which is
+            faster by orders of magnitude on a GPU.
+        precision: of matrix products and activations.
+        compile_blocks: compile the transformer blocks; the first steps take a minute longer.
+        activation_checkpointing: recompute activations in the backward pass to save memory.
+        sigma_sampling: distribution of the sigmas.
+        model: the transformer.
+        loop: steps, validation and optimizers.
+    """
 
     seed: int = 0
     batch_size: int = 32
-    """Films in a step; of shapes with fewer tokens there are more."""
     image_p: float = 0.0
-    """Share of steps on single pictures, the first frames of films."""
     caption_dropout: float = 0.1
     causal_p: float = 0.1
-    """Share of steps under a block-causal mask, one latent frame a block, for films made as a stream."""
     plain_caption_p: float = 0.5
-    """Share of samples that use a clip's first caption, the plain one; the rest draw among all."""
     rng_scope: Literal["sample", "step"] = "sample"
-    """Whether noise, levels and captions come from (seed, step, sample), made on the CPU and the same on any
-    machine, or from (seed, step), in one batch and the noise on the GPU: a thousand times as fast there."""
     precision: Precision = "auto"
     compile_blocks: bool = False
-    """Compile the blocks: slower for a minute, then faster."""
     activation_checkpointing: bool = False
-    """Forget activations and compute them again for the gradient, where memory is short."""
     sigma_sampling: SigmaSamplingConfig = field(default_factory=SigmaSamplingConfig)
     model: DitConfig = field(default_factory=small)
     loop: LoopConfig = field(
@@ -75,26 +89,35 @@ class DitTrainConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _StepSamples:
-    """Everything random of a step, for some of its samples."""
+    """The random numbers of a microbatch.
+
+    Attributes:
+        sigmas: of each latent frame; 0 where it is clean.
+        noise: standard normal.
+        caption_rows: in the text table.
+        num_scored_frames: noisy latent frames in the whole step.
+    """
 
     sigmas: Float[Tensor, "b f"]
     noise: Float[Tensor, "b c f h w"]
     caption_rows: list[int]
     num_scored_frames: float
-    """Latent frames that are scored in the whole step."""
 
 
 class DitTask:
     """The transformer as a `kinema.training.loop.Task`.
 
     Args:
-        config: how to train.
-        films: a group for each shape; their states are the same.
-        held_out: groups to validate on, the first of them in full.
-        device: where.
-        start: weights to go on from.
-        fsdp_units: weights of a model over another autoencoder: all but what reads and writes latents begins
-            with them. Which word means what, and what follows from it, need not be learned again.
+        config: settings.
+        datasets: one for each shape, all with the same text embeddings.
+        held_out: datasets to validate on; the first one is scored in more detail.
+        device: of training.
+        init_weights: all weights to start from.
+        block_weights: weights of a model over another autoencoder. All layers start from them except those
+            that read and write latents, so that the model keeps what it learned about text.
+
+    Raises:
+        UserError: `block_weights` are of a transformer of another shape.
     """
 
     def __init__(
@@ -120,12 +143,12 @@ class DitTask:
         if config.compile_blocks:
             compile_modules(self.dit.blocks, device, dynamic_shapes=device.type != "cpu")
         self.config = config
-        # A GPU has room for all latents; a processor has them already.
-        self.latents = [group.latents.to(device) for group in datasets]
-        self.captions = [group.captions for group in datasets]
+        # A GPU has memory for all latents; on a CPU they are there already.
+        self.latents = [dataset.latents.to(device) for dataset in datasets]
+        self.captions = [dataset.captions for dataset in datasets]
         self.sigma_configs = [
-            config.sigma_sampling.for_windows() if group.starts_midclip else config.sigma_sampling
-            for group in datasets
+            config.sigma_sampling.for_windows() if dataset.starts_midclip else config.sigma_sampling
+            for dataset in datasets
         ]
         self.held_out = held_out
         self.device = device
@@ -138,16 +161,16 @@ class DitTask:
 
     def _bucket_spec(self, latents: Tensor) -> BucketSpec:
         shape = _latent_shape(latents)
-        one = LatentShape(frames=1, height=shape.height, width=shape.width)
+        one_frame = LatentShape(frames=1, height=shape.height, width=shape.width)
         return BucketSpec(
             num_videos=len(latents),
             latent_frames=shape.frames,
-            tokens_per_frame=one.tokens(self.config.model.patch_size),
+            tokens_per_frame=one_frame.tokens(self.config.model.patch_size),
         )
 
-    def latent_shape(self, group: int) -> LatentShape:
-        """Of the films of a group."""
-        return _latent_shape(self.latents[group])
+    def latent_shape(self, dataset_index: int) -> LatentShape:
+        """Return the latent shape of a dataset's videos."""
+        return _latent_shape(self.latents[dataset_index])
 
     @property
     def module(self) -> nn.Module:
@@ -155,83 +178,82 @@ class DitTask:
         return self.dit
 
     def muon_parameters(self) -> Iterable[Tensor]:
-        """The linear maps inside the blocks."""
+        """Yield the linear layers inside the blocks."""
         for name, parameter in self.dit.named_parameters():
             if name.startswith("blocks.") and parameter.ndim == 2:
                 yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
-        """The transformer's."""
+        """Return the transformer blocks."""
         return self.dit.blocks
 
     def fsdp_forward_methods(self) -> Iterable[str]:
-        """The text runs through the blocks before the film does."""
+        """Return `context`, which runs the text through the blocks."""
         return ("context",)
 
     def step_cost(self, step: int) -> StepCost:
-        """Of the step's shape and batch."""
+        """Return the cost of a step's batch and shape."""
         bucket = self.buckets.at(step).bucket
-        shape = _latent_shape(self.latents[bucket.group][:, :, : bucket.latent_frames])
-        text = float(self.text_table.lengths.float().mean())
-        each = dit_forward_flops(self.config.model, shape, text)
-        return StepCost(samples=bucket.batch_size, flops=3 * bucket.batch_size * each)
+        shape = _latent_shape(self.latents[bucket.dataset_index][:, :, : bucket.latent_frames])
+        mean_text_tokens = float(self.text_table.lengths.float().mean())
+        flops = dit_forward_flops(self.config.model, shape, mean_text_tokens)
+        return StepCost(samples=bucket.batch_size, flops=3 * bucket.batch_size * flops)
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
-        """Mean squared velocity error over the latent frames that are not given."""
+        """Return the mean squared velocity error over the noisy latent frames of the step."""
         config = self.config
-        drawn = self.buckets.at(step)
-        latents = self.latents[drawn.bucket.group]
-        chosen = list(drawn.indices)[microbatch::num_microbatches]
-        if not chosen:
+        batch = self.buckets.at(step)
+        latents = self.latents[batch.bucket.dataset_index]
+        indices = list(batch.indices)[microbatch::num_microbatches]
+        if not indices:
             raise UserError(
-                f"a step of {len(drawn.indices)} films can't be split among {num_microbatches}; "
-                "raise batch or accumulate less"
+                f"a batch of {len(batch.indices)} videos can't be split into {num_microbatches} parts; "
+                "raise batch_size or lower gradient_accumulation_steps"
             )
-        clean = latents[torch.tensor(chosen, device=latents.device), :, : drawn.bucket.latent_frames].float()
-        random = self._sample_step(step, drawn, microbatch, num_microbatches, latents.shape[1])
-        blocks: tuple[int, ...] = ()
+        clean = latents[torch.tensor(indices, device=latents.device), :, : batch.bucket.latent_frames].float()
+        samples = self._sample_step(step, batch, microbatch, num_microbatches, latents.shape[1])
+        block_frames: tuple[int, ...] = ()
         if rng.uniform(config.seed, "causal", step) < config.causal_p:
-            blocks = (1,) * clean.shape[2]
-        # A program is compiled for each shape: lengths in steps keep them few.
-        text = self.text_table.batch(random.caption_rows, pad_to_multiple=16 if config.compile_blocks else 1)
-        error = self._velocity_error(clean, random.sigmas, random.noise, text, blocks)
-        scored = (random.sigmas > 0).to(error)
-        return Loss(value=(error * scored).sum() / random.num_scored_frames)
+            block_frames = (1,) * clean.shape[2]
+        # Each shape is compiled separately, so text lengths are rounded up to a few values.
+        multiple = 16 if config.compile_blocks else 1
+        text = self.text_table.batch(samples.caption_rows, pad_to_multiple=multiple)
+        error = self._velocity_error(clean, samples.sigmas, samples.noise, text, block_frames)
+        is_scored = (samples.sigmas > 0).to(error)
+        return Loss(value=(error * is_scored).sum() / samples.num_scored_frames)
 
     def _sample_step(
-        self, step: int, bucket_batch: BucketBatch, microbatch: int, num_microbatches: int, channels: int
+        self, step: int, batch: BucketBatch, microbatch: int, num_microbatches: int, channels: int
     ) -> _StepSamples:
-        config, films = self.config, bucket_batch.indices
-        latents = self.latent_shape(bucket_batch.bucket.group)
-        shape = (channels, bucket_batch.bucket.latent_frames, latents.height, latents.width)
-        captions, levels = (
-            self.captions[bucket_batch.bucket.group],
-            self.sigma_configs[bucket_batch.bucket.group],
-        )
+        config, dataset_index, indices = self.config, batch.bucket.dataset_index, batch.indices
+        latents = self.latent_shape(dataset_index)
+        shape = (channels, batch.bucket.latent_frames, latents.height, latents.width)
+        captions, sigma_config = self.captions[dataset_index], self.sigma_configs[dataset_index]
+        own = slice(microbatch, None, num_microbatches)
         if config.rng_scope == "sample":
-            places = [rng.generator(config.seed, "dit", step, index) for index in films]
-            # Levels come first, so that every process knows how many frames are scored in the whole step.
-            times = torch.stack([sample_sigmas(levels, shape[1], place) for place in places])
-            places = places[microbatch::num_microbatches]
-            noise = torch.stack([torch.randn(shape, generator=place) for place in places]).to(self.device)
-            picks = torch.stack([torch.rand(3, generator=place) for place in places])
+            generators = [rng.generator(config.seed, "dit", step, index) for index in indices]
+            # Sigmas come first, and of all samples: every process needs the number of scored frames in the
+            # step.
+            sigmas = torch.stack([sample_sigmas(sigma_config, shape[1], one) for one in generators])
+            generators = generators[own]
+            noise = torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
+            uniforms = torch.stack([torch.rand(3, generator=one) for one in generators])
         else:
-            place = rng.generator(config.seed, "dit", step)
-            times = sample_sigmas_batched(levels, len(films), shape[1], place)
-            picks = torch.rand(len(films), 3, generator=place)[microbatch::num_microbatches]
-            there = torch.Generator(self.device).manual_seed(rng.derive_seed(config.seed, "noise", step))
-            noise = torch.randn(len(films), *shape, generator=there, device=self.device)[
-                microbatch::num_microbatches
-            ]
+            generator = rng.generator(config.seed, "dit", step)
+            sigmas = sample_sigmas_batched(sigma_config, len(indices), shape[1], generator)
+            uniforms = torch.rand(len(indices), 3, generator=generator)[own]
+            device_generator = torch.Generator(self.device)
+            device_generator.manual_seed(rng.derive_seed(config.seed, "noise", step))
+            noise = torch.randn(len(indices), *shape, generator=device_generator, device=self.device)[own]
         rows = [
-            self._pick_caption(captions[index], *pick)
-            for index, pick in zip(films[microbatch::num_microbatches], picks.tolist(), strict=True)
+            self._pick_caption(captions[index], *row)
+            for index, row in zip(indices[own], uniforms.tolist(), strict=True)
         ]
         return _StepSamples(
-            sigmas=times[microbatch::num_microbatches],
+            sigmas=sigmas[own],
             noise=noise,
             caption_rows=rows,
-            num_scored_frames=float((times > 0).sum()),
+            num_scored_frames=float((sigmas > 0).sum()),
         )
 
     def _pick_caption(self, rows: tuple[int, ...], drop: float, plain: float, pick: float) -> int:
@@ -245,79 +267,85 @@ class DitTask:
         sigmas: Float[Tensor, "b f"],
         noise: Float[Tensor, "b c f h w"],
         text: TextEmbeddings,
-        blocks: tuple[int, ...] = (),
+        block_frames: tuple[int, ...] = (),
     ) -> Float[Tensor, "b f"]:
-        """Mean squared error of the velocity of each latent frame, in float32."""
+        """Return the mean squared error of the velocity of each latent frame, in float32."""
         mix = sigmas[:, None, :, None, None].to(self.device)
+        # Not `sampling.add_noise`, whose lerp rounds differently: runs must stay reproducible bit for bit.
         noisy = (1 - mix) * clean + mix * noise
         with autocast(self.config.precision, self.device):
-            context = self.dit.context(text)
-            velocity = self.dit(noisy, sigmas, context, block_frames=blocks, recompute=self.config.recompute)
+            velocity = self.dit(
+                noisy,
+                sigmas,
+                self.dit.context(text),
+                block_frames=block_frames,
+                recompute=self.config.activation_checkpointing,
+            )
         return (velocity.float() - (noise - clean)).square().mean(dim=(1, 3, 4))
 
     def validate(self) -> Mapping[str, float]:
-        """Loss on held-out films with fixed noise at 8 levels: with right, wrong and no captions.
+        """Return the loss on held-out videos with fixed noise at `VALIDATION_SIGMAS`.
 
-        Of groups after the first, the mean with right captions, over those of one shape.
+        Of the first dataset: the loss at each sigma (`loss_0.0625`, ...) with the right captions, and the
+            means
+        with right, wrong and no captions (`loss_right`, `loss_wrong`, `loss_empty`). Of the others: the
+        mean with right captions for each shape (`loss_5x8x8`; windows have the suffix `_midclip`).
         """
-        films, count = self.held_out[0], len(self.held_out[0])
-        right = [rows[0] for rows in films.captions]
+        first, count = self.held_out[0], len(self.held_out[0])
+        right = [rows[0] for rows in first.captions]
         wrong = right[count // 2 :] + right[: count // 2]
         losses = {
-            "right": self._loss_per_sigma(films, right),
-            "wrong": self._loss_per_sigma(films, wrong),
-            "empty": self._loss_per_sigma(films, [self.text_table.empty_row] * count),
+            "right": self._loss_per_sigma(first, right),
+            "wrong": self._loss_per_sigma(first, wrong),
+            "empty": self._loss_per_sigma(first, [self.text_table.empty_row] * count),
         }
         scores = {
-            f"loss_{level:.4f}": value
-            for level, value in zip(VALIDATION_SIGMAS, losses["right"], strict=True)
+            f"loss_{sigma:.4f}": value
+            for sigma, value in zip(VALIDATION_SIGMAS, losses["right"], strict=True)
         }
         scores |= {f"loss_{name}": sum(values) / len(values) for name, values in losses.items()}
-        # At high noise only the words say what the film shows: that is where text that is ignored shows.
-        scores["right_over_wrong"] = losses["right"][-1] / losses["wrong"][-1]
-        others: dict[str, list[float]] = {}
-        for group in self.held_out[1:]:
-            shape = _latent_shape(group.latents)
-            name = f"loss_{shape.frames}x{shape.height}x{shape.width}" + "_midway" * group.starts_midclip
-            others.setdefault(name, []).extend(
-                self._loss_per_sigma(group, [rows[0] for rows in group.captions])
-            )
-        return scores | {name: sum(each) / len(each) for name, each in others.items()}
+        # At high noise only the text determines the video, so a model that ignores it has a ratio near 1.
+        scores[CAPTION_LOSS_RATIO] = losses["right"][-1] / losses["wrong"][-1]
+        losses_by_shape: dict[str, list[float]] = {}
+        for dataset in self.held_out[1:]:
+            shape = _latent_shape(dataset.latents)
+            suffix = "_midclip" if dataset.starts_midclip else ""
+            losses_by_shape.setdefault(
+                f"loss_{shape.frames}x{shape.height}x{shape.width}{suffix}", []
+            ).extend(self._loss_per_sigma(dataset, [rows[0] for rows in dataset.captions]))
+        return scores | {name: sum(values) / len(values) for name, values in losses_by_shape.items()}
 
     def _loss_per_sigma(self, dataset: LatentDataset, caption_rows: Sequence[int]) -> list[float]:
-        """The mean loss under these captions, at each level, of all latent frames that are not given."""
+        """Return the mean loss of all noisy latent frames at each sigma of `VALIDATION_SIGMAS`."""
         losses, count = [], len(dataset)
         frames = dataset.latents.shape[2]
-        given = min_prefix_frames(frames) if dataset.starts_midclip else 0
-        for level in VALIDATION_SIGMAS:
+        prefix = min_prefix_frames(frames) if dataset.starts_midclip else 0
+        for sigma in VALIDATION_SIGMAS:
             total = 0.0
             for first in range(0, count, 64):
                 picked = range(first, min(first + 64, count))
                 clean = dataset.latents[picked.start : picked.stop].float().to(self.device)
-                times = torch.full((len(picked), frames), level)
-                times[:, :given] = 0
+                sigmas = torch.full((len(picked), frames), sigma)
+                sigmas[:, :prefix] = 0
                 noise = torch.stack([rng.normal(tuple(clean.shape[1:]), 0, "held out", i) for i in picked])
                 text = self.text_table.batch([caption_rows[i] for i in picked])
-                error = self._velocity_error(clean, times, noise.to(self.device), text)
-                total += error[:, given:].sum().item()
-            losses.append(total / (count * (frames - given)))
+                error = self._velocity_error(clean, sigmas, noise.to(self.device), text)
+                total += error[:, prefix:].sum().item()
+            losses.append(total / (count * (frames - prefix)))
         return losses
 
     def is_better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Whether clearly more of what the prompts ask for is in the films; where that is unknown or within
-        chance, whether the words are heeded more.
+        """Compare by the lab score and, where it is unknown or within chance, by the caption loss ratio.
 
-        The mean loss prefers models that bind worse; the ratio of right to wrong captions does not.
+        The mean loss is not used: it prefers models that bind attributes worse.
         """
         if best is None:
             return True
-        if (
-            FACTS_SCORE in scores
-            and FACTS_SCORE in best
-            and abs(scores[FACTS_SCORE] - best[FACTS_SCORE]) > MIN_FACTS_DIFFERENCE
-        ):
-            return scores[FACTS_SCORE] > best[FACTS_SCORE]
-        return scores["right_over_wrong"] < best["right_over_wrong"]
+        if LAB_SCORE in scores and LAB_SCORE in best:
+            difference = scores[LAB_SCORE] - best[LAB_SCORE]
+            if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
+                return difference > 0
+        return scores[CAPTION_LOSS_RATIO] < best[CAPTION_LOSS_RATIO]
 
 
 def _latent_shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:
@@ -325,18 +353,18 @@ def _latent_shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:
 
 
 LATENT_LAYERS = ("patch_embedding.", "proj_out.")
-"""What reads and writes latents: it means nothing over another autoencoder."""
+"""Layers that read and write latents: their weights are useless with another autoencoder."""
 
 
 def _transplant_blocks(dit: Dit, source_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of another transformer, but for the layers next to the latents."""
+    """Take the weights of another transformer, except those of `LATENT_LAYERS`."""
     own = dit.state_dict()
     inner = {name for name in own if not name.startswith(LATENT_LAYERS)}
-    unlike = sorted(n for n in inner if n not in source_weights or source_weights[n].shape != own[n].shape)
-    unlike += sorted(n for n in source_weights if n not in own)
-    if unlike:
+    different = sorted(n for n in inner if n not in source_weights or source_weights[n].shape != own[n].shape)
+    different += sorted(n for n in source_weights if n not in own)
+    if different:
         raise UserError(
-            f"the model to take blocks from differs in {unlike[0]} and {len(unlike) - 1} other weights; "
-            "train a transformer of the same width and depth, or begin without blocks_from"
+            f"the model of init_blocks_from differs in {different[0]} and {len(different) - 1} more weights; "
+            "train a transformer of the same width and depth, or omit init_blocks_from"
         )
     return own | {name: source_weights[name] for name in inner}

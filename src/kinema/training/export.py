@@ -1,4 +1,4 @@
-"""From a finished run to a folder that `kinema.load` reads, with a card that says what it is."""
+"""Export a finished run to a folder that `kinema.load` reads, with its settings and scores."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from kinema.models.formats.serialization import to_json
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
-from kinema.training.recipes.full import RecipeConfig, TrainedModel
-from kinema.training.recipes.single_model import DitRunConfig, VaeRunConfig
+from kinema.training.recipes.dit import DitRunConfig
+from kinema.training.recipes.full import TrainedModel
+from kinema.training.recipes.vae import VaeRunConfig
 from kinema.training.render_shards import RenderConfig
 
-NUM_INFERENCE_STEPS = 20
-GUIDANCE_SCALE = 1.8
-ETA = 0.5
-
-
-def recipe_sampling_defaults(config: RecipeConfig) -> SamplingDefaults:
-    """How the model wants to be run: at the size, length and rate it was trained on.
-
-    20 steps, guidance of 1.8 and eta of 0.5 are what the small model was measured with.
-    """
-    return build_sampling_defaults(config.render, causal=config.dit.causal_p > 0)
+SETTINGS_FILE, SCORES_FILE = "training.json", "scores.json"
+NUM_INFERENCE_STEPS, GUIDANCE_SCALE, ETA = 20, 1.8, 0.5
+"""Sampling defaults of exported models; the small models were measured with them."""
 
 
 def build_sampling_defaults(render_config: RenderConfig, *, causal: bool) -> SamplingDefaults:
-    """How a model wants to be run that was trained on such films, and under block-causal masks or not."""
+    """Return the sampling defaults of a model: the size, length and frame rate that it was trained on.
+
+    Args:
+        render_config: the training clips.
+        causal: whether it was trained with block-causal masks, for streaming with a KV cache.
+    """
     return SamplingDefaults(
         num_inference_steps=NUM_INFERENCE_STEPS,
         guidance_scale=(GUIDANCE_SCALE,),
@@ -46,40 +44,32 @@ def build_sampling_defaults(render_config: RenderConfig, *, causal: bool) -> Sam
 
 
 def export(model: TrainedModel, folder: Path) -> Path:
-    """Write the averaged weights in bfloat16 shards, the settings of the run and its scores.
-
-    Returns:
-        The folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(
-        folder, sampling_defaults=recipe_sampling_defaults(model.config), transformer=model.dit, vae=model.vae
-    )
-    write_text(folder / "training.json", to_json(model.config))
-    write_text(folder / "scores.json", json.dumps(model.report, indent=1) + "\n")
+    """Export the result of the full recipe; return the folder."""
+    config = model.config
+    _export_model(folder, config.render, causal=config.dit.causal_p > 0, vae=model.vae, dit=model.dit)
+    write_text(folder / SETTINGS_FILE, to_json(config))
+    write_text(folder / SCORES_FILE, json.dumps(model.report, indent=1) + "\n")
     return folder
 
 
 def export_vae(config: VaeRunConfig, vae: VideoVae, folder: Path) -> Path:
-    """Write an autoencoder on its own, with its settings: what `kinema train dit --vae` reads.
-
-    Returns:
-        The folder.
-    """
+    """Export an autoencoder, for `kinema train dit --vae`; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_vae(folder, vae)
-    write_text(folder / "training.json", to_json(config))
+    write_text(folder / SETTINGS_FILE, to_json(config))
     return folder
 
 
 def export_dit(config: DitRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> Path:
-    """Write a transformer and the autoencoder that it was trained over: a model that `kinema generate` reads.
-
-    Returns:
-        The folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = build_sampling_defaults(config.data.render, causal=config.training.causal_p > 0)
-    save_checkpoint(folder, sampling_defaults=recipe, transformer=dit, vae=vae)
-    write_text(folder / "training.json", to_json(config))
+    """Export a transformer with its autoencoder; return the folder."""
+    _export_model(folder, config.data.render, causal=config.training.causal_p > 0, vae=vae, dit=dit)
+    write_text(folder / SETTINGS_FILE, to_json(config))
     return folder
+
+
+def _export_model(
+    folder: Path, render_config: RenderConfig, *, causal: bool, vae: VideoVae, dit: Dit
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    defaults = build_sampling_defaults(render_config, causal=causal)
+    save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae)

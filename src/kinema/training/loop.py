@@ -1,12 +1,13 @@
-"""The training loop, the same for autoencoder and transformer: it yields, its caller observes.
+"""The training loop of autoencoder and transformer: a generator that yields a report after every step.
 
-A `Task` says what a step's loss is and how good the module is; the loop owns optimisers, averaging,
-checkpoints and stopping. Everything random is a function of the step (`kinema.data.rng`), so a run that
-was killed and resumed computes what the uninterrupted run computes, bit for bit on one CPU process.
+A `Task` defines the loss of a step and the validation scores; the loop owns optimizers, weight averaging,
+checkpoints and stopping. Every random number is a function of the step (`kinema.data.rng`), so a run that was
+killed and resumed is identical to the uninterrupted run, bit for bit on one CPU process.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 import warnings
@@ -27,100 +28,128 @@ from kinema.training.optimizer import Ema, OptimizerConfig, Optimizers
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long to train, and how often to look and to save."""
+    """Settings of the training loop.
+
+    Attributes:
+        steps: length of the run.
+        gradient_accumulation_steps: microbatches per process in a step; their gradients are added.
+        ema_decay: of the exponential moving average of the weights.
+        validate_every: steps between validations; the last step is validated in any case.
+        save_every: steps between checkpoints; the last step and the best one are saved in any case.
+        keep_last: newest checkpoints to keep, in addition to the best one.
+        optimizer: learning rates and their schedule.
+    """
 
     steps: int = 10_000
     gradient_accumulation_steps: int = 1
-    """Parts a step's batch is computed in; their gradients add up."""
     ema_decay: float = 0.999
     validate_every: int = 1_000
     save_every: int = 1_000
     keep_last: int = 2
-    """Checkpoints that stay on disk, newest first, beside the best."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def with_steps(self, steps: int) -> LoopConfig:
+        """Return the settings for a run of `steps` steps with 12 validations and 24 checkpoints."""
+        validate_every = max(10, steps // 12)
+        return dataclasses.replace(
+            self, steps=steps, validate_every=validate_every, save_every=max(10, validate_every // 2)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loss:
-    """A part of a step: the value to descend, and what to log beside it."""
+    """The loss of a microbatch.
+
+    Attributes:
+        value: to minimise.
+        logs: values to log. Those of all microbatches are added. They are read after the step, so that a
+            GPU never waits for the CPU.
+    """
 
     value: Tensor
     logs: Mapping[str, Tensor] = field(default_factory=dict)
-    """Shares of the step's numbers: over all parts they add up. Not read before the step is done, so that a
-    GPU never waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """What a step takes."""
+    """Samples in a step, and its floating-point operations, forward and backward."""
 
     samples: int
     flops: float
-    """Floating-point operations, forward and backward."""
 
 
 ValidationCallback = Callable[[int], Mapping[str, float]]
-"""Called with the step when a run is validated, while the module holds the averaged weights: it may write
-sample sheets, and judge them. What it returns joins the scores."""
+"""Called with the step at each validation, while the module has the averaged weights. It may write samples
+and score them; the returned scores are added to those of the validation."""
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained."""
+    """A module and its loss."""
 
     @property
     def module(self) -> nn.Module:
-        """The module whose parameters are trained."""
+        """The module to train."""
         ...
 
     def muon_parameters(self) -> Iterable[Tensor]:
-        """Parameters that suit Muon: the weights of linear maps inside blocks."""
+        """Return the parameters for Muon: the weights of linear layers inside blocks."""
         ...
 
     def fsdp_units(self) -> Iterable[nn.Module]:
-        """Parts of the module that are gathered one by one where it is in shards."""
+        """Return the submodules that FSDP gathers one by one."""
         ...
 
     def fsdp_forward_methods(self) -> Iterable[str]:
-        """Methods of the module that run layers outside `forward`."""
+        """Return the names of methods other than `forward` that run layers."""
         ...
 
     def step_cost(self, step: int) -> StepCost:
-        """What a step takes, all its parts together."""
+        """Return the cost of a step, all microbatches together."""
         ...
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
-        """Loss of part `microbatch` of `num_microbatches` of a step; over all parts it adds up to the step's."""
+        """Return the loss of one of `num_microbatches` microbatches; their sum is the loss of the step."""
         ...
 
     def validate(self) -> Mapping[str, float]:
-        """Scores of the module as it is now; must not depend on, or change, anything else."""
+        """Score the module with its current weights, without side effects."""
         ...
 
     def is_better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Whether `scores` (of the averaged weights) beat the best so far."""
+        """Return whether `scores`, of the averaged weights, are better than the best so far."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StepReport:
-    """One step, as the observer sees it."""
+    """The result of a step.
+
+    Attributes:
+        step: number of steps done, from 1.
+        num_steps: length of the run.
+        loss: of the step, over all processes.
+        grad_norm: before clipping.
+        logs: further values of the step.
+        seconds: spent in training steps since this process started, without validation.
+        steps_per_second: mean since this process started.
+        samples_per_second: the same for samples.
+        flops_per_second: the same for floating-point operations, counted from the shapes.
+        scores: validation scores of the averaged weights, with the prefix `ema/`, and of the raw ones, with
+            `raw/`; None in steps without validation.
+        checkpoint_dir: of the checkpoint written after this step.
+    """
 
     step: int
-    """Steps done, from 1."""
     num_steps: int
     loss: float
     grad_norm: float
-    """Gradient norm before clipping."""
     logs: Mapping[str, float]
     seconds: float
-    """Time in training steps since this process began, validation left out."""
     steps_per_second: float
     samples_per_second: float
     flops_per_second: float
-    """Floating-point operations, counted from the shapes."""
     scores: Mapping[str, float] | None = None
-    """Of the averaged weights, prefixed `ema/`, and of the raw ones, prefixed `raw/`, when validated."""
     checkpoint_dir: Path | None = None
 
 
@@ -134,23 +163,23 @@ def train(
     validation_callback: ValidationCallback | None = None,
     dist_context: DistContext = SINGLE_PROCESS,
 ) -> Iterator[StepReport]:
-    """Train until `config.steps`, going on from the newest valid checkpoint in `run_dir` if there is one.
+    """Train for `config.steps` steps, from the newest valid checkpoint in `run_dir` if there is one.
 
     Args:
-        task: what is trained; its module ends with the raw weights.
-        config: the loop's settings.
-        run_dir: the run's folder.
-        settings: the whole configuration as plain JSON; a run is resumed only under the settings it began
-            with.
-        should_stop: asked after every step; when true, the step is saved and the loop ends.
-        validation_callback: looks at the averaged weights whenever they are validated.
-        dist_context: the processes that share every step; each computes parts of it, and the leader writes.
+        task: its module ends with the raw weights, not with the averaged ones.
+        config: settings of the loop.
+        run_dir: folder of the checkpoints.
+        settings: the whole configuration as JSON values; a run can only be resumed with the same settings.
+        should_stop: called after every step; when true, the step is saved and the loop ends.
+        validation_callback: called at every validation.
+        dist_context: the processes that share every step; each computes some microbatches, and the main one
+            writes.
 
     Yields:
-        A report after every step. A caller that stops listening stops the training.
+        A report after every step. Closing the generator stops the training.
 
     Raises:
-        UserError: the folder holds a run with other settings, or the disk is full.
+        UserError: the folder has a run with other settings, or the disk is full.
     """
     apply_fsdp(
         task.module, dist_context, units=task.fsdp_units(), forward_methods=task.fsdp_forward_methods()
@@ -163,36 +192,33 @@ def train(
         different = sorted(_differing_settings(saved.state["settings"], dict(settings)))
         if different:
             raise UserError(
-                f"{run_dir} was trained with other settings ({', '.join(different)}); resume it as it was "
-                "(`kinema train resume`), or choose another folder"
+                f"{run_dir} was trained with other settings ({', '.join(different)}); resume it with its own "
+                "settings (`kinema train resume`) or choose another folder"
             )
         _load_full_tensors(task.module, saved.parts["model"])
         ema.load(saved.parts["ema"])
         optimizers.load(dict(saved.parts["optimizer"]))
         first = saved.step
         best, best_scores = saved.state["best"], saved.state["best_scores"]
-    parts = config.gradient_accumulation_steps * dist_context.world_size
+    num_microbatches = config.gradient_accumulation_steps * dist_context.world_size
     task.module.train()
-    seconds, samples, operations = 0.0, 0, 0.0
+    seconds, samples, flops = 0.0, 0, 0.0
     for step in range(first, config.steps):
-        began = time.perf_counter()
-        losses = [
-            _backward(
-                task.loss(step, part * dist_context.world_size + dist_context.rank, parts), dist_context
-            )
-            for part in range(config.gradient_accumulation_steps)
-        ]
-        norm = optimizers.step(step, config.steps).item()
+        start = time.perf_counter()
+        losses = []
+        for i in range(config.gradient_accumulation_steps):
+            microbatch = i * dist_context.world_size + dist_context.rank
+            losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
+        grad_norm = optimizers.step(step, config.steps).item()
         ema.update(task.module, step)
-        total = dist_context.all_reduce_sum(sum(loss.value.item() for loss in losses))
-        names = losses[0].logs
+        total_loss = dist_context.all_reduce_sum(sum(loss.value.item() for loss in losses))
         logs = {
             name: dist_context.all_reduce_sum(sum(loss.logs[name].item() for loss in losses))
-            for name in names
+            for name in losses[0].logs
         }
-        seconds += time.perf_counter() - began
-        work = task.step_cost(step)
-        samples, operations = samples + work.samples, operations + work.flops
+        seconds += time.perf_counter() - start
+        cost = task.step_cost(step)
+        samples, flops = samples + cost.samples, flops + cost.flops
         done = step + 1
         stopping = dist_context.any_rank(should_stop())
         scores = None
@@ -202,7 +228,7 @@ def train(
                 ema,
                 None if validation_callback is None else functools.partial(validation_callback, done),
             )
-            # What decides must be the same everywhere, to the last bit.
+            # Every process must select the same checkpoint, so all use the scores of the main process.
             scores = {
                 name: dist_context.all_reduce_sum(value if dist_context.is_main else 0.0)
                 for name, value in scores.items()
@@ -210,37 +236,37 @@ def train(
             averaged = {k.removeprefix("ema/"): v for k, v in scores.items() if k.startswith("ema/")}
             if task.is_better(averaged, best_scores):
                 best, best_scores = done, averaged
-        saved_to = None
+        checkpoint_dir = None
         if done % config.save_every == 0 or done == config.steps or stopping or best == done:
             state = {"best": best, "best_scores": best_scores, "settings": dict(settings)}
-            saved_to = _save_checkpoint(
+            checkpoint_dir = _save_checkpoint(
                 task, optimizers, ema, run_dir, done, config.keep_last, state, dist_context
             )
         yield StepReport(
             step=done,
             num_steps=config.steps,
-            loss=total,
-            grad_norm=norm,
+            loss=total_loss,
+            grad_norm=grad_norm,
             logs=logs,
             seconds=seconds,
             steps_per_second=(done - first) / seconds,
             samples_per_second=samples / seconds,
-            flops_per_second=operations / seconds,
+            flops_per_second=flops / seconds,
             scores=scores,
-            checkpoint_dir=saved_to,
+            checkpoint_dir=checkpoint_dir,
         )
         if stopping:
             return
 
 
 def _backward(loss: Loss, dist_context: DistContext) -> Loss:
-    # Shards average their gradients over the processes; the parts of a step are meant to be added.
+    # FSDP averages gradients over the processes, but the gradients of microbatches are to be added.
     (loss.value * dist_context.world_size if dist_context.world_size > 1 else loss.value).backward()
     return Loss(value=loss.value.detach(), logs=loss.logs)
 
 
 def _load_full_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Whole tensors into a module that may be in shards."""
+    """Load full tensors into a module that may be sharded."""
     own = module.state_dict()
     if own.keys() != tensors.keys():
         raise UserError("the checkpoint is of another model; choose another folder")
@@ -252,9 +278,9 @@ def _load_full_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None
 def validate_with_ema(
     task: Task, ema: Ema, validation_callback: Callable[[], Mapping[str, float]] | None = None
 ) -> dict[str, float]:
-    """Scores of the raw weights and of the averaged ones; the module keeps its raw weights.
+    """Score the raw weights and the averaged ones; the module ends with its raw weights.
 
-    Nothing is compiled for it: its shapes would all be programs of their own.
+    Nothing is compiled for validation, because each of its shapes would be compiled separately.
     """
     raw = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
     task.module.eval()
@@ -270,14 +296,14 @@ def validate_with_ema(
 
 
 def load_ema_weights(run_dir: Path, *, use_best: bool = True) -> dict[str, Tensor]:
-    """The averaged weights of a run: those of its best checkpoint, or of the newest one."""
+    """Load the averaged weights of a run's best checkpoint, or of the newest one."""
     newest = checkpoint.load(run_dir)
     step = newest.state["best"] if use_best else None
     if isinstance(step, int) and step != newest.step:
         try:
             return dict(checkpoint.load(run_dir, step=step).parts["ema"])
         except UserError as error:
-            warnings.warn(f"{error}; taking step {newest.step} instead", stacklevel=2)
+            warnings.warn(f"{error}; using step {newest.step} instead", stacklevel=2)
     return dict(newest.parts["ema"])
 
 
@@ -309,9 +335,9 @@ def _save_checkpoint(
 
 
 def _differing_settings(before: object, now: object, path: str = "") -> Iterator[str]:
-    """The dotted names at which two JSON values differ.
+    """Yield the dotted names at which two JSON values differ.
 
-    A setting that the saved run does not know is newer than the run, which had what is now its default.
+    A setting that the saved run lacks is newer than the run, which used what is now the default.
     """
     if isinstance(before, dict) and isinstance(now, dict):
         for name in before.keys() | now.keys():

@@ -1,4 +1,4 @@
-"""Optimisers: Muon for the matrices inside blocks, AdamW for everything else, one schedule for both."""
+"""Optimizers: Muon for the matrices inside blocks, AdamW for everything else, one schedule for both."""
 
 from __future__ import annotations
 
@@ -27,40 +27,51 @@ NEWTON_SCHULZ_COEFFICIENTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Settings of the optimisers and of the schedule that scales both.
+    """Settings of the optimizers and of their learning-rate schedule: linear warm-up, constant, linear decay.
 
-    The learning rate rises linearly over `warmup_steps` steps, stays, and falls linearly to `min_lr_ratio` of itself over
-    the last `decay_share` share of the run.
+    Attributes:
+        learning_rate: of AdamW.
+        muon_learning_rate: of Muon; with 0 AdamW gets every parameter.
+        betas: of AdamW.
+        weight_decay: of both.
+        warmup_steps: steps over which the learning rate rises from 0.
+        decay_share: share of the run, at its end, over which the learning rate falls.
+        min_lr_ratio: learning rate at the end, as a share of the full one.
+        max_grad_norm: the gradient of all parameters together is clipped to this norm.
     """
 
     learning_rate: float = 1e-3
     muon_learning_rate: float = 2e-3
-    """0 leaves every parameter to AdamW."""
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     warmup_steps: int = 100
     decay_share: float = 0.4
     min_lr_ratio: float = 0.02
     max_grad_norm: float = 1.0
-    """Largest norm of the whole gradient."""
 
     def lr_scale(self, step: int, total_steps: int) -> float:
-        """The factor on both learning rates at `step` of `total_steps`."""
-        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left = (total_steps - step) / max(1.0, self.decay_share * total_steps)
-        return rise * max(self.min_lr_ratio, min(1.0, left))
+        """Return the factor on both learning rates at `step` of `total_steps`."""
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        decay = (total_steps - step) / max(1.0, self.decay_share * total_steps)
+        return warmup * max(self.min_lr_ratio, min(1.0, decay))
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised (Jordan et al., 2024).
+    """Momentum SGD with an orthogonalised update (Jordan et al., 2024).
 
-    torch.optim.Muon always casts to bfloat16, which is slow on processors without units for it; here that is
-    done only where there are such units. The update is scaled by 0.2·sqrt(max(rows, columns)), so that its
-    root mean square equals AdamW's (Liu et al., 2025).
+    torch.optim.Muon always casts to bfloat16, which is slow on CPUs without bfloat16 units; this class
+    casts only where it is faster. The update is scaled by 0.2 * sqrt(max(rows, columns)), so that its root
+    mean square equals AdamW's (Liu et al., 2025).
 
-    A matrix has singular values only as a whole. Where it is in shards, the momentum stays so, the direction
-    is gathered, and every process orthogonalises it for itself: of a matrix of 512 x 2048 that takes some
-    20 GFLOP, and a step on a batch of hundreds of films takes thousands of times as much.
+    Orthogonalisation needs the full matrix. With FSDP the momentum stays sharded, the direction is
+    gathered, and every process orthogonalises it. For a 512 x 2048 matrix that takes about 20 GFLOP, a
+    small part of a step.
+
+    Args:
+        parameters: matrices, or tensors that are flattened to matrices from their second dimension on.
+        lr: learning rate.
+        momentum: of the gradient's exponential mean.
+        weight_decay: decoupled.
     """
 
     def __init__(
@@ -70,23 +81,23 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update every parameter from its gradient; returns what `closure` returned, if one was given."""
+        """Update every parameter that has a gradient; return the closure's value, if there is one."""
         value = None
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
         for group in self.param_groups:
             trained = [parameter for parameter in group["params"] if parameter.grad is not None]
-            ahead = [self._nesterov_direction(parameter, group["momentum"]) for parameter in trained]
-            for parameter, update in zip(trained, newton_schulz_batched(ahead), strict=True):
+            directions = [self._nesterov_direction(parameter, group["momentum"]) for parameter in trained]
+            for parameter, update in zip(trained, newton_schulz_batched(directions), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                size = 0.2 * math.sqrt(max(update.shape))
+                scale = 0.2 * math.sqrt(max(update.shape))
                 update = distribute_like(update.reshape(parameter.shape), parameter)
-                parameter.add_(update, alpha=-group["lr"] * size)
+                parameter.add_(update, alpha=-group["lr"] * scale)
         return value
 
     def _nesterov_direction(self, parameter: Tensor, momentum: float) -> Tensor:
-        """The direction of a parameter as one matrix: Nesterov's, the momentum a step on."""
+        """Update the momentum and return Nesterov's direction, gathered, as a matrix."""
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if "momentum" not in state:
@@ -96,29 +107,29 @@ class Muon(torch.optim.Optimizer):
 
 
 _MIN_ROWS_FOR_BF16 = 96
-"""Rows from which a matrix is faster in bfloat16, casts included."""
+"""From this number of rows on a matrix is faster in bfloat16, casts included."""
 
 
 def newton_schulz_batched(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """`newton_schulz` of each, those of one shape in one batch, in the type that is fastest here."""
-    made: list[Tensor] = list(matrices)
-    shapes: dict[tuple[int, int], list[int]] = {}
-    for place, matrix in enumerate(matrices):
+    """Orthogonalise matrices with `newton_schulz`, those of one shape in one batch, in the fastest type."""
+    results: list[Tensor] = list(matrices)
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for i, matrix in enumerate(matrices):
         rows, columns = matrix.shape
-        shapes.setdefault((min(rows, columns), max(rows, columns)), []).append(place)
-    for (short, _), places in shapes.items():
-        wide = torch.stack([made[i] if made[i].shape[0] == short else made[i].T for i in places])
-        fast = short >= _MIN_ROWS_FOR_BF16 and has_fast_bf16(wide.device)
-        turned = newton_schulz(wide.bfloat16() if fast else wide).to(wide.dtype)
-        for place, one in zip(places, turned, strict=True):
-            made[place] = one if made[place].shape[0] == short else one.T
-    return made
+        by_shape.setdefault((min(rows, columns), max(rows, columns)), []).append(i)
+    for (num_rows, _), indices in by_shape.items():
+        wide = torch.stack([results[i] if results[i].shape[0] == num_rows else results[i].T for i in indices])
+        use_bf16 = num_rows >= _MIN_ROWS_FOR_BF16 and has_fast_bf16(wide.device)
+        orthogonal = newton_schulz(wide.bfloat16() if use_bf16 else wide).to(wide.dtype)
+        for i, matrix in zip(indices, orthogonal, strict=True):
+            results[i] = matrix if results[i].shape[0] == num_rows else matrix.T
+    return results
 
 
 def newton_schulz(matrix: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
-    """The nearest semi-orthogonal matrix of each: singular vectors kept, singular values within 1% of 1.
+    """Approximate the nearest semi-orthogonal matrix: same singular vectors, singular values within 1% of 1.
 
-    In bfloat16 the singular values end within some 10% of 1, which serves a direction as well.
+    In bfloat16 the singular values end within about 10% of 1, which is enough for an update direction.
     """
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
@@ -131,82 +142,102 @@ def newton_schulz(matrix: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Optimizers:
-    """The optimisers of a run, stepped together."""
+    """The optimizers of a run, stepped together.
+
+    Attributes:
+        config: settings.
+        optimizers: AdamW and Muon, those of them that have parameters.
+        base_lrs: the learning rate of each before scheduling.
+        parameters: all trained parameters.
+    """
 
     config: OptimizerConfig
     optimizers: tuple[torch.optim.Optimizer, ...]
     base_lrs: tuple[float, ...]
-    """The unscaled learning rate of each member."""
     parameters: tuple[Tensor, ...]
 
     @classmethod
     def from_module(
         cls, module: nn.Module, config: OptimizerConfig, *, muon_parameters: Iterable[Tensor] = ()
     ) -> Optimizers:
-        """Optimisers for the trainable parameters of `module`; those in `muon_parameters` go to Muon."""
-        wanted = {id(p) for p in muon_parameters} if config.muon_learning_rate > 0 else set()
+        """Create optimizers for the trainable parameters of `module`.
+
+        Args:
+            module: to train.
+            config: settings.
+            muon_parameters: parameters for Muon; AdamW gets the others.
+        """
+        muon_ids = {id(p) for p in muon_parameters} if config.muon_learning_rate > 0 else set()
         trainable = [p for p in module.parameters() if p.requires_grad]
-        inner = [p for p in trainable if id(p) in wanted]
-        outer = [p for p in trainable if id(p) not in wanted]
-        members: list[torch.optim.Optimizer] = []
-        rates = []
-        if outer:
-            members.append(
+        for_muon = [p for p in trainable if id(p) in muon_ids]
+        for_adamw = [p for p in trainable if id(p) not in muon_ids]
+        optimizers: list[torch.optim.Optimizer] = []
+        base_lrs = []
+        if for_adamw:
+            optimizers.append(
                 torch.optim.AdamW(
-                    outer,
+                    for_adamw,
                     lr=config.learning_rate,
                     betas=config.betas,
                     weight_decay=config.weight_decay,
                     fused=True,
                 )
             )
-            rates.append(config.learning_rate)
-        if inner:
-            members.append(Muon(inner, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
-            rates.append(config.muon_learning_rate)
+            base_lrs.append(config.learning_rate)
+        if for_muon:
+            optimizers.append(Muon(for_muon, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+            base_lrs.append(config.muon_learning_rate)
         return cls(
-            config=config, optimizers=tuple(members), base_lrs=tuple(rates), parameters=tuple(trainable)
+            config=config,
+            optimizers=tuple(optimizers),
+            base_lrs=tuple(base_lrs),
+            parameters=tuple(trainable),
         )
 
     def step(self, step: int, total_steps: int) -> Tensor:
-        """Clip the gradients, update, clear the gradients; returns the gradient norm before clipping."""
+        """Clip the gradients, update, clear the gradients; return the gradient norm before clipping."""
         norm = full_tensor(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         scale = self.config.lr_scale(step, total_steps)
-        for member, rate in zip(self.optimizers, self.base_lrs, strict=True):
-            for group in member.param_groups:
-                group["lr"] = rate * scale
-            member.step()
-            member.zero_grad(set_to_none=True)
+        for optimizer, base_lr in zip(self.optimizers, self.base_lrs, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = base_lr * scale
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return norm
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The state of every member, whole, by a stable name; every process has to ask for it."""
-        for place, member in enumerate(self.optimizers):
-            for index, values in member.state_dict()["state"].items():
+        """Yield the state of every optimizer, gathered, under stable names; every process must iterate."""
+        for i, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
                 for name, value in values.items():
-                    yield f"{place}.{index}.{name}", full_tensor(value)
+                    yield f"{i}.{index}.{name}", full_tensor(value)
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave. Raises KeyError if the run's parameters have changed since."""
-        for place, member in enumerate(self.optimizers):
-            entire = member.state_dict()
-            owned = [p for group in member.param_groups for p in group["params"]]
-            state: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(owned))}
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load what `tensors` yielded.
+
+        Raises:
+            KeyError: the module has other parameters.
+        """
+        for i, optimizer in enumerate(self.optimizers):
+            state_dict = optimizer.state_dict()
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            state: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(parameters))}
             for name, value in tensors.items():
                 owner, index, key = name.split(".", 2)
-                if int(owner) == place:
-                    like = owned[int(index)]
+                if int(owner) == i:
+                    like = parameters[int(index)]
                     state[int(index)][key] = (
                         distribute_like(value, like) if value.shape == like.shape else value
                     )
-            entire["state"] = {index: values for index, values in state.items() if values}
-            member.load_state_dict(entire)
+            state_dict["state"] = {index: values for index, values in state.items() if values}
+            optimizer.load_state_dict(state_dict)
 
 
 class Ema:
-    """A running mean of a module's parameters, float32: ema += (1 − decay)·(parameter − ema).
+    """Exponential moving average of a module's parameters: ema += (1 - decay) * (parameter - ema).
 
-    Early on the decay is (1 + step) / (10 + step), so that the mean forgets the random start.
+    In early steps the decay is (1 + step) / (10 + step), so that the average forgets the random initial
+    weights.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -215,22 +246,22 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the module's present parameters."""
+        """Update the average with the module's current parameters."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        now = module.state_dict()
+        current = module.state_dict()
         floating = [name for name, value in self.tensors.items() if value.is_floating_point()]
         torch._foreach_lerp_(
             [local_shard(self.tensors[n]) for n in floating],
-            [local_shard(now[n]) for n in floating],
+            [local_shard(current[n]) for n in floating],
             1 - decay,
         )
         for name in self.tensors.keys() - set(floating):
-            self.tensors[name].copy_(now[name])
+            self.tensors[name].copy_(current[name])
 
     def full_tensors(self) -> dict[str, Tensor]:
-        """The mean, gathered; every process has to ask for it."""
+        """Gather the average; every process must call it."""
         return {name: full_tensor(value) for name, value in self.tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `full_tensors` gave."""
+        """Load what `full_tensors` returned."""
         self.tensors = {name: distribute_like(tensors[name], like) for name, like in self.tensors.items()}

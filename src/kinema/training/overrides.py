@@ -1,4 +1,4 @@
-"""Overrides: a frozen configuration changed from the command line, only by names that exist."""
+"""Change single settings of a frozen configuration by dotted names, such as `dit.batch_size=16`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ Config = TypeVar("Config")
 
 
 def to_plain(config: object) -> Any:
-    """A configuration as JSON values, as it looks when read back from a file."""
+    """Convert a configuration to JSON values."""
     return json.loads(to_json(config))
 
 
 def apply_overrides(config: Config, assignments: Iterable[str]) -> Config:
-    """`config` with settings changed by `a.b=value` texts; values are JSON, or text where JSON fails.
+    """Return `config` with some settings replaced.
+
+    Args:
+        config: a frozen dataclass of plain values and other such dataclasses.
+        assignments: texts of the form `name.of.setting=value`. A value is JSON; what is not JSON is a string.
 
     Raises:
-        UserError: the text has no `=`, names no setting (the nearest is named), or a value is of the wrong
-            type.
+        UserError: a text has no `=`, a setting does not exist, or a value has the wrong type.
     """
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise UserError(f"{assignment!r} sets nothing; write name.of.setting=value")
+            raise UserError(f"{assignment!r} has no value; write name.of.setting=value")
         try:
             value = json.loads(text)
         except ValueError:
@@ -40,12 +43,12 @@ def apply_overrides(config: Config, assignments: Iterable[str]) -> Config:
 
 def _replace_at_path(config: Any, path: list[str], value: object, full_path: str) -> Any:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise UserError(f"{full_path!r} goes deeper than the settings do; leave out the last name")
+        raise UserError(f"{full_path!r} names a part of a plain value; leave out the last name")
     names = [f.name for f in dataclasses.fields(config)]
     head, *rest = path
     if head not in names:
         raise UserError(
-            f"there is no setting {full_path!r}{did_you_mean(head, names)}; here one can set {', '.join(names)}"
+            f"there is no setting {full_path!r}{did_you_mean(head, names)}; possible here: {', '.join(names)}"
         )
     if rest:
         return dataclasses.replace(

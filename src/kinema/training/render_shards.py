@@ -1,29 +1,26 @@
-"""Filming the set for training: a store of clips that grows on all cores and survives being killed.
+"""Render simulator clips for training: shards on all cores, resumable at any time.
 
-A shard is a safetensors file of some dozens of clips with their captions in its header, written atomically;
-which clips it holds follows from its number alone. Whoever finds a shard missing films it.
+The clips of a shard follow from its number alone, so a missing shard can be rendered by any process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import UInt8
 
-from kinema.atomic_io import atomic_write
 from kinema.data import rng
+from kinema.data.video_shards import shard_path, write_shard
 from kinema.errors import UserError
 from kinema.process_pool import process_pool, single_threaded
 from kinema.simulator.annotations import Event
@@ -38,13 +35,34 @@ LAB_EVENTS: tuple[tuple[Event, float], ...] = (
     ("camera", 0.08),
     ("count", 0.06),
 )
-"""Lab events and their shares. Which of two things is which takes the most learning; standing pairs, learned
-first, are asked for less often than things that meet, hide and fall."""
+"""Lab events and their shares. Attribute binding takes the most training; static pairs, which are learned
+first, are rarer than collisions, occlusions and falls."""
+MAX_ATTEMPTS = 8
+"""Seeds tried for one clip: some outcomes do not fit into short videos."""
+RenderDevice = Literal["cpu", "cuda"]
+"""Device of the renderer. Frames from a GPU differ from those of a CPU by rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig:
-    """Which clips a store holds."""
+    """The clips of a rendered dataset.
+
+    Attributes:
+        num_clips: in the dataset.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        num_frames: of a clip.
+        fps: frames per second.
+        lab: render the lab, a small domain with few objects; else the whole simulator.
+        events: with their shares; empty uses the simulator's own distribution.
+        split: of the lab.
+        seed: of all clips.
+        shard_size: clips in a shard.
+        window_frames: for transformer training clips are cut into windows of this many frames, which are
+            always conditioned on clean frames at their start or end, because the captions may describe what
+            happened before or happens later. None uses whole clips.
+        windows_per_clip: where `window_frames` is set.
+    """
 
     num_clips: int
     height: int = 128
@@ -53,38 +71,33 @@ class RenderConfig:
     fps: float = 8.0
     lab: bool = True
     events: tuple[tuple[Event, float], ...] = LAB_EVENTS
-    """Events and their shares; empty draws them as the film set does."""
     split: Literal["train", "test", "all"] = "train"
     seed: int = 0
     shard_size: int = 64
-    """Clips in a shard."""
     window_frames: int | None = None
-    """Frames of the stretches that clips are cut into for the transformer; None leaves them whole. It is
-    always given the beginning or the end of a stretch: what the captions tell may be over by then."""
     windows_per_clip: int = 2
-    """Of each clip."""
 
     def __post_init__(self) -> None:
         if self.window_frames is not None and not (
             1 < self.window_frames <= self.num_frames and self.windows_per_clip > 0
         ):
             raise UserError(
-                f"clips of {self.num_frames} frames can't be cut into {self.windows_per_clip} stretches of "
-                f"{self.window_frames}; give 2 to {self.num_frames} frames, and 1 stretch or more"
+                f"clips of {self.num_frames} frames can't be cut into {self.windows_per_clip} windows of "
+                f"{self.window_frames}; use 2 to {self.num_frames} frames and at least 1 window"
             )
 
     def clip_spec(self, index: int, attempt: int = 0) -> ClipSpec:
-        """The clip at `index`, whatever was filmed before; other attempts have other seeds."""
+        """Return the specification of a clip, independent of `num_clips`; each attempt has another seed."""
         event = None
         if self.events:
-            place = rng.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
-            upto = itertools.accumulate(share for _, share in self.events)
-            drawn = (name for (name, _), end in zip(self.events, upto, strict=True) if place < end)
-            event = next(drawn, self.events[-1][0])
-        # Consecutive seeds: the film set spreads outcomes evenly over them.
-        first = rng.derive_seed(self.seed, "clips", self.split) % 2**31 << 20
+            position = rng.uniform(self.seed, "event", index) * sum(share for _, share in self.events)
+            bounds = itertools.accumulate(share for _, share in self.events)
+            candidates = (name for (name, _), end in zip(self.events, bounds, strict=True) if position < end)
+            event = next(candidates, self.events[-1][0])
+        # Consecutive seeds, because the simulator distributes outcomes evenly over them.
+        first_seed = rng.derive_seed(self.seed, "clips", self.split) % 2**31 << 20
         return ClipSpec(
-            seed=first + index + (attempt << 52),
+            seed=first_seed + index + (attempt << 52),
             lab=self.lab,
             event=event,
             height=self.height,
@@ -96,51 +109,34 @@ class RenderConfig:
 
     @property
     def num_shards(self) -> int:
-        """How many files the store has when it is whole."""
+        """Number of shards of the complete dataset."""
         return -(-self.num_clips // self.shard_size)
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShardedVideos:
-    """The clips of a store, mapped from its shards; `kinema.data.dataset.PipelineBackend`."""
-
-    pixels: tuple[UInt8[np.ndarray, "_ f h w 3"], ...]
-    texts: tuple[tuple[str, ...], ...]
-    starts: tuple[int, ...] = field(default=())
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
-        """The frames of clip `index`."""
-        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.pixels[shard][index - self.starts[shard]]
-
-    def captions(self, index: int) -> Sequence[str]:
-        """Every caption of clip `index`, the plain one first."""
-        return self.texts[index]
-
-
-MAX_ATTEMPTS = 8
-"""Seeds tried for one clip: short films leave no time for some outcomes."""
-RenderDevice = Literal["cpu", "cuda"]
+    def clips_in_shard(self, shard_index: int) -> int:
+        """Return the number of clips in a shard."""
+        return min(self.shard_size, self.num_clips - shard_index * self.shard_size)
 
 
 def render_missing(
     config: RenderConfig, folder: Path, *, num_workers: int | None = None, render_device: RenderDevice = "cpu"
 ) -> Iterator[int]:
-    """Film what is missing of a store; yields how many clips it holds, after every shard.
+    """Render the missing shards of a dataset.
 
     Args:
-        config: what to film.
-        folder: where the shards go.
-        num_workers: processes; None takes every core. With 0 this process films alone.
-        render_device: what draws the pictures. Pictures from a GPU differ from a processor's by rounding.
+        config: the dataset.
+        folder: of the shards; created if it does not exist.
+        num_workers: processes; None uses every core, 0 renders in this process.
+        render_device: of the renderer.
+
+    Yields:
+        The number of clips in the folder, at the start and after every shard.
+
+    Raises:
+        UserError: a worker process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    present = [n for n in range(config.num_shards) if shard_path(folder, n).is_file()]
-    missing = [n for n in range(config.num_shards) if n not in set(present)]
-    done = sum(_shard_count(config, n) for n in present)
+    missing = [n for n in range(config.num_shards) if not shard_path(folder, n).is_file()]
+    done = config.num_clips - sum(config.clips_in_shard(n) for n in missing)
     yield done
     jobs = [(config, folder, n, render_device) for n in missing]
     if not jobs:
@@ -153,98 +149,60 @@ def render_missing(
         return
     with process_pool(min(num_workers, len(jobs))) as pool:
         try:
-            for job in as_completed([pool.submit(_render_shard, job) for job in jobs]):
-                done += job.result()
+            for future in as_completed([pool.submit(_render_shard, job) for job in jobs]):
+                done += future.result()
                 yield done
         except BrokenProcessPool:
             raise UserError(
-                "a worker that filmed was stopped, perhaps for want of memory; run it again to go on"
+                "a rendering process was killed, perhaps because memory ran out; run the command again"
             ) from None
-
-
-def open_shards(config: RenderConfig, folder: Path) -> ShardedVideos:
-    """The clips filmed so far, shard by shard in order, up to the first that is missing."""
-    return open_shards_dir(folder, max_clips=config.num_clips)
-
-
-def open_shards_dir(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
-    """The first `max_clips` clips of a store, or all, up to the first shard that is missing."""
-    pixels, texts, starts = [], [], []
-    for number in itertools.count():
-        if max_clips is not None and len(texts) >= max_clips:
-            break
-        path = shard_path(folder, number)
-        if not path.is_file():
-            break
-        starts.append(len(texts))
-        header, begin = _read_header(path)
-        texts += [tuple(clip) for clip in json.loads(header["__metadata__"]["captions"])]
-        if max_clips is not None:
-            del texts[max_clips:]
-        shape, place = header["frames"]["shape"], begin + header["frames"]["data_offsets"][0]
-        pixels.append(np.memmap(path, np.uint8, "r", offset=place, shape=tuple(shape)))
-    return ShardedVideos(pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts))
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """A safetensors file's header and where its data begins.
-
-    The library has no mapped arrays for numpy, and a store may be larger than the memory.
-    """
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size)), 8 + size
 
 
 @contextlib.contextmanager
 def background_rendering(config: RenderConfig, folder: Path, *, num_workers: int = 1) -> Iterator[None]:
-    """While the block runs, other processes film what the store lacks; what they have begun is dropped then.
+    """Render missing shards in other processes while the block runs; its end drops unfinished shards.
 
-    Training the autoencoder needs few films, so the rest of the set is made meanwhile.
+    The autoencoder trains on a part of the dataset, so the rest is rendered meanwhile.
+
+    Args:
+        config: the dataset.
+        folder: of the shards.
+        num_workers: processes; 0 renders nothing.
     """
     with single_threaded():
-        crowd = [
+        workers = [
             get_context("spawn").Process(
-                target=_render_in_background, args=(config, folder, part, num_workers), daemon=True
+                target=_render_in_background, args=(config, folder, i, num_workers), daemon=True
             )
-            for part in range(num_workers)
+            for i in range(num_workers)
         ]
-        for beside in crowd:
-            beside.start()
+        for worker in workers:
+            worker.start()
     try:
         yield
     finally:
-        for beside in crowd:
-            beside.terminate()
-        for beside in crowd:
-            beside.join()
-        for half in folder.glob(".*.part*"):
-            half.unlink(missing_ok=True)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+        for partial in folder.glob(".*.part*"):
+            partial.unlink(missing_ok=True)
 
 
 def _render_in_background(config: RenderConfig, folder: Path, worker: int, num_workers: int) -> None:
-    """Every so many-th shard that is missing, without a word, and behind whatever trains here."""
+    """Render every `num_workers`-th shard that is missing, at a low priority."""
     if hasattr(os, "nice"):
         os.nice(10)
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(worker, config.num_shards, num_workers):
-        if not shard_path(folder, number).is_file():
-            _render_shard((config, folder, number, "cpu"))
-
-
-def shard_path(folder: Path, number: int) -> Path:
-    """The file of shard `number`."""
-    return folder / f"films-{number:05d}.safetensors"
-
-
-def _shard_count(config: RenderConfig, number: int) -> int:
-    return min(config.shard_size, config.num_clips - number * config.shard_size)
+    for shard_index in range(worker, config.num_shards, num_workers):
+        if not shard_path(folder, shard_index).is_file():
+            _render_shard((config, folder, shard_index, "cpu"))
 
 
 def _render_clip(
     config: RenderConfig, index: int, render_device: RenderDevice
-) -> tuple[UInt8[np.ndarray, "f h w 3"] | None, list[str]]:
-    """Frames and captions at an index; where a seed's outcome can't be had in so short a film, of another."""
+) -> tuple[UInt8[np.ndarray, "f h w 3"], list[str]]:
+    """Render a clip and its captions, with other seeds where an outcome does not fit into the video."""
     from kinema.simulator.captions import generate_captions
     from kinema.simulator.clip import make_clip
 
@@ -255,19 +213,15 @@ def _render_clip(
             if attempt == MAX_ATTEMPTS - 1:
                 raise
             continue
+        assert clip.frames is not None
         return clip.frames, [caption.text for caption in generate_captions(clip.annotations)]
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _render_shard(job: tuple[RenderConfig, Path, int, RenderDevice]) -> int:
-    config, folder, number, render = job
-    first = number * config.shard_size
-    clips = [_render_clip(config, first + place, render) for place in range(_shard_count(config, number))]
-    frames, texts = [frames for frames, _ in clips], [texts for _, texts in clips]
-    with atomic_write(shard_path(folder, number)) as beside:
-        safetensors.numpy.save_file(
-            {"frames": np.stack([each for each in frames if each is not None])},
-            beside,
-            metadata={"captions": json.dumps(texts)},
-        )
-    return len(frames)
+    """Render a shard and return the number of its clips."""
+    config, folder, shard_index, render_device = job
+    first, count = shard_index * config.shard_size, config.clips_in_shard(shard_index)
+    clips = [_render_clip(config, first + i, render_device) for i in range(count)]
+    write_shard(folder, shard_index, [frames for frames, _ in clips], [captions for _, captions in clips])
+    return count

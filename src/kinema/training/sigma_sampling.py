@@ -1,4 +1,4 @@
-"""How noise levels are drawn in training: for one film, or for a whole batch at once."""
+"""Distribution of the training sigmas: drawn for one sample, or for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -10,40 +10,45 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 WINDOW_SUFFIX_P = 0.35
-"""Of films that begin midway, the share whose last latent frames are given."""
+"""Share of the windows whose last latent frames are clean."""
 VALIDATION_SIGMAS = tuple((i + 0.5) / 8 for i in range(8))
-"""Noise levels of the validation loss."""
+"""Sigmas of the validation loss."""
 SINGLE_FRAME_PREFIX_SHARE = 0.4
-"""Of films whose beginning is given, the share of which it is as little as can be: the first latent frame."""
+"""Share of the samples with a clean prefix whose prefix has the minimal length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SigmaSamplingConfig:
-    """How noise levels are drawn: t = sigmoid(N(mean, 1)).
+    """How sigmas are drawn: sigma = sigmoid(N(mean, 1)).
 
-    Where things stand and which is which is decided above t = 0.9. A mean of 0 samples that 1.4% of the time
-    and leaves left and right at chance; 1.2 learned it. The rest of the samples, at `low_logit_mean`, keep the
+    The layout of a video is decided above sigma = 0.9. A mean of 0 draws such sigmas 1.4% of the time, and
+    left and right stayed at chance; with 1.2 the model learned them. The samples at `low_logit_mean` keep
     details sharp.
+
+    Attributes:
+        logit_mean: mean of the normal distribution for most samples.
+        low_logit_mean: mean for the rest.
+        low_p: share of the rest.
+        diffusion_forcing_p: share of the samples whose latent frames, in chunks, have independent sigmas.
+        chunk_frames: largest number of latent frames in such a chunk.
+        prefix_p: share of the samples whose first latent frames are clean (sigma 0) and not in the loss.
+        suffix_p: share of the samples whose last latent frames are clean; half of these have clean first
+            frames as well. They train backward extension, interpolation and loops.
+        starts_midclip: the videos start in the middle of an event. A prefix then has at least two latent
+            frames, because a single frame does not determine the motion.
     """
 
     logit_mean: float = 1.2
     low_logit_mean: float = 0.0
     low_p: float = 0.3
     diffusion_forcing_p: float = 0.15
-    """Share of samples whose latent frames, in chunks, have independent levels."""
     chunk_frames: int = 3
-    """Largest number of latent frames that share a level there."""
     prefix_p: float = 0.1
-    """Share of samples whose first latent frames are given clean (t = 0) and not scored."""
     suffix_p: float = 0.1
-    """Share of samples whose last latent frames are given too, and half of them the first ones: films that
-    lead up to something, bridges and loops."""
     starts_midclip: bool = False
-    """The films begin in the midst of what happens: some of each is given, and not the first frame alone,
-    from which nobody could tell what moves where."""
 
     def for_windows(self) -> SigmaSamplingConfig:
-        """The same for stretches of films, which begin anywhere."""
+        """Return the settings for windows of videos: each of them has a clean prefix or suffix."""
         return dataclasses.replace(
             self,
             diffusion_forcing_p=0.0,
@@ -54,60 +59,62 @@ class SigmaSamplingConfig:
 
 
 def min_prefix_frames(num_frames: int) -> int:
-    """Latent frames given at least of films that begin midway: one, and behind it from where to where things
-    move."""
+    """Return the minimal clean prefix of a window: two latent frames, which define the motion."""
     return min(2, num_frames - 1)
 
 
 def sample_sigmas(
     config: SigmaSamplingConfig, num_frames: int, generator: torch.Generator
 ) -> Float[Tensor, " f"]:
-    """Noise levels of one sample's latent frames."""
+    """Draw the sigmas of one sample's latent frames."""
     kind, low = torch.rand(2, generator=generator).tolist()
     mean = config.low_logit_mean if low < config.low_p else config.logit_mean
     if kind < config.diffusion_forcing_p:
-        levels = torch.sigmoid(torch.randn(num_frames, generator=generator) + mean)
+        independent = torch.sigmoid(torch.randn(num_frames, generator=generator) + mean)
         chunk = 1 + int(torch.randint(config.chunk_frames, (1,), generator=generator))
-        return levels[torch.arange(num_frames) // chunk]
-    times = torch.sigmoid(torch.randn(1, generator=generator) + mean).repeat(num_frames)
+        return independent[torch.arange(num_frames) // chunk]
+    sigmas = torch.sigmoid(torch.randn(1, generator=generator) + mean).repeat(num_frames)
     if kind < config.diffusion_forcing_p + config.prefix_p and num_frames > 1:
-        given = min_prefix_frames(num_frames) if config.starts_midclip else 1
+        prefix = min_prefix_frames(num_frames) if config.starts_midclip else 1
         if low >= SINGLE_FRAME_PREFIX_SHARE:
-            given += int(torch.randint(num_frames - given, (1,), generator=generator))
-        times[:given] = 0.0
+            prefix += int(torch.randint(num_frames - prefix, (1,), generator=generator))
+        sigmas[:prefix] = 0.0
     elif kind < config.diffusion_forcing_p + config.prefix_p + config.suffix_p and num_frames > 1:
-        times[_suffix_mask(num_frames, torch.rand(3, generator=generator))] = 0.0
-    return times
+        sigmas[_suffix_mask(num_frames, torch.rand(3, generator=generator))] = 0.0
+    return sigmas
 
 
 def _suffix_mask(num_frames: int, uniforms: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n f"]:
-    """Given frames at the end, one or two, and before half of such films up to two; one frame stays free."""
+    """Mark one or two clean frames at the end and, in half of the samples, up to two at the start.
+
+    At least one frame stays noisy.
+    """
     at_end, at_start, both = uniforms.double()[..., None].unbind(-2)
     last = (1 + (2 * at_end).long()).clamp(max=num_frames - 1)
     first = torch.minimum((3 * at_start).long(), num_frames - 1 - last) * (both < 0.5)
-    where = torch.arange(num_frames)
-    return (where < first) | (where >= num_frames - last)
+    frames = torch.arange(num_frames)
+    return (frames < first) | (frames >= num_frames - last)
 
 
 def sample_sigmas_batched(
     config: SigmaSamplingConfig, batch_size: int, num_frames: int, generator: torch.Generator
 ) -> Float[Tensor, "b f"]:
-    """Noise levels of `batch_size` samples, of the same distribution, in a handful of operations."""
-    kind, low, some = torch.rand(3, batch_size, 1, generator=generator)
+    """Draw the sigmas of a batch from the distribution of `sample_sigmas`, in a few operations."""
+    kind, low, extra = torch.rand(3, batch_size, 1, generator=generator)
     mean = torch.where(low < config.low_p, config.low_logit_mean, config.logit_mean)
-    levels = torch.sigmoid(torch.randn(batch_size, num_frames, generator=generator) + mean)
+    independent = torch.sigmoid(torch.randn(batch_size, num_frames, generator=generator) + mean)
     chunk = torch.randint(1, config.chunk_frames + 1, (batch_size, 1), generator=generator)
-    where = torch.arange(num_frames)
-    forced = kind < config.diffusion_forcing_p
-    times = levels.gather(1, torch.where(forced, where // chunk, 0))
+    frames = torch.arange(num_frames)
+    is_forced = kind < config.diffusion_forcing_p
+    sigmas = independent.gather(1, torch.where(is_forced, frames // chunk, 0))
     if num_frames > 1:
-        least = min_prefix_frames(num_frames) if config.starts_midclip else 1
-        given = torch.where(
-            low < SINGLE_FRAME_PREFIX_SHARE, least, least + (some * (num_frames - least)).long()
+        shortest = min_prefix_frames(num_frames) if config.starts_midclip else 1
+        prefix = torch.where(
+            low < SINGLE_FRAME_PREFIX_SHARE, shortest, shortest + (extra * (num_frames - shortest)).long()
         )
-        clean = ~forced & (kind < config.diffusion_forcing_p + config.prefix_p) & (where < given)
-        times = times.masked_fill(clean, 0.0)
-        ends = _suffix_mask(num_frames, torch.rand(batch_size, 3, generator=generator))
-        begun = config.diffusion_forcing_p + config.prefix_p
-        times = times.masked_fill(ends & (kind >= begun) & (kind < begun + config.suffix_p), 0.0)
-    return times
+        prefix_end = config.diffusion_forcing_p + config.prefix_p
+        sigmas = sigmas.masked_fill(~is_forced & (kind < prefix_end) & (frames < prefix), 0.0)
+        suffix = _suffix_mask(num_frames, torch.rand(batch_size, 3, generator=generator))
+        has_suffix = (kind >= prefix_end) & (kind < prefix_end + config.suffix_p)
+        sigmas = sigmas.masked_fill(suffix & has_suffix, 0.0)
+    return sigmas

@@ -1,8 +1,9 @@
-"""Training the autoencoder: small crops where something is, whole films now and then.
+"""Training of the autoencoder: small crops around objects, and whole frames now and then.
 
-A convolutional autoencoder learns as much from a crop round an object as from a whole frame of empty
-floor, at a quarter of the cost: on lab films (64 x 64, equal CPU seconds) crops of 32 reached 29.4 dB where
-whole frames reached 27.8 (objects 20.3 against 18.5). Whole films teach it the borders.
+A convolutional autoencoder learns as much from a crop around an object as from a whole frame of empty
+floor, at a quarter of the cost. On lab videos of 64 x 64 and with equal CPU seconds, crops of 32 reached
+29.4 dB and whole frames 27.8 dB (object pixels: 20.3 against 18.5 dB). Whole frames teach it the image
+borders.
 """
 
 from __future__ import annotations
@@ -20,54 +21,66 @@ from kinema.data import rng
 from kinema.data.cropping import DeviceVideoCache, crop_with_latents, random_crop, to_model_input
 from kinema.data.dataset import VideoDataset
 from kinema.errors import UserError
+from kinema.models.flops import vae_flops
 from kinema.models.precision import Precision, autocast, compile_modules
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.patchified import PatchifiedBlock
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 from kinema.training.discriminator import WINDOW_FRAMES, PatchDiscriminator, adversarial_loss
-from kinema.training.flops import vae_forward_flops
 from kinema.training.loop import LoopConfig, Loss, StepCost
 from kinema.training.optimizer import OptimizerConfig
 
-DISCRIMINATOR = "critic"
-"""Under which name a critic is a part of the autoencoder while it is trained."""
+DISCRIMINATOR = "discriminator"
+"""Name of the discriminator as a submodule of the autoencoder during training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeTrainConfig:
-    """How an autoencoder is trained."""
+    """Settings of autoencoder training.
+
+    Attributes:
+        seed: of the initial weights and of all random numbers.
+        batch_size: videos in a step.
+        crop_size: side of the square crops in pixels, a multiple of the spatial stride; 0 trains on whole
+            frames.
+        full_frame_every: every so many steps the batch has whole frames instead of crops.
+        object_crop_p: share of the crops around an object pixel (`kinema.data.cropping`).
+        mse_weight: of the squared error, relative to the absolute error. With absolute error alone small
+            objects vanish in the first hundreds of steps.
+        gradient_loss_weight: of the error of differences between neighbouring pixels.
+        adversarial_weight: norm of the discriminator's gradient relative to that of the reconstruction error
+            (`kinema.training.discriminator`). It rises linearly over the first tenth of the steps. Meant for
+            fine-tuning an autoencoder that is sharp already: 0.25 made `world` sharper by a tenth at the
+            same PSNR, but its ghosts as well.
+        kl_weight: of the Kullback-Leibler divergence of the latents from the standard normal.
+        cache_on_device: keep the videos on the device and crop them there, with random numbers from (seed,
+            step), because a CPU can't crop as fast as a GPU trains. Else videos are read from the dataset
+            and cropped with random numbers from (seed, step, video).
+        precision: of matrix products and activations.
+        compile_blocks: compile the blocks of the patchified layout: half a minute, then twice as fast on
+            two cores with AMX.
+        decoder_only: freeze the encoder, so that existing latents stay valid.
+        resampled_p: share of the steps on resampled latents (`kinema.training.resampled_latents`); needs
+            `decoder_only` and a transformer, as in the full recipe.
+        model: the autoencoder.
+        loop: steps, validation and optimizers.
+    """
 
     seed: int = 0
     batch_size: int = 8
     crop_size: int = 32
-    """Side of the square crops, a multiple of the spatial stride; 0 trains on whole films only."""
     full_frame_every: int = 10
-    """Every so many steps the batch is whole films, not crops."""
     object_crop_p: float = 0.8
-    """Share of crops placed round a pixel that stands out from its film, or that changes in it."""
     mse_weight: float = 4.0
-    """Weight of the squared error beside the absolute one. Absolute error alone paints small things away
-    for the first hundreds of steps."""
     gradient_loss_weight: float = 0.5
-    """Weight of the error of differences between neighbouring pixels."""
     adversarial_weight: float = 0.0
-    """Size of a critic's gradient over that of the errors (`kinema.training.discriminator`); it rises to that over the
-    first tenth of the steps. To finish an autoencoder that is sharp already; 0.25 made `world` sharper by a
-    tenth at the same PSNR, and its ghosts, too."""
     kl_weight: float = 1e-4
-    """Weight of the Kullback-Leibler divergence of the latents from the standard normal."""
     cache_on_device: bool = False
-    """Films lie on the device and crops are cut there, drawn from (seed, step): a processor that cuts them
-    can't keep up with a GPU. Else they are read where they are and drawn from (seed, step, film)."""
     precision: Precision = "auto"
     compile_blocks: bool = False
-    """Compile the blocks of the folded layout: half a minute, then twice as fast on two cores with AMX."""
     decoder_only: bool = False
-    """The encoder stays as it is, so that latents that were made by it stay valid."""
     resampled_p: float = 0.0
-    """Share of the steps on latents as a transformer makes them (`kinema.training.resampled_latents`), not as the encoder
-    does; for `decoder_only`, where a transformer is at hand: in `kinema train release`."""
     model: VaeConfig = field(default_factory=VaeConfig.small)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -83,15 +96,16 @@ class VaeTask:
     """The autoencoder as a `kinema.training.loop.Task`.
 
     Args:
-        config: how to train.
-        dataset: to train on, of one shape.
-        held_out: to validate on.
-        device: where.
-        start: weights to go on from.
-        resampled_latents: normalised latents of the first films, as a transformer makes them.
+        config: settings.
+        dataset: videos of one shape to train on.
+        held_out: videos to validate on.
+        device: of training.
+        init_weights: to start from.
+        resampled_latents: normalised resampled latents of the first videos of `dataset`.
 
     Raises:
-        UserError: `config.resampled_latents` asks for such latents and there are none, or the encoder is trained, too.
+        UserError: `config.resampled_p` is set without resampled latents or with a trained encoder, or the
+            videos are too short for the discriminator.
     """
 
     def __init__(
@@ -106,8 +120,8 @@ class VaeTask:
     ) -> None:
         if config.resampled_p and (resampled_latents is None or not config.decoder_only):
             raise UserError(
-                "a share of worn latents needs decoder_only and a transformer that makes them; "
-                "set worn=0, or train the decoder in kinema train release"
+                "resampled_p needs decoder_only and latents that a transformer resampled; "
+                "set resampled_p=0, or train the decoder with `kinema train full`"
             )
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -117,10 +131,10 @@ class VaeTask:
             if config.adversarial_weight:
                 if dataset.frames(0).shape[0] <= WINDOW_FRAMES:
                     raise UserError(
-                        f"a critic looks at {WINDOW_FRAMES} frames at a time and at films that are longer; "
-                        "set adversarial=0, or train on longer films"
+                        f"the discriminator scores {WINDOW_FRAMES} frames at a time and needs longer videos; "
+                        "set adversarial_weight=0, or train on longer videos"
                     )
-                # A part of what is trained, saved and resumed, under names that no autoencoder has.
+                # As a submodule it is trained, saved and resumed with the autoencoder.
                 self.vae.add_module(DISCRIMINATOR, PatchDiscriminator(config.model.channels).to(device))
         if config.decoder_only:
             self.vae.encoder.requires_grad_(False)
@@ -144,30 +158,32 @@ class VaeTask:
         return self.vae
 
     def muon_parameters(self) -> Iterable[Tensor]:
-        """The convolutions and mixings inside the stages; the first and last layers stay with AdamW."""
+        """Yield the layers inside the stages; AdamW trains the first and last layers."""
         for name, parameter in self.vae.named_parameters():
             if parameter.requires_grad and parameter.ndim >= 2 and ".stages." in f".{name}":
                 yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
-        """The critic, which runs by itself; the other parameters are few."""
+        """Return the discriminator, which runs separately; the autoencoder has few parameters."""
         return (self.vae.get_submodule(DISCRIMINATOR),) if self.config.adversarial_weight else ()
 
     def fsdp_forward_methods(self) -> Iterable[str]:
-        """What validation calls."""
+        """Return the methods that validation calls."""
         return ("encode", "decode")
 
     def step_cost(self, step: int) -> StepCost:
-        """Of crops, or of whole films."""
+        """Return the cost of a step on crops or on whole frames."""
         frames, height, width, _ = self.dataset.frames(0).shape
         if not self._is_full_frame_step(step):
             height, width = min(height, self.config.crop_size), min(width, self.config.crop_size)
         shape = LatentShape.of(VideoShape(frames=frames, height=height, width=width), self.vae.stride)
         batch = self.config.batch_size
-        return StepCost(samples=batch, flops=3 * batch * vae_forward_flops(self.config.model, shape))
+        flops = sum(
+            vae_flops(self.config.model, shape, encoder=encoder, all_frames=True) for encoder in (True, False)
+        )
+        return StepCost(samples=batch, flops=3 * batch * flops)
 
     def _is_full_frame_step(self, step: int) -> bool:
-        """Whether a step is on whole films."""
         config, (_, height, width, _) = self.config, self.dataset.frames(0).shape
         return (
             not config.crop_size
@@ -176,126 +192,138 @@ class VaeTask:
         )
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
-        """Reconstruction of crops or, every so often, of whole films."""
+        """Return the reconstruction loss of crops or whole frames, or of resampled latents."""
         config = self.config
         if config.resampled_p and rng.uniform(config.seed, "worn", step) < config.resampled_p:
             return self._resampled_loss(step, microbatch, num_microbatches)
-        chosen = self._batch_indices(step, microbatch, num_microbatches, len(self.dataset))
-        x = self._load_batch(step, microbatch, num_microbatches, chosen)
+        indices = self._batch_indices(step, microbatch, num_microbatches, len(self.dataset))
+        x = self._load_batch(step, microbatch, num_microbatches, indices)
         shape = LatentShape.of(
             VideoShape(frames=x.shape[2], height=x.shape[3], width=x.shape[4]), self.vae.stride
         )
-        sizes = (self.vae.config.z_dim, shape.frames, shape.height, shape.width)
+        size = (self.vae.config.z_dim, shape.frames, shape.height, shape.width)
         if self.device_cache is None:
-            noise = torch.stack([rng.normal(sizes, config.seed, "vae", step, i) for i in chosen])
+            noise = torch.stack([rng.normal(size, config.seed, "vae", step, i) for i in indices])
         else:
-            place = torch.Generator(self.device).manual_seed(rng.derive_seed(config.seed, "vae", step))
-            whole = (config.batch_size, *sizes)
-            noise = torch.randn(whole, generator=place, device=self.device)[microbatch::num_microbatches]
+            generator = torch.Generator(self.device)
+            generator.manual_seed(rng.derive_seed(config.seed, "vae", step))
+            whole_batch = torch.randn((config.batch_size, *size), generator=generator, device=self.device)
+            noise = whole_batch[microbatch::num_microbatches]
         with autocast(config.precision, self.device):
-            made = self.vae(x, noise.to(self.device))
-        likeness, seen = self._decoder_loss(made.frames, x, step, chosen)
-        mean, variance = made.posterior.mean.float(), made.posterior.log_variance.float()
-        divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
-        value = likeness + config.kl_weight * divergence
-        share = len(chosen) / config.batch_size
-        seen["kl"] = divergence.detach()
-        logs = {name: number * share for name, number in seen.items()}
-        return Loss(value=value * share, logs=logs)
+            output = self.vae(x, noise.to(self.device))
+        value, logs = self._decoder_loss(output.frames, x, step, indices)
+        mean, log_variance = output.posterior.mean.float(), output.posterior.log_variance.float()
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        share = len(indices) / config.batch_size
+        logs["kl"] = kl.detach()
+        return Loss(
+            value=(value + config.kl_weight * kl) * share,
+            logs={name: number * share for name, number in logs.items()},
+        )
 
-    def _batch_indices(self, step: int, microbatch: int, num_microbatches: int, num_videos: int) -> list[int]:
-        """Which of `num_videos` films this part of a step is on."""
-        batch = self.config.batch_size
-        chosen = rng.batch_indices(step, batch, num_videos, self.config.seed)[microbatch::num_microbatches]
-        if not chosen:
-            raise UserError(
-                f"a step of {batch} films can't be split among {num_microbatches}; raise batch or accumulate less"
-            )
-        return chosen
+    def _resampled_loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
+        """Return the loss of decoding resampled latents to the original videos."""
+        assert self.resampled_latents is not None
+        config = self.config
+        indices = self._batch_indices(step, microbatch, num_microbatches, len(self.resampled_latents))
+        pixels, latents = [], []
+        for index in indices:
+            video, resampled = self.dataset.frames(index), self.resampled_latents[index]
+            if not self._is_full_frame_step(step):
+                video, resampled = crop_with_latents(
+                    video, resampled, config.crop_size, config.object_crop_p, self._crop_rng(step, index)
+                )
+            pixels.append(video)
+            latents.append(resampled)
+        x = to_model_input(np.stack(pixels), self.device)
+        with autocast(config.precision, self.device):
+            decoded = self.vae.decode_raw(self.vae.denormalize(torch.stack(latents).to(self.device)))
+        value, logs = self._decoder_loss(decoded, x, step, indices)
+        share = len(indices) / config.batch_size
+        return Loss(
+            value=value * share,
+            logs={f"resampled_{name}": number * share for name, number in logs.items()},
+        )
 
     def _decoder_loss(
         self, reconstruction: Tensor, target: Tensor, step: int, indices: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is trained of the `indices` films that were made, and what to log of it."""
+        """Return the loss of the videos `indices` and the values to log."""
         config, reconstruction = self.config, reconstruction.float()
-        value, absolute = self._reconstruction_loss(reconstruction, target)
-        seen = {"l1": absolute.detach()}
+        value, l1 = self._reconstruction_loss(reconstruction, target)
+        logs = {"l1": l1.detach()}
         if not config.adversarial_weight:
-            return value, seen
-        critic = self.vae.get_submodule(DISCRIMINATOR)
-        assert isinstance(critic, PatchDiscriminator)
-        (worse,) = torch.autograd.grad(value, reconstruction, retain_graph=True)
+            return value, logs
+        discriminator = self.vae.get_submodule(DISCRIMINATOR)
+        assert isinstance(discriminator, PatchDiscriminator)
+        (gradient,) = torch.autograd.grad(value, reconstruction, retain_graph=True)
         noise = torch.stack(
             [rng.normal(reconstruction.shape[1:], config.seed, "critic", step, i) for i in indices]
         )
         with autocast(config.precision, self.device):
-            said = adversarial_loss(
-                critic, reconstruction, target, noise.to(reconstruction), first_frame=step % 2
+            terms = adversarial_loss(
+                discriminator, reconstruction, target, noise.to(reconstruction), first_frame=step % 2
             )
-        seen["critic"] = said.discriminator_loss.detach()
-        # Film by film, so that parts of a step add up to the step.
-        size = worse.flatten(1).norm(dim=1) / said.generator_gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
-        size = size * config.adversarial_weight * min(1.0, step / (0.1 * config.loop.steps))
-        # A value whose gradient is the wanted one; the critic's parameters get theirs from its loss alone.
-        return value + (
-            size * (reconstruction * said.generator_gradient).flatten(1).sum(1)
-        ).sum() + said.discriminator_loss, seen
+        logs["discriminator"] = terms.discriminator_loss.detach()
+        # Scaled for each video separately, so that microbatches add up to the step.
+        own_norm = terms.generator_gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
+        scale = gradient.flatten(1).norm(dim=1) / own_norm
+        scale = scale * config.adversarial_weight * min(1.0, step / (0.1 * config.loop.steps))
+        # This value has the scaled generator gradient; the discriminator gets gradients from its own loss
+        # only.
+        adversarial = (scale * (reconstruction * terms.generator_gradient).flatten(1).sum(1)).sum()
+        return value + adversarial + terms.discriminator_loss, logs
 
     def _reconstruction_loss(self, reconstruction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """How far films are from the true ones: the value that is trained, and its absolute error alone."""
+        """Return the weighted reconstruction loss, and its absolute error alone."""
         config, error = self.config, reconstruction.float() - target
-        absolute = error.abs().mean()
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        return (
-            absolute + config.mse_weight * error.square().mean() + config.gradient_loss_weight * edges,
-            absolute,
-        )
+        l1 = error.abs().mean()
+        gradient_error = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        weighted = l1 + config.mse_weight * error.square().mean()
+        return weighted + config.gradient_loss_weight * gradient_error, l1
 
-    def _resampled_loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
-        """The true films from worn latents; crops begin where a latent does."""
-        assert self.resampled_latents is not None
-        config = self.config
-        chosen = self._batch_indices(step, microbatch, num_microbatches, len(self.resampled_latents))
-        frames, latents = [], []
-        for index in chosen:
-            film, known = self.dataset.frames(index), self.resampled_latents[index]
-            if not self._is_full_frame_step(step):
-                draw = np.random.default_rng(rng.derive_seed(config.seed, "crop", step, index))
-                film, known = crop_with_latents(film, known, config.crop_size, config.object_crop_p, draw)
-            frames.append(film)
-            latents.append(known)
-        x = to_model_input(np.stack(frames), self.device)
-        with autocast(config.precision, self.device):
-            made = self.vae.decode_raw(self.vae.denormalize(torch.stack(latents).to(self.device)))
-        value, seen = self._decoder_loss(made, x, step, chosen)
-        share = len(chosen) / config.batch_size
-        logs = {f"worn_{name}": number * share for name, number in seen.items()}
-        return Loss(value=value * share, logs=logs)
+    def _batch_indices(self, step: int, microbatch: int, num_microbatches: int, num_videos: int) -> list[int]:
+        """Return the videos of a microbatch, of `num_videos`."""
+        batch_size = self.config.batch_size
+        batch = rng.batch_indices(step, batch_size, num_videos, self.config.seed)
+        indices = batch[microbatch::num_microbatches]
+        if not indices:
+            raise UserError(
+                f"a batch of {batch_size} videos can't be split into {num_microbatches} parts; "
+                "raise batch_size or lower gradient_accumulation_steps"
+            )
+        return indices
 
     def _load_batch(self, step: int, microbatch: int, num_microbatches: int, indices: list[int]) -> Tensor:
-        """What a step is trained on, in [-1, 1]."""
-        config, whole = self.config, self._is_full_frame_step(step)
+        """Return crops or whole frames in [-1, 1]."""
+        config, full_frames = self.config, self._is_full_frame_step(step)
         if self.device_cache is not None:
-            if whole:
+            if full_frames:
                 return self.device_cache.full_videos(indices)
-            place = rng.generator(config.seed, "crops", step)
-            picks = torch.rand(config.batch_size, 4, generator=place)[microbatch::num_microbatches]
-            return self.device_cache.crops(indices, picks, config.crop_size, config.object_crop_p)
-        pieces = []
+            generator = rng.generator(config.seed, "crops", step)
+            uniforms = torch.rand(config.batch_size, 4, generator=generator)[microbatch::num_microbatches]
+            return self.device_cache.crops(indices, uniforms, config.crop_size, config.object_crop_p)
+        videos = []
         for index in indices:
             frames = self.dataset.frames(index)
-            if not whole:
-                draw = np.random.default_rng(rng.derive_seed(config.seed, "crop", step, index))
-                frames = random_crop(frames, config.crop_size, config.object_crop_p, draw)
-            pieces.append(frames)
-        return to_model_input(np.stack(pieces), self.device)
+            if not full_frames:
+                crop_rng = self._crop_rng(step, index)
+                frames = random_crop(frames, config.crop_size, config.object_crop_p, crop_rng)
+            videos.append(frames)
+        return to_model_input(np.stack(videos), self.device)
+
+    def _crop_rng(self, step: int, index: int) -> np.random.Generator:
+        return np.random.default_rng(rng.derive_seed(self.config.seed, "crop", step, index))
 
     def validate(self) -> Mapping[str, float]:
-        """PSNR on held-out films: of all pixels, and of the strongly coloured ones, which are the things."""
+        """Return `reconstruction_quality` on the held-out videos."""
         return reconstruction_quality(self.vae, self.held_out, self.device)
 
     def is_better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Things count more than floors. Errors say nothing of what a critic mends: then it is the last."""
+        """Compare by the PSNR of object pixels; with a discriminator the last checkpoint is the best.
+
+        PSNR does not measure the sharpness that adversarial training improves.
+        """
         if self.config.adversarial_weight:
             return True
         return best is None or scores["objects_psnr"] > best["objects_psnr"]
@@ -303,21 +331,20 @@ class VaeTask:
 
 @torch.no_grad()
 def reconstruction_quality(vae: VideoVae, dataset: VideoDataset, device: torch.device) -> dict[str, float]:
-    """PSNR in dB over films: `psnr` of all pixels, `objects_psnr` of those with saturation above half."""
-    error = error_objects = 0.0
-    pixels = objects = 0
+    """Return PSNR in dB: `psnr` of all pixels, `objects_psnr` of those with a saturation above one half."""
+    error = object_error = 0.0
+    pixels = object_pixels = 0
     for index in range(len(dataset)):
         x = to_model_input(dataset.frames(index)[None], device)
-        made = vae.decode(vae.encode(x))
-        squared = ((made - x) / 2).square()
-        coloured = (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) > 0.5).expand_as(x)
+        squared = ((vae.decode(vae.encode(x)) - x) / 2).square()
+        is_object = (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) > 0.5).expand_as(x)
         error += squared.sum().item()
         pixels += squared.numel()
-        error_objects += squared[coloured].sum().item()
-        objects += int(coloured.sum())
+        object_error += squared[is_object].sum().item()
+        object_pixels += int(is_object.sum())
     return {
         "psnr": -10 * math.log10(max(error / pixels, 1e-10)),
-        "objects_psnr": -10 * math.log10(max(error_objects / max(objects, 1), 1e-10)),
+        "objects_psnr": -10 * math.log10(max(object_error / max(object_pixels, 1), 1e-10)),
     }
 
 
@@ -325,7 +352,14 @@ def reconstruction_quality(vae: VideoVae, dataset: VideoDataset, device: torch.d
 def latent_statistics(
     vae: VideoVae, dataset: VideoDataset, device: torch.device, *, limit: int = 256
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of the posterior means, over the first `limit` films."""
+    """Return mean and standard deviation of each latent channel.
+
+    Args:
+        vae: encodes the videos; the posterior means are measured.
+        dataset: its first videos are measured.
+        device: of the encoder.
+        limit: number of videos.
+    """
     means = [
         vae.encode_posterior(to_model_input(dataset.frames(i)[None], device)).mean.cpu()
         for i in range(min(limit, len(dataset)))

@@ -1,4 +1,4 @@
-"""Looking at a model while it is trained: the same prompts and seeds every time, as sheets and as scores."""
+"""Samples at each validation, with the same prompts and seeds every time, as contact sheets and scores."""
 
 from __future__ import annotations
 
@@ -11,47 +11,55 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from kinema import sampling
 from kinema.atomic_io import atomic_write
 from kinema.data import rng
 from kinema.data.cropping import to_model_input
 from kinema.data.dataset import VideoDataset
-from kinema.data.latent_cache import TextEmbeddingTable, euler_sample
+from kinema.data.latent_cache import TextEmbeddingTable
 from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
+from kinema.frames import to_frames
 from kinema.media.contact_sheet import contact_sheet
 from kinema.models.precision import Precision, autocast
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
-from kinema.pipeline.video import to_frames
+from kinema.pipeline.sampler import SamplerConfig, sample
 from kinema.shapes import LatentShape
+from kinema.training.caption_denoiser import caption_denoiser
 from kinema.training.loop import ValidationCallback
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """What is made when a transformer is looked at."""
+    """Settings of the validation samples.
+
+    Attributes:
+        num_samples: videos per validation; 0 turns the samples off.
+        num_inference_steps: of the sampler.
+        guidance_scale: 1 is off.
+        seed: of the noise.
+        batch_size: videos sampled at once.
+        num_on_sheet: videos on the contact sheet.
+    """
 
     num_samples: int = 16
-    """Films; 0 makes none."""
     num_inference_steps: int = 12
     guidance_scale: float = 1.8
     seed: int = 0
     batch_size: int = 8
-    """Films made at once."""
     num_on_sheet: int = 8
-    """Films on a sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ValidationSample:
-    """A film that the model made, and what it was asked for."""
+    """A generated video and its prompt."""
 
     prompt: str
     frames: UInt8[np.ndarray, "f h w 3"]
 
 
 Scorer = Callable[[Sequence[ValidationSample]], Mapping[str, float]]
-"""Scores of films by their prompts; `facts_right`, where it is among them, decides between checkpoints."""
+"""Scores generated videos by their prompts. The score `lab_accuracy`, where it is returned, selects
+checkpoints."""
 
 
 @torch.no_grad()
@@ -65,21 +73,31 @@ def sample_videos(
     *,
     precision: Precision = "auto",
 ) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
-    """A film for each row of captions; the noise of each comes from its own seed."""
+    """Generate a video for each caption, with noise from (seed, position of the caption).
+
+    Args:
+        dit: the transformer.
+        vae: decodes its latents.
+        text_table: embeddings of all captions.
+        caption_rows: captions to use as prompts.
+        shape: of the latents.
+        config: settings.
+        precision: of the transformer.
+
+    Yields:
+        The frames of each video.
+    """
+    device = vae.latents_mean.device
+    sampler = SamplerConfig(solver="euler", schedule="linear", num_inference_steps=config.num_inference_steps)
+    size = (vae.config.z_dim, shape.frames, shape.height, shape.width)
     for first in range(0, len(caption_rows), config.batch_size):
-        picked = list(caption_rows[first : first + config.batch_size])
-        device = vae.latents_mean.device
-        sizes = (vae.config.z_dim, shape.frames, shape.height, shape.width)
-        noise = torch.stack([rng.normal(sizes, config.seed, "sample", first + i) for i in range(len(picked))])
+        rows = list(caption_rows[first : first + config.batch_size])
+        indices = range(first, first + len(rows))
+        latents = torch.stack([rng.normal(size, config.seed, "sample", i) for i in indices]).to(device)
         with autocast(precision, device):
-            latents = euler_sample(
-                dit,
-                text_table,
-                picked,
-                noise.to(device),
-                sampling.linear_schedule(config.num_inference_steps),
-                guidance_scale=config.guidance_scale,
-            )
+            denoiser = caption_denoiser(dit, text_table, rows, guidance_scale=config.guidance_scale)
+            for step in sample(denoiser, latents, sampler, seeds=[(config.seed, i) for i in indices]):
+                latents = step.latents
         for one in latents.float():
             yield to_frames(vae.decode(one[None]))
 
@@ -97,32 +115,32 @@ def sample_callback(
     precision: Precision = "auto",
     dist_context: DistContext = SINGLE_PROCESS,
 ) -> ValidationCallback:
-    """What the transformer's training shows: films of fixed prompts, a sheet of them, and the judge's scores.
+    """Return the validation callback of the transformer: samples, a contact sheet of them, and their scores.
 
     Args:
-        dit: which is trained.
-        vae: which turns its latents into films.
-        text_table: of the captions.
+        dit: the transformer in training.
+        vae: decodes its latents.
+        text_table: embeddings of all captions.
         prompts: texts, and their rows in `text_table`.
-        shape: of the films' latents.
-        config: how the films are made.
-        folder: where the sheets go, one for each step that is looked at.
-        scorer: scores films, or None.
+        shape: of the latents.
+        config: settings.
+        folder: of the contact sheets, `step-00001000.png`.
+        scorer: None for no scores.
         precision: of the transformer.
-        dist_context: all make the films together; the leader draws the sheet.
+        dist_context: all processes sample together; the main one writes the sheet.
     """
 
     def validation_callback(step: int) -> Mapping[str, float]:
         rows = [row for _, row in prompts]
-        made = sample_videos(dit, vae, text_table, rows, shape, config, precision=precision)
-        films = [
+        videos = sample_videos(dit, vae, text_table, rows, shape, config, precision=precision)
+        samples = [
             ValidationSample(prompt=text, frames=frames)
-            for (text, _), frames in zip(prompts, made, strict=True)
+            for (text, _), frames in zip(prompts, videos, strict=True)
         ]
         if dist_context.is_main:
-            shown = [(film.prompt, film.frames) for film in films[: config.num_on_sheet]]
-            write_contact_sheet(folder / f"step-{step:08d}.png", shown)
-        return {} if scorer is None else scorer(films)
+            on_sheet = [(one.prompt, one.frames) for one in samples[: config.num_on_sheet]]
+            write_contact_sheet(sheet_path(folder, step), on_sheet)
+        return {} if scorer is None else scorer(samples)
 
     return validation_callback
 
@@ -130,25 +148,37 @@ def sample_callback(
 def reconstruction_callback(
     vae: VideoVae, dataset: VideoDataset, folder: Path, *, dist_context: DistContext = SINGLE_PROCESS
 ) -> ValidationCallback:
-    """What the autoencoder's training shows: held-out films, and below each what comes back."""
+    """Return the validation callback of the autoencoder: a sheet of four videos and their reconstructions.
+
+    Args:
+        vae: the autoencoder in training.
+        dataset: held-out videos.
+        folder: of the contact sheets, `step-00001000.png`.
+        dist_context: the main process writes the sheet.
+    """
 
     def validation_callback(step: int) -> Mapping[str, float]:
-        shown = []
+        on_sheet = []
         for index in range(min(4, len(dataset))):
             frames = dataset.frames(index)
-            back = vae.decode(vae.encode(to_model_input(frames[None], vae.latents_mean.device)))
-            shown += [(dataset.captions(index)[0], np.asarray(frames)), ("", to_frames(back))]
+            decoded = vae.decode(vae.encode(to_model_input(frames[None], vae.latents_mean.device)))
+            on_sheet += [(dataset.captions(index)[0], np.asarray(frames)), ("", to_frames(decoded))]
         if dist_context.is_main:
-            write_contact_sheet(folder / f"step-{step:08d}.png", shown)
+            write_contact_sheet(sheet_path(folder, step), on_sheet)
         return {}
 
     return validation_callback
 
 
+def sheet_path(folder: Path, step: int) -> Path:
+    """Return the path of the contact sheet of a step."""
+    return folder / f"step-{step:08d}.png"
+
+
 def write_contact_sheet(
     path: Path, captioned_videos: Sequence[tuple[str, UInt8[np.ndarray, "_ _ _ 3"]]]
 ) -> None:
-    """A contact sheet as PNG."""
+    """Write a contact sheet of captions and videos as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as beside:
-        Image.fromarray(contact_sheet(captioned_videos, columns=8, height=96)).save(beside)
+    with atomic_write(path) as temporary:
+        Image.fromarray(contact_sheet(captioned_videos, columns=8, height=96)).save(temporary)

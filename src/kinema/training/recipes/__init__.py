@@ -1,1 +1,1 @@
-"""Recipes."""
+"""Training recipes: the full recipe, and autoencoder or transformer alone."""

@@ -1,23 +1,25 @@
-"""The release recipe: from a bare machine to weights that can ship, in one budget of time.
+"""The full recipe: from nothing to an exported model within a time budget.
 
-    film the set → train the autoencoder → encode → train the transformer → refine the decoder → export
+    render clips -> train the autoencoder -> encode -> train the transformer -> fine-tune the decoder
 
-A recipe that was stopped goes on where it was. How many steps fit is measured on this machine once, then
-written down, so that a resumed run follows the same schedule.
+An interrupted recipe resumes where it stopped. The number of steps that fit into the budget is measured
+once and stored, so that a resumed run has the same schedule.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import safetensors.torch
-
 from kinema.atomic_io import write_text
+from kinema.data.dataset import DatasetSplit
+from kinema.data.latent_cache import LatentDatasets, load_latent_datasets
+from kinema.data.video_shards import open_shards
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
 from kinema.models.vae.autoencoder import VideoVae
@@ -27,17 +29,15 @@ from kinema.training import checkpoint
 from kinema.training.dit_task import DitTask, DitTrainConfig
 from kinema.training.loop import LoopConfig
 from kinema.training.optimizer import OptimizerConfig
-from kinema.training.render_shards import RenderConfig, background_rendering, open_shards
+from kinema.training.render_shards import RenderConfig, background_rendering
 from kinema.training.resampled_latents import ResampleConfig
+from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import (
-    RESAMPLED_LATENTS_FILE,
-    DatasetSplit,
-    Progress,
-    RunContext,
+    InitWeights,
     encode_datasets,
     load_autoencoder_weights,
     load_init_weights,
-    load_latent_datasets,
+    load_resampled_latents,
     load_trained_autoencoder,
     load_trained_transformer,
     open_split,
@@ -58,53 +58,92 @@ MOTION_EVENTS: tuple[tuple[Event, float], ...] = (
     ("drop", 0.14),
     ("camera", 0.10),
 )
-"""Lab events of the films that are cut into stretches, from which the model learns to go on: in longer
-films the same happens more slowly."""
-VIDEO_COUNTS_FILE = "films.json"
-"""How many films of each shape the run trains on."""
+"""Lab events of the clips that are cut into windows, for training extension and streaming. In longer clips
+the same events happen more slowly."""
+VIDEO_COUNTS_FILE = "video_counts.json"
+"""Number of clips of each dataset that the run trains on."""
 VAE_VALIDATIONS = 4
-"""How often an autoencoder is validated: its films are coded in full, which takes as long as some steps."""
+"""Validations of an autoencoder training. Each reconstructs all held-out videos, which takes as long as
+some steps."""
+DIT_BUDGET_SHARE = 0.95
+"""The transformer gets this share of the budget, less the shares of the other stages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
-    """What is filmed and trained, and how the budget is shared."""
+    """Settings of the full recipe.
+
+    Attributes:
+        budget: seconds for the whole run.
+        render: clips of the first dataset.
+        held_out: clips of the first dataset to validate on, from the test split.
+        vae: autoencoder training.
+        dit: transformer training.
+        extra_datasets: clips of other shapes or domains; the transformer trains on all datasets in turn.
+        init_from: a model to start from, `world` (shipped) or an exported folder. Its autoencoder is kept.
+        init_blocks_from: a model whose transformer blocks initialise the new transformer, with a new
+            autoencoder.
+        samples: validation samples.
+        decoder: decoder fine-tuning after the transformer training; None skips it.
+        decoder_share: share of the budget for it.
+        resample: of the latents for decoder fine-tuning.
+        vae_num_videos: the autoencoder trains on this many clips while the others are rendered.
+        vae_share: share of the budget, after the first clips are rendered, for the autoencoder.
+        render_share: share of the budget for further rendering; then training continues with the clips that
+            exist. None renders all clips.
+    """
 
     budget: float
-    """Seconds for everything."""
     render: RenderConfig
     held_out: RenderConfig
-    """Test split, for validation only."""
     vae: VaeTrainConfig = field(default_factory=VaeTrainConfig)
     dit: DitTrainConfig = field(default_factory=DitTrainConfig)
     extra_datasets: tuple[RenderConfig, ...] = ()
-    """Films of other sizes and lengths, or of the lab; the transformer trains on all of them in turn."""
     init_from: str = ""
-    """A model to go on from: `world` (shipped) or an exported folder. Its latents are kept."""
     init_blocks_from: str = ""
-    """A model whose transformer blocks to begin with, where the autoencoder is new: `world` or a folder."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     decoder: VaeTrainConfig | None = None
-    """How the decoder is trained further, alone, on all films, once the latents are made; None leaves it."""
     decoder_share: float = 0.1
-    """Of the budget, for that."""
     resample: ResampleConfig = field(default_factory=ResampleConfig)
-    """How latents are made for the steps of the decoder that ask for worn ones."""
     vae_num_videos: int = 1536
-    """The autoencoder trains on the first so many films, while the others are being made."""
     vae_share: float = 0.38
-    """Of the budget that filming leaves; the transformer gets the rest but a twentieth."""
     render_share: float | None = None
-    """After the autoencoder, films are made for so much of the budget and then it goes on with what is there.
-    None waits for all of them."""
+
+    @property
+    def datasets(self) -> tuple[RenderConfig, ...]:
+        """All datasets to render."""
+        return (self.render, *self.extra_datasets)
+
+    def held_out_config(self, dataset_index: int) -> RenderConfig:
+        """Return the held-out clips of a dataset."""
+        if dataset_index == 0:
+            return self.held_out
+        dataset = self.extra_datasets[dataset_index - 1]
+        return dataclasses.replace(
+            dataset,
+            num_clips=max(4, self.held_out.num_clips // 4),
+            seed=dataset.seed + 1,
+            split="test" if dataset.lab else "all",
+        )
+
+    def vae_render_config(self) -> RenderConfig:
+        """Return the clips that the autoencoder trains on: whole shards, which rendering continues from."""
+        num_shards = -(-min(self.vae_num_videos, self.render.num_clips) // self.render.shard_size)
+        num_clips = min(num_shards * self.render.shard_size, self.render.num_clips)
+        return dataclasses.replace(self.render, num_clips=num_clips)
 
 
 def lab(*, budget: float, num_videos: int = 8192) -> RecipeConfig:
-    """For two cores and no GPU: the lab at 128 x 128, 17 frames at 8 a second.
+    """Return the preset for two CPU cores: the lab at 128 x 128, 17 frames at 8 fps.
 
-    The autoencoder halves once more than the usual small one: a solid thing on an even floor needs no more
-    latents at 128 pixels than at 64, and the transformer's cost stays what it was. It is wide where pixels
-    come in and go out: four frames of a moving thing are four pictures, which 48 channels blurred into one.
+    The autoencoder has one spatial downsampling more than `VaeConfig.small`: a plain object on an even
+    floor needs no more latents at 128 pixels than at 64, and the transformer's cost stays the same. Its
+    first and last layers are wide, because 48 channels blurred the four frames of a moving object that
+    share a latent frame.
+
+    Args:
+        budget: seconds for the whole run.
+        num_videos: clips of the first dataset.
     """
     autoencoder = dataclasses.replace(
         VaeConfig.small(),
@@ -167,8 +206,14 @@ def lab(*, budget: float, num_videos: int = 8192) -> RecipeConfig:
 
 
 def full_simulator(*, budget: float, num_videos: int = 20000) -> RecipeConfig:
-    """For one large GPU: the whole set at 128 x 128, 33 frames at 12 a second, lying and standing pictures,
-    shorter and larger films, and the lab, on which the judge looks."""
+    """Return the preset for one large GPU: the whole simulator at 128 x 128, 33 frames at 12 fps.
+
+    Further datasets are landscape and portrait, shorter and larger videos, and the lab, which is evaluated.
+
+    Args:
+        budget: seconds for the whole run.
+        num_videos: clips of the first dataset.
+    """
     square = RenderConfig(
         num_clips=num_videos,
         height=128,
@@ -189,7 +234,7 @@ def full_simulator(*, budget: float, num_videos: int = 20000) -> RecipeConfig:
             num_frames=frames,
         )
 
-    lab_films = dataclasses.replace(
+    lab_clips = dataclasses.replace(
         square, num_clips=num_videos // 4, lab=True, split="train", events=RenderConfig(num_clips=1).events
     )
     return RecipeConfig(
@@ -197,7 +242,7 @@ def full_simulator(*, budget: float, num_videos: int = 20000) -> RecipeConfig:
         render=square,
         held_out=dataclasses.replace(square, num_clips=256, seed=1),
         extra_datasets=(
-            lab_films,
+            lab_clips,
             other(0.1, 160, 96, 33),
             other(0.1, 96, 160, 33),
             other(0.1, 128, 128, 17),
@@ -217,17 +262,17 @@ def full_simulator(*, budget: float, num_videos: int = 20000) -> RecipeConfig:
 
 
 def tiny(*, budget: float) -> RecipeConfig:
-    """The whole recipe in seconds, for the tests: it learns nothing worth having."""
-    few = RenderConfig(
+    """Return the preset for tests, which ends in seconds with a useless model."""
+    render = RenderConfig(
         num_clips=8, height=32, width=32, num_frames=9, shard_size=4, events=(("still", 0.7), ("roll", 0.3))
     )
     return RecipeConfig(
         budget=budget,
-        render=few,
-        held_out=dataclasses.replace(few, num_clips=4, split="test", seed=1),
+        render=render,
+        held_out=dataclasses.replace(render, num_clips=4, split="test", seed=1),
         extra_datasets=(
-            dataclasses.replace(few, num_clips=4, width=48),
-            dataclasses.replace(few, num_clips=4, num_frames=13, seed=2, window_frames=9),
+            dataclasses.replace(render, num_clips=4, width=48),
+            dataclasses.replace(render, num_clips=4, num_frames=13, seed=2, window_frames=9),
         ),
         samples=SampleConfig(num_samples=2, num_inference_steps=2, num_on_sheet=2),
         vae_num_videos=4,
@@ -248,7 +293,14 @@ def tiny(*, budget: float) -> RecipeConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainedModel:
-    """What the recipe ends with."""
+    """The result of the recipe.
+
+    Attributes:
+        vae: the autoencoder.
+        dit: the transformer.
+        config: settings of the recipe.
+        report: best step and its scores, of each training.
+    """
 
     vae: VideoVae
     dit: Dit
@@ -257,92 +309,134 @@ class TrainedModel:
 
 
 def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progress]:
-    """Run the recipe; yields its progress. Afterwards `load_trained` gives the weights.
+    """Run the recipe and yield its progress. Afterwards `load_trained` returns the model.
 
     Args:
-        config: what to make.
-        run_context: where; a recipe with the same settings goes on there.
+        config: settings.
+        run_context: a run with the same settings in its folder is resumed.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     run_context.run_dir.mkdir(parents=True, exist_ok=True)
-    begun = None if not config.init_from else load_init_weights(config.init_from, run_context.device)
-    first = _vae_render_config(config)
-    for part, name in ((config.held_out, split_dirs(0)[1]), (first, split_dirs(0)[0])):
-        yield from render_split(run_context, part, name)
+    init = load_init_weights(config.init_from, run_context.device) if config.init_from else None
+    train_dir, held_out_dir = split_dirs(0)
+    for render_config, name in ((config.held_out, held_out_dir), (config.vae_render_config(), train_dir)):
+        yield from render_split(run_context, render_config, name)
         if run_context.stop_requested():
             return
-    left = max(config.budget - (time.perf_counter() - began), 1.0)
-    if begun is not None:
-        vae, share = begun.vae, 0.0
+    budget = max(config.budget - (time.perf_counter() - start), 1.0)
+    if init is None:
+        yield from _train_vae(config, run_context, config.vae_share * budget)
+        if run_context.stop_requested():
+            return
+        held_out = open_split(run_context, config.vae_render_config(), config.held_out).held_out
+        vae = load_trained_autoencoder(run_context, config.vae, held_out)
     else:
-        share = config.vae_share
-        workers = 1 if run_context.device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
-        with background_rendering(
-            config.render,
-            run_context.run_dir / "films",
-            num_workers=workers * run_context.dist_context.is_main,
-        ):
-            films = open_split(run_context, first, config.held_out)
-            task = VaeTask(config.vae, films.train, films.held_out, run_context.device)
-            loop = fit_steps_to_budget(
-                run_context, "vae.json", task, config.vae.loop, share * left, num_validations=VAE_VALIDATIONS
-            )
-            yield from train_autoencoder(run_context, task, dataclasses.replace(config.vae, loop=loop))
-            del task
-        if run_context.stop_requested():
-            return
-        vae = load_trained_autoencoder(run_context, config.vae, films.held_out)
-    yield from _render_remaining(config, run_context, left)
+        vae = init.vae
+    yield from _render_remaining(config, run_context, budget)
     if run_context.stop_requested():
         return
-    stores = _open_splits(config, run_context)
-    yield from encode_datasets(run_context, vae, stores, precision=config.vae.precision)
+    splits = _open_splits(config, run_context)
+    yield from encode_datasets(run_context, vae, splits, precision=config.vae.precision)
     data = load_latent_datasets(run_context.run_dir)
-    weights = None if begun is None else begun.dit_weights_for(config.dit.model)
-    blocks = (
-        load_init_weights(config.init_blocks_from, run_context.device).dit
-        if config.init_blocks_from
-        else None
-    )
-    dit_task = DitTask(
-        config.dit, data.train, data.held_out, run_context.device, init_weights=weights, block_weights=blocks
-    )
-    spent = share + (config.render_share or 0.0)
+    other_shares = (config.vae_share if init is None else 0.0) + (config.render_share or 0.0)
     if config.decoder is not None:
-        spent += config.decoder_share
-    loop = fit_steps_to_budget(run_context, "dit.json", dit_task, config.dit.loop, (0.95 - spent) * left)
-    dit = dataclasses.replace(config.dit, loop=loop)
-    lab_group = next((i for i, one in enumerate((config.render, *config.extra_datasets)) if one.lab), 0)
-    yield from train_transformer(run_context, dit_task, dit, vae, data, config.samples, group=lab_group)
-    if config.decoder is not None and not run_context.stop_requested():
-        weights = load_autoencoder_weights(run_context, "vae") if begun is None else begun.vae.state_dict()
-        of, latents = stores[0], None
-        if config.decoder.resampled_p:
-            yield from write_resampled_latents(
-                run_context,
-                load_trained_transformer(run_context, config.dit.model),
-                data.train[0],
-                config.resample,
-                precision=config.dit.precision,
-            )
-            if run_context.stop_requested():
-                return
-            latents = safetensors.torch.load_file(run_context.run_dir / RESAMPLED_LATENTS_FILE)["worn"]
-        # Worn latents are normalised, by constants that the autoencoder did not have when it was trained.
-        finer = dataclasses.replace(config.decoder, model=vae.config)
-        task = VaeTask(
-            finer, of.train, of.held_out, run_context.device, init_weights=weights, resampled_latents=latents
+        other_shares += config.decoder_share
+    yield from _train_dit(config, run_context, init, vae, data, (DIT_BUDGET_SHARE - other_shares) * budget)
+    if config.decoder is None or run_context.stop_requested():
+        return
+    weights = load_autoencoder_weights(run_context, "vae") if init is None else init.vae.state_dict()
+    # Resampled latents are normalised, by statistics that were unknown when the autoencoder was trained.
+    decoder_config = dataclasses.replace(config.decoder, model=vae.config)
+    resampled_latents = None
+    if decoder_config.resampled_p:
+        dit = load_trained_transformer(run_context, config.dit.model)
+        yield from write_resampled_latents(
+            run_context, dit, data.train[0], config.resample, precision=config.dit.precision
         )
-        seconds = config.decoder_share * left
+        if run_context.stop_requested():
+            return
+        resampled_latents = load_resampled_latents(run_context)
+    task = VaeTask(
+        decoder_config,
+        splits[0].train,
+        splits[0].held_out,
+        run_context.device,
+        init_weights=weights,
+        resampled_latents=resampled_latents,
+    )
+    loop = fit_steps_to_budget(
+        run_context,
+        "decoder.json",
+        task,
+        decoder_config.loop,
+        config.decoder_share * budget,
+        num_validations=VAE_VALIDATIONS,
+    )
+    yield from train_autoencoder(
+        run_context, task, dataclasses.replace(decoder_config, loop=loop), part="decoder"
+    )
+
+
+def _train_vae(config: RecipeConfig, run_context: RunContext, budget_seconds: float) -> Iterator[Progress]:
+    """Train the autoencoder while the rest of the first dataset is rendered."""
+    num_workers = 1 if run_context.device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
+    with background_rendering(
+        config.render,
+        run_context.run_dir / split_dirs(0)[0],
+        num_workers=num_workers if run_context.dist_context.is_main else 0,
+    ):
+        split = open_split(run_context, config.vae_render_config(), config.held_out)
+        task = VaeTask(config.vae, split.train, split.held_out, run_context.device)
         loop = fit_steps_to_budget(
-            run_context, "decoder.json", task, finer.loop, seconds, num_validations=VAE_VALIDATIONS
+            run_context,
+            "vae.json",
+            task,
+            config.vae.loop,
+            budget_seconds,
+            num_validations=VAE_VALIDATIONS,
         )
-        yield from train_autoencoder(run_context, task, dataclasses.replace(finer, loop=loop), part="decoder")
+        yield from train_autoencoder(run_context, task, dataclasses.replace(config.vae, loop=loop))
+
+
+def _train_dit(
+    config: RecipeConfig,
+    run_context: RunContext,
+    init: InitWeights | None,
+    vae: VideoVae,
+    data: LatentDatasets,
+    budget_seconds: float,
+) -> Iterator[Progress]:
+    """Train the transformer; its validation samples have prompts of the lab, which the scorer knows."""
+    init_weights = None if init is None else init.dit_weights_for(config.dit.model)
+    block_weights = None
+    if config.init_blocks_from:
+        block_weights = load_init_weights(config.init_blocks_from, run_context.device).dit
+    task = DitTask(
+        config.dit,
+        data.train,
+        data.held_out,
+        run_context.device,
+        init_weights=init_weights,
+        block_weights=block_weights,
+    )
+    loop = fit_steps_to_budget(run_context, "dit.json", task, config.dit.loop, budget_seconds)
+    lab_dataset = next((i for i, dataset in enumerate(config.datasets) if dataset.lab), 0)
+    yield from train_transformer(
+        run_context,
+        task,
+        dataclasses.replace(config.dit, loop=loop),
+        vae,
+        data,
+        config.samples,
+        prompt_dataset=lab_dataset,
+    )
 
 
 def load_trained(config: RecipeConfig, run_context: RunContext) -> TrainedModel:
-    """The averaged weights of a finished recipe: the transformer's best by tracked facts, where they are
-    known, else its last."""
+    """Load the averaged weights of a finished recipe.
+
+    The transformer is the best one by the lab score, where it is known, else the last one.
+    """
     part = "vae" if config.decoder is None else "decoder"
     if config.init_from:
         vae = load_init_weights(config.init_from, run_context.device).vae
@@ -350,67 +444,45 @@ def load_trained(config: RecipeConfig, run_context: RunContext) -> TrainedModel:
             vae.load_state_dict(load_autoencoder_weights(run_context, part))
         parts = ("dit",) if config.decoder is None else (part, "dit")
     else:
-        held = open_shards(config.held_out, run_context.run_dir / split_dirs(0)[1])
-        vae = load_trained_autoencoder(run_context, config.vae, held, part=part)
+        held_out = open_shards(run_context.run_dir / split_dirs(0)[1], max_clips=config.held_out.num_clips)
+        vae = load_trained_autoencoder(run_context, config.vae, held_out, part=part)
         parts = (part, "dit")
-    scores = {name: checkpoint.load(run_context.run_dir / name).state for name in parts}
-    report = {name: {"best": s["best"], "scores": s["best_scores"]} for name, s in scores.items()}
+    states = {name: checkpoint.load(run_context.run_dir / name).state for name in parts}
     return TrainedModel(
         vae=vae.eval(),
         dit=load_trained_transformer(run_context, config.dit.model),
         config=config,
-        report=report,
+        report={name: {"best": s["best"], "scores": s["best_scores"]} for name, s in states.items()},
     )
 
 
-def _render_remaining(
-    config: RecipeConfig, run_context: RunContext, remaining_seconds: float
-) -> Iterator[Progress]:
-    """Films of every shape, all of them or as many as their share of the budget allows."""
-    note = run_context.run_dir / VIDEO_COUNTS_FILE
-    if config.render_share is not None and note.is_file():
+def _render_remaining(config: RecipeConfig, run_context: RunContext, budget: float) -> Iterator[Progress]:
+    """Render all datasets, or as much as `render_share` of the budget allows, and store the counts."""
+    path = run_context.run_dir / VIDEO_COUNTS_FILE
+    if config.render_share is not None and path.is_file():
         return
-    seconds = float("inf") if config.render_share is None else config.render_share * remaining_seconds
-    each = (config.render, *config.extra_datasets)
-    pixels = [one.num_clips * one.num_frames * one.height * one.width for one in each]
-    for number, filming in enumerate(each):
-        films, held = split_dirs(number)
-        yield from render_split(run_context, _held_out_config(config, number), held)
-        yield from render_split(
-            run_context, filming, films, max_seconds=seconds * pixels[number] / sum(pixels)
-        )
+    seconds = math.inf if config.render_share is None else config.render_share * budget
+    pixels = [one.num_clips * one.num_frames * one.height * one.width for one in config.datasets]
+    for i, render_config in enumerate(config.datasets):
+        train_dir, held_out_dir = split_dirs(i)
+        yield from render_split(run_context, config.held_out_config(i), held_out_dir)
+        max_seconds = seconds * pixels[i] / sum(pixels)
+        yield from render_split(run_context, render_config, train_dir, max_seconds=max_seconds)
         if run_context.stop_requested():
             return
     with run_context.dist_context.main_process_first():
-        if not note.is_file():
+        if not path.is_file():
             counts = [
-                len(open_shards(one, run_context.run_dir / split_dirs(n)[0])) for n, one in enumerate(each)
+                len(open_shards(run_context.run_dir / split_dirs(i)[0], max_clips=one.num_clips))
+                for i, one in enumerate(config.datasets)
             ]
-            write_text(note, json.dumps(counts) + "\n")
+            write_text(path, json.dumps(counts) + "\n")
 
 
 def _open_splits(config: RecipeConfig, run_context: RunContext) -> list[DatasetSplit]:
-    """The films of every shape, as many as there were when the recipe went on without waiting for more."""
+    """Open all datasets, with as many clips as there were when rendering ended."""
     counts = json.loads((run_context.run_dir / VIDEO_COUNTS_FILE).read_text())
-    filmings = [
-        dataclasses.replace(one, num_clips=count)
-        for one, count in zip((config.render, *config.extra_datasets), counts, strict=True)
+    return [
+        open_split(run_context, dataclasses.replace(one, num_clips=count), config.held_out_config(i), i)
+        for i, (one, count) in enumerate(zip(config.datasets, counts, strict=True))
     ]
-    return [open_split(run_context, one, _held_out_config(config, n), n) for n, one in enumerate(filmings)]
-
-
-def _held_out_config(config: RecipeConfig, dataset_index: int) -> RenderConfig:
-    if dataset_index == 0:
-        return config.held_out
-    one = config.extra_datasets[dataset_index - 1]
-    split = "test" if one.lab else "all"
-    return dataclasses.replace(
-        one, num_clips=max(4, config.held_out.num_clips // 4), seed=one.seed + 1, split=split
-    )
-
-
-def _vae_render_config(config: RecipeConfig) -> RenderConfig:
-    """The films that the autoencoder trains on: whole shards, so that the store goes on from them."""
-    shards = -(-min(config.vae_num_videos, config.render.num_clips) // config.render.shard_size)
-    count = min(shards * config.render.shard_size, config.render.num_clips)
-    return dataclasses.replace(config.render, num_clips=count)

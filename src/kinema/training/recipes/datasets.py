@@ -1,0 +1,66 @@
+"""The videos of a single-model run: folders that exist, or clips that are rendered first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kinema.data.dataset import DatasetSplit
+from kinema.data.video_folder import open_dataset
+from kinema.training.render_shards import RenderConfig
+from kinema.training.run_context import Progress, RunContext
+from kinema.training.stages import open_split, render_split, split_dirs
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The datasets of a run.
+
+    Attributes:
+        folders: of existing videos, one for each shape; empty renders clips.
+        held_out_share: share of each folder to validate on.
+        render: clips to render where no folder is set.
+        extra_datasets: clips of other shapes to render.
+        num_held_out: rendered clips of each shape to validate on.
+    """
+
+    folders: tuple[str, ...] = ()
+    held_out_share: float = 0.05
+    render: RenderConfig = field(default_factory=lambda: RenderConfig(num_clips=2048))
+    extra_datasets: tuple[RenderConfig, ...] = ()
+    num_held_out: int = 128
+
+    def held_out_config(self, render_config: RenderConfig) -> RenderConfig:
+        """Return the held-out clips for a rendered dataset."""
+        return dataclasses.replace(
+            render_config,
+            num_clips=self.num_held_out,
+            seed=render_config.seed + 1,
+            split="test" if render_config.lab else "all",
+        )
+
+
+def prepare_datasets(
+    config: DataConfig, run_context: RunContext, splits: list[DatasetSplit]
+) -> Iterator[Progress]:
+    """Open the folders, or render clips, and append the datasets to `splits`.
+
+    Raises:
+        UserError: a folder has no videos, too few, or several shapes.
+    """
+    if config.folders:
+        for folder in config.folders:
+            opened = open_dataset(Path(folder))
+            train, held_out = opened.split(max(1, round(config.held_out_share * len(opened.videos))))
+            splits.append(DatasetSplit(train=train, held_out=held_out))
+        return
+    for i, render_config in enumerate((config.render, *config.extra_datasets)):
+        train_dir, held_out_dir = split_dirs(i)
+        held_out_config = config.held_out_config(render_config)
+        yield from render_split(run_context, held_out_config, held_out_dir)
+        yield from render_split(run_context, render_config, train_dir)
+        if run_context.stop_requested():
+            return
+        splits.append(open_split(run_context, render_config, held_out_config, i))
