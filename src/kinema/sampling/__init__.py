@@ -1,7 +1,7 @@
-"""Flow matching: the path, its schedules, solvers and guidance. Plain PyTorch, no network of its own."""
+"""Flow matching: interpolant, sigma schedules, solvers and guidance. Plain PyTorch without a network."""
 
-from kinema.sampling.guidance import CfgConfig, CfgModel, apply_cfg, two_experts
-from kinema.sampling.interpolant import add_noise, velocity_target
+from kinema.sampling.guidance import CfgConfig, CfgModel, apply_cfg
+from kinema.sampling.interpolant import add_noise
 from kinema.sampling.schedule import Schedule, apply_shift, linear_schedule, wan_schedule
 from kinema.sampling.solver import (
     AncestralNoise,
@@ -12,26 +12,21 @@ from kinema.sampling.solver import (
     Step,
     sample,
 )
-from kinema.sampling.step_cache import CachedStep, StepCacheConfig
 
 __all__ = [
     "AncestralNoise",
-    "InpaintMask",
     "CfgConfig",
-    "FrameClamp",
     "CfgModel",
-    "StepCacheConfig",
-    "CachedStep",
+    "Denoiser",
+    "FrameClamp",
+    "InpaintMask",
     "Schedule",
     "SolverName",
     "Step",
-    "Denoiser",
-    "apply_cfg",
-    "linear_schedule",
     "add_noise",
+    "apply_cfg",
     "apply_shift",
+    "linear_schedule",
     "sample",
-    "velocity_target",
-    "two_experts",
     "wan_schedule",
 ]

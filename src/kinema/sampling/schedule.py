@@ -1,4 +1,4 @@
-"""Noise levels of the steps from noise to data."""
+"""Sigma schedules: the noise levels of the steps from noise to data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The levels to stop at, from noisy to clean.
+    """Noise levels from noisy to clean.
 
     Attributes:
-        sigmas: noise levels, falling; one more than there are steps, the last is usually 0.
-        model_sigmas: what the network is told at each step. It differs from `sigmas` where a model was trained on
-            whole thousandths.
+        sigmas: falling, within 1 and 0; one more than there are steps, the last is usually 0.
+        model_sigmas: what the network gets at each step. It differs from `sigmas` for models that were trained on
+            whole thousandths (timestep = 1000 * sigma).
     """
 
     sigmas: tuple[float, ...]
@@ -22,10 +22,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if len(self.sigmas) != len(self.model_sigmas) + 1 or not self.model_sigmas:
-            raise ValueError(f"{len(self.model_sigmas)} steps need one level more, not {len(self.sigmas)}")
+            raise ValueError(f"{len(self.model_sigmas)} steps need one more sigma, not {len(self.sigmas)}")
         falling = all(a > b for a, b in zip(self.sigmas[:-1], self.sigmas[1:], strict=True))
         if not falling or self.sigmas[0] > 1 or self.sigmas[-1] < 0:
-            raise ValueError(f"noise levels fall within 1 and 0, unlike {self.sigmas}")
+            raise ValueError(f"sigmas must fall within 1 and 0, unlike {self.sigmas}")
 
     @property
     def num_steps(self) -> int:
@@ -33,28 +33,25 @@ class Schedule:
         return len(self.model_sigmas)
 
     def truncate(self, max_sigma: float) -> Schedule:
-        """The steps that start at `max_sigma` or below, for a film that is only partly noised (editing).
-
-        It keeps at least the last step.
-        """
+        """The steps that start at `max_sigma` or below, for edits and upscaling; at least the last step."""
         first = min(sum(sigma > max_sigma for sigma in self.sigmas), self.num_steps - 1)
         return Schedule(sigmas=self.sigmas[first:], model_sigmas=self.model_sigmas[first:])
 
 
 def apply_shift(sigma: float, shift: float) -> float:
-    """A level moved towards noise: with more pixels the same level destroys less (arXiv 2403.03206)."""
+    """Shift a sigma towards noise: with more pixels the same sigma destroys less (arXiv 2403.03206)."""
     return sigma / (sigma + (1 - sigma) / shift)
 
 
 def linear_schedule(num_steps: int, shift: float = 1.0) -> Schedule:
-    """Even steps from 1 to 0, then shifted. For our own models."""
+    """Even steps from 1 to 0, then shifted; for our own models."""
     _check_schedule_settings(num_steps, shift)
     sigmas = tuple(apply_shift(1 - index / num_steps, shift) for index in range(num_steps + 1))
     return Schedule(sigmas=sigmas, model_sigmas=sigmas[:-1])
 
 
 def wan_schedule(num_steps: int, shift: float) -> Schedule:
-    """The levels of Wan's UniPC, as diffusers has them: float32 levels and times in whole thousandths.
+    """Wan's schedule as in diffusers: float32 sigmas, and whole thousandths for the network.
 
     Shift 3 suits 480p, 5 suits 720p.
     """

@@ -1,4 +1,4 @@
-"""From noise to data along the velocity, as a loop that yields."""
+"""Solvers: from noise to data along the predicted velocity, as a loop that yields one event per step."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from torch import Tensor
 
 from kinema.sampling.interpolant import add_noise
 from kinema.sampling.schedule import Schedule
-from kinema.sampling.step_cache import CachedStep, StepCache, StepCacheConfig
 
 SolverName = Literal["euler", "heun", "unipc"]
 
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """A network, with its prompts and guidance, as a function of latents and time."""
+    """A network with its prompts and guidance, as a function of latents and sigma."""
 
     def __call__(
         self, latents: Float[Tensor, "b c f h w"], sigma: Float[Tensor, "b f"]
     ) -> Float[Tensor, "b c f h w"]:
-        """noise − data, where `sigma` (float64, on the CPU) tells how noisy each latent frame is."""
+        """The velocity, noise − data.
+
+        Args:
+            latents: float32.
+            sigma: noise level of each latent frame, float64 on the CPU.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameClamp:
-    """Latent frames that are given: they stay as they are while the others are made.
+    """Known latent frames: they keep their values while the others are sampled.
 
     Attributes:
-        frames: which.
-        latents: theirs, at their noise level; what stands in the other frames is not read.
-        sigmas: the noise level at which each is held, 0 where it is clean.
-        release_sigmas: the level at which each is let go: noised to that, it is made again with the others, so that
-            what is near to the given film passes into what is made without a step. 0 never lets go, and only
-            frames that are held clean are let go. None: all are held to the end.
-        noise: with which it is noised then.
+        frames: which frames are known.
+        latents: their values, at their noise level; values of the other frames are not read.
+        sigmas: the noise level of each known frame, 0 where it is clean.
+        release_sigmas: the sigma of the other frames below which a known frame is released: it is noised to
+            that sigma and sampled with the others, so that no step is visible between known and sampled frames.
+            0 never releases, and only clean frames can be released. None: no frame is released.
+        noise: the noise of released frames.
     """
 
     frames: Bool[Tensor, " f"]
@@ -51,7 +55,7 @@ class FrameClamp:
     noise: Float[Tensor, "b c f h w"] | None = None
 
     def active(self, sigma: float) -> Bool[Tensor, " f"]:
-        """The frames that are held yet when the others are at `sigma`."""
+        """The frames that are still clamped when the others are at `sigma`."""
         if self.release_sigmas is None:
             return self.frames
         return self.frames & ((self.release_sigmas == 0) | (self.release_sigmas < sigma))
@@ -59,17 +63,17 @@ class FrameClamp:
     def apply(
         self, latents: Float[Tensor, "b c f h w"], sigma: float, previous_sigma: float = math.inf
     ) -> Float[Tensor, "b c f h w"]:
-        """The latents at `sigma` with the given frames in their places; `previous_sigma` is the level before that."""
-        still = self.active(sigma)
-        latents = torch.where(_frame_mask(still, latents), self.latents.to(latents), latents)
-        gone = self.active(previous_sigma) & ~still
-        if self.noise is None or not gone.any():
+        """Put the known frames into latents at `sigma`; `previous_sigma` is the sigma of the step before."""
+        active = self.active(sigma)
+        latents = torch.where(_frame_mask(active, latents), self.latents.to(latents), latents)
+        released = self.active(previous_sigma) & ~active
+        if self.noise is None or not released.any():
             return latents
-        again = add_noise(self.latents, self.noise.to(self.latents), sigma).to(latents)
-        return torch.where(_frame_mask(gone, latents), again, latents)
+        noised = add_noise(self.latents, self.noise.to(self.latents), sigma).to(latents)
+        return torch.where(_frame_mask(released, latents), noised, latents)
 
     def per_frame_sigmas(self, model_sigma: float, batch: int, sigma: float) -> Float[Tensor, "b f"]:
-        """One time per latent frame, where the frames to be made are at `model_sigma`, which is that of `sigma`."""
+        """The sigma of each latent frame for the network; free frames are at `model_sigma`."""
         frames = torch.where(self.active(sigma).cpu(), self.sigmas.double().cpu(), model_sigma)
         return frames.expand(batch, -1)
 
@@ -80,15 +84,15 @@ def _frame_mask(frames: Bool[Tensor, " f"], latents: Float[Tensor, "b c f h w"])
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintMask:
-    """A region that stays what it was (blended diffusion, arXiv 2111.14818; RePaint, arXiv 2201.09865).
+    """A region that keeps its values (blended diffusion, arXiv 2111.14818; RePaint, arXiv 2201.09865).
 
-    At every noise level the region is replaced by the given latents, noised to that level with the noise the
-    solve began with. It needs nothing of the network, so any model can do it.
+    At every step the region is replaced by the known latents, noised to the step's sigma with the noise of the
+    run. It needs nothing of the network, so every model can do it.
 
     Attributes:
-        clean: the given latents.
-        noise: of the whole solve.
-        mask: 1 where the solver is free, 0 where the region stays, between them a mixture.
+        clean: the known latents.
+        noise: the noise that the run started with.
+        mask: 1 where latents are sampled, 0 where they are kept; values between are mixtures.
     """
 
     clean: Float[Tensor, "b c f h w"]
@@ -96,22 +100,22 @@ class InpaintMask:
     mask: Float[Tensor, "1 1 f h w"]
 
     def apply(self, latents: Float[Tensor, "b c f h w"], sigma: float) -> Float[Tensor, "b c f h w"]:
-        """The latents, at `sigma`, with the region in its place."""
-        kept = add_noise(self.clean.to(latents), self.noise.to(latents), sigma)
-        return torch.lerp(kept, latents, self.mask.to(latents))
+        """Put the known region into latents at `sigma`."""
+        known = add_noise(self.clean.to(latents), self.noise.to(latents), sigma)
+        return torch.lerp(known, latents, self.mask.to(latents))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AncestralNoise:
-    """Noise that is drawn anew in part at every step: an ancestral solver (arXiv 2010.02502, section 4.1).
+    """Fresh noise at every step: an ancestral solver (arXiv 2010.02502, section 4.1).
 
-    An error in what a step takes for noise is carried to the end by a deterministic solver. Here a step goes
-    down below its next level, and new noise brings the latents up to it: that noise is right by definition,
-    and the later steps mend what they see. The distribution of what is made stays the same. What is drawn
-    follows from the seed and the number of the step, so a solve that was stopped goes on as it was.
+    A deterministic solver carries an error in the predicted noise to the end. Here a step goes below its next
+    sigma, and fresh noise brings the latents back up to it. That noise has the right distribution, and later
+    steps correct errors in the rest. The distribution of the results is the same. The noise depends on the seed
+    and the index of the step alone, so an interrupted run continues as it was.
 
     Attributes:
-        eta: how far below a step goes, in steps: 0 is the deterministic solver.
+        eta: how far below the next sigma a step goes, as a share of the step: 0 is the deterministic solver.
         seeds: of every sample of the batch; any tuple of whole numbers from 0.
     """
 
@@ -120,7 +124,7 @@ class AncestralNoise:
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta lies between 0 and 1, not {self.eta}")
+            raise ValueError(f"eta must be between 0 and 1, not {self.eta}")
 
     def step(
         self,
@@ -130,9 +134,17 @@ class AncestralNoise:
         next_sigma: float,
         index: int,
     ) -> Float[Tensor, "b c f h w"]:
-        """The latents at the `next_sigma` level, from what a step at `sigma` takes for data and for noise."""
+        """The latents at `next_sigma`.
+
+        Args:
+            clean: the data predicted by a step at `sigma`.
+            noise: the noise predicted by that step.
+            sigma: of the step.
+            next_sigma: of the next step.
+            index: of the step, for the seed.
+        """
         below = next_sigma * (1 - self.eta * (1 - next_sigma / sigma))
-        # Both together leave (1 − following) of the data and a deviation of `next_sigma` of noise.
+        # Both together give a share of 1 − next_sigma of data and a deviation of next_sigma of noise.
         share = (1 - next_sigma) / (1 - below)
         deviation = math.sqrt(max(0.0, next_sigma**2 - (share * below) ** 2))
         fresh = torch.stack([self._draw_noise(clean[0].shape, seed, index) for seed in self.seeds])
@@ -146,18 +158,15 @@ class AncestralNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is known after a step.
+    """The state after a step.
 
     Attributes:
         index: of the step, from 0.
         total: how many steps there are.
-        sigma: the noise level now reached.
-        latents: at that level. Do not write into them: the solver goes on from them.
-        clean: the network's guess at the finished latents, for previews.
-        cached: whether a velocity was taken from an earlier step, and the error expected of that; None where
-            the network ran.
-        history: what the solver remembers beside the latents; with them and the index another solve goes on
-            from here as this one does.
+        sigma: the noise level that is reached.
+        latents: at that level. Do not write into them: the solver continues from them.
+        clean: the predicted data, for previews.
+        history: what a multi-step solver keeps; a run continues from the index, the latents and this.
     """
 
     index: int
@@ -165,7 +174,6 @@ class Step:
     sigma: float
     latents: Float[Tensor, "b c f h w"]
     clean: Float[Tensor, "b c f h w"]
-    cached: CachedStep | None = None
     history: tuple[Float[Tensor, "b c f h w"], ...] = ()
 
 
@@ -178,35 +186,36 @@ def sample(
     clamp: FrameClamp | None = None,
     mask: InpaintMask | None = None,
     ancestral: AncestralNoise | None = None,
-    step_cache: StepCacheConfig | None = None,
     first_step: int = 0,
     history: tuple[Float[Tensor, "b c f h w"], ...] = (),
 ) -> Iterator[Step]:
-    """Carry latents from the first noise level of the schedule to its last, one yield per step.
+    """Integrate latents from the first sigma of the schedule to its last, one event per step.
 
-    A solve that was stopped goes on, bit for bit, from the latents and the history of its last step, with
-    `first_step` one more than that step's index (without `step_cache`, whose measurements are not kept).
+    An interrupted run continues bit for bit from the latents and the history of its last step, with
+    `first_step` one more than that step's index.
 
     Args:
         denoiser: the network.
-        latents: at level `schedule.sigmas[0]` (pure noise where that is 1), float32; not written into.
-        schedule: the levels.
+        latents: at `schedule.sigmas[0]` (pure noise where that is 1), float32; not written into.
+        schedule: the noise levels.
         solver: `euler` (order 1), `heun` (order 2, two evaluations a step) or `unipc` (order 2, one).
-        clamp: latent frames that are given.
-        mask: a region that stays what it was.
-        ancestral: noise that is drawn anew; of `euler` alone.
-        step_cache: skip evaluations whose result can be guessed; loses quality, see `StepCacheConfig`.
-        first_step: index of the first step to be done.
+        clamp: known latent frames.
+        mask: a region that keeps its values.
+        ancestral: fresh noise at every step; `euler` only.
+        first_step: index of the first step to do.
         history: of the step before that.
+
+    Raises:
+        ValueError: `first_step` is outside the schedule, or fresh noise with another solver than `euler`.
     """
-    if not 0 <= first_step <= schedule.num_steps or (first_step and step_cache is not None):
-        raise ValueError(f"can't go on with step {first_step} of {schedule.num_steps}")
+    if not 0 <= first_step <= schedule.num_steps:
+        raise ValueError(f"can't continue with step {first_step} of {schedule.num_steps}")
     if ancestral is not None and not ancestral.eta:
         ancestral = None
     if ancestral is not None and solver != "euler":
-        raise ValueError(f"noise is drawn anew by the solver euler alone, not by {solver}")
-    run = _SolverRun(denoiser, schedule, clamp, mask, None if step_cache is None else step_cache.start())
-    if not first_step:  # a soft blend is not to be put twice
+        raise ValueError(f"fresh noise needs the solver euler, not {solver}")
+    run = _SolverRun(denoiser, schedule, clamp, mask)
+    if not first_step:  # a soft mask must not be applied twice
         latents = run.apply_known(latents, 0)
     match solver:
         case "euler":
@@ -218,59 +227,41 @@ def sample(
 
 
 class _SolverRun:
-    """One solve under way: the network behind the given frames and the reuse of velocities."""
+    """A run of a solver: the network with known frames and regions."""
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        schedule: Schedule,
-        clamp: FrameClamp | None,
-        mask: InpaintMask | None,
-        step_cache: StepCache | None,
+        self, denoiser: Denoiser, schedule: Schedule, clamp: FrameClamp | None, mask: InpaintMask | None
     ) -> None:
-        self.denoiser, self.schedule, self.clamp, self.step_cache = denoiser, schedule, clamp, step_cache
-        self.mask = mask
+        self.denoiser, self.schedule, self.clamp, self.mask = denoiser, schedule, clamp, mask
 
     def apply_known(self, latents: Tensor, index: int) -> Tensor:
-        """The latents, at level `index`, with everything that is given in its place."""
-        level = self.schedule.sigmas[index]
+        """Put known frames and regions into latents at `sigmas[index]`."""
+        sigma = self.schedule.sigmas[index]
         if self.mask is not None:
-            latents = self.mask.apply(latents, level)
+            latents = self.mask.apply(latents, sigma)
         if self.clamp is None:
             return latents
-        return self.clamp.apply(latents, level, self.schedule.sigmas[index - 1] if index else math.inf)
+        return self.clamp.apply(latents, sigma, self.schedule.sigmas[index - 1] if index else math.inf)
 
     def clamp_x0(self, clean: Tensor, index: int) -> Tensor:
-        """A guess at the clean latents, made at level `index`, with the frames that are held there."""
+        """Put the frames that are clamped at `sigmas[index]` into the predicted data."""
         if self.clamp is None:
             return clean
-        level = self.schedule.sigmas[index]
-        return self.clamp.apply(clean, level, level)
+        sigma = self.schedule.sigmas[index]
+        return self.clamp.apply(clean, sigma, sigma)
 
-    def __call__(
-        self, latents: Tensor, index: int, *, skip_cache: bool = False
-    ) -> tuple[Tensor, CachedStep | None]:
-        time = self.schedule.model_sigmas[index]
+    def velocity(self, latents: Tensor, index: int) -> Tensor:
+        """The network at `sigmas[index]`."""
+        sigma = self.schedule.model_sigmas[index]
         batch, _, frames = latents.shape[:3]
         if self.clamp is None:
-            times = torch.full((batch, frames), time, dtype=torch.float64)
+            sigmas = torch.full((batch, frames), sigma, dtype=torch.float64)
         else:
-            times = self.clamp.per_frame_sigmas(time, batch, self.schedule.sigmas[index])
-        if self.step_cache is None or skip_cache:
-            return self.denoiser(latents, times), None
-        schedule = self.schedule
-        return self.step_cache(
-            lambda: self.denoiser(latents, times), latents, schedule.sigmas[index], index, schedule.num_steps
-        )
+            sigmas = self.clamp.per_frame_sigmas(sigma, batch, self.schedule.sigmas[index])
+        return self.denoiser(latents, sigmas)
 
-    def make_step(
-        self,
-        index: int,
-        latents: Tensor,
-        clean: Tensor,
-        cached: CachedStep | None,
-        history: tuple[Tensor, ...] = (),
-    ) -> Step:
+    def make_step(self, index: int, latents: Tensor, clean: Tensor, history: tuple[Tensor, ...] = ()) -> Step:
+        """The event of step `index`; `latents` are those at the next sigma."""
         if self.mask is not None:
             clean = self.mask.apply(clean, 0.0)
         return Step(
@@ -279,7 +270,6 @@ class _SolverRun:
             sigma=self.schedule.sigmas[index + 1],
             latents=self.apply_known(latents, index + 1),
             clean=self.clamp_x0(clean, index),
-            cached=cached,
             history=history,
         )
 
@@ -287,15 +277,15 @@ class _SolverRun:
 def _euler(run: _SolverRun, x: Tensor, first_step: int, ancestral: AncestralNoise | None) -> Iterator[Step]:
     sigmas = run.schedule.sigmas
     for index in range(first_step, run.schedule.num_steps):
-        velocity, reused = run(x, index)
-        level, following = sigmas[index], sigmas[index + 1]
-        clean = torch.add(x, velocity, alpha=-level)
+        velocity = run.velocity(x, index)
+        sigma, next_sigma = sigmas[index], sigmas[index + 1]
+        clean = torch.add(x, velocity, alpha=-sigma)
         if ancestral is None:
-            ahead = torch.add(x, velocity, alpha=following - level)
+            ahead = torch.add(x, velocity, alpha=next_sigma - sigma)
         else:
-            noise = torch.add(x, velocity, alpha=1 - level)
-            ahead = ancestral.step(clean, noise, level, following, index)
-        step = run.make_step(index, ahead, clean, reused)
+            noise = torch.add(x, velocity, alpha=1 - sigma)
+            ahead = ancestral.step(clean, noise, sigma, next_sigma, index)
+        step = run.make_step(index, ahead, clean)
         x = step.latents
         yield step
 
@@ -303,14 +293,14 @@ def _euler(run: _SolverRun, x: Tensor, first_step: int, ancestral: AncestralNois
 def _heun(run: _SolverRun, x: Tensor, first_step: int) -> Iterator[Step]:
     sigmas, last = run.schedule.sigmas, run.schedule.num_steps - 1
     for index in range(first_step, last + 1):
-        velocity, reused = run(x, index)
+        velocity = run.velocity(x, index)
         clean = torch.add(x, velocity, alpha=-sigmas[index])
         size = sigmas[index + 1] - sigmas[index]
-        ahead = run.make_step(index, torch.add(x, velocity, alpha=size), clean, reused)
+        ahead = run.make_step(index, torch.add(x, velocity, alpha=size), clean)
         if index < last:
             # The last step stays an Euler step: networks are not trained at exactly 0.
-            second, _ = run(ahead.latents, index + 1, skip_cache=True)
-            ahead = run.make_step(index, x + (0.5 * size) * (velocity + second), clean, reused)
+            second = run.velocity(ahead.latents, index + 1)
+            ahead = run.make_step(index, x + (0.5 * size) * (velocity + second), clean)
         x = ahead.latents
         yield ahead
 
@@ -334,15 +324,14 @@ def _unipc(run: _SolverRun, x: Tensor, first_step: int, history: tuple[Tensor, .
     cleans = list(history[1:])
     order = min(2, steps - first_step + 1, len(cleans))
     for index in range(first_step, steps):
-        velocity, reused = run(x, index)
-        clean = run.clamp_x0(torch.add(x, velocity, alpha=-sigmas[index]), index)
+        clean = run.clamp_x0(torch.add(x, run.velocity(x, index), alpha=-sigmas[index]), index)
         if before is not None:
             x = run.apply_known(_correct(before, cleans, clean, sigmas, logs, index, order), index)
         cleans = [*cleans[-1:], clean]
         order = min(2, steps - index, len(cleans))
         before = x
         x = _predict(x, cleans, sigmas, logs, index, order)
-        step = run.make_step(index, x, clean, reused, (before, *cleans))
+        step = run.make_step(index, x, clean, (before, *cleans))
         x = step.latents
         yield step
 
@@ -350,15 +339,15 @@ def _unipc(run: _SolverRun, x: Tensor, first_step: int, history: tuple[Tensor, .
 def _predict(
     x: Tensor, cleans: list[Tensor], sigmas: tuple[float, ...], logs: list[float], index: int, order: int
 ) -> Tensor:
-    """From level `index` to the next."""
-    now, following = sigmas[index], sigmas[index + 1]
+    """From `sigmas[index]` to the next."""
+    sigma, next_sigma = sigmas[index], sigmas[index + 1]
     h = logs[index + 1] - logs[index]
-    grown = -math.expm1(-h) * (1 - following)
-    weights = [0.0, grown]
+    growth = -math.expm1(-h) * (1 - next_sigma)
+    weights = [0.0, growth]
     if order == 2:
-        slope = 0.5 * grown / ((logs[index - 1] - logs[index]) / h)
-        weights = [slope, grown - slope]
-    return _combine(following / now, x, weights[-order:], cleans[-order:])
+        slope = 0.5 * growth / ((logs[index - 1] - logs[index]) / h)
+        weights = [slope, growth - slope]
+    return _combine(next_sigma / sigma, x, weights[-order:], cleans[-order:])
 
 
 def _correct(
@@ -370,12 +359,12 @@ def _correct(
     index: int,
     order: int,
 ) -> Tensor:
-    """The step to level `index` again, now that the prediction there is known."""
-    now, last = sigmas[index], sigmas[index - 1]
+    """The step to `sigmas[index]` again, with the prediction there."""
+    sigma, previous_sigma = sigmas[index], sigmas[index - 1]
     h = logs[index] - logs[index - 1]
-    grown = -math.expm1(-h) * (1 - now)
+    growth = -math.expm1(-h) * (1 - sigma)
     if order == 1:
-        return _combine(now / last, previous_latents, [0.5 * grown, 0.5 * grown], [cleans[-1], clean])
+        return _combine(sigma / previous_sigma, previous_latents, [0.5 * growth] * 2, [cleans[-1], clean])
     # Match the first two terms of the exponential integrator: a 2 x 2 system, solved by hand.
     ratio = (logs[index - 2] - logs[index - 1]) / h
     phi = math.expm1(-h) / -h - 1
@@ -383,8 +372,8 @@ def _correct(
     second = (phi / -h - 0.5) * 2 / math.expm1(-h)
     far = (first - second) / (1 - ratio)
     near = first - far
-    weights = [grown * far / ratio, grown * (1 - near) - grown * far / ratio, grown * near]
-    return _combine(now / last, previous_latents, weights, [*cleans[-2:], clean])
+    weights = [growth * far / ratio, growth * (1 - near) - growth * far / ratio, growth * near]
+    return _combine(sigma / previous_sigma, previous_latents, weights, [*cleans[-2:], clean])
 
 
 def _combine(scale: float, x: Tensor, weights: list[float], terms: list[Tensor]) -> Tensor:
