@@ -1,8 +1,8 @@
 """The tests of the official client, run with several versions of it.
 
-    python tests/serve_versions.py 2.2.0 2.30.0 3.54.0
+    python tests/server/client_versions.py 2.2.0 2.30.0 3.54.0
 
-Each version is installed into a folder of its own, beside nothing that is installed.
+Each version is installed into its own folder.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = Path(__file__).with_name("test_serve_client.py")
-SOURCE = TESTS.parents[1] / "src"
+TESTS = Path(__file__).with_name("test_openai_client.py")
+ROOT = TESTS.parents[2]
 
 
 def main(versions: list[str]) -> int:
-    """Install and run each; how many failed."""
+    """Install and test each version; how many failed."""
     failed = 0
     for version in versions:
         folder = Path(tempfile.gettempdir()) / f"openai-{version}"
@@ -36,7 +36,7 @@ def main(versions: list[str]) -> int:
             subprocess.run(install, check=True)
         print(f"openai {version}", flush=True)
         run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
-        path = f"{folder}{os.pathsep}{SOURCE}"
+        path = os.pathsep.join(map(str, (folder, ROOT / "src", ROOT)))
         failed += subprocess.run(run, env={**os.environ, "PYTHONPATH": path}).returncode != 0
     return failed
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is no 5xx and nothing is left over: by schema, by chance, and by damage."""
+"""Fuzzing by schema, at random and with damaged files: no response is a 5xx, and no files are left over."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kinema.server.form_parsing import unflatten
 from kinema.server.settings import Limits
 from tests.fixtures import server
 
-HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much,
+HEALTH_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much,
           HealthCheck.data_too_large]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def app(tmp_path_factory):
     limits = Limits(
         min_free_bytes=0,
         max_queued=10**6,
@@ -31,26 +31,26 @@ def made(tmp_path_factory):
         max_image_pixels=10**6,
         max_upload_frames=20,
     )
-    with server.in_process_server(tmp_path_factory.mktemp("serve") / "data", limits=limits) as app:
-        yield app
+    with server.in_process_server(tmp_path_factory.mktemp("server") / "data", limits=limits) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def client(made):
-    with TestClient(made, base_url="http://localhost") as client:
+def client(app):
+    with TestClient(app, base_url="http://localhost") as client:
         yield client
 
 
-def assert_valid_response(answer) -> None:
-    assert answer.status_code < 500, answer.text
-    assert answer.headers["x-request-id"]
-    if answer.status_code >= 400:
-        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+def assert_valid_response(response) -> None:
+    assert response.status_code < 500, response.text
+    assert response.headers["x-request-id"]
+    if response.status_code >= 400:
+        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def assert_no_orphan_files(app) -> None:
-    folders = {path.name for path in (app.desk.settings.data / "videos").iterdir()}
-    assert folders == queue.existing_ids(app.desk.store, list(folders))
+    folders = {path.name for path in (app.state.settings.data_dir / "videos").iterdir()}
+    assert folders == queue.existing_ids(app.state.database, list(folders))
 
 
 NAMES = st.text(max_size=12) | st.sampled_from(
@@ -60,8 +60,10 @@ NAMES = st.text(max_size=12) | st.sampled_from(
         "seconds",
         "size",
         "seed",
-        "steps",
-        "guidance",
+        "num_inference_steps",
+        "guidance_scale",
+        "flow_shift",
+        "upscale",
         "loop",
         "storyboard",
         "video",
@@ -70,6 +72,9 @@ NAMES = st.text(max_size=12) | st.sampled_from(
         "storyboard[][prompt]",
         "storyboard[0][prompt]",
         "storyboard[][seconds]",
+        "keyframes[][seconds]",
+        "keyframes[0][image][image_url]",
+        "mask[image_url]",
         "x",
     ]
 )
@@ -94,10 +99,12 @@ VALUES = st.text(max_size=40) | st.sampled_from(
         "video_00000000000000000000000000000000",
     ]
 )
-PATHS = st.sampled_from(["/v1/videos", "/v1/videos/edits", "/v1/videos/extensions", "/v1/videos/connections"])
+PATHS = st.sampled_from(
+    ["/v1/videos", "/v1/videos/edits", "/v1/videos/extensions", "/v1/videos/interpolations"]
+)
 
 
-def test_bracketed_names_are_what_the_client_meant():
+def test_bracketed_names_become_nested_values():
     assert unflatten([("a", "1"), ("b[c]", "2"), ("b[d][e]", "3"), ("f[]", "4"), ("f[]", "5")]) == {
         "a": "1", "b": {"c": "2", "d": {"e": "3"}}, "f": ["4", "5"]}  # fmt: skip
     assert unflatten([("s[][p]", "1"), ("s[][q]", "2"), ("s[][p]", "3")]) == {
@@ -108,29 +115,29 @@ def test_bracketed_names_are_what_the_client_meant():
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.text(alphabet="ab[]0", max_size=12), st.text(max_size=3)), max_size=8))
-def test_no_bracketed_name_does_more_than_be_refused(items):
+def test_malformed_bracketed_names_are_refused(items):
     with contextlib.suppress(ApiError):
         json.dumps(unflatten(items))
 
 
-def fuzz_forms(app, client, many: int) -> None:
-    @settings(max_examples=many, suppress_health_check=HEALTH)
+def fuzz_forms(app, client, max_examples: int) -> None:
+    @settings(max_examples=max_examples, suppress_health_check=HEALTH_CHECKS)
     @given(PATHS, st.lists(st.tuples(NAMES, VALUES), max_size=6), st.booleans())
     def run(path, items, as_files):
         if as_files:
-            answer = client.post(
+            response = client.post(
                 path, files=[(name, (None, value)) for name, value in items] or {"a": (None, "b")}
             )
         else:
-            answer = client.post(path, json=dict(items))
-        assert_valid_response(answer)
+            response = client.post(path, json=dict(items))
+        assert_valid_response(response)
 
     run()
     assert_no_orphan_files(app)
 
 
-def fuzz_bodies(app, client, many: int) -> None:
-    """Damage done to a well-formed multipart body: bytes cut, changed and put in."""
+def fuzz_bodies(app, client, max_examples: int) -> None:
+    """A well-formed multipart body with bytes removed, changed and inserted."""
     whole = (
         b'--B\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na ball\r\n'
         b'--B\r\nContent-Disposition: form-data; name="seconds"\r\n\r\n4\r\n'
@@ -138,7 +145,7 @@ def fuzz_bodies(app, client, many: int) -> None:
         b"Content-Type: application/octet-stream\r\n\r\n\x89PNG\r\n\x1a\n\r\n--B--\r\n"
     )
 
-    @settings(max_examples=many, suppress_health_check=HEALTH)
+    @settings(max_examples=max_examples, suppress_health_check=HEALTH_CHECKS)
     @given(
         st.lists(st.tuples(st.integers(0, len(whole)), st.integers(0, 6), st.binary(max_size=6)), max_size=4),
         st.sampled_from(["multipart/form-data; boundary=B", "multipart/form-data; boundary=\"B\"; charset=x",
@@ -154,12 +161,12 @@ def fuzz_bodies(app, client, many: int) -> None:
     assert_no_orphan_files(app)
 
 
-def fuzz_media(app, client, folder, many: int) -> None:
-    """Damage done to well-formed pictures and films."""
+def fuzz_media(app, client, folder, max_examples: int) -> None:
+    """Damaged images and videos."""
     files = [server.image_bytes(24, 24, kind) for kind in ("PNG", "JPEG", "WEBP")]
-    files.append(server.video_bytes(folder / "film.mp4", frames=5, size=16))
+    files.append(server.video_bytes(folder / "video.mp4", frames=5, size=16))
 
-    @settings(max_examples=many, suppress_health_check=HEALTH)
+    @settings(max_examples=max_examples, suppress_health_check=HEALTH_CHECKS)
     @given(
         st.integers(0, 3),
         st.lists(
@@ -178,28 +185,28 @@ def fuzz_media(app, client, folder, many: int) -> None:
     assert_no_orphan_files(app)
 
 
-def run_schema_fuzz_in_process(data, many: int) -> int:
-    """Requests by the API's own document, right and wrong ones, to a server; how many there were."""
-    with server.running_server(data) as served:
-        return run_schema_fuzz(served.url.removesuffix("/v1"), many)
+def run_schema_fuzz_in_process(data, max_examples: int) -> int:
+    """Valid and invalid requests by the OpenAPI document to a server; how many there were."""
+    with server.running_server(data) as running:
+        return run_schema_fuzz(running.url.removesuffix("/v1"), max_examples)
 
 
-def run_schema_fuzz(url: str, many: int) -> int:
+def run_schema_fuzz(url: str, max_examples: int) -> int:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    asked = 0
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    num_requests = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
 
-        @settings(max_examples=many, suppress_health_check=HEALTH, derandomize=True)
+        @settings(max_examples=max_examples, suppress_health_check=HEALTH_CHECKS, derandomize=True)
         @given(case=operation.as_strategy())
         def run(case):
-            nonlocal asked
-            asked += 1
-            answer = case.call()
-            case.validate_response(answer, checks=CHECKS)
+            nonlocal num_requests
+            num_requests += 1
+            response = case.call()
+            case.validate_response(response, checks=CHECKS)
 
         run()
-    return asked
+    return num_requests
 
 
 CHECKS = (
@@ -210,16 +217,16 @@ CHECKS = (
 )
 
 
-def test_forms_by_chance(made, client):
-    fuzz_forms(made, client, 100)
+def test_random_forms(app, client):
+    fuzz_forms(app, client, 100)
 
 
-def test_damaged_bodies(made, client):
-    fuzz_bodies(made, client, 150)
+def test_damaged_bodies(app, client):
+    fuzz_bodies(app, client, 150)
 
 
-def test_damaged_media(made, client, tmp_path):
-    fuzz_media(made, client, tmp_path, 12)
+def test_damaged_media(app, client, tmp_path):
+    fuzz_media(app, client, tmp_path, 12)
 
 
 def test_requests_by_schema(tmp_path):
@@ -228,10 +235,10 @@ def test_requests_by_schema(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_ten_thousand_requests_by_chance(made, client, tmp_path):
-    fuzz_forms(made, client, 3000)
-    fuzz_bodies(made, client, 6000)
-    fuzz_media(made, client, tmp_path, 1000)
+def test_ten_thousand_random_requests(app, client, tmp_path):
+    fuzz_forms(app, client, 3000)
+    fuzz_bodies(app, client, 6000)
+    fuzz_media(app, client, tmp_path, 1000)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What happens around a film: webhooks, full disks, limits of time, expiry, cancelling, the model itself."""
+"""Jobs from submission to deletion: webhooks, full disks, expiry, cancelling, and the shipped model."""
 
 from __future__ import annotations
 
@@ -21,24 +21,36 @@ from starlette.testclient import TestClient
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media.read import read_video
+from kinema.pipeline.request import VideoRequest
 from kinema.server import leases, queue
 from kinema.server.backends import fake
 from kinema.server.backends.pipeline import worker_device
 from kinema.server.database import Database
-from kinema.server.job_spec import JobSpec
 from kinema.server.settings import Limits, Settings, Webhook
 from kinema.server.storage import get_job_dir
 from kinema.server.supervisor import Supervisor
-from kinema.server.webhooks import compute_signature
+from kinema.server.webhooks import load_signer
 from tests.fixtures import server
 
 SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0"
 
 
+def new_job() -> queue.JobCreate:
+    return queue.JobCreate(
+        id=queue.new_id(),
+        owner="a",
+        model="m",
+        size="s",
+        seconds="4",
+        prompt="x",
+        request=VideoRequest(prompt="x"),
+    )
+
+
 def create_video(client: TestClient, **fields) -> str:
-    answer = client.post("/v1/videos", json={"prompt": "a ball", **fields})
-    assert answer.status_code == 200, answer.text
-    return answer.json()["id"]
+    response = client.post("/v1/videos", json={"prompt": "a ball", **fields})
+    assert response.status_code == 200, response.text
+    return response.json()["id"]
 
 
 def wait_until_finished(client: TestClient, video: str) -> dict:
@@ -48,7 +60,7 @@ def wait_until_finished(client: TestClient, video: str) -> dict:
 
 
 class WebhookReceiver:
-    """Takes webhooks; the first one is answered with an error."""
+    """Receives webhooks; the first one gets an error."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
@@ -64,7 +76,7 @@ class WebhookReceiver:
             def log_message(self, *_) -> None: ...
 
         self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/told"
+        self.url = f"http://127.0.0.1:{self.server.server_port}/events"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
 
     def __enter__(self) -> WebhookReceiver:
@@ -77,7 +89,7 @@ class WebhookReceiver:
         self.thread.join()
 
 
-def test_webhooks_are_what_the_client_unwraps_and_come_until_they_are_taken(tmp_path):
+def test_webhooks_are_verified_by_the_client_and_repeated_until_accepted(tmp_path):
     with (
         WebhookReceiver() as receiver,
         server.in_process_server(
@@ -87,29 +99,29 @@ def test_webhooks_are_what_the_client_unwraps_and_come_until_they_are_taken(tmp_
     ):
         done = create_video(client)
         wait_until_finished(client, done)
-        slow = create_video(client, prompt="pace=5", steps=50)
+        slow = create_video(client, prompt="pace=5", num_inference_steps=50)
         client.post(f"/v1/videos/{slow}/cancel")
         server.wait_until(lambda: len(receiver.requests) >= 3)
     with openai.OpenAI(api_key="x", webhook_secret=SECRET) as official:
-        told = [official.webhooks.unwrap(body, headers) for headers, body in receiver.requests]
+        received = [official.webhooks.unwrap(body, headers) for headers, body in receiver.requests]
         with pytest.raises(openai.InvalidWebhookSignatureError):
             official.webhooks.unwrap(receiver.requests[0][1] + b" ", receiver.requests[0][0])
-    kinds = {(event.type, event.data.id) for event in told}
+    kinds = {(event.type, event.data.id) for event in received}
     assert kinds == {("video.completed", done), ("video.failed", slow)}
-    assert len({event.id for event in told}) == 2
+    assert len({event.id for event in received}) == 2
     assert json.loads(receiver.requests[0][1])["object"] == "event"
 
 
-def test_a_secret_that_is_no_base64_is_refused():
+def test_a_secret_that_is_not_base64_is_refused():
     with pytest.raises(UserError, match="base64"):
-        compute_signature("whsec_***", "evt", 1, "{}")
+        load_signer("whsec_***")
 
 
 def test_a_disk_that_fills_up_fails_the_video_and_nothing_else(tmp_path, monkeypatch):
     real = fake._write_mp4
 
     def full(path, frames, fps):
-        path.with_suffix(".part").write_bytes(b"half of a film")
+        path.with_suffix(".part").write_bytes(b"half of a video")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
@@ -125,7 +137,7 @@ def test_a_disk_that_fills_up_fails_the_video_and_nothing_else(tmp_path, monkeyp
         assert wait_until_finished(client, create_video(client))["status"] == "completed"
 
 
-def test_a_mistake_of_ours_fails_the_video_without_saying_more_than_its_kind(tmp_path, monkeypatch):
+def test_a_bug_fails_the_video_and_reports_only_its_type(tmp_path, monkeypatch):
     with (
         server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
@@ -137,12 +149,12 @@ def test_a_mistake_of_ours_fails_the_video_without_saying_more_than_its_kind(tmp
         assert "Traceback" not in json.dumps(failed)
 
 
-def test_deleting_a_video_that_is_being_made_stops_it_and_leaves_nothing(tmp_path):
+def test_deleting_a_running_video_stops_it_and_leaves_nothing(tmp_path):
     with (
         server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
-        video = create_video(client, prompt="pace=0.05", steps=200)
+        video = create_video(client, prompt="pace=0.05", num_inference_steps=200)
         server.wait_until(lambda: client.get(f"/v1/videos/{video}").json()["kinema"]["step"] > 2)
         assert client.delete(f"/v1/videos/{video}").json()["deleted"] is True
         assert wait_until_finished(client, create_video(client))["status"] == "completed"
@@ -150,55 +162,51 @@ def test_deleting_a_video_that_is_being_made_stops_it_and_leaves_nothing(tmp_pat
         assert not list((tmp_path / "data" / "trash").iterdir())
 
 
-def test_a_source_may_be_deleted_before_its_remix_is_made(tmp_path):
+def test_a_source_may_be_deleted_before_its_remix_is_generated(tmp_path):
     with (
         server.in_process_server(tmp_path / "data", with_worker=True) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         source = create_video(client)
         wait_until_finished(client, source)
-        create_video(client, prompt="pace=0.3", steps=3)
+        create_video(client, prompt="pace=0.3", num_inference_steps=3)
         remix = client.post(f"/v1/videos/{source}/remix", json={"prompt": "pace=0 blue"}).json()["id"]
         client.delete(f"/v1/videos/{source}")
         assert wait_until_finished(client, remix)["status"] == "completed"
         assert client.post(f"/v1/videos/{source}/remix", json={"prompt": "x"}).status_code == 404
 
 
-def test_what_is_over_is_swept_with_its_files(tmp_path):
+def test_expired_videos_are_deleted_with_their_files(tmp_path):
     settings = Settings(data_dir=tmp_path, model="testcard", workers=0)
-    with server.in_process_server(tmp_path, keep=0.0) as app:
-        store = app.desk.store
-        made = queue.JobCreate(
-            id=queue.new_id(), owner="a", model="m", size="s", seconds="4", spec=JobSpec(prompt="x")
-        )
-        queue.enqueue(store, made, Limits())
-        get_job_dir(tmp_path, made.id).mkdir()
+    with server.in_process_server(tmp_path, retention_s=0.0) as app:
+        database = app.state.database
+        job = new_job()
+        queue.enqueue(database, job, Limits())
+        get_job_dir(tmp_path, job.id).mkdir()
         (tmp_path / "videos" / "orphan").mkdir()
-        worker = leases.register_worker(store)
-        leases.claim_job(store, worker, lease_s=9, max_attempts=3)
-        leases.complete_job(store, worker, made.id, retention_s=-5)
-        supervisor = Supervisor(settings, store)
+        worker = leases.register_worker(database)
+        leases.claim_job(database, worker, lease_s=9, max_attempts=3)
+        leases.complete_job(database, worker, job.id, retention_s=-5)
+        supervisor = Supervisor(settings, database)
         supervisor.start()
         supervisor.stop(1)
     assert not list((tmp_path / "videos").iterdir())
 
 
-def test_one_worker_that_hangs_does_not_hold_a_video_for_ever(tmp_path):
-    store = Database(tmp_path, durable=False)
-    made = queue.JobCreate(
-        id=queue.new_id(), owner="a", model="m", size="s", seconds="4", spec=JobSpec(prompt="x")
-    )
-    queue.enqueue(store, made, Limits())
-    silent, other = leases.register_worker(store), leases.register_worker(store)
-    leases.claim_job(store, silent, lease_s=0.2, max_attempts=3)
-    assert leases.claim_job(store, other, lease_s=5, max_attempts=3) is None
+def test_the_job_of_a_hanging_worker_is_taken_over(tmp_path):
+    database = Database(tmp_path, durable=False)
+    job = new_job()
+    queue.enqueue(database, job, Limits())
+    silent, other = leases.register_worker(database), leases.register_worker(database)
+    leases.claim_job(database, silent, lease_s=0.2, max_attempts=3)
+    assert leases.claim_job(database, other, lease_s=5, max_attempts=3) is None
     time.sleep(0.3)
-    assert leases.claim_job(store, other, lease_s=5, max_attempts=3).id == made.id
-    store.close()
+    assert leases.claim_job(database, other, lease_s=5, max_attempts=3).id == job.id
+    database.close()
 
 
-def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(monkeypatch):
-    for there, device, places in (
+def test_each_worker_has_its_own_gpu_while_there_are_enough(monkeypatch):
+    for num_gpus, device, devices in (
         (2, "auto", ["cuda:0", "cuda:1", "cuda:0"]),
         (2, "cuda", ["cuda:0", "cuda:1", "cuda:0"]),
         (2, "cuda:1", ["cuda:1"] * 3),
@@ -206,29 +214,34 @@ def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(monkeypatch):
         (1, "cuda", ["cuda"] * 3),
         (0, "auto", ["auto"] * 3),
     ):
-        monkeypatch.setattr(torch.cuda, "device_count", lambda there=there: there)
-        assert [worker_device(device, place) for place in range(3)] == places
+        monkeypatch.setattr(torch.cuda, "device_count", lambda num_gpus=num_gpus: num_gpus)
+        assert [worker_device(device, index) for index in range(3)] == devices
 
 
 def test_a_worker_without_a_server_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["work", "--data", str(tmp_path)])
+        main(["worker", "--data", str(tmp_path)])
     assert "no server has used" in capsys.readouterr().err
 
 
-def test_videos_of_the_shipped_model_by_way_of_the_api(tmp_path):
-    """Words to an MP4 by the real model, and the same film again after its worker was killed."""
+def test_the_shipped_model_through_the_api(tmp_path):
+    """Text to an MP4 with the shipped model, and the same video again after its worker was killed."""
     path = tmp_path / "kinema.toml"
-    path.write_text("save = 0.0\nlease = 2.0\n")
+    path.write_text("checkpoint_interval_s = 0.0\nlease_s = 2.0\n")
     data = tmp_path / "data"
-    with server.running_server(data, "--settings", str(path), model="world") as served:
-        body = {"prompt": "a red ball rolls to the left", "model": "world", "seed": 3, "steps": 8}
-        films = []
+    with server.running_server(data, "--settings", str(path), model="world") as running:
+        body = {
+            "prompt": "a red ball rolls to the left",
+            "model": "world",
+            "seed": 3,
+            "num_inference_steps": 8,
+        }
+        videos = []
         for killed in (False, True):
-            video = httpx.post(f"{served.url}/videos", json=body).json()["id"]
+            video = httpx.post(f"{running.url}/videos", json=body).json()["id"]
 
             def now(video=video):
-                return httpx.get(f"{served.url}/videos/{video}").json()
+                return httpx.get(f"{running.url}/videos/{video}").json()
 
             if killed:
                 server.wait_until(lambda: now()["kinema"]["step"] >= 2 or now()["status"] == "completed")
@@ -238,9 +251,9 @@ def test_videos_of_the_shipped_model_by_way_of_the_api(tmp_path):
                     os.kill(pid, signal.SIGKILL)
             done = server.wait_until(lambda: now()["status"] in ("completed", "failed") and now(), 120)
             assert done["status"] == "completed", done["error"]
-            (tmp_path / "film.mp4").write_bytes(httpx.get(f"{served.url}/videos/{video}/content").content)
-            films.append(read_video(tmp_path / "film.mp4").frames)
-        assert films[0].shape == (17, done["kinema"]["height"], done["kinema"]["width"], 3)
-        # The frames are the same bit for bit (see the tests of the pipeline); x264 in a process that has run
-        # torch writes them in slightly different ways, so what is read back is compared with some room.
-        assert np.abs(films[0].astype(int) - films[1]).mean() < 0.5
+            (tmp_path / "video.mp4").write_bytes(httpx.get(f"{running.url}/videos/{video}/content").content)
+            videos.append(read_video(tmp_path / "video.mp4").frames)
+        assert videos[0].shape == (17, done["kinema"]["height"], done["kinema"]["width"], 3)
+        # The frames are bit-identical (see the tests of the pipeline). x264 in a process that has run torch
+        # encodes them slightly differently, so the decoded frames are compared with a tolerance.
+        assert np.abs(videos[0].astype(int) - videos[1]).mean() < 0.5

@@ -1,4 +1,4 @@
-"""Many callers at once: nothing is lost, nothing made twice, and memory stays where it was."""
+"""Many clients at once: no job is lost or run twice, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import httpx
 import psutil
 import pytest
 
-from tests.fixtures import server
+from tests.fixtures.server import RunningServer, running_server, wait_until
 
 
-def run_load(server: server.RunningServer, requests: int, clients: int) -> tuple[list[str], list[float]]:
-    """Requests from several clients at the same time: the films' names, and how long each request took."""
-    made: list[str] = []
-    took: list[float] = []
+def run_load(server: RunningServer, requests: int, clients: int) -> tuple[list[str], list[float]]:
+    """Requests from several clients at the same time: ids of the videos, and seconds of each request."""
+    video_ids: list[str] = []
+    latencies: list[float] = []
     begin = threading.Barrier(clients)
 
     def client(number: int) -> None:
@@ -26,29 +26,31 @@ def run_load(server: server.RunningServer, requests: int, clients: int) -> tuple
             begin.wait()
             for _ in range(requests // clients):
                 start = time.perf_counter()
-                answer = http.post(f"{server.url}/videos", json={"prompt": f"client {number}", "steps": 2})
-                took.append(time.perf_counter() - start)
-                assert answer.status_code == 200, answer.text
-                made.append(answer.json()["id"])
+                response = http.post(
+                    f"{server.url}/videos", json={"prompt": f"client {number}", "num_inference_steps": 2}
+                )
+                latencies.append(time.perf_counter() - start)
+                assert response.status_code == 200, response.text
+                video_ids.append(response.json()["id"])
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return made, took
+    return video_ids, latencies
 
 
-def assert_all_completed_once(server: server.RunningServer, video_ids: list[str]) -> None:
-    """Every film is completed, and was begun once."""
+def assert_all_completed_once(server: RunningServer, video_ids: list[str]) -> None:
+    """Every video is completed, and was started once."""
 
     def counts() -> list[tuple[str, int, int]]:
         with contextlib.closing(
             sqlite3.connect(f"file:{server.data / 'store.sqlite'}?mode=ro", uri=True)
-        ) as base:
-            return base.execute("SELECT id, status = 'completed', tries FROM videos").fetchall()
+        ) as connection:
+            return connection.execute("SELECT id, status = 'completed', attempts FROM videos").fetchall()
 
-    server.wait_until(lambda: all(row[1] for row in counts()), 600)
+    wait_until(lambda: all(row[1] for row in counts()), 600)
     rows = counts()
     assert sorted(row[0] for row in rows) == sorted(video_ids)
     assert len(set(video_ids)) == len(video_ids)
@@ -56,22 +58,22 @@ def assert_all_completed_once(server: server.RunningServer, video_ids: list[str]
 
 
 def test_a_hundred_requests_from_twenty_clients(tmp_path):
-    with server.running_server(tmp_path / "data") as served:
-        made, _ = run_load(served, 100, 20)
-        assert_all_completed_once(served, made)
+    with running_server(tmp_path / "data") as server:
+        video_ids, _ = run_load(server, 100, 20)
+        assert_all_completed_once(server, video_ids)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_five_hundred_requests_from_twenty_clients(tmp_path):
-    with server.running_server(tmp_path / "data") as served:
-        process = psutil.Process(served.process.pid)
-        made, took = run_load(served, 500, 20)
+    with running_server(tmp_path / "data") as server:
+        process = psutil.Process(server.process.pid)
+        video_ids, latencies = run_load(server, 500, 20)
         first = process.memory_info().rss
-        again, more = run_load(served, 500, 20)
+        more_ids, more_latencies = run_load(server, 500, 20)
         second = process.memory_info().rss
-        assert_all_completed_once(served, made + again)
-        for times in (took, more):
+        assert_all_completed_once(server, video_ids + more_ids)
+        for times in (latencies, more_latencies):
             cuts = statistics.quantiles(times, n=100)
             print("create: median, p95, p99 in ms", *(round(1e3 * cuts[at]) for at in (49, 94, 98)))
         print(f"memory: {first / 2**20:.0f} MB, then {second / 2**20:.0f} MB")

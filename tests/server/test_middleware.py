@@ -1,4 +1,4 @@
-"""What strangers try: keys, origins, sizes, encodings, hosts, and what comes back."""
+"""Hostile requests: keys, origins, sizes, encodings and hosts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from kinema.server.settings import (
     Settings,
     Webhook,
     hash_key,
+    load_settings,
     parse_keys,
-    read_settings,
 )
 from tests.fixtures import server
 from tests.fixtures.server import ALICE, BOB
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    data = tmp_path_factory.mktemp("serve") / "data"
+def app(tmp_path_factory):
+    data = tmp_path_factory.mktemp("server") / "data"
     limits = Limits(
         min_free_bytes=0,
         max_body_bytes=4 * 2**20,
@@ -38,83 +38,108 @@ def made(tmp_path_factory):
         max_image_pixels=10**6,
         max_upload_frames=20,
     )
-    with server.in_process_server(data, limits=limits) as app:
-        yield app
+    with server.in_process_server(data, limits=limits) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def client(made):
-    with TestClient(made, base_url="http://localhost") as client:
-        yield client
+def client(app):
+    with TestClient(app, base_url="http://localhost") as http:
+        yield http
 
 
-def assert_error(answer, status: int) -> dict:
-    """The error of an answer, which has the API's form and lets nothing out."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-request-id"]
-    error = answer.json()["error"]
+def assert_error(response, status: int) -> dict:
+    """The error of a response, in the API's form and without internal details."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     for secret in ("Traceback", "site-packages", "/data/videos", ".py"):
-        assert secret not in answer.text
+        assert secret not in response.text
     return error
 
 
-def test_it_refuses_to_listen_to_the_world_without_keys(tmp_path, capsys):
+def test_other_addresses_than_loopback_need_keys(tmp_path, capsys):
     for host in ("0.0.0.0", "192.168.1.2", "::", "example.org"):
         with pytest.raises(UserError, match="API keys"):
             Settings(data_dir=tmp_path, host=host)
     for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9"):
         Settings(data_dir=tmp_path, host=host)
-    Settings(data_dir=tmp_path, host="0.0.0.0", keys=parse_keys(ALICE))
+    Settings(data_dir=tmp_path, host="0.0.0.0", api_keys=parse_keys(ALICE))
     with pytest.raises(SystemExit) as stopped:
         main(["serve", "--host", "0.0.0.0", "--data", str(tmp_path)])
     assert stopped.value.code == 2
     assert "API keys" in capsys.readouterr().err
 
 
-def test_keys_are_kept_as_hashes(tmp_path):
+def test_keys_are_stored_as_hashes(tmp_path):
     keys = parse_keys(f"alice:{ALICE}, {BOB}")
-    assert keys[0] == ApiKey(owner="alice", digest=hash_key(ALICE))
-    assert ALICE not in repr(Settings(data_dir=tmp_path, keys=keys))
+    assert keys[0] == ApiKey(owner="alice", sha256=hash_key(ALICE))
+    assert ALICE not in repr(Settings(data_dir=tmp_path, api_keys=keys))
     for wrong in ("short", "a b:0123456789", "ü" * 20):
         with pytest.raises(UserError):
             parse_keys(wrong)
 
 
-def test_a_settings_file_says_all(tmp_path):
+def test_settings_are_read_from_a_file(tmp_path):
     file = tmp_path / "kinema.toml"
     file.write_text(
         f"""host = "0.0.0.0"
-picture_hosts = ["example.org"]
+image_hosts = ["example.org"]
 [limits]
-seconds = 8.0
+max_seconds = 8.0
 [webhook]
-url = "https://example.org/told"
+url = "https://example.org/events"
 secret = "whsec_c2VjcmV0"
-[[keys]]
+[[api_keys]]
 owner = "alice"
 sha256 = "{hash_key(ALICE)}"
 """
     )
-    read = read_settings(file, Settings(data_dir=tmp_path))
-    assert (read.host, read.limits.max_seconds, read.keys[0].owner) == ("0.0.0.0", 8.0, "alice")
-    assert "c2VjcmV0" not in repr(read)
-    for text, said in (
+    settings = load_settings(file, data_dir=tmp_path)
+    assert (settings.host, settings.limits.max_seconds, settings.api_keys[0].owner) == (
+        "0.0.0.0",
+        8.0,
+        "alice",
+    )
+    assert settings.image_hosts == ("example.org",)
+    assert "c2VjcmV0" not in repr(settings)
+    for text, message in (
         ("prot = 1", "did you mean 'port'"),
-        ("[limits]\nsecond = 1", "did you mean 'seconds'"),
-        ("[[keys]]\nowner = 'a'", "sha256"),
+        ("[limits]\nmax_second = 1", "did you mean 'max_seconds'"),
+        ("[[api_keys]]\nowner = 'a'", "sha256"),
+        ("workers = 'many'", "workers"),
         ("port = ", "not TOML"),
         ("host = '0.0.0.0'", "API keys"),
     ):
         file.write_text(text)
-        with pytest.raises(UserError, match=said):
-            read_settings(file, Settings(data_dir=tmp_path))
+        with pytest.raises(UserError, match=message) as caught:
+            load_settings(file, data_dir=tmp_path)
+        assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="whsec_"):
         Settings(data_dir=tmp_path, webhook=Webhook(url="https://example.org", secret="secret"))
 
 
-def test_web_pages_of_others_can_t_use_a_server_without_keys(client):
+def test_flags_override_the_environment_and_the_environment_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "kinema.toml"
+    file.write_text(f'port = 1\n[[api_keys]]\nowner = "alice"\nsha256 = "{hash_key(ALICE)}"\n')
+    monkeypatch.setenv("KINEMA_WEBHOOK_URL", "https://example.org/events")
+    monkeypatch.setenv("KINEMA_WEBHOOK_SECRET", "whsec_c2VjcmV0")
+    monkeypatch.setenv("KINEMA_PORT", "tcp://10.0.0.1:8000")
+    settings = load_settings(file, data_dir=tmp_path)
+    assert (settings.port, settings.webhook.url) == (1, "https://example.org/events")
+    assert [key.owner for key in settings.api_keys] == ["alice"]
+    monkeypatch.setenv("KINEMA_API_KEYS", f"bob:{BOB}")
+    settings = load_settings(file, data_dir=tmp_path, port=2)
+    assert settings.port == 2
+    assert [key.owner for key in settings.api_keys] == ["bob"]
+    monkeypatch.setenv("KINEMA_API_KEYS", "short")
+    with pytest.raises(UserError, match="8 or more"):
+        load_settings(file, data_dir=tmp_path)
+
+
+def test_foreign_web_pages_can_t_call_a_server_without_keys(client):
     plain = {"prompt": "x"}
     ok = client.post("/v1/videos", json=plain, headers={"origin": "http://localhost"})
     assert ok.status_code == 200
@@ -125,19 +150,19 @@ def test_web_pages_of_others_can_t_use_a_server_without_keys(client):
     assert "access-control-allow-origin" not in ok.headers
 
 
-def test_pages_that_the_operator_allows_may_call(tmp_path):
-    page = "https://studio.example"
+def test_allowed_origins_may_call(tmp_path):
+    page = "https://webui.example"
     with (
-        server.in_process_server(tmp_path / "data", keys=parse_keys(ALICE), origins=(page,)) as app,
+        server.in_process_server(tmp_path / "data", api_keys=parse_keys(ALICE), origins=(page,)) as app,
         TestClient(app) as client,
     ):
-        asked = client.options(
+        preflight = client.options(
             "/v1/videos", headers={"origin": page, "access-control-request-method": "POST"}
         )
-        assert asked.status_code == 204
-        assert asked.headers["access-control-allow-origin"] == page
-        answer = client.get("/v1/videos", headers={"origin": page, "authorization": f"Bearer {ALICE}"})
-        assert answer.headers["access-control-allow-origin"] == page
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == page
+        response = client.get("/v1/videos", headers={"origin": page, "authorization": f"Bearer {ALICE}"})
+        assert response.headers["access-control-allow-origin"] == page
         other = client.get(
             "/v1/videos", headers={"origin": "https://evil.example", "authorization": f"Bearer {ALICE}"}
         )
@@ -174,11 +199,11 @@ def test_pages_that_the_operator_allows_may_call(tmp_path):
         (b"&".join(b"a%d=1" % n for n in range(2000)), "application/x-www-form-urlencoded"),
     ],
 )  # fmt: skip
-def test_bodies_that_can_t_be_read_are_400s(client, body, kind):
+def test_malformed_bodies_are_400s(client, body, kind):
     assert_error(client.post("/v1/videos", content=body, headers={"content-type": kind}), 400)
 
 
-def test_more_than_allowed_is_a_413_announced_or_not(client):
+def test_bodies_beyond_the_limit_are_413s_with_and_without_a_length(client):
     big = b'{"prompt": "' + b"x" * (5 * 2**20) + b'"}'
     assert_error(client.post("/v1/videos", content=big, headers={"content-type": "application/json"}), 413)
     parts = (big[at : at + 2**16] for at in range(0, len(big), 2**16))
@@ -190,7 +215,7 @@ def test_more_than_allowed_is_a_413_announced_or_not(client):
 
 
 def png_bomb(side: int) -> bytes:
-    """A small PNG that says it is large."""
+    """A small PNG whose header declares a large image."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -204,7 +229,7 @@ def gif_in_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"GIF89a" + b"\0" * 100
 
 
-def test_hostile_images_are_400s(client, made):
+def test_hostile_images_are_400s_and_name_the_parameter(client, app):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     tiff = b"II*\0" + b"\0" * 100
     cut = server.image_bytes()[:300]
@@ -222,15 +247,16 @@ def test_hostile_images_are_400s(client, made):
         error = assert_error(
             client.post("/v1/videos", files={"prompt": (None, "x"), "input_reference": data}), 400
         )
-        assert error["code"] == "invalid_image" or error["param"] == "input_reference", error
+        assert error["param"] == "input_reference", error
+        assert error["code"] in ("invalid_image", "invalid_value"), error
     known = queue.existing_ids(
-        made.desk.store, [path.name for path in (made.desk.settings.data / "videos").iterdir()]
+        app.state.database, [path.name for path in (app.state.settings.data_dir / "videos").iterdir()]
     )
-    assert {path.name for path in (made.desk.settings.data / "videos").iterdir()} == known
+    assert {path.name for path in (app.state.settings.data_dir / "videos").iterdir()} == known
 
 
-def test_only_the_pixels_of_a_image_are_kept(client, made):
-    """A PNG that is a zip too, with a comment: what is stored is neither."""
+def test_only_the_pixels_of_an_image_are_stored(client, app):
+    """A PNG that is also a zip and has a comment: the stored file is neither."""
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
@@ -240,23 +266,21 @@ def test_only_the_pixels_of_a_image_are_kept(client, made):
     polyglot = buffer.getvalue() + b"PK\x03\x04 a zip follows"
     files = {"prompt": (None, "x"), "input_reference": ("../../../../tmp/evil.png\0.exe", polyglot)}
     video = client.post("/v1/videos", files=files).json()
-    folder = made.desk.settings.data / "videos" / video["id"]
-    assert [path.name for path in folder.iterdir()] == ["first.png"]
-    kept = (folder / "first.png").read_bytes()
-    assert b"PK" not in kept
-    assert b"script" not in kept
-    with Image.open(folder / "first.png") as image:
+    folder = app.state.settings.data_dir / "videos" / video["id"]
+    assert [path.name for path in folder.iterdir()] == ["input_reference.png"]
+    stored = (folder / "input_reference.png").read_bytes()
+    assert b"PK" not in stored
+    assert b"script" not in stored
+    with Image.open(folder / "input_reference.png") as image:
         assert image.size == (40, 30)
 
 
-def test_videos_beyond_the_limits_and_no_videos_are_400s(client, tmp_path):
+def test_videos_beyond_the_limits_and_other_files_are_400s(client, tmp_path):
     long = server.video_bytes(tmp_path / "long.mp4", frames=40)
-    for data in (long, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"not a film", long[: len(long) // 3]):
-        answer = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": data})
-        assert (
-            assert_error(answer, 400)["code"] == "invalid_film"
-            or answer.json()["error"]["code"] == "invalid_video"
-        )
+    for data in (long, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"not a video", long[: len(long) // 3]):
+        response = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": data})
+        error = assert_error(response, 400)
+        assert (error["code"], error["param"]) == ("invalid_video", "video")
     fine = server.video_bytes(tmp_path / "fine.mp4", frames=9)
     video = client.post("/v1/videos/edits", files={"prompt": (None, "x"), "video": fine}).json()
     assert (video["seconds"], video["size"]) == ("1.125", "720x1280")
@@ -272,11 +296,11 @@ def test_videos_beyond_the_limits_and_no_videos_are_400s(client, tmp_path):
         "/v1/videos/video_00000000000000000000000000000000/content",
     ],
 )  # fmt: skip
-def test_what_is_not_there_is_a_404(client, path):
+def test_unknown_paths_and_videos_are_404s(client, path):
     assert_error(client.get(path), 404)
 
 
-def test_a_method_that_is_not_there_is_a_405(client):
+def test_unsupported_methods_are_405s(client):
     assert_error(client.put("/v1/videos"), 405)
     assert_error(client.request("TRACE", "/v1/videos"), 405)
 
@@ -284,7 +308,7 @@ def test_a_method_that_is_not_there_is_a_405(client):
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "order=up", "after=x", "after=" + "x" * 500]
 )
-def test_wrong_queries_are_400s(client, query):
+def test_invalid_queries_are_400s(client, query):
     assert_error(client.get(f"/v1/videos?{query}"), 400)
 
 
@@ -294,11 +318,11 @@ def test_wrong_queries_are_400s(client, query):
      "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "100.64.0.1",
      "224.0.0.1", "nonsense"],
 )  # fmt: skip
-def test_private_addresses_are_not_fetched_from(address):
+def test_private_addresses_are_not_public(address):
     assert not is_public_address(address)
 
 
-def test_public_addresses_are_known_as_such():
+def test_public_addresses_are_public():
     assert is_public_address("93.184.215.14")
     assert is_public_address("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
 
@@ -310,29 +334,30 @@ def test_public_addresses_are_known_as_such():
      "https://user@localhost/", "https://[::1/", "gopher://x", "//localhost/a", "data:image/png,abc",
      "data:image/png;base64,***", "data:text/html;base64,PGI+"],
 )  # fmt: skip
-def test_addresses_that_may_not_be_fetched_are_400s(tmp_path, url):
+def test_urls_that_may_not_be_downloaded_are_400s(tmp_path, url):
     with (
-        server.in_process_server(tmp_path / "data", picture_hosts=("localhost",)) as app,
+        server.in_process_server(tmp_path / "data", image_hosts=("localhost",)) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         body = {"prompt": "x", "input_reference": {"image_url": url}}
-        assert_error(client.post("/v1/videos", json=body), 400)
+        error = assert_error(client.post("/v1/videos", json=body), 400)
+        assert error["param"] == "input_reference"
 
 
-def test_a_full_queue_says_when_to_come_again(tmp_path):
+def test_a_full_queue_is_a_429_with_retry_after(tmp_path):
     with (
         server.in_process_server(tmp_path / "data", limits=Limits(max_queued=2, min_free_bytes=0)) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         for _ in range(2):
             assert client.post("/v1/videos", json={"prompt": "x"}).status_code == 200
-        answer = client.post("/v1/videos", json={"prompt": "x"})
-        assert assert_error(answer, 429)["type"] == "rate_limit_error"
-        assert int(answer.headers["retry-after-ms"]) > 0
+        response = client.post("/v1/videos", json={"prompt": "x"})
+        assert assert_error(response, 429)["type"] == "rate_limit_error"
+        assert int(response.headers["retry-after-ms"]) > 0
         assert len(list((tmp_path / "data" / "videos").iterdir())) == 2
 
 
-def test_a_full_disk_takes_nothing_new_and_says_so(tmp_path):
+def test_a_full_disk_is_a_503(tmp_path):
     with (
         server.in_process_server(tmp_path / "data", limits=Limits(min_free_bytes=2**62)) as app,
         TestClient(app, base_url="http://localhost") as client,
@@ -341,20 +366,20 @@ def test_a_full_disk_takes_nothing_new_and_says_so(tmp_path):
         assert client.get("/v1/videos").status_code == 200
 
 
-def test_before_the_model_is_there_nothing_is_promised(tmp_path):
+def test_before_the_model_is_loaded_requests_are_503s(tmp_path):
     from kinema.server.app import create_app
 
-    made = create_app(
+    app = create_app(
         Settings(data_dir=tmp_path / "data", model="testcard", workers=0, limits=Limits(min_free_bytes=0))
     )
-    with TestClient(made, base_url="http://localhost") as client:
+    with TestClient(app, base_url="http://localhost") as client:
         assert assert_error(client.get("/healthz"), 503)["code"] == "starting"
-        answer = client.post("/v1/videos", json={"prompt": "x"})
-        assert assert_error(answer, 503)["code"] == "starting"
-        assert answer.headers["retry-after-ms"]
+        response = client.post("/v1/videos", json={"prompt": "x"})
+        assert assert_error(response, 503)["code"] == "starting"
+        assert response.headers["retry-after-ms"]
 
 
-def test_our_own_mistakes_are_500s_without_a_word_of_why(tmp_path, monkeypatch):
+def test_bugs_are_500s_without_details(tmp_path, monkeypatch):
     with (
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client,

@@ -1,1 +1,1 @@
-"""The HTTP server: the OpenAI Videos API over durable jobs, and workers that make the films."""
+"""The HTTP server: the OpenAI Videos API, a job queue in SQLite, and worker processes."""

@@ -1,4 +1,4 @@
-"""What the routes of a server share."""
+"""State that the routes share, and the checks they have in common."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from kinema.server import queue
 from kinema.server.database import Database
-from kinema.server.errors import ApiError, not_found
+from kinema.server.errors import ApiError, disk_full, not_found
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job import Job
 from kinema.server.metrics import Metrics
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True, eq=False)
 class AppState:
-    """One for each server.
+    """Shared state, one object for each server.
 
     Attributes:
-        settings: what the operator decided.
-        database: of the films.
-        supervisor: of the workers.
-        insert_batcher: of orders.
-        upload_reader: of what callers give.
-        metrics: of what was answered.
-        draining: set when the server is to end: streams stop, and no new films are taken.
-        open_event_streams: open event streams.
+        settings: the operator's settings.
+        database: jobs and workers.
+        supervisor: of the worker processes.
+        insert_batcher: puts jobs into the queue.
+        upload_reader: decodes uploaded images and videos.
+        metrics: counters for Prometheus.
+        draining: set when the server shuts down: event streams end, and new jobs are refused.
+        open_event_streams: number of open event streams.
     """
 
     settings: Settings
@@ -50,52 +50,50 @@ class AppState:
     open_event_streams: int = 0
 
     async def run_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do something that may block, outside of the event loop."""
+        """Call a function that may block, outside the event loop."""
         return await asyncio.to_thread(function, *args, **kwargs)
 
     async def get_model_info(self) -> ModelInfo:
-        """The model.
+        """The served model.
 
         Raises:
-            ApiError: no worker has said yet what it can make.
+            ApiError: no worker has loaded the model yet.
         """
-        found = await self.run_in_thread(queue.latest_model_info, self.database)
-        if found is None:
+        model_info = await self.run_in_thread(queue.latest_model_info, self.database)
+        if model_info is None:
             raise ApiError(
                 503, "The model is still being loaded; try again in a moment.",
                 code="starting", headers={"retry-after-ms": "1000", "retry-after": "1"},
             )  # fmt: skip
-        return found
+        return model_info
 
     async def get_job_or_404(self, request: Request, job_id: str) -> Job:
-        """The caller's film.
+        """The caller's job.
 
         Raises:
-            ApiError: there is none of that name, or it is another's, which looks the same.
+            ApiError: there is no such job, or it belongs to someone else; the response is the same.
         """
-        found = None
+        job = None
         if queue.is_job_id(job_id):
-            found = await self.run_in_thread(queue.get_job, self.database, current_owner(request), job_id)
-        if found is None:
-            raise not_found(
-                f"There is no video {job_id[:100]!r}; it may have been deleted, or its time is over."
-            )
-        return found
+            job = await self.run_in_thread(queue.get_job, self.database, current_owner(request), job_id)
+        if job is None:
+            raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.")
+        return job
 
     async def require_capacity(self) -> ModelInfo:
-        """The model, or a refusal of new films where they could not be kept.
+        """The served model, if the server accepts new jobs.
 
         Raises:
-            ApiError: the server starts or ends, or its disk is full.
+            ApiError: the server is starting or stopping, or its disk is full.
         """
         if self.draining.is_set():
-            raise ApiError(503, "The server is about to stop; try again.", code="draining",
+            raise ApiError(503, "The server is shutting down; try again.", code="draining",
                            headers={"retry-after-ms": "3000"})  # fmt: skip
         if free_bytes(self.settings.data_dir) < self.settings.limits.min_free_bytes:
-            raise ApiError(503, "The server's disk is full; try again later.", code="disk_full", retry=False)
+            raise disk_full()
         return await self.get_model_info()
 
 
 def current_owner(request: Request) -> str:
-    """Who calls."""
+    """The owner of the API key of a request."""
     return request.state.owner

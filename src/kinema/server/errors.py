@@ -1,10 +1,12 @@
-"""What goes wrong, as the API says it: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors of the HTTP API: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import sqlite3
+from collections.abc import Iterator
 
 from kinema.errors import UserError
 
@@ -12,7 +14,16 @@ _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate
 
 
 class ApiError(Exception):
-    """An answer that is no success."""
+    """An error response.
+
+    Args:
+        status: HTTP status.
+        message: what is wrong and what to do.
+        code: identifier for programs.
+        param: the request field that is wrong.
+        headers: additional response headers.
+        retry: whether the same request may succeed later, for clients; None leaves that to the status.
+    """
 
     def __init__(
         self,
@@ -24,16 +35,6 @@ class ApiError(Exception):
         headers: dict[str, str] | None = None,
         retry: bool | None = None,
     ) -> None:
-        """Say it.
-
-        Args:
-            status: of HTTP.
-            message: what is wrong and what to do.
-            code: a word for programs.
-            param: the field that is wrong.
-            headers: more headers.
-            retry: tells clients whether the same request may succeed later; None leaves it to the status.
-        """
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})
@@ -41,18 +42,14 @@ class ApiError(Exception):
             self.headers["x-should-retry"] = "true" if retry else "false"
 
     def body(self) -> bytes:
-        """The answer's body."""
-        return error_body(self.status, self.message, code=self.code, param=self.param)
-
-
-def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
-    """The body of an answer that is no success."""
-    kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
+        """The response body."""
+        kind = _ERROR_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}).encode()
 
 
 def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
-    """400: the request is wrong, and will be wrong again."""
+    """400: the request is invalid, and a retry will not help."""
     return ApiError(400, message, param=param, code=code, retry=False)
 
 
@@ -61,15 +58,30 @@ def not_found(message: str) -> ApiError:
     return ApiError(404, message, code="not_found", retry=False)
 
 
+def disk_full() -> ApiError:
+    """503: there is no disk space."""
+    return ApiError(503, "The server's disk is full; try again later.", code="disk_full", retry=False)
+
+
+@contextlib.contextmanager
+def error_param(param: str) -> Iterator[None]:
+    """Name the request field in errors of the block that do not name one."""
+    try:
+        yield
+    except ApiError as error:
+        error.param = error.param or param
+        raise
+
+
 def to_api_error(error: Exception) -> ApiError | None:
-    """What an exception means to a caller; None: a mistake of ours, to be logged."""
+    """The response for an exception; None for a bug in the server, which belongs in the log."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UserError):
         return bad_request(str(error))
     if isinstance(error, sqlite3.OperationalError):
-        return ApiError(503, "The server's store is busy or its disk is full; try again.",
+        return ApiError(503, "The server's database is busy or its disk is full; try again.",
                         code="storage", headers={"retry-after-ms": "2000"})  # fmt: skip
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ApiError(503, "The server's disk is full; try again later.", code="disk_full", retry=False)
+        return disk_full()
     return None

@@ -1,7 +1,8 @@
-"""The body of a request as named fields, however it was encoded: JSON, multipart or a form.
+"""Parsing of request bodies into named fields, from JSON, multipart or a URL-encoded form.
 
-The official client sends either, by its version, and writes nested values of a multipart body with brackets:
-`video[id]`, `storyboard[][prompt]`. In a multipart body every scalar is text; types are given to it later.
+The official client sends JSON or multipart, depending on its version, and writes nested values of a
+multipart body with brackets: `video[id]`, `storyboard[][prompt]`. Scalars of a multipart body are text;
+validation gives them types.
 """
 
 from __future__ import annotations
@@ -30,31 +31,33 @@ Fields = dict[str, object]
 
 @contextlib.asynccontextmanager
 async def parse_body(request: Request, *, max_field_bytes: int) -> AsyncIterator[Fields]:
-    """The fields of a request; its files are there for the length of the block.
+    """The fields of a request; uploaded files exist while the block runs.
 
     Args:
-        request: whose body was not read yet.
-        max_field_bytes: bytes of a field that is no file.
+        request: its body is not read yet.
+        max_field_bytes: size of a field that is not a file.
 
     Raises:
-        ApiError: the body is no JSON object, or no well-formed form.
+        ApiError: the body is neither a JSON object nor a well-formed form.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        form = await _parse_form(request, kind, max_field_bytes)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        form = await _parse_form(request, media_type, max_field_bytes)
         try:
-            yield unflatten([(name, value) for name, value in form.multi_items()])
+            yield unflatten(list(form.multi_items()))
         finally:
             await form.close()
         return
     body = await request.body()
-    if kind not in ("application/json", "") and not kind.endswith("+json"):
-        raise bad_request(f"A body of type {kind[:100]!r} can't be read; send JSON or multipart/form-data.")
+    if media_type not in ("application/json", "") and not media_type.endswith("+json"):
+        raise bad_request(
+            f"A body of type {media_type[:100]!r} is not supported; send JSON or multipart/form-data."
+        )
     yield parse_json_object(body) if body else {}
 
 
 class _MultipartParser(MultiPartParser):
-    """Knows whether the last boundary was read."""
+    """Remembers whether the last boundary was read."""
 
     saw_last_boundary = False
 
@@ -64,18 +67,18 @@ class _MultipartParser(MultiPartParser):
 
 
 async def _parse_form(request: Request, content_type: str, max_field_bytes: int) -> FormData:
-    held: list[Exception] = []
+    stream_errors: list[Exception] = []
 
     async def stream() -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in request.stream():
                 yield chunk
         except (ApiError, ClientDisconnect) as error:
-            held.append(error)
+            stream_errors.append(error)
             raise MultiPartException("the body ended early") from None
-        # Raised here, it makes the parser close the files of parts that never ended.
+        # An exception in the stream makes the parser close the files of incomplete parts.
         if isinstance(parser, _MultipartParser) and not parser.saw_last_boundary:
-            raise MultiPartException("it is cut off")
+            raise MultiPartException("it is truncated")
 
     if content_type == "multipart/form-data":
         parser: _MultipartParser | FormParser = _MultipartParser(
@@ -90,16 +93,17 @@ async def _parse_form(request: Request, content_type: str, max_field_bytes: int)
     try:
         return await parser.parse()
     except MultiPartException as error:
-        raise held[0] if held else bad_request(f"The form can't be read: {error.message}") from None
+        message = f"The form can't be parsed: {error.message}"
+        raise stream_errors[0] if stream_errors else bad_request(message) from None
     except (FormParserError, ValueError, LookupError, AssertionError) as error:
-        raise bad_request(f"The form can't be read ({type(error).__name__}).") from None
+        raise bad_request(f"The form can't be parsed ({type(error).__name__}).") from None
 
 
 def parse_json_object(body: bytes) -> Fields:
-    """The object of a JSON text.
+    """The object in a JSON text.
 
     Raises:
-        ApiError: it is none.
+        ApiError: the text is not a JSON object.
     """
     try:
         values = json.loads(body, parse_constant=_reject_constant)
@@ -108,25 +112,25 @@ def parse_json_object(body: bytes) -> Fields:
     except ValueError as error:
         raise bad_request(f"The body is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise bad_request("The body is not a JSON object; write {...} with named values.")
+        raise bad_request("The body is not a JSON object; send {...} with named values.")
     return values
 
 
 def _reject_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def unflatten(items: list[tuple[str, object]]) -> Fields:
-    """Bracketed names as the objects and lists they stand for.
+    """Fields with bracketed names as nested objects and lists.
 
     Raises:
-        ApiError: a name is ill-formed, nested too deeply, or given twice.
+        ApiError: a name is malformed, nested too deeply, or occurs twice.
     """
     fields: Fields = {}
     for name, value in items:
         match = _FIELD_NAME.fullmatch(name)
         if match is None:
-            raise bad_request(f"{name[:100]!r} is no name of a field.")
+            raise bad_request(f"{name[:100]!r} is not a field name.")
         path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(path) > MAX_NESTING:
             raise bad_request(f"{name[:100]!r} is nested too deeply.")
@@ -138,18 +142,18 @@ def _insert(node: Fields, path: list[str], value: object, name: str) -> None:
     head, rest = path[0], path[1:]
     if not rest:
         if head in node:
-            raise bad_request(f"{name[:100]!r} is given twice.")
+            raise bad_request(f"{name[:100]!r} occurs twice.")
         node[head] = value
         return
     if rest[0] == "":
         entries = node.setdefault(head, [])
         if not isinstance(entries, list):
-            raise bad_request(f"{name[:100]!r} is given in two forms.")
+            raise bad_request(f"{name[:100]!r} occurs as two different types.")
         if len(rest) == 1:
             entries.append(value)
             return
         last = entries[-1] if entries else None
-        # `shots[][prompt]` once more means the next shot.
+        # The second `storyboard[][prompt]` starts the next entry.
         if not isinstance(last, dict) or rest[1] in last:
             last = {}
             entries.append(last)
@@ -157,23 +161,23 @@ def _insert(node: Fields, path: list[str], value: object, name: str) -> None:
         return
     inner = node.setdefault(head, {})
     if not isinstance(inner, dict):
-        raise bad_request(f"{name[:100]!r} is given in two forms.")
+        raise bad_request(f"{name[:100]!r} occurs as two different types.")
     _insert(inner, rest, value, name)
 
 
 def _indexed_dicts_to_lists(value: object) -> object:
-    """Objects whose names are 0, 1, 2, ... are lists."""
+    """Objects with the keys 0, 1, 2, ... become lists."""
     if isinstance(value, list):
         return [_indexed_dicts_to_lists(entry) for entry in value]
     if not isinstance(value, dict):
         return value
-    if value and set(value) == {str(place) for place in range(len(value))}:
-        return [_indexed_dicts_to_lists(value[str(place)]) for place in range(len(value))]
+    if value and set(value) == {str(index) for index in range(len(value))}:
+        return [_indexed_dicts_to_lists(value[str(index)]) for index in range(len(value))]
     return {name: _indexed_dicts_to_lists(entry) for name, entry in value.items()}
 
 
 async def hash_body(fields: Fields) -> str:
-    """A hash of all fields and files, to tell a repeated request from another under the same key."""
+    """A hash of all fields and files: whether two requests with one Idempotency-Key are the same."""
     digest = hashlib.sha256()
 
     async def update_digest(value: object) -> None:
@@ -198,7 +202,7 @@ async def hash_body(fields: Fields) -> str:
 
 
 def read_idempotency_key(request: Request) -> str | None:
-    """The caller's Idempotency-Key.
+    """The Idempotency-Key of a request, if it has one.
 
     Raises:
         ApiError: it is too long.

@@ -1,4 +1,4 @@
-"""Orders that come at the same time go into the store together: one wait for the disk for all of them."""
+"""Group commit: jobs that arrive at the same time share one transaction and one wait for the disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kinema.server.settings import Limits
 
 
 class InsertBatcher:
-    """While one transaction is written, those who come gather for the next."""
+    """Collects jobs while a transaction is written, and writes them in the next one."""
 
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database, self._limits = database, limits
@@ -19,30 +19,28 @@ class InsertBatcher:
         self._writer: asyncio.Task[None] | None = None
 
     async def enqueue(self, job: queue.JobCreate) -> tuple[Job, bool]:
-        """See `jobs.enqueue`; the order is on the disk when this returns."""
-        answer: asyncio.Future[queue.EnqueueResult] = asyncio.get_running_loop().create_future()
-        self._pending.append((job, answer))
+        """As `queue.enqueue`; the job is on the disk when this returns."""
+        future: asyncio.Future[queue.EnqueueResult] = asyncio.get_running_loop().create_future()
+        self._pending.append((job, future))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_batches())
-        taken = await answer
-        if isinstance(taken, Exception):
-            raise taken
-        return taken
+        result = await future
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _write_batches(self) -> None:
         try:
             while self._pending:
                 batch, self._pending = self._pending, []
-                orders = [order for order, _ in batch]
+                jobs = [job for job, _ in batch]
                 try:
-                    answers = await asyncio.to_thread(
-                        queue.enqueue_many, self._database, orders, self._limits
-                    )
+                    results = await asyncio.to_thread(queue.enqueue_many, self._database, jobs, self._limits)
                 except Exception as error:
-                    answers = [error] * len(batch)
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    # A caller who went away has a cancelled future; the order stands all the same.
+                    results = [error] * len(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    # A client that disconnected has a cancelled future; its job is in the queue all the same.
                     if not future.done():
-                        future.set_result(answer)
+                        future.set_result(result)
         finally:
             self._writer = None

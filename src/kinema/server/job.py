@@ -1,23 +1,24 @@
-"""A film as the store has it."""
+"""A job: one row of the `videos` table."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
-from kinema.models.formats.serialization import from_json
-from kinema.server.job_spec import JobSpec
+from kinema.pipeline.request import VideoRequest
 
 JobStatus = Literal["queued", "in_progress", "completed", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A row of the store. Times are Unix seconds; `progress` is in percent.
+    """A job. Times are Unix seconds; `progress` is in percent.
 
-    `size` and `seconds` are what the caller is told; what is made stands in `spec`, in JSON here: most who
-    ask for a film don't need it read.
+    `size`, `seconds` and `prompt` are what the API reports; `request_json` is what is generated. File inputs
+    of the request are file names in the job's folder.
     """
 
     id: str
@@ -34,7 +35,7 @@ class Job:
     seconds: str
     prompt: str
     remixed_from: str | None
-    spec_json: str
+    request_json: str
     created_at: int
     completed_at: int | None
     expires_at: int | None
@@ -43,21 +44,16 @@ class Job:
     attempts: int
 
     @property
-    def spec(self) -> JobSpec:
-        """What is to be made."""
-        return from_json(JobSpec, self.spec_json, source="the request in the store")
+    def request(self) -> VideoRequest:
+        """The request; parsed on each access."""
+        return VideoRequest.from_dict(json.loads(self.request_json), source="the request in the database")
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the job is completed or failed."""
         return self.status in ("completed", "failed")
 
 
 def job_from_row(row: sqlite3.Row) -> Job:
-    """The film of a row."""
-    names = [name for name in Job.__dataclass_fields__ if name not in ("wanted_json", "status")]
-    return Job(
-        spec_json=row["wanted"],
-        status=cast(JobStatus, row["status"]),
-        **{name: row[name] for name in names},
-    )
+    """The job of a row; columns have the names of the fields."""
+    return Job(**{field.name: row[field.name] for field in dataclasses.fields(Job)})

@@ -1,4 +1,4 @@
-"""`kinema serve`: listen, say where, and end in good order."""
+"""`kinema serve`: listen, print the address, and shut down in good order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from kinema.server.app import KinemaApp, create_app
 from kinema.server.settings import Settings, ensure_data_dir
 
 SHUTDOWN_TIMEOUT_S = 5
-"""In which downloads may end when the server does."""
+"""Time that open downloads have when the server shuts down."""
 KEEP_ALIVE_TIMEOUT_S = 75
-"""After which a connection without requests is closed: longer than clients and proxies keep theirs."""
+"""Idle connections are closed after this time, which is longer than clients and proxies keep theirs."""
 
 
 class _UvicornServer(uvicorn.Server):
-    """Ends event streams first: they would wait for films that nobody makes any more."""
+    """Ends event streams first: at shutdown they would wait for videos that no worker generates."""
 
     def __init__(self, config: uvicorn.Config, kinema_app: KinemaApp) -> None:
         super().__init__(config)
@@ -39,29 +39,29 @@ class _UvicornServer(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop.
+    """Serve until SIGTERM or SIGINT.
 
     Raises:
         UserError: the address or the data folder can't be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for chatty in ("httpx", "python_multipart"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for name in ("httpx", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     folder = ensure_data_dir(settings.data_dir)
     if settings.sign:
-        # Here too, because the server outlives workers that can't begin.
+        # Workers check it too, but the server would survive workers that can't start.
         load_identity(settings.certificate, settings.certificate_key)
     with _lock_data_dir(folder), _open_listener(settings.host, settings.port) as listener:
-        made = create_app(settings)
+        app = create_app(settings)
         host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        shown_host = f"[{host}]" if ":" in host else host
         print(
-            f"kinema: serving {settings.model} on http://{shown}:{port}/v1 "
-            f"({len(settings.keys)} API keys, films in {folder}); ready when /healthz says ok",
+            f"kinema: serving {settings.model} on http://{shown_host}:{port}/v1 "
+            f"({len(settings.api_keys)} API keys, videos in {folder}); ready when /healthz answers 200",
             file=sys.stderr, flush=True,
         )  # fmt: skip
         config = uvicorn.Config(
-            made,
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -71,17 +71,17 @@ def serve(settings: Settings) -> None:
             backlog=2048,
             h11_max_incomplete_event_size=64 * 1024,
         )
-        # uvicorn raises the signal once more when it has ended: that is then an end in good order.
+        # uvicorn raises the signal again after its shutdown, which is then complete.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        _UvicornServer(config, made).run(sockets=[listener])
+        _UvicornServer(config, app).run(sockets=[listener])
 
 
 @contextlib.contextmanager
 def _lock_data_dir(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder: two servers would take each other's workers for dead."""
+    """Lock the data folder: two servers would declare each other's workers dead."""
     try:
         import fcntl
-    except ImportError:  # not on this system; two servers are then the operator's own fault
+    except ImportError:  # This system has no file locks; the operator must not start two servers.
         yield
         return
     with (data_dir / "lock").open("w") as file:

@@ -1,58 +1,63 @@
-"""Counters for Prometheus, in its text format."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
-from collections import Counter
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_KNOWN_METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS")
 
 
 class Metrics:
-    """What this process has answered."""
+    """Counters of this process, and gauges that are set when metrics are read.
+
+    Attributes:
+        submitted: jobs put into the queue, by task.
+    """
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._latency_counts: dict[str, list[int]] = {}
-        self._latency_sums: dict[str, float] = {}
-        self.submitted: Counter[str] = Counter()
-        """Films put into the queue, by what was asked: create, edit, ..."""
+        prometheus_client.disable_created_metrics()
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "kinema_requests", "HTTP responses.", ["method", "path", "status"], registry=registry
+        )
+        self._latency = Histogram(
+            "kinema_request_seconds",
+            "Time of an HTTP request.",
+            ["path"],
+            registry=registry,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.submitted = Counter("kinema_submitted", "Jobs submitted.", ["task"], registry=registry)
+        self._videos = Gauge("kinema_videos", "Jobs by status.", ["status"], registry=registry)
+        self._gauges = {
+            name: Gauge(f"kinema_{name}", description, registry=registry)
+            for name, description in (
+                ("workers", "Running worker processes."),
+                ("worker_restarts", "Workers that died and were started again."),
+                ("event_streams", "Open event streams."),
+                ("disk_free_bytes", "Free space on the disk of the data folder."),
+                ("disk_used_bytes", "Size of the files of all jobs."),
+            )
+        }
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count an answer. Paths are routes, not addresses: callers can't make more of them."""
-        known = method if method in ("GET", "POST", "DELETE", "HEAD", "OPTIONS") else "other"
-        self._requests[known, path, status] += 1
-        counts = self._latency_counts.setdefault(path, [0] * (len(LATENCY_BUCKETS_S) + 1))
-        for place, bound in enumerate(LATENCY_BUCKETS_S):
-            counts[place] += seconds <= bound
-        counts[-1] += 1
-        self._latency_sums[path] = self._latency_sums.get(path, 0.0) + seconds
+        """Count a response. `path` is that of the route: clients can't create new labels."""
+        known_method = method if method in _KNOWN_METHODS else "other"
+        self._requests.labels(known_method, path, str(status)).inc()
+        self._latency.labels(path).observe(seconds)
 
-    def render(self, gauges: dict[str, float]) -> str:
-        """All of it.
+    def render(self, *, videos: dict[str, int], **gauges: float) -> str:
+        """All metrics in Prometheus' text format.
 
         Args:
-            gauges: what is true now, by name; a name may carry labels.
+            videos: number of jobs by status.
+            gauges: workers, worker_restarts, event_streams, disk_free_bytes, disk_used_bytes.
         """
-        lines = ["# TYPE kinema_requests_total counter"]
-        for (method, path, status), number in sorted(self._requests.items()):
-            lines.append(
-                f'kinema_requests_total{{method="{method}",path="{path}",status="{status}"}} {number}'
-            )
-        lines.append("# TYPE kinema_request_seconds histogram")
-        for path, counts in sorted(self._latency_counts.items()):
-            for bound, number in zip([*map(str, LATENCY_BUCKETS_S), "+Inf"], counts, strict=True):
-                lines.append(f'kinema_request_seconds_bucket{{path="{path}",le="{bound}"}} {number}')
-            lines.append(f'kinema_request_seconds_sum{{path="{path}"}} {self._latency_sums[path]:.6f}')
-            lines.append(f'kinema_request_seconds_count{{path="{path}"}} {counts[-1]}')
-        lines.append("# TYPE kinema_taken_total counter")
-        lines += [
-            f'kinema_taken_total{{verb="{verb}"}} {number}' for verb, number in sorted(self.submitted.items())
-        ]
-        seen = set()
+        for status, number in videos.items():
+            self._videos.labels(status).set(number)
         for name, value in gauges.items():
-            family = name.partition("{")[0]
-            if family not in seen:
-                lines.append(f"# TYPE {family} gauge")
-                seen.add(family)
-            lines.append(f"{name} {value:g}")
-        return "\n".join(lines) + "\n"
+            self._gauges[name].set(value)
+        return prometheus_client.generate_latest(self._registry).decode()

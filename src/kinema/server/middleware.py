@@ -1,4 +1,4 @@
-"""The outermost layer: who calls, how much they send, and answers in the API's own form whatever happens."""
+"""Middleware around the API: request ids and metrics, CORS, error responses, authentication, size limits."""
 
 from __future__ import annotations
 
@@ -10,220 +10,226 @@ import secrets
 import time
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kinema.server.errors import ApiError, error_body, to_api_error
+from kinema.server.errors import ApiError, to_api_error
 from kinema.server.metrics import Metrics
 from kinema.server.settings import Settings, hash_key, is_loopback
 
 log = logging.getLogger("kinema.server")
 
 LOCAL_OWNER = "local"
-"""The owner of films where the server asks for no keys."""
+"""Owner of the videos of a server without API keys."""
 PUBLIC_PATHS = ("/healthz", "/openapi.json")
 BODY_TIMEOUT_S = 120.0
-"""In which a request's body must have come in, so that slow senders don't gather."""
+"""Time limit of a request's body, so that slow senders do not accumulate."""
+STATUS_MESSAGES = {
+    400: "The request is malformed.",
+    404: "There is nothing at this path.",
+    405: "This path does not support this method.",
+    416: "The file has no such byte range.",
+    500: "The server has failed; its log has details.",
+}
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
-class GatewayMiddleware:
-    """Wraps the app."""
+def add_middleware(app: ASGIApp, settings: Settings, metrics: Metrics) -> ASGIApp:
+    """The application inside all middleware, the outermost last."""
+    app = BodyLimitMiddleware(app, settings.limits.max_body_bytes)
+    app = AuthMiddleware(app, settings)
+    app = ErrorMiddleware(app)
+    if settings.origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("authorization", "content-type", "idempotency-key", "range"),
+            expose_headers=("x-request-id", "openai-poll-after-ms", "retry-after-ms"),
+        )
+    return RequestMiddleware(app, metrics)
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+
+class RequestMiddleware:
+    """Gives each request an id, the caller's if it is well-formed, and counts the response."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
+        """Handle a connection; WebSockets are not supported."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        answer = _ResponseSender(
-            send, _resolve_request_id(headers), self._cors_headers(headers), scope["method"] == "HEAD"
-        )
-        begun = time.perf_counter()
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not _REQUEST_ID_PATTERN.fullmatch(request_id):
+            request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, started_at = 0, time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", [])
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
         try:
-            await self._handle_request(scope, receive, answer, headers)
-        except Exception as error:
-            known = to_api_error(error)
-            if known is None:
-                log.error("request %s", answer.request_id, exc_info=error)
-                message = f"The server made a mistake; its log says more under {answer.request_id}."
-                known = ApiError(500, message, code="server_error")
-            if not answer.status:
-                await answer.send_error(known)
-            elif not answer.error_sent:
-                # Too late for an error: breaking off tells the client that the film is not whole.
-                raise
+            await self._app(scope, receive, send_with_headers)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "camera_path", "other")
-            self._metrics.observe(scope["method"], path, answer.status, time.perf_counter() - begun)
+            path = getattr(scope.get("route"), "path", "other")
+            self._metrics.observe(scope["method"], path, status, time.perf_counter() - started_at)
 
-    async def _handle_request(
-        self, scope: Scope, receive: Receive, response: _ResponseSender, headers: dict[bytes, bytes]
-    ) -> None:
-        if (
-            scope["method"] == "OPTIONS"
-            and b"access-control-request-method" in headers
-            and response.cors_headers
-        ):
-            await response.send({"type": "http.response.start", "status": 204, "headers": [
-                (b"access-control-allow-methods", b"GET, POST, DELETE"),
-                (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, range"),
-                (b"access-control-max-age", b"600"),
-            ]})  # fmt: skip
-            await response.send({"type": "http.response.body", "body": b""})
+
+class ErrorMiddleware:
+    """Answers exceptions, and errors that the framework answers as text, in the API's form."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
-        self._check_origin(headers, bool(response.cors_headers))
-        scope.setdefault("state", {})["owner"] = self._authenticate(scope["path"], headers)
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._settings.limits.max_body_bytes:
-            raise self._too_large_error()
-        await self._app(scope, self._limit_body(receive), response.send)
+        is_started = is_replaced = False
 
-    def _authenticate(self, path: str, headers: dict[bytes, bytes]) -> str:
-        keys = self._settings.keys
-        if not keys:
+        async def send_error(error: ApiError) -> None:
+            nonlocal is_started, is_replaced
+            is_started = is_replaced = True
+            body = error.body()
+            headers = MutableHeaders(headers={**error.headers, "content-type": "application/json"})
+            headers["content-length"] = str(len(body))
+            await send({"type": "http.response.start", "status": error.status, "headers": headers.raw})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+        async def send_checked(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], Headers(raw=message.get("headers", []))
+                if status >= 400 and not headers.get("content-type", "").startswith("application/json"):
+                    kept = {name: headers[name] for name in ("allow", "content-range") if name in headers}
+                    text = STATUS_MESSAGES.get(status, "The request failed.")
+                    await send_error(ApiError(status, text, headers=kept))
+                    return
+                is_started = True
+            elif is_replaced:
+                return
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_checked)
+        except Exception as error:
+            api_error = to_api_error(error)
+            if api_error is None:
+                request_id = scope["state"]["request_id"]
+                log.error("request %s", request_id, exc_info=error)
+                message = f"The server has failed; its log has details under {request_id}."
+                api_error = ApiError(500, message, code="server_error")
+            if not is_started:
+                await send_error(api_error)
+            elif not is_replaced:
+                # Too late for an error response: a broken connection tells the client that data is missing.
+                raise
+
+
+class AuthMiddleware:
+    """Finds the owner of a request's API key; a server without keys accepts local callers only."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if not self._settings.api_keys:
+                self._check_local(headers)
+            scope["state"]["owner"] = self._authenticate(scope["path"], headers)
+        await self._app(scope, receive, send)
+
+    def _authenticate(self, path: str, headers: Headers) -> str:
+        if not self._settings.api_keys:
             return LOCAL_OWNER
         if path in PUBLIC_PATHS:
             return ""
-        scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        scheme, _, key = headers.get("authorization", "").partition(" ")
         digest = hash_key(key.strip())
         owner = None
-        # All keys are compared, so that the time taken says nothing about which was nearly right.
-        for known in keys:
-            if hmac.compare_digest(known.digest, digest):
-                owner = known.owner
+        # All keys are compared, so that the time does not depend on which one matches.
+        for api_key in self._settings.api_keys:
+            if hmac.compare_digest(api_key.sha256, digest):
+                owner = api_key.owner
         if owner is None or scheme.lower() != "bearer":
             raise ApiError(
-                401, "This server asks for an API key; send it as: Authorization: Bearer KEY",
+                401, "This server requires an API key; send it as: Authorization: Bearer KEY",
                 code="invalid_api_key", headers={"www-authenticate": "Bearer"}, retry=False,
             )  # fmt: skip
         return owner
 
-    def _check_origin(self, headers: dict[bytes, bytes], cors_allowed: bool) -> None:
-        """A server without keys would obey every web page that its user has open, but for this."""
-        if self._settings.keys:
-            return
-        host = headers.get(b"host", b"").decode("latin-1")
-        origin = headers.get(b"origin")
-        if cors_allowed:
+    def _check_local(self, headers: Headers) -> None:
+        """Refuse foreign hosts and origins: otherwise any web page in the user's browser could call the server.
+
+        Starlette's TrustedHostMiddleware has no pattern for all loopback addresses.
+        """
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if origin in self._settings.origins:
             return
         try:
-            named = urlsplit(f"//{host}").hostname or ""
+            host_name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
-            named = ""
-        if not (is_loopback(named) or named == ""):
+            host_name = ""
+        if host_name and not is_loopback(host_name):
             raise ApiError(
                 403, "Without API keys this server answers to 127.0.0.1 and localhost only.", retry=False
             )
-        if origin is not None and origin.decode("latin-1") not in (f"http://{host}", f"https://{host}"):
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             raise ApiError(403, "Scripts of other web pages may not call this server.", retry=False)
 
-    def _cors_headers(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        origin = headers.get(b"origin", b"")
-        if origin.decode("latin-1") not in self._settings.origins:
-            return []
-        return [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"x-request-id, openai-poll-after-ms, retry-after-ms"),
-            (b"vary", b"Origin"),
-        ]
 
-    def _limit_body(self, receive: Receive) -> Receive:
-        limit = self._settings.limits.max_body_bytes
-        seen, deadline, whole = 0, time.monotonic() + BODY_TIMEOUT_S, False
+class BodyLimitMiddleware:
+    """Limits the size of a request's body, and the time it takes to arrive."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdigit() and int(length) > self._max_bytes:
+            raise self._too_large_error()
+        await self._app(scope, self._limit(receive), send)
+
+    def _limit(self, receive: Receive) -> Receive:
+        num_bytes, deadline, is_complete = 0, time.monotonic() + BODY_TIMEOUT_S, False
 
         async def receive_limited() -> Message:
-            nonlocal seen, whole
-            if whole:
+            nonlocal num_bytes, is_complete
+            if is_complete:
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(0.01, deadline - time.monotonic()))
             except TimeoutError:
                 raise ApiError(
-                    408, f"The request's body did not come in within {BODY_TIMEOUT_S:g} seconds."
+                    408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds."
                 ) from None
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                whole = not message.get("more_body", False)
-                if seen > limit:
+                num_bytes += len(message.get("body", b""))
+                is_complete = not message.get("more_body", False)
+                if num_bytes > self._max_bytes:
                     raise self._too_large_error()
             return message
 
         return receive_limited
 
     def _too_large_error(self) -> ApiError:
-        limit = self._settings.limits.max_body_bytes
-        return ApiError(413, f"The request is larger than the {limit >> 20} MiB allowed.", code="too_large",
-                        headers={"connection": "close"}, retry=False)  # fmt: skip
-
-
-class _ResponseSender:
-    """What goes back: with a request id, and in the API's form where a framework answered in its own."""
-
-    def __init__(
-        self, send: Send, request_id: str, cors_headers: list[tuple[bytes, bytes]], is_head: bool
-    ) -> None:
-        self._send, self.request_id, self.cors_headers, self._is_head = (
-            send,
-            request_id,
-            cors_headers,
-            is_head,
-        )
-        self.status = 0
-        self.error_sent = False
-
-    async def send(self, message: Message) -> None:
-        """Pass a part of an answer on."""
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            headers = list(message.get("headers", []))
-            kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-            if status >= 400 and not kind.startswith(b"application/json"):
-                kept = {
-                    name.decode("latin-1"): value.decode("latin-1")
-                    for name, value in headers
-                    if name.lower() in (b"allow", b"content-range")
-                }
-                await self.send_error(
-                    ApiError(status, _STATUS_MESSAGES.get(status, "The request failed."), headers=kept)
-                )
-                return
-            self.status = status
-            headers += [(b"x-request-id", self.request_id.encode()), (b"x-content-type-options", b"nosniff")]
-            message = {**message, "headers": [*headers, *self.cors_headers]}
-        elif self.error_sent:
-            return
-        await self._send(message)
-
-    async def send_error(self, error: ApiError) -> None:
-        """Answer with an error, before anything else was sent."""
-        self.status, self.error_sent = error.status, True
-        body = error_body(error.status, error.message, code=error.code, param=error.param)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-request-id", self.request_id.encode()),
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()),
-            *self.cors_headers,
-        ]
-        await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"" if self._is_head else body})
-
-
-_STATUS_MESSAGES = {
-    400: "The request can't be understood.",
-    404: "There is nothing at this address.",
-    405: "This address does not take this method.",
-    500: "The server made a mistake; its log says more.",
-    416: "The film has no such range of bytes.",
-}
-
-
-def _resolve_request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's, if it is harmless, else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID_PATTERN.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        return ApiError(413, f"The request is larger than the {self._max_bytes >> 20} MiB allowed.",
+                        code="too_large", headers={"connection": "close"}, retry=False)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI finds out by itself, and what it can't, with examples."""
+"""The OpenAPI document: FastAPI's own, with request bodies, examples and errors added."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from kinema.server.schemas.requests import (
+    CreateVideoRequest,
+    EditRequest,
+    ExtendRequest,
+    GenerationOptions,
+    InterpolateRequest,
+    RemixRequest,
+)
 from kinema.server.schemas.responses import ErrorBody
 
-_BODY_EXAMPLES: dict[str, dict[str, object]] = {
-    "CreateBody": {"prompt": "a red ball rolls to the left", "seconds": "4", "size": "1280x720", "seed": 7},
-    "RemixBody": {"prompt": "a blue ball rolls to the left"},
-    "EditBody": {"prompt": "the ball is blue", "video": {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"}},
-    "ExtendBody": {
-        "prompt": "the ball rolls on", "seconds": "4",
-        "video": {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"},
+_VIDEO = {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"}
+_NEXT_VIDEO = {"id": "video_186b1c70e1b2c3d40a1b2c3d4e5f6071"}
+_EXAMPLES: dict[type[GenerationOptions], dict[str, object]] = {
+    CreateVideoRequest: {
+        "prompt": "a red ball rolls to the left",
+        "seconds": "4",
+        "size": "1280x720",
+        "seed": 7,
     },
-    "ConnectBody": {
-        "prompt": "the ball rolls on",
-        "video": {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"},
-        "next_video": {"id": "video_186b1c70e1b2c3d40a1b2c3d4e5f6071"},
-    },
-}  # fmt: skip
+    RemixRequest: {"prompt": "a blue ball rolls to the left"},
+    EditRequest: {"prompt": "the ball is blue", "video": _VIDEO},
+    ExtendRequest: {"prompt": "the ball rolls on", "seconds": "4", "video": _VIDEO},
+    InterpolateRequest: {"prompt": "the ball rolls on", "video": _VIDEO, "next_video": _NEXT_VIDEO},
+}
 _ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
 _ERROR_DESCRIPTIONS = {
-    "400": "What is wrong with the request, and what is allowed.",
-    "401": "No API key, or a wrong one.",
-    "404": "No such video.",
-    "413": "Too large.",
+    "400": "The request is invalid; the message says what is wrong and what is allowed.",
+    "401": "The API key is missing or wrong.",
+    "404": "There is no such video.",
+    "413": "The request is too large.",
     "429": "The queue is full; `retry-after-ms` says when to try again.",
-    "503": "The server is starting, stopping, or its disk is full.",
+    "503": "The server is starting or stopping, or its disk is full.",
 }
 
 
-def openapi_body(body_type: type[BaseModel]) -> dict[str, Any]:
-    """The description of a body that comes as JSON or as a form."""
-    schema = body_type.model_json_schema(ref_template="#/components/schemas/{model}")
+def openapi_body(body_type: type[GenerationOptions]) -> dict[str, Any]:
+    """The description of a body that may be JSON or a form."""
+    schema = _schema(body_type)
     schema.pop("$defs", None)
-    content = {"schema": schema, "example": _BODY_EXAMPLES[body_type.__name__]}
+    content = {"schema": schema, "example": _EXAMPLES[body_type]}
     return {
         "requestBody": {
             "required": True,
@@ -48,29 +56,31 @@ def openapi_body(body_type: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def build_openapi(
-    app: FastAPI, body_types: tuple[type[BaseModel], ...], *, requires_api_key: bool
-) -> dict[str, Any]:
+def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
     """The whole document."""
-    made = get_openapi(
+    document = get_openapi(
         title="Kinema", version=app.version, routes=app.routes,
-        description="Films from words: the OpenAI Videos API, and more. Any OpenAI client works with it.",
+        description="Text to video: the OpenAI Videos API with additional fields.",
     )  # fmt: skip
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (*body_types, ErrorBody):
-        schemas.update(kind.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs", {}))
-    schemas["ErrorBody"] = ErrorBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in (*_EXAMPLES, ErrorBody):
+        schemas.update(_schema(model).pop("$defs", {}))
+    schemas["ErrorBody"] = _schema(ErrorBody)
     schemas["ErrorBody"].pop("$defs", None)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for path, methods in made["paths"].items():
+    for path, methods in document["paths"].items():
         for operation in methods.values():
-            answers = operation["responses"]
-            answers.pop("422", None)
-            for status, words in _ERROR_DESCRIPTIONS.items():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            for status, description in _ERROR_DESCRIPTIONS.items():
                 if path.startswith("/v1") or status == "503":
-                    answers.setdefault(status, {"description": words, "content": _ERROR_CONTENT})
+                    responses.setdefault(status, {"description": description, "content": _ERROR_CONTENT})
     if requires_api_key:
-        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"key": []}]
-    return made
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(ref_template="#/components/schemas/{model}")

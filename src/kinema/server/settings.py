@@ -1,53 +1,63 @@
-"""What the operator decides, as one frozen value; the server is a function of it."""
+"""The operator's settings: flags, environment variables and a TOML file as one frozen value."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 import os
-import re
 import tomllib
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kinema.errors import UserError, did_you_mean
-from kinema.models.formats.serialization import from_values
 
-_OWNER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MIN_KEY_CHARS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApiKey:
-    """One caller. Only the hash of the key is kept, so that nobody can read keys out of a file or a process.
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApiKey(_Frozen):
+    """The API key of one caller. Only its hash is kept: a file or memory dump contains no usable key.
 
     Attributes:
-        owner: whose films these are; two keys of one owner share them.
-        digest: SHA-256 of the key, hexadecimal.
+        owner: owner of the videos; keys of one owner share them.
+        sha256: of the key, hexadecimal: `printf %s KEY | sha256sum`.
     """
 
-    owner: str
-    digest: str
+    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What callers may ask for.
+class Limits(_Frozen):
+    """Limits of requests.
 
     Attributes:
-        max_body_bytes: bytes of a request.
-        max_image_bytes: bytes of a given picture.
-        max_image_pixels: of a given picture.
-        max_upload_frames: of a given film.
-        max_upload_pixels: of all frames of a given film together.
-        max_frame_pixels: of a frame to be made; None: sixteen times those of the model's own size.
-        max_seconds: of a film to be made.
-        max_frames: of a film to be made.
-        max_inference_steps: of the solver.
-        max_queued: films that may wait, of everybody.
-        max_queued_per_owner: films that may wait, of one owner.
-        job_timeout_s: seconds a film may take to be made.
-        min_free_bytes: bytes of disk below which nothing new is taken.
+        max_body_bytes: size of an HTTP request.
+        max_image_bytes: size of an uploaded image.
+        max_image_pixels: pixels of an uploaded image, and of a frame of an uploaded video.
+        max_upload_frames: frames of an uploaded video.
+        max_upload_pixels: pixels in all frames of an uploaded video together.
+        max_frame_pixels: pixels of a generated frame; None: 16 times those of the model's default size.
+        max_seconds: length of a generated video.
+        max_frames: length of a generated video in frames.
+        max_inference_steps: solver steps.
+        max_queued: queued jobs of all owners.
+        max_queued_per_owner: queued jobs of one owner.
+        job_timeout_s: seconds after which a running job is failed.
+        min_free_bytes: free disk space below which new jobs are refused.
         max_event_streams: open event streams.
     """
 
@@ -67,42 +77,81 @@ class Limits:
     max_event_streams: int = 256
 
 
-@dataclass(frozen=True, kw_only=True)
-class Webhook:
-    """Where it is told that a film is finished.
+class Webhook(_Frozen):
+    """Receiver of a POST for each video that is completed or failed.
 
     Attributes:
-        url: receives a POST for each film that is completed or failed.
+        url: where events go.
         secret: `whsec_` and the signing key in base64.
     """
 
     url: str
-    secret: str = field(repr=False)
+    secret: str = Field(repr=False)
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, secret: str) -> str:
+        if not secret.startswith("whsec_"):
+            raise UserError("the webhook's secret starts with whsec_, followed by a key in base64")
+        return secret
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All of it.
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
+    """API keys from `key,key` or `owner:key,owner:key`; a key without an owner is an owner of its own.
+
+    Raises:
+        UserError: a key is too short, or an owner's name has characters other than A-Z a-z 0-9 _ . -
+    """
+    keys = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        owner, colon, key = part.rpartition(":")
+        if len(key) < _MIN_KEY_CHARS or not key.isascii():
+            raise UserError(
+                f"an API key has {_MIN_KEY_CHARS} or more ASCII characters; "
+                'generate one with: python -c "import secrets; print(secrets.token_urlsafe(24))"'
+            )
+        digest = hash_key(key)
+        try:
+            keys.append(ApiKey(owner=owner if colon else f"key-{digest[:16]}", sha256=digest))
+        except ValidationError:
+            raise UserError(f"{owner!r} can't be the owner of a key; use A-Z a-z 0-9 _ . -") from None
+    return tuple(keys)
+
+
+def hash_key(key: str) -> str:
+    """The hash of an API key. Keys are long and random: one round of SHA-256 is enough."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+ApiKeys = Annotated[
+    tuple[ApiKey, ...],
+    NoDecode,
+    BeforeValidator(lambda value: parse_keys(value) if isinstance(value, str) else value),
+]
+
+
+class Settings(_Frozen):
+    """All settings.
 
     Attributes:
-        data_dir: the folder of the store and the films.
-        model: `world`, `testcard`, a folder, or owner/name on the hub.
+        data_dir: the folder of the database and the videos.
+        model: `world`, `testcard`, a folder, or owner/name on the Hugging Face hub.
         host: address to listen on.
-        port: to listen on.
-        workers: processes that make films; on GPUs, one for each.
-        device: of the workers: auto, cpu, cuda; with several GPUs worker n takes the n-th. Or one: cuda:1.
-        keys: of the callers; without any the server listens on loopback only and asks for none.
-        limits: what callers may ask for.
-        retention_s: seconds a finished film is kept.
-        lease_s: seconds after which a worker that gives no sign is held for dead.
-        max_attempts: how often a film is begun without getting on before it is given up.
-        checkpoint_interval_s: seconds of work after which a film's state is saved, so that it can go on from there.
-        webhook: told of finished films.
-        image_hosts: names of hosts that pictures may be fetched from; by default only data URLs are taken.
-        sign: whether films are signed (C2PA): how they were made stands in them, and later changes show.
-        certificate: PEM file of the operator's own, to sign with; empty: a self-made one of this user.
-        certificate_key: PEM file of its key, if that is another.
-        origins: web pages, as `https://name`, whose scripts may call from a browser.
+        port: to listen on; 0: any free one.
+        workers: worker processes; on GPUs, one for each.
+        device: of the workers: auto, cpu, cuda or cuda:1. With several GPUs worker n uses the n-th.
+        api_keys: of the callers; without any, the server listens on loopback only and asks for none.
+        limits: limits of requests.
+        retention_s: seconds until a finished video is deleted.
+        lease_s: seconds without a heartbeat after which a worker counts as dead.
+        max_attempts: starts of a job without a checkpoint after which it is failed.
+        checkpoint_interval_s: seconds of sampling between two checkpoints.
+        webhook: receiver of events.
+        image_hosts: hosts that images may be downloaded from; by default only data URLs are accepted.
+        origins: web origins (`https://name`) whose scripts may call the API from a browser.
+        sign: whether videos are signed with content credentials (C2PA).
+        certificate: PEM file of the operator's certificate; empty: a self-signed one of this user.
+        certificate_key: PEM file of its key, if that is another file.
     """
 
     data_dir: Path
@@ -111,8 +160,8 @@ class Settings:
     port: int = 8000
     workers: int = 1
     device: str = "auto"
-    keys: tuple[ApiKey, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    api_keys: ApiKeys = ()
+    limits: Limits = Limits()
     retention_s: float = 24 * 3600.0
     lease_s: float = 10.0
     max_attempts: int = 3
@@ -124,18 +173,73 @@ class Settings:
     certificate: str = ""
     certificate_key: str = ""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
         if not 0 <= self.port < 65536:
-            raise UserError(f"there is no port {self.port}; give 0 (any that is free) to 65535")
+            raise UserError(f"there is no port {self.port}; give 0 (any free one) to 65535")
         if not 0 <= self.workers <= 64:
             raise UserError(f"{self.workers} workers are not possible; give 0 (none here) to 64")
-        if self.webhook is not None and not self.webhook.secret.startswith("whsec_"):
-            raise UserError("the webhook's secret begins with whsec_, followed by a key in base64")
-        if not self.keys and not is_loopback(self.host):
+        if not self.api_keys and not is_loopback(self.host):
             raise UserError(
                 f"refusing to listen on {self.host} without API keys: anybody could use this machine; "
-                "set KINEMA_API_KEYS or [[keys]] in the settings file, or listen on 127.0.0.1"
+                "set KINEMA_API_KEYS or [[api_keys]] in the settings file, or listen on 127.0.0.1"
             )
+        return self
+
+
+class _Environment(BaseSettings):
+    """Environment variables, for secrets only: in Kubernetes a service named kinema sets KINEMA_PORT."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KINEMA_", env_nested_delimiter="_", env_nested_max_split=1, env_ignore_empty=True
+    )
+
+    api_keys: ApiKeys = ()
+    webhook: Webhook | None = None
+
+
+def load_settings(file: Path | None, **flags: object) -> Settings:
+    """Settings from flags, the environment and a file; for each setting the first of these that has it wins.
+
+    The environment variables are KINEMA_API_KEYS (see `parse_keys`), KINEMA_WEBHOOK_URL and
+    KINEMA_WEBHOOK_SECRET.
+
+    Args:
+        file: a TOML file with the fields of `Settings`, `[limits]`, `[webhook]` and `[[api_keys]]`.
+        flags: settings from the command line.
+
+    Raises:
+        UserError: a value is invalid, or the file can't be read or has an unknown setting.
+    """
+    values = {} if file is None else _read_toml(file)
+    try:
+        environment = _Environment().model_dump(exclude_unset=True)
+        return Settings.model_validate({**values, **environment, **flags})
+    except ValidationError as error:
+        raise UserError(_describe(error, file)) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"can't read the settings file {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not TOML: {error}") from None
+
+
+def _describe(error: ValidationError, file: Path | None) -> str:
+    """The first validation error in one line."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    *parents, name = map(str, first["loc"] or ("settings",))
+    where = ".".join([*parents, name])
+    if first["type"] == "extra_forbidden":
+        known = {"limits": Limits, "webhook": Webhook, "api_keys": ApiKey}.get(
+            parents[0] if parents else "", Settings
+        )
+        hint = did_you_mean(name, known.model_fields)
+        return f"{file or 'the settings'}: {where!r} is not a setting{hint}"
+    return f"{file or 'the settings'}: {where}: {first['msg']}"
 
 
 def is_loopback(host: str) -> bool:
@@ -148,85 +252,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def hash_key(key: str) -> str:
-    """The hash a key is kept as. Keys are long and random, so that one round of SHA-256 is enough."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Keys from `key,key` or `owner:key,owner:key`; keys without an owner are owners of their own.
-
-    Raises:
-        UserError: a key is too short, or an owner's name has other letters than A-Z a-z 0-9 _ . -
-    """
-    keys = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        owner, colon, key = part.rpartition(":")
-        if len(key) < _MIN_KEY_CHARS or not key.isascii():
-            raise UserError(
-                f"an API key has {_MIN_KEY_CHARS} or more ASCII characters; "
-                'make one with: python -c "import secrets; print(secrets.token_urlsafe(24))"'
-            )
-        if colon and not _OWNER_NAME.fullmatch(owner):
-            raise UserError(f"{owner!r} is no name for the owner of a key; use A-Z a-z 0-9 _ . -")
-        digest = hash_key(key)
-        keys.append(ApiKey(owner=owner or f"key-{digest[:16]}", digest=digest))
-    return tuple(keys)
-
-
-def read_settings(file: Path, base: Settings) -> Settings:
-    """`base` with what a TOML file says: top-level settings, `[limits]`, `[webhook]` and `[[keys]]`.
-
-    A key stands there as `owner` and `sha256`, the hash of the key: `printf %s KEY | sha256sum`.
-
-    Raises:
-        UserError: the file can't be read, or says something that is no setting.
-    """
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"can't read the settings file {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not TOML: {error}") from None
-    keys = []
-    for entry in values.pop("keys", []):
-        _reject_unknown(file, entry, ("owner", "sha256"))
-        owner, digest = entry.get("owner", ""), entry.get("sha256", "")
-        if not _OWNER_NAME.fullmatch(owner) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise UserError(f"{file}: each of [[keys]] has an owner (a name) and sha256 (64 hex digits)")
-        keys.append(ApiKey(owner=owner, digest=digest))
-    limits = from_values(Limits, values.pop("limits", {}), source=f"[limits] of {file}")
-    webhook = values.pop("webhook", None)
-    if webhook is not None:
-        webhook = from_values(Webhook, webhook, source=f"[webhook] of {file}")
-    allowed = tuple(set(Settings.__dataclass_fields__) - {"keys", "limits", "webhook", "data"})
-    _reject_unknown(file, values, allowed)
-    for name in ("picture_hosts", "origins"):
-        if name in values:
-            values[name] = tuple(values[name])
-    try:
-        return replace(
-            base,
-            **values,
-            keys=(*base.keys, *keys),
-            limits=limits,
-            webhook=webhook or base.webhook,
-        )
-    except TypeError as error:
-        raise UserError(f"{file}: {error}") from None
-
-
-def _reject_unknown(file: Path, values: dict[str, object], allowed_names: tuple[str, ...]) -> None:
-    for name in values:
-        if name not in allowed_names:
-            raise UserError(f"{file}: {name!r} is no setting{did_you_mean(name, allowed_names)}")
-
-
 def ensure_data_dir(path: str | os.PathLike[str]) -> Path:
-    """The folder, made if it must be, readable by nobody else.
+    """The data folder; it is created if necessary, and only this user can read it.
 
     Raises:
-        UserError: it can't be made or written.
+        UserError: it can't be created or written.
     """
     folder = Path(path).expanduser().absolute()
     try:
@@ -234,7 +264,7 @@ def ensure_data_dir(path: str | os.PathLike[str]) -> Path:
         (folder / "videos").mkdir(exist_ok=True)
         (folder / "trash").mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"can't use {folder} for the films: {error.strerror}; give another --data") from None
+        raise UserError(f"can't use {folder} for the videos: {error.strerror}; give another --data") from None
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder} can't be written; change its permissions or give another --data")
     return folder

@@ -1,4 +1,4 @@
-"""Keeps the workers alive, frees what is over, and ends what takes too long: a thread of the server."""
+"""The supervisor, a thread of the server: restarts workers, fails stuck jobs, deletes expired files."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ log = logging.getLogger("kinema.server")
 POLL_INTERVAL_S = 0.25
 SWEEP_INTERVAL_S = 10.0
 ORPHAN_GRACE_S = 900.0
-"""A folder without a film in the store may belong to a request that is still coming in."""
+"""A younger folder without a job may belong to a request that is still being received."""
+RAPID_EXIT_S = 5.0
+"""A worker that ends within this time is restarted with increasing delays."""
 MAX_RESTART_BACKOFF_S = 30.0
-"""Between two starts of a worker that dies at once."""
+"""Longest delay before a worker that crashes at once is started again."""
 
 
 class Supervisor:
-    """Starts the workers of a server, and starts them again when they die."""
+    """Starts the workers of a server, and restarts them when they die."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings, self._database = settings, database
@@ -46,24 +48,24 @@ class Supervisor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="supervisor")
         self.restarts = 0
-        """How many workers died and were started again."""
+        """How many workers were restarted."""
 
     def start(self) -> None:
-        """Begin. No other server uses the data folder, so what has no film in the store is rubbish."""
+        """Start the workers. No other server uses the data folder: all folders without a job are deleted."""
         empty_trash(self._settings.data_dir)
         self._release_dead_workers()
         self._delete_stale_files(min_age_s=0)
-        for place in range(self._settings.workers):
-            self._spawn(place)
+        for index in range(self._settings.workers):
+            self._spawn(index)
         self._thread.start()
 
     @property
     def num_alive(self) -> int:
-        """How many workers run."""
+        """How many workers are running."""
         return sum(process is not None and process.poll() is None for process in self._processes)
 
     def stop(self, timeout_s: float) -> None:
-        """Let each worker save what it is at and end; kill those that don't within `timeout_s` seconds."""
+        """Let each worker save its job and end; kill those that take longer than `timeout_s` seconds."""
         self._stop.set()
         self._thread.join()
         for process in self._processes:
@@ -77,55 +79,49 @@ class Supervisor:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning(
-                    "worker %d does not stop; its film goes on from its last saved state", process.pid
-                )
+                log.warning("worker %d does not stop; its job resumes from its last checkpoint", process.pid)
                 process.kill()
                 process.wait()
         self._release_dead_workers()
 
     def _run(self) -> None:
-        swept = time.monotonic()
+        swept_at = time.monotonic()
         while not self._stop.wait(POLL_INTERVAL_S):
             try:
                 self._poll()
-                if time.monotonic() - swept > SWEEP_INTERVAL_S:
-                    swept = time.monotonic()
+                if time.monotonic() - swept_at > SWEEP_INTERVAL_S:
+                    swept_at = time.monotonic()
                     self._delete_stale_files(min_age_s=ORPHAN_GRACE_S)
-            except (sqlite3.Error, OSError) as error:  # a full disk: nothing to be done but to look again
+            except (sqlite3.Error, OSError) as error:  # For example a full disk: try again later.
                 log.warning("supervisor: %s", error)
 
     def _poll(self) -> None:
-        # Most looks find nothing under way, and need not ask for the right to write.
-        if (
-            self._database.fetch_one("SELECT 1 FROM videos WHERE status = 'in_progress' LIMIT 1", {})
-            is not None
-        ):
+        # A read first: most of the time no job is running, and no write lock is needed.
+        running = self._database.fetch_one("SELECT 1 FROM videos WHERE status = 'in_progress' LIMIT 1", {})
+        if running is not None:
             self._fail_stuck_jobs()
-        for place, process in enumerate(self._processes):
+        for index, process in enumerate(self._processes):
             if process is None or process.poll() is None:
                 continue
-            lived = time.monotonic() - self._started_at[place]
-            pause = (
-                min(MAX_RESTART_BACKOFF_S, 0.5 * 2 ** min(10, self._rapid_exits[place])) if lived < 5 else 0.0
-            )
-            if lived < pause:
+            uptime = time.monotonic() - self._started_at[index]
+            is_rapid_exit = uptime < RAPID_EXIT_S
+            backoff = min(MAX_RESTART_BACKOFF_S, 0.5 * 2 ** min(10, self._rapid_exits[index]))
+            if is_rapid_exit and uptime < backoff:
                 continue
-            self._rapid_exits[place] = self._rapid_exits[place] + 1 if lived < 5 else 0
-            log.warning("worker %d ended with %s; starting another", process.pid, process.returncode)
+            self._rapid_exits[index] = self._rapid_exits[index] + 1 if is_rapid_exit else 0
+            log.warning("worker %d ended with code %s; restarting it", process.pid, process.returncode)
             self._release_dead_workers()
             self.restarts += 1
-            self._spawn(place)
+            self._spawn(index)
 
     def _fail_stuck_jobs(self) -> None:
         settings = self._settings
-        for identifier in (
-            *queue.fail_overdue(
-                self._database, settings.limits.job_timeout_s, retention_s=settings.retention_s
-            ),
-            *queue.fail_abandoned(self._database, settings.max_attempts, retention_s=settings.retention_s),
+        retention_s = settings.retention_s
+        for job_id in (
+            *queue.fail_overdue(self._database, settings.limits.job_timeout_s, retention_s=retention_s),
+            *queue.fail_abandoned(self._database, settings.max_attempts, retention_s=retention_s),
         ):
-            remove_all_files(get_job_dir(settings.data_dir, identifier))
+            remove_all_files(get_job_dir(settings.data_dir, job_id))
 
     def _spawn(self, worker_index: int) -> None:
         settings = self._settings
@@ -136,7 +132,7 @@ class Supervisor:
         self._started_at[worker_index] = time.monotonic()
 
     def _release_dead_workers(self) -> None:
-        """Free the films of this machine's workers that are no more, before their leases run out."""
+        """Free the jobs of this machine's dead workers before their leases expire."""
         rows = self._database.fetch_all(
             "SELECT id, pid FROM workers WHERE host = :host AND pid > 0", {"host": socket.gethostname()}
         )
@@ -145,24 +141,23 @@ class Supervisor:
                 leases.mark_worker_dead(self._database, row["id"])
 
     def _delete_stale_files(self, *, min_age_s: float) -> None:
-        for identifier in queue.delete_expired(self._database):
-            delete_job_dir(self._settings.data_dir, identifier)
-        for identifier in queue.list_failed(self._database):
-            remove_all_files(get_job_dir(self._settings.data_dir, identifier))
-        found = list_job_dirs(self._settings.data_dir, min_age_s=min_age_s)
-        kept = queue.existing_ids(self._database, found)
-        for identifier in found:
-            if identifier not in kept:
-                delete_job_dir(self._settings.data_dir, identifier)
+        data_dir = self._settings.data_dir
+        for job_id in queue.delete_expired(self._database):
+            delete_job_dir(data_dir, job_id)
+        for job_id in queue.list_failed(self._database):
+            remove_all_files(get_job_dir(data_dir, job_id))
+        folders = list_job_dirs(data_dir, min_age_s=min_age_s)
+        for job_id in set(folders) - queue.existing_ids(self._database, folders):
+            delete_job_dir(data_dir, job_id)
 
 
 def _is_live_worker(pid: int) -> bool:
-    """Whether a process of that number runs and is a worker; numbers are used again."""
+    """Whether the process exists and is a worker; process ids are reused."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    told = Path(f"/proc/{pid}/cmdline")
-    return not told.exists() or b"kinema.server.worker" in told.read_bytes()
+    command_line = Path(f"/proc/{pid}/cmdline")
+    return not command_line.exists() or b"kinema.server.worker" in command_line.read_bytes()

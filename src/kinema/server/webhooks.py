@@ -1,6 +1,6 @@
-"""Telling somebody that a film is finished, as often as it takes, signed as the OpenAI client verifies it.
+"""Webhooks: a signed POST for each finished video (Standard Webhooks), repeated until it is accepted.
 
-The store notes an event in the same transaction that ends a film, so that none is lost with the server.
+The database records an event in the transaction that finishes a job: no event is lost if the server dies.
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
-import hmac
 import json
 import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+from standardwebhooks.webhooks import Webhook as Signer
 
 from kinema.errors import UserError
 from kinema.server.database import Database
@@ -29,36 +30,30 @@ REQUEST_TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 8
 
 
-def decode_secret(secret: str) -> bytes:
-    """The signing key of a secret.
+def load_signer(secret: str) -> Signer:
+    """What signs events with a secret.
 
     Raises:
         UserError: what follows whsec_ is not base64.
     """
     try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        return Signer(key)
+    except (ValueError, EmptyWebhookSecretError):
         raise UserError("the webhook's secret is whsec_ followed by a key in base64") from None
-
-
-def compute_signature(secret: str, event_id: str, timestamp: int, body: str) -> str:
-    """HMAC-SHA256 over `id.timestamp.body` (Standard Webhooks), as its header has it."""
-    signed = f"{event_id}.{timestamp}.{body}".encode()
-    return "v1," + base64.b64encode(hmac.new(decode_secret(secret), signed, hashlib.sha256).digest()).decode()
 
 
 @contextlib.asynccontextmanager
 async def run_delivery(webhook: Webhook | None, database: Database) -> AsyncIterator[None]:
-    """Deliver events for the length of a block; without a webhook nobody is told.
+    """Deliver events while the block runs; without a webhook do nothing.
 
     Raises:
-        UserError: the secret is none.
+        UserError: the secret is invalid.
     """
     if webhook is None:
         yield
         return
-    decode_secret(webhook.secret)
-    task = asyncio.create_task(_delivery_loop(webhook, database))
+    task = asyncio.create_task(_delivery_loop(webhook.url, load_signer(webhook.secret), database))
     try:
         yield
     finally:
@@ -67,57 +62,62 @@ async def run_delivery(webhook: Webhook | None, database: Database) -> AsyncIter
             await task
 
 
-async def _delivery_loop(webhook: Webhook, database: Database) -> None:
+async def _delivery_loop(url: str, signer: Signer, database: Database) -> None:
     async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
         while True:
             try:
                 rows = await asyncio.to_thread(
                     database.fetch_all,
-                    "SELECT * FROM events WHERE due <= :now ORDER BY due LIMIT 16",
+                    "SELECT * FROM events WHERE next_attempt_at <= :now ORDER BY next_attempt_at LIMIT 16",
                     {"now": time.time()},
                 )
-                await asyncio.gather(*(_post_event(client, webhook, database, row) for row in rows))
+                await asyncio.gather(*(_post_event(client, url, signer, database, row) for row in rows))
             except sqlite3.Error as error:
                 rows = []
-                log.warning("the store: %s", error)
+                log.warning("database: %s", error)
             if not rows:
                 await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _post_event(
-    client: httpx.AsyncClient, webhook: Webhook, database: Database, row: sqlite3.Row
+    client: httpx.AsyncClient,
+    url: str,
+    signer: Signer,
+    database: Database,
+    row: sqlite3.Row,
 ) -> None:
-    now = int(time.time())
+    now = datetime.now(UTC)
     body = json.dumps({
         "id": row["id"], "object": "event", "created_at": row["created_at"], "type": row["kind"],
-        "data": {"id": row["video"]},
+        "data": {"id": row["video_id"]},
     })  # fmt: skip
     try:
-        answer = await client.post(
-            webhook.url,
+        response = await client.post(
+            url,
             content=body,
             headers={
                 "content-type": "application/json",
                 "webhook-id": row["id"],
-                "webhook-timestamp": str(now),
-                "webhook-signature": compute_signature(webhook.secret, row["id"], now, body),
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": signer.sign(row["id"], now, body),
             },
         )
-        told = answer.is_success
+        is_delivered = response.is_success
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        log.info("the webhook: %s", type(error).__name__)
-        told = False
-    tries = row["tries"] + 1
-    await asyncio.to_thread(_record_attempt, database, row["id"], told or tries >= MAX_ATTEMPTS, tries)
+        log.info("webhook: %s", type(error).__name__)
+        is_delivered = False
+    attempts = row["attempts"] + 1
+    is_finished = is_delivered or attempts >= MAX_ATTEMPTS
+    await asyncio.to_thread(_record_attempt, database, row["id"], is_finished, attempts)
 
 
-def _record_attempt(database: Database, event_id: str, finished: bool, attempts: int) -> None:
-    with database.transaction() as base:
-        if finished:
-            base.execute("DELETE FROM events WHERE id = ?", (event_id,))
+def _record_attempt(database: Database, event_id: str, is_finished: bool, attempts: int) -> None:
+    with database.transaction() as connection:
+        if is_finished:
+            connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
         else:
-            # 1, 4, 16, ... seconds, about six hours in all.
-            base.execute(
-                "UPDATE events SET tries = ?, due = ? WHERE id = ?",
+            # 1, 4, 16, ... seconds, about six hours altogether.
+            connection.execute(
+                "UPDATE events SET attempts = ?, next_attempt_at = ? WHERE id = ?",
                 (attempts, time.time() + 4 ** (attempts - 1), event_id),
             )

@@ -1,8 +1,8 @@
-"""A stand-in for a model: a test card that moves, at once and without torch.
+"""A backend without a model: moving colour bars, at once and without torch.
 
-`kinema serve --model testcard` is for whoever writes a client: every call of the API works as with a model,
-films take a second and need no memory. Its state goes through as many steps as a solver's, each depending
-on the one before, so that a film that goes on from a saved state shows whether it did so rightly.
+`kinema serve --model testcard` is for authors of clients: each call of the API works as with a model, a video
+takes a second and needs no memory. The state goes through as many steps as a solver's, each computed from the
+one before, so that the result shows whether a job was resumed correctly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 
 from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
-from kinema.server.backends.base import JobProgress, JobResult, require_file
-from kinema.server.job_spec import JobSpec
+from kinema.pipeline.request import VideoRequest
+from kinema.server.backends.base import JobProgress, JobResult
 from kinema.server.model_info import ModelInfo
 
 _BARS = np.array(
@@ -34,78 +34,93 @@ _CRASH_STEP = re.compile(r"\bdie=(\d{1,3})\b")
 
 
 class FakeBackend:
-    """Colour bars that wander. `pace=0.1` in the prompt makes steps of 0.1 s, `die=3` kills it there."""
+    """Colour bars. `pace=0.1` in the prompt makes steps of 0.1 s; `die=3` crashes the worker at step 3."""
 
-    __test__ = False  # It is no test of pytest's, whatever its name.
+    __test__ = False  # pytest would take the class for a test.
 
     @property
     def model_info(self) -> ModelInfo:
-        """Small films, any multiple of 16 pixels."""
+        """Small videos of any multiple of 16 pixels."""
         return ModelInfo(
-            name="testcard", width=64, height=64, size_multiple=16, num_frames=17, fps=8.0, temporal_stride=4, num_inference_steps=10,
-            guidance_scale=1.0, supports_images=True, tasks=("edit", "extend", "connect"),
-        )  # fmt: skip
+            name="testcard",
+            width=64,
+            height=64,
+            size_multiple=16,
+            num_frames=17,
+            fps=8.0,
+            temporal_stride=4,
+            num_inference_steps=10,
+            guidance_scale=1.0,
+            supports_images=True,
+            tasks=("edit", "extend", "interpolate"),
+            upscale_factors=(1, 2, 4),
+        )
 
     def generate(
-        self, spec: JobSpec, job_dir: Path, *, resume_from: Path | None
-    ) -> Iterator[JobProgress | JobResult]:
-        """See `Maker.generate`."""
-        steps = spec.num_inference_steps or self.model_info.num_inference_steps
-        pace = float(found[1]) if (found := _STEP_DELAY.search(spec.prompt)) else 0.0
-        death = int(found[1]) if (found := _CRASH_STEP.search(spec.prompt)) else None
-        names = [spec.image, spec.last_image, spec.source_video, spec.next_video]
-        given = [path.read_bytes() for name in names if (path := require_file(job_dir, name)) is not None]
-        yield JobProgress(stage="text", fraction=0.0, total_steps=steps)
-        state = np.random.default_rng(spec.seed).standard_normal((16, 16))
-        first = 0
+        self, request: VideoRequest, output: Path, *, resume_from: Path | None
+    ) -> Generator[JobProgress | JobResult]:
+        """See `Backend.generate`."""
+        total_steps = request.num_inference_steps or self.model_info.num_inference_steps
+        delay = float(match[1]) if (match := _STEP_DELAY.search(request.prompt)) else 0.0
+        crash_step = int(match[1]) if (match := _CRASH_STEP.search(request.prompt)) else None
+        inputs = [Path(path).read_bytes() for path in request.files()]
+        yield JobProgress(stage="text", fraction=0.0, total_steps=total_steps)
+        state = np.random.default_rng(request.seed).standard_normal((16, 16))
+        first_step = 0
         if resume_from is not None:
-            try:
-                with np.load(resume_from) as kept:
-                    first, state = int(kept["index"]) + 1, kept["state"]
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-                raise UserError(f"{resume_from.name} is no saved state") from None
-        for index in range(first, steps):
-            if death == index:
+            last_step, state = _load_state(resume_from)
+            first_step = last_step + 1
+        for index in range(first_step, total_steps):
+            if crash_step == index:
                 os._exit(9)
-            time.sleep(pace)
-            # A map that never settles: a wrong or repeated step shows in every later one.
+            time.sleep(delay)
+            # A chaotic map: a wrong or repeated step changes every later one.
             state = np.sin(3 * state + np.roll(state, 1, 0) + index)
             yield JobProgress(
-                stage="steps",
-                fraction=0.9 * (index + 1) / steps,
+                stage="sample",
+                fraction=0.9 * (index + 1) / total_steps,
                 step=index + 1,
-                total_steps=steps,
+                total_steps=total_steps,
                 preview=lambda state=state: _state_to_image(state),
                 save_checkpoint=lambda path, index=index, state=state: _save_state(path, index, state),
             )
-        salt = hashlib.sha256(b"".join([spec.prompt.encode(), *given])).digest()
-        frames = self._render_frames(spec, state, salt)
-        yield JobProgress(stage="decode", fraction=0.99, step=steps, total_steps=steps)
-        yield JobResult(
-            write_video=lambda path: _write_mp4(path, frames, spec.fps or self.model_info.fps), frames=frames
-        )
+        salt = hashlib.sha256(b"".join([request.prompt.encode(), *inputs])).digest()
+        frames = self._render_frames(request, state, salt)
+        yield JobProgress(stage="decode", fraction=0.99, step=total_steps, total_steps=total_steps)
+        _write_mp4(output, frames, request.fps or self.model_info.fps)
+        yield JobResult(sample_frames=frames)
 
-    def _render_frames(self, spec: JobSpec, state: np.ndarray, salt: bytes) -> UInt8[np.ndarray, "f h w 3"]:
-        fps = spec.fps or self.model_info.fps
-        count = max(1, round((spec.seconds or self.model_info.seconds) * fps))
-        width, height = spec.width or 64, spec.height or 64
-        across = np.arange(width) * len(_BARS) // width
-        frames = np.empty((count, height, width, 3), np.uint8)
-        for number in range(count):
-            frames[number] = _BARS[(across + number + salt[0]) % len(_BARS)]
+    def _render_frames(
+        self, request: VideoRequest, state: np.ndarray, salt: bytes
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        fps = request.fps or self.model_info.fps
+        num_frames = max(1, round((request.seconds or self.model_info.seconds) * fps))
+        width, height = (side * request.upscale for side in request.size or (64, 64))
+        columns = np.arange(width) * len(_BARS) // width
+        frames = np.empty((num_frames, height, width, 3), np.uint8)
+        for index in range(num_frames):
+            frames[index] = _BARS[(columns + index + salt[0]) % len(_BARS)]
         square = np.repeat(np.repeat(_state_to_image(state)[0], 2, 0), 2, 1)[: height // 2, : width // 2]
         frames[:, : square.shape[0], : square.shape[1]] = square
         return frames
 
 
 def _state_to_image(state: np.ndarray) -> UInt8[np.ndarray, "1 16 16 3"]:
-    grey = (np.clip(state, -1, 1) * 127 + 128).astype(np.uint8)
-    return np.stack([grey, np.roll(grey, 5, 0), np.roll(grey, 5, 1)], axis=-1)[None]
+    gray = (np.clip(state, -1, 1) * 127 + 128).astype(np.uint8)
+    return np.stack([gray, np.roll(gray, 5, 0), np.roll(gray, 5, 1)], axis=-1)[None]
 
 
 def _save_state(path: Path, index: int, state: np.ndarray) -> None:
-    with atomic_write(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, index=index, state=state)
+
+
+def _load_state(path: Path) -> tuple[int, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return int(arrays["index"]), arrays["state"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f"{path.name} is not a checkpoint; submit the request again") from None
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:

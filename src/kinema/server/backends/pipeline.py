@@ -1,39 +1,42 @@
-"""The models as makers: what a caller wants becomes a wish, and the pipeline's events become progress."""
+"""The backend that runs a model: events of `Pipeline.stream` become progress and a file."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
+from kinema.media.contact_sheet import evenly_spaced
 from kinema.pipeline.pipeline import load
-from kinema.pipeline.progress import SamplerState, SamplingStep, StageProgress
-from kinema.pipeline.resolve import (
-    EditInput,
-    ExtendInput,
-    InterpolateInput,
-    Shot,
-    VideoRequest,
-    resolve_request,
-)
-from kinema.pipeline.video import GeneratedVideo
-from kinema.server.backends.base import JobProgress, JobResult, require_file
-from kinema.server.job_spec import JobSpec
+from kinema.pipeline.progress import FrameChunk, SamplerState, SamplingStep, StageProgress
+from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.resolve import UPSCALE_FACTORS, ResolvedRequest
+from kinema.pipeline.upscale import check_upscale
+from kinema.pipeline.video import write_events
+from kinema.server.backends.base import JobProgress, JobResult
 from kinema.server.model_info import ModelInfo
 
 _SAMPLING_START, _SAMPLING_END = 0.04, 0.88
-"""The shares of progress at which the solver begins and ends."""
+"""The progress at which sampling starts and ends."""
 _UNCHECKED_PIXEL_RATIO = 4
-"""A film of up to so many times the model's own pixels is begun without a measurement of what fits."""
+"""Videos of up to this many times the model's default pixels start without a check of memory."""
+_NUM_SAMPLE_FRAMES = 49
 
 
 class PipelineBackend:
-    """A model that is kept in memory between films."""
+    """A model that stays in memory between jobs.
+
+    Args:
+        model: as `kinema.load` takes it.
+        device: auto, cpu, cuda, or cuda:1.
+        worker_index: number of this worker.
+    """
 
     def __init__(self, model: str, device: str, worker_index: int = 0) -> None:
         self._pipeline = load(model, device=worker_device(device, worker_index))
@@ -41,101 +44,103 @@ class PipelineBackend:
 
     @property
     def model_info(self) -> ModelInfo:
-        """See `Maker.model_info`."""
+        """See `Backend.model_info`."""
         model = self._pipeline.model
-        recipe = model.sampling_defaults
+        defaults = model.sampling_defaults
+        continues_videos = defaults.image_conditioning == "frames"
         return ModelInfo(
             name=Path(model.name).name,
-            width=recipe.size[0],
-            height=recipe.size[1],
+            width=defaults.size[0],
+            height=defaults.size[1],
             size_multiple=model.vae.stride.spatial * model.dit.patch_size,
-            num_frames=recipe.num_frames,
-            fps=float(recipe.fps),
+            num_frames=defaults.num_frames,
+            fps=float(defaults.fps),
             temporal_stride=model.vae.stride.temporal,
-            num_inference_steps=recipe.num_inference_steps,
-            guidance_scale=float(recipe.guidance_scale[0]),
-            supports_images=recipe.image_conditioning != "none",
-            tasks=("edit", "extend", "connect") if recipe.image_conditioning == "frames" else (),
+            num_inference_steps=defaults.num_inference_steps,
+            guidance_scale=float(defaults.guidance_scale[0]),
+            supports_images=defaults.image_conditioning != "none",
+            tasks=("edit", "extend", "interpolate") if continues_videos else (),
+            upscale_factors=self._upscale_factors(),
         )
 
+    def _upscale_factors(self) -> tuple[int, ...]:
+        try:
+            check_upscale(self._pipeline.model, max(UPSCALE_FACTORS))
+        except UserError:
+            return (1,)
+        return UPSCALE_FACTORS
+
     def generate(
-        self, spec: JobSpec, job_dir: Path, *, resume_from: Path | None
-    ) -> Iterator[JobProgress | JobResult]:
-        """See `Maker.generate`."""
-        request = resolve_request(self._pipeline.model, to_video_request(spec, job_dir))
-        recipe = self._pipeline.model.sampling_defaults
-        own = recipe.size[0] * recipe.size[1] * recipe.num_frames
-        if (
-            request.video_shape.frames * request.video_shape.height * request.video_shape.width
-            > _UNCHECKED_PIXEL_RATIO * own
-        ):
-            self._pipeline.require_memory(request)
-        steps = 0
-        for event in self._pipeline.iterate(
-            request, resume_from=None if resume_from is None else _load_sampler_state(resume_from)
-        ):
-            if isinstance(event, GeneratedVideo):
-                yield JobResult(write_video=event.save, frames=event.frames)
-            elif isinstance(event, SamplingStep):
-                steps = event.total
-                yield JobProgress(
-                    stage="steps",
-                    fraction=_SAMPLING_START
-                    + (_SAMPLING_END - _SAMPLING_START) * (event.index + 1) / event.total,
-                    step=event.index + 1,
-                    total_steps=event.total,
-                    preview=event.preview,
-                    save_checkpoint=lambda path, event=event: _save_sampler_state(path, event.to_state()),
-                )
-            else:
-                yield JobProgress(
-                    stage=event.name, fraction=_progress_fraction(event), step=steps, total_steps=steps
-                )
+        self, request: VideoRequest, output: Path, *, resume_from: Path | None
+    ) -> Generator[JobProgress | JobResult]:
+        """See `Backend.generate`. Streamed and upscaled videos have no checkpoints."""
+        pipeline = self._pipeline
+        resolved = pipeline.resolve(request)
+        self._require_memory(resolved)
+        is_resumable = not resolved.is_streamed and resolved.request.upscale == 1
+        events = write_events(
+            pipeline.stream(
+                resolved, state=None if resume_from is None else _load_sampler_state(resume_from)
+            ),
+            output,
+            resolved=resolved,
+            metadata=lambda frames: pipeline.metadata(resolved, frames),
+        )
+        sample_frames = _SampleFrames(resolved.num_frames)
+        fraction, step, total_steps = 0.0, 0, 0
+        for event in events:
+            match event:
+                case StageProgress(name=name):
+                    # A stream decodes between its steps, which alone measure its progress.
+                    fraction = fraction if resolved.is_streamed else _progress_fraction(event)
+                    yield JobProgress(stage=name, fraction=fraction, step=step, total_steps=total_steps)
+                case SamplingStep():
+                    step, total_steps = event.index + 1, event.total
+                    fraction = _SAMPLING_START + (_SAMPLING_END - _SAMPLING_START) * step / total_steps
+                    yield JobProgress(
+                        stage="sample",
+                        fraction=fraction,
+                        step=step,
+                        total_steps=total_steps,
+                        preview=event.preview,
+                        save_checkpoint=_checkpoint_writer(event) if is_resumable else None,
+                    )
+                case FrameChunk():
+                    sample_frames.add(event)
+                    yield JobProgress(stage="decode", fraction=fraction, step=step, total_steps=total_steps)
+        yield JobResult(sample_frames=sample_frames.stack())
+
+    def _require_memory(self, resolved: ResolvedRequest) -> None:
+        defaults, shape = self._pipeline.model.sampling_defaults, resolved.largest_shape
+        pixels = shape.frames * shape.height * shape.width
+        default_pixels = defaults.num_frames * defaults.size[0] * defaults.size[1]
+        if pixels > _UNCHECKED_PIXEL_RATIO * default_pixels or resolved.request.upscale > 1:
+            self._pipeline.require_memory(resolved)
 
 
 def worker_device(device: str, worker_index: int) -> str:
-    """The device of the worker in that place; where there are more workers than GPUs, they share them."""
-    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    return f"cuda:{worker_index % count}" if count > 1 else device
+    """The device of a worker; more workers than GPUs share them."""
+    num_gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return f"cuda:{worker_index % num_gpus}" if num_gpus > 1 else device
 
 
-def to_video_request(spec: JobSpec, job_dir: Path) -> VideoRequest:
-    """The wish, with paths in place of names.
+class _SampleFrames:
+    """Evenly spaced frames of a video whose frames arrive in chunks."""
 
-    Raises:
-        UserError: a file it is made from is gone.
-    """
-    source, second = require_file(job_dir, spec.source_video), require_file(job_dir, spec.next_video)
-    verb: ExtendInput | InterpolateInput | EditInput | None = None
-    if spec.task == "edit" and source is not None:
-        verb = EditInput(video=source, strength=spec.strength)
-    elif spec.task == "extend" and source is not None:
-        verb = ExtendInput(video=source, backward=spec.backward)
-    elif spec.task == "connect" and source is not None and second is not None:
-        verb = InterpolateInput(first=source, last=second)
-    return VideoRequest(
-        prompt="" if spec.storyboard else spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        size=None if spec.width is None or spec.height is None else (spec.width, spec.height),
-        seconds=spec.seconds,
-        fps=spec.fps,
-        num_inference_steps=spec.num_inference_steps,
-        guidance_scale=spec.guidance_scale,
-        seed=spec.seed,
-        image=require_file(job_dir, spec.image),
-        last_image=require_file(job_dir, spec.last_image),
-        loop=spec.loop,
-        storyboard=tuple(
-            Shot(
-                prompt=shot.prompt,
-                seconds=shot.seconds,
-                image=require_file(job_dir, shot.image),
-                transition=shot.transition,
-            )
-            for shot in spec.storyboard
-        ),
-        source=verb,
-    )
+    def __init__(self, num_frames: int) -> None:
+        self._indices = set(evenly_spaced(num_frames, _NUM_SAMPLE_FRAMES))
+        self._frames: list[np.ndarray] = []
+
+    def add(self, chunk: FrameChunk) -> None:
+        """Keep the frames that are needed."""
+        start = chunk.done - len(chunk.frames)
+        for offset, frame in enumerate(chunk.frames):
+            if start + offset in self._indices:
+                self._frames.append(frame.copy())
+
+    def stack(self) -> UInt8[np.ndarray, "f h w 3"]:
+        """All of them."""
+        return np.stack(self._frames)
 
 
 def _progress_fraction(stage: StageProgress) -> float:
@@ -144,15 +149,19 @@ def _progress_fraction(stage: StageProgress) -> float:
     return _SAMPLING_START * (0.5 if stage.name == "text" else 1.0)
 
 
-def _save_sampler_state(path: Path, state: SamplerState) -> None:
-    with atomic_write(path) as beside, beside.open("wb") as file:
-        np.savez(file, index=state.index, latents=state.latents.numpy())
+def _checkpoint_writer(step: SamplingStep) -> Callable[[Path], None]:
+    def save(path: Path) -> None:
+        state = step.to_state()
+        if state is not None:
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, index=state.index, latents=state.latents.numpy())
+
+    return save
 
 
 def _load_sampler_state(path: Path) -> SamplerState:
-    """A state; what can't be read was written by another version and is an error of the operator's."""
     try:
-        with np.load(path) as kept:
-            return SamplerState(index=int(kept["index"]), latents=torch.from_numpy(kept["latents"]))
+        with np.load(path) as arrays:
+            return SamplerState(index=int(arrays["index"]), latents=torch.from_numpy(arrays["latents"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f"{path.name} is no saved state; ask for the film again") from None
+        raise UserError(f"{path.name} is not a checkpoint; submit the request again") from None

@@ -1,1 +1,1 @@
-"""Routes."""
+"""Routes of the HTTP API, a module for each group."""

@@ -1,161 +1,101 @@
-"""What a film would cost, before it is asked for: `POST /v1/videos/plan`.
-
-The API process knows no model. A process of its own counts and measures, one at a time, and its answers are
-kept: the same film costs the same.
-
-    python -m kinema.server.routes.estimate MODEL DEVICE WIDTHxHEIGHT SECONDS FPS STEPS GUIDANCE PICTURES
-"""
+"""`POST /v1/videos/estimate`: the cost of a video before it is submitted."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
-import sys
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from kinema.errors import UserError
+from kinema.pipeline.request import VideoRequest
+from kinema.server.child_process import run_module
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError, bad_request
 from kinema.server.form_parsing import parse_body
-from kinema.server.model_info import resolve_format
 from kinema.server.openapi import openapi_body
+from kinema.server.request_limits import check_options, check_timeline, resolve_format
 from kinema.server.schemas.requests import CreateVideoRequest, validate_body
+from kinema.server.schemas.responses import CostEstimateObject
+from kinema.server.schemas.to_request import openai_to_request
 
 ESTIMATE_TIMEOUT_S = 120.0
-"""Until a plan is given up."""
 _MAX_CACHED_ESTIMATES = 256
-"""Plans that are remembered."""
-
-
-class CostEstimateObject(BaseModel):
-    """What a film would cost here."""
-
-    seconds: float = Field(description="To make it, without waiting for others.")
-    peak_memory: int = Field(description="Bytes at the worst moment.")
-    available_memory: int = Field(description="Bytes that there are.")
+_BLANK_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAA"
+    "AElFTkSuQmCC"
+)
+"""One pixel in place of each image: the cost does not depend on what an image shows."""
 
 
 def router(state: AppState) -> APIRouter:
-    """The endpoint."""
+    """The endpoint. One estimate runs at a time, and results are cached: equal requests cost the same."""
     routes = APIRouter()
-    turn = asyncio.Semaphore(1)
-    kept: dict[tuple[str, ...], dict[str, float]] = {}
+    lock = asyncio.Lock()
+    cache: dict[str, bytes] = {}
 
     @routes.post(
-        "/v1/videos/plan",
+        "/v1/videos/estimate",
         response_model=CostEstimateObject,
         openapi_extra=openapi_body(CreateVideoRequest),
         tags=["videos"],
     )
     async def estimate(request: Request) -> JSONResponse:
-        """What the film would cost in time and memory; nothing is made."""
+        """Time and memory of a video; nothing is generated."""
         async with parse_body(request, max_field_bytes=state.settings.limits.max_body_bytes) as fields:
             body = validate_body(CreateVideoRequest, fields)
         if state.settings.model == "testcard":
-            raise bad_request("The test card is made at once and needs no plan.", code="no_plan")
-        served = await state.get_model_info()
-        told = resolve_format(
-            served, state.settings.limits, model=body.model, size=body.size, seconds=body.seconds
-        )
-        given = (body.input_reference, body.last_frame, *(shot.image for shot in body.storyboard))
-        guidance = served.guidance_scale if body.guidance_scale is None else body.guidance_scale
-        question = (
-            state.settings.model, state.settings.device, f"{told.width}x{told.height}", str(told.duration_s),
-            str(body.fps or served.fps), str(body.num_inference_steps or served.num_inference_steps), str(guidance),
-            str(sum(picture is not None for picture in given)),
-        )  # fmt: skip
-        if question not in kept:
-            async with turn:
-                if question not in kept:
-                    answer = await _run_estimate(question)
-                    if len(kept) >= _MAX_CACHED_ESTIMATES:
-                        kept.clear()
-                    kept[question] = answer
-        return JSONResponse(kept[question])
+            raise bad_request("The test card has no cost to estimate.", code="no_estimate")
+        key = json.dumps((await _build_request(state, body)).to_dict())
+        async with lock:
+            if key not in cache:
+                result = await _run_estimate(state, key)
+                if len(cache) >= _MAX_CACHED_ESTIMATES:
+                    cache.clear()
+                cache[key] = result
+        return JSONResponse(json.loads(cache[key]))
 
     return routes
 
 
-async def _run_estimate(arguments: tuple[str, ...]) -> dict[str, float]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kinema.server.routes.estimate", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        out, said = await asyncio.wait_for(process.communicate(), ESTIMATE_TIMEOUT_S)
-    except BaseException as error:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        if isinstance(error, TimeoutError):
-            raise ApiError(503, "The plan takes too long; the server is busy.", code="no_plan") from None
-        raise
-    if process.returncode == 2:
-        lines = said.decode("utf-8", "replace").strip().splitlines()
-        raise bad_request(lines[-1] if lines else "The film can't be planned.", code="no_plan")
-    if process.returncode != 0:
-        raise ApiError(500, "The plan could not be made; the server's log says more.", code="no_plan")
-    return json.loads(out)
-
-
-def estimate_cost(
-    model: str,
-    device: str,
-    size: str,
-    seconds: float,
-    fps: float,
-    num_inference_steps: int,
-    guidance_scale: float,
-    num_images: int,
-) -> dict[str, float]:
-    """Count and measure.
-
-    Raises:
-        UserError: the film can't be made.
-    """
-    import numpy as np
-
-    from kinema.pipeline.pipeline import load
-    from kinema.pipeline.request import VideoRequest
-    from kinema.pipeline.resolve import resolve_request
-    from kinema.shapes import parse_size
-
-    pipe = load(model, device=device)
-    width, height = parse_size(size)
-    blank = np.zeros((height, width, 3), np.uint8)
-    request = resolve_request(
-        pipe.model,
-        VideoRequest(
-            prompt="a film",
-            size=(width, height),
-            seconds=seconds,
-            fps=fps,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            image=blank if num_images else None,
-            last_image=blank if num_images > 1 else None,
-        ),
+async def _build_request(state: AppState, body: CreateVideoRequest) -> VideoRequest:
+    """The request with blank images, and without text and seed, which do not change the cost."""
+    model_info, limits = await state.get_model_info(), state.settings.limits
+    video_format = resolve_format(model_info, limits, model=body.model, size=body.size, seconds=body.seconds)
+    size = (video_format.width, video_format.height)
+    check_options(body, model_info, limits, size=size, duration_s=video_format.duration_s)
+    check_timeline(body, model_info, video_format.duration_s)
+    request = openai_to_request(
+        body,
+        {param: _BLANK_IMAGE for param, _ in body.image_inputs()},
+        size=size,
+        seconds=video_format.duration_s,
+        defaults=VideoRequest(),
     )
-    found = pipe.estimate_cost(request)
-    return {"seconds": found.seconds, "memory": found.peak_bytes, "free": found.available}
+    return dataclasses.replace(
+        request,
+        seed=0,
+        prompt="" if request.storyboard else "a video",
+        storyboard=tuple(dataclasses.replace(shot, prompt="a video") for shot in request.storyboard),
+    )
 
 
-def main() -> None:
-    """Answer one question, in JSON. Exits with 2 and one line for what cannot be made."""
-    model, device, size, seconds, fps, steps, guidance, pictures = sys.argv[1:]
+async def _run_estimate(state: AppState, request: str) -> bytes:
+    settings = state.settings
     try:
-        answer = estimate_cost(
-            model, device, size, float(seconds), float(fps), int(steps), float(guidance), int(pictures)
+        result = await run_module(
+            "kinema.server.estimate_worker",
+            settings.model,
+            settings.device,
+            request,
+            timeout_s=ESTIMATE_TIMEOUT_S,
         )
-    except UserError as error:
-        print(str(error), file=sys.stderr)
-        sys.exit(2)
-    print(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main()
+    except TimeoutError:
+        raise ApiError(503, "The estimate takes too long; the server is busy.", code="no_estimate") from None
+    if result.returncode == 2:
+        raise bad_request(result.error or "The cost can't be estimated.", code="no_estimate")
+    if result.returncode != 0:
+        raise ApiError(500, "The estimate failed; the server's log has details.", code="no_estimate")
+    return result.output

@@ -1,4 +1,4 @@
-"""The endpoints beside the Videos API: cancelling, events, models, health and metrics."""
+"""Server-sent events with the progress of a video."""
 
 from __future__ import annotations
 
@@ -10,153 +10,73 @@ import time
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.requests import Request
 
 from kinema.server import queue
-from kinema.server.dependencies import AppState, current_owner
-from kinema.server.errors import ApiError, bad_request, not_found
+from kinema.server.dependencies import AppState
+from kinema.server.errors import ApiError
 from kinema.server.job import Job
-from kinema.server.model_info import MODEL_ALIASES, ModelInfo
-from kinema.server.routes.videos import video_response
-from kinema.server.schemas.responses import ModelList, ModelObject, VideoObject, to_video_object
-from kinema.server.storage import PREVIEW_FILE, free_bytes, get_job_dir, remove_all_files, used_bytes
+from kinema.server.schemas.responses import to_video_object
+from kinema.server.storage import PREVIEW_FILE, get_job_dir
 
 POLL_INTERVAL_S = 0.1
 KEEPALIVE_INTERVAL_S = 15.0
-"""After so long without news a stream says that it lives, so that nothing in between closes it."""
+"""A stream without events for this long sends a comment, so that proxies do not close it."""
 
 
 def router(state: AppState) -> APIRouter:
-    """The endpoints."""
+    """The endpoint."""
     routes = APIRouter()
-
-    @routes.post("/v1/videos/{video_id}/cancel", response_model=VideoObject, tags=["videos"])
-    async def cancel(request: Request, video_id: str) -> JSONResponse:
-        """Stop a film that waits or is being made; it is then failed, with the code `cancelled`."""
-        video = await state.get_job_or_404(request, video_id)
-        if await state.run_in_thread(queue.cancel, state.database, current_owner(request), video.id):
-            await state.run_in_thread(remove_all_files, get_job_dir(state.settings.data_dir, video.id))
-        video = await state.get_job_or_404(request, video.id)
-        if video.error_code != "cancelled":
-            raise bad_request(f"Video {video.id} is {video.status} already.", code="video_ended")
-        return video_response(video)
 
     @routes.get("/v1/videos/{video_id}/events", tags=["videos"], response_class=StreamingResponse, responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})  # fmt: skip
     async def events(request: Request, video_id: str) -> StreamingResponse:
-        """What happens to a film: server-sent events `progress`, `preview`, and `completed` or `failed`."""
-        video = await state.get_job_or_404(request, video_id)
+        """Events of a video: `progress` and `preview`, and at the end `completed` or `failed`."""
+        job = await state.get_job_or_404(request, video_id)
         if state.open_event_streams >= state.settings.limits.max_event_streams:
-            raise ApiError(429, "As many event streams are open as may be.", code="too_many_streams",
+            raise ApiError(429, "Too many event streams are open; try again later.", code="too_many_streams",
                            headers={"retry-after-ms": "5000"})  # fmt: skip
         return StreamingResponse(
-            _stream_events(state, video),
+            _stream_events(state, job),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        )
-
-    @routes.get("/v1/models", response_model=ModelList, tags=["models"])
-    async def models() -> JSONResponse:
-        """The names the served model answers to."""
-        served = await state.get_model_info()
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [_model_object(served, name) for name in (served.name, *MODEL_ALIASES)],
-            }
-        )
-
-    @routes.get("/v1/models/{model}", response_model=ModelObject, tags=["models"])
-    async def model(model: str) -> JSONResponse:
-        """What is known of a model."""
-        served = await state.get_model_info()
-        if model not in (served.name, *MODEL_ALIASES):
-            raise not_found(
-                f"There is no model {model[:100]!r}; served: {', '.join((served.name, *MODEL_ALIASES))}."
-            )
-        return JSONResponse(_model_object(served, model))
-
-    @routes.get("/healthz", tags=["server"])
-    async def healthz() -> JSONResponse:
-        """Whether films can be asked for."""
-        served = await state.get_model_info()
-        alive = state.supervisor.num_alive
-        if alive == 0 and state.settings.workers:
-            raise ApiError(
-                503, "No worker is running.", code="no_workers", headers={"retry-after-ms": "1000"}
-            )
-        return JSONResponse({"status": "ok", "model": served.name, "workers": alive})
-
-    @routes.get("/metrics", tags=["server"], response_class=PlainTextResponse)
-    async def metrics() -> PlainTextResponse:
-        """Numbers for Prometheus."""
-        counts = await state.run_in_thread(queue.count_by_status, state.database)
-        gauges = {f'kinema_videos{{status="{status}"}}': float(number) for status, number in counts.items()}
-        gauges["kinema_workers"] = state.supervisor.num_alive
-        gauges["kinema_worker_restarts"] = state.supervisor.restarts
-        gauges["kinema_event_streams"] = state.open_event_streams
-        gauges["kinema_disk_free_bytes"] = await state.run_in_thread(free_bytes, state.settings.data_dir)
-        gauges["kinema_disk_used_bytes"] = await state.run_in_thread(used_bytes, state.settings.data_dir)
-        return PlainTextResponse(
-            state.metrics.render(gauges), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     return routes
 
 
-def _model_object(model_info: ModelInfo, name: str) -> dict[str, object]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "kinema",
-        "kinema": {
-            "model": model_info.name,
-            "size": f"{model_info.width}x{model_info.height}",
-            "seconds": model_info.seconds,
-            "fps": model_info.fps,
-            "frames": model_info.num_frames,
-            "unit": model_info.size_multiple,
-            "steps": model_info.num_inference_steps,
-            "guidance": model_info.guidance_scale,
-            "pictures": model_info.supports_images,
-            "verbs": list(model_info.tasks),
-        },
-    }
-
-
 async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
-    """Look at the film again and again, and tell what is new."""
-    change, preview, spoke = -1, 0, time.monotonic()
+    """Poll the job and send what has changed."""
+    revision, preview_count, last_event_at = -1, 0, time.monotonic()
     state.open_event_streams += 1
     try:
         while True:
-            if job.revision != change:
-                change, spoke = job.revision, time.monotonic()
+            if job.revision != revision:
+                revision, last_event_at = job.revision, time.monotonic()
                 yield _format_sse("progress", {
                     "id": job.id, "status": job.status, "progress": job.progress, "stage": job.stage,
-                    "step": job.step, "steps": job.total_steps,
+                    "step": job.step, "total_steps": job.total_steps,
                 })  # fmt: skip
-                if job.preview_count > preview:
-                    preview = job.preview_count
+                if job.preview_count > preview_count:
+                    preview_count = job.preview_count
                     image = await state.run_in_thread(_preview_data_url, state, job.id)
                     if image is not None:
                         yield _format_sse("preview", {"id": job.id, "step": job.step, "image": image})
             if job.is_finished:
-                yield _format_sse(job.status, to_video_object(job))
+                yield _format_sse(job.status, to_video_object(job).model_dump())
                 return
-            if time.monotonic() - spoke > KEEPALIVE_INTERVAL_S:
-                spoke = time.monotonic()
+            if time.monotonic() - last_event_at > KEEPALIVE_INTERVAL_S:
+                last_event_at = time.monotonic()
                 yield ": alive\n\n"
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(state.draining.wait(), POLL_INTERVAL_S)
                 return
-            found = await state.run_in_thread(queue.get_job, state.database, job.owner, job.id)
-            if found is None:
+            current = await state.run_in_thread(queue.get_job, state.database, job.owner, job.id)
+            if current is None:
                 yield _format_sse("deleted", {"id": job.id})
                 return
-            job = found
+            job = current
     finally:
         state.open_event_streams -= 1
 
@@ -166,7 +86,7 @@ def _format_sse(name: str, data: dict[str, object]) -> str:
 
 
 def _preview_data_url(state: AppState, job_id: str) -> str | None:
-    """The preview as a data URL; None where it was removed meanwhile."""
+    """The preview as a data URL; None if it was removed in the meantime."""
     try:
         data = (get_job_dir(state.settings.data_dir, job_id) / PREVIEW_FILE).read_bytes()
     except OSError:

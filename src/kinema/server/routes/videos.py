@@ -1,4 +1,4 @@
-"""The endpoints of the Videos API."""
+"""The OpenAI Videos API, with interpolation and cancelling added."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
     ExtendRequest,
+    GenerationOptions,
     InterpolateRequest,
     RemixRequest,
     validate_body,
@@ -36,6 +37,7 @@ from kinema.server.storage import (
     VIDEO_FILE,
     delete_job_dir,
     get_job_dir,
+    remove_all_files,
 )
 from kinema.server.submit import submit_job
 
@@ -45,38 +47,30 @@ _VARIANT_FILES: dict[ContentVariant, tuple[str, str]] = {
     "thumbnail": (THUMBNAIL_FILE, "image/webp"),
     "spritesheet": (SPRITESHEET_FILE, "image/jpeg"),
 }
-
 _CONTENT_SCHEMAS = {
-    kind: {"schema": {"type": "string", "format": "binary"}} for _, kind in _VARIANT_FILES.values()
+    media_type: {"schema": {"type": "string", "format": "binary"}}
+    for _, media_type in _VARIANT_FILES.values()
 }
 
 
-def video_response(job: Job) -> JSONResponse:
-    """A film, and when to ask for it again."""
-    return JSONResponse(to_video_object(job), headers={"openai-poll-after-ms": POLL_AFTER_MS})
-
-
 def router(state: AppState) -> APIRouter:
-    """The endpoints. Those with fixed names come before those where a name stands for a film."""
+    """The endpoints. Fixed paths are registered before those in which a video's id is a path segment."""
     routes = APIRouter(prefix="/v1/videos", tags=["videos"])
-    largest = state.settings.limits.max_body_bytes
+    max_field_bytes = state.settings.limits.max_body_bytes
 
-    @routes.post("", response_model=VideoObject, openapi_extra=openapi_body(CreateVideoRequest))
-    async def create(request: Request) -> JSONResponse:
-        """Begin a film from words and, if given, pictures."""
-        async with parse_body(request, max_field_bytes=largest) as fields:
-            return video_response(
-                await submit_job(state, request, fields, validate_body(CreateVideoRequest, fields))
-            )
-
-    for path, kind, name, words in (
-        ("/edits", EditRequest, "edit", "Begin a film that changes another as the prompt says."),
-        ("/extensions", ExtendRequest, "extend", "Begin a film that goes on where another ends."),
-        ("/connections", InterpolateRequest, "connect", "Begin a film that leads from one film to another."),
+    for path, body_type, name, description in (
+        ("", CreateVideoRequest, "create", "Generate a video from a prompt and, optionally, images."),
+        ("/edits", EditRequest, "edit", "Change a video as the prompt says."),
+        ("/extensions", ExtendRequest, "extend", "Continue a video after its end or before its beginning."),
+        ("/interpolations", InterpolateRequest, "interpolate", "Generate the part between two videos."),
     ):
         routes.post(
-            path, response_model=VideoObject, openapi_extra=openapi_body(kind), name=name, description=words
-        )(_source_video_endpoint(state, kind, largest))
+            path,
+            response_model=VideoObject,
+            openapi_extra=openapi_body(body_type),
+            name=name,
+            description=description,
+        )(_submit_endpoint(state, body_type, max_field_bytes))
 
     @routes.get("", response_model=VideoList)
     async def list_videos(
@@ -85,10 +79,12 @@ def router(state: AppState) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
     ) -> JSONResponse:
-        """The caller's films, newest first; the next page is `after` the last of this one."""
+        """The caller's videos, newest first; for the next page, `after` is the last id of this one."""
         if after is not None and not queue.is_job_id(after):
-            raise bad_request("'after' is the id of a video: the last one of the page before.", param="after")
-        found, more = await state.run_in_thread(
+            raise bad_request(
+                "'after' must be the id of a video: the last one of the page before.", param="after"
+            )
+        jobs, has_more = await state.run_in_thread(
             queue.list_page,
             state.database,
             current_owner(request),
@@ -96,70 +92,85 @@ def router(state: AppState) -> APIRouter:
             limit=limit,
             newest_first=order == "desc",
         )
-        return JSONResponse({
-            "object": "list",
-            "data": [to_video_object(video) for video in found],
-            "first_id": found[0].id if found else None,
-            "last_id": found[-1].id if found else None,
-            "has_more": more,
-        })  # fmt: skip
+        page = VideoList(
+            object="list",
+            data=[to_video_object(job) for job in jobs],
+            first_id=jobs[0].id if jobs else None,
+            last_id=jobs[-1].id if jobs else None,
+            has_more=has_more,
+        )
+        return JSONResponse(page.model_dump())
 
     @routes.get("/{video_id}", response_model=VideoObject)
     async def retrieve(request: Request, video_id: str) -> JSONResponse:
-        """A film, and how far it is."""
-        return video_response(await state.get_job_or_404(request, video_id))
+        """A video and its progress."""
+        return _video_response(await state.get_job_or_404(request, video_id))
 
     @routes.delete("/{video_id}", response_model=VideoDeleted)
     async def delete(request: Request, video_id: str) -> JSONResponse:
-        """Forget a film and free its disk; one that is being made is cancelled."""
-        video = await state.get_job_or_404(request, video_id)
-        if not await state.run_in_thread(queue.delete, state.database, current_owner(request), video.id):
-            raise not_found(f"There is no video {video.id}; it was deleted.")
-        await state.run_in_thread(delete_job_dir, state.settings.data_dir, video.id)
-        return JSONResponse({"id": video.id, "object": "video.deleted", "deleted": True})
+        """Delete a video and its files; a running one is cancelled."""
+        job = await state.get_job_or_404(request, video_id)
+        if not await state.run_in_thread(queue.delete, state.database, current_owner(request), job.id):
+            raise not_found(f"There is no video {job.id}; it was deleted.")
+        await state.run_in_thread(delete_job_dir, state.settings.data_dir, job.id)
+        return JSONResponse(VideoDeleted(id=job.id, object="video.deleted", deleted=True).model_dump())
 
     @routes.get(
         "/{video_id}/content", response_class=FileResponse, responses={200: {"content": _CONTENT_SCHEMAS}}
     )
     async def content(request: Request, video_id: str, variant: ContentVariant = "video") -> FileResponse:
-        """The film itself, a picture of it, or a sheet of its frames; ranges of bytes are served."""
-        video = await state.get_job_or_404(request, video_id)
-        if video.status != "completed":
-            because = f" ({video.error_message})" if video.error_message else ""
-            raise bad_request(f"Video {video.id} is {video.status}{because}; there is nothing to download.",
-                      code="video_not_ready")  # fmt: skip
-        name, kind = _VARIANT_FILES[variant]
-        path = get_job_dir(state.settings.data_dir, video.id) / name
+        """The video's file, a thumbnail, or a sheet of its frames; byte ranges are supported."""
+        job = await state.get_job_or_404(request, video_id)
+        if job.status != "completed":
+            reason = f" ({job.error_message})" if job.error_message else ""
+            raise bad_request(f"Video {job.id} is {job.status}{reason}; there is nothing to download.",
+                              code="video_not_ready")  # fmt: skip
+        file_name, media_type = _VARIANT_FILES[variant]
+        path = get_job_dir(state.settings.data_dir, job.id) / file_name
         if not await state.run_in_thread(path.is_file):
-            raise not_found(f"The {variant} of video {video.id} is not here any more.")
+            raise not_found(f"The {variant} of video {job.id} no longer exists.")
         return FileResponse(
             path,
-            media_type=kind,
-            filename=f"{video.id}{path.suffix}",
+            media_type=media_type,
+            filename=f"{job.id}{path.suffix}",
             content_disposition_type="inline",
             headers={"cache-control": "private, max-age=3600"},
         )
 
     @routes.post("/{video_id}/remix", response_model=VideoObject, openapi_extra=openapi_body(RemixRequest))
     async def remix(request: Request, video_id: str) -> JSONResponse:
-        """Begin a film like another, with other words."""
-        async with parse_body(request, max_field_bytes=largest) as fields:
+        """Generate a video like another one, with another prompt."""
+        async with parse_body(request, max_field_bytes=max_field_bytes) as fields:
             body = validate_body(RemixRequest, fields)
             source = await state.get_job_or_404(request, video_id)
-            return video_response(
+            return _video_response(
                 await submit_job(state, request, {**fields, "from": source.id}, body, source)
             )
+
+    @routes.post("/{video_id}/cancel", response_model=VideoObject)
+    async def cancel(request: Request, video_id: str) -> JSONResponse:
+        """Stop a queued or running video; it fails with the code `cancelled`."""
+        job = await state.get_job_or_404(request, video_id)
+        if await state.run_in_thread(queue.cancel, state.database, current_owner(request), job.id):
+            await state.run_in_thread(remove_all_files, get_job_dir(state.settings.data_dir, job.id))
+        job = await state.get_job_or_404(request, job.id)
+        if job.error_code != "cancelled":
+            raise bad_request(f"Video {job.id} is {job.status} already.", code="video_ended")
+        return _video_response(job)
 
     return routes
 
 
-def _source_video_endpoint(
-    state: AppState,
-    body_type: type[EditRequest] | type[ExtendRequest] | type[InterpolateRequest],
-    max_field_bytes: int,
+def _video_response(job: Job) -> JSONResponse:
+    headers = {"openai-poll-after-ms": POLL_AFTER_MS}
+    return JSONResponse(to_video_object(job).model_dump(), headers=headers)
+
+
+def _submit_endpoint(
+    state: AppState, body_type: type[GenerationOptions], max_field_bytes: int
 ) -> Callable[..., object]:
     async def endpoint(request: Request) -> JSONResponse:
         async with parse_body(request, max_field_bytes=max_field_bytes) as fields:
-            return video_response(await submit_job(state, request, fields, validate_body(body_type, fields)))
+            return _video_response(await submit_job(state, request, fields, validate_body(body_type, fields)))
 
     return endpoint

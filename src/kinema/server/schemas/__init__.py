@@ -1,1 +1,1 @@
-"""Schemas."""
+"""Bodies of HTTP requests and responses, and how requests map onto `VideoRequest`."""

@@ -1,8 +1,9 @@
-"""What callers may send, field by field. This is where untyped text becomes typed values."""
+"""Request bodies, field by field. Here untyped text becomes typed values."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -23,18 +24,14 @@ from kinema.server.form_parsing import Fields
 
 MAX_PROMPT_CHARS = 32_000
 MAX_SHOTS = 32
+MAX_KEYFRAMES = 32
 
 Upload = Annotated[InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"})]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARS)]
 
 
-def _number_to_text(value: object) -> object:
-    """A number where text is meant, as people write `seconds=4`."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 def _parse_json_text(value: object) -> object:
-    """A list or object that was written as JSON into a form."""
+    """A list or object that a form field holds as JSON."""
     if isinstance(value, str) and value[:1] in "[{":
         try:
             return json.loads(value)
@@ -45,7 +42,7 @@ def _parse_json_text(value: object) -> object:
 
 def _check_seconds_length(value: object) -> object:
     if isinstance(value, str) and len(value) > 32:
-        raise ValueError("is no number of seconds")
+        raise ValueError("it is not a number of seconds")
     return value
 
 
@@ -60,118 +57,159 @@ Size = Annotated[str, StringConstraints(max_length=40), Field(examples=["1280x72
 
 
 class StrictModel(BaseModel):
-    """A name that is not known is a mistake, and said so."""
+    """Unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 class ImageUrl(StrictModel):
-    """A picture in place: `data:image/png;base64,...`; or an address, if the operator allows its host."""
+    """An image: `data:image/png;base64,...`, or an https address if the operator allows its host."""
 
     image_url: str
 
 
 class VideoRef(StrictModel):
-    """A film of this server."""
+    """A video of this server."""
 
     id: Annotated[str, StringConstraints(max_length=100)]
 
 
 ImageInput = Annotated[Upload | ImageUrl, BeforeValidator(_parse_json_text)]
 VideoInput = Annotated[Upload | VideoRef, BeforeValidator(_parse_json_text)]
+Time = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 
 
 class ShotRequest(StrictModel):
     """A shot of a storyboard."""
 
     prompt: Prompt
-    seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
-    """When it begins."""
+    seconds: Time = 0.0
+    """When it starts."""
     image: ImageInput | None = None
     transition: Literal["cut", "blend"] = "cut"
 
 
-class SamplingOptions(StrictModel):
-    """What Kinema takes beyond the Videos API."""
+class KeyframeRequest(StrictModel):
+    """An image that the video shows at a time."""
+
+    seconds: Time
+    image: ImageInput
+
+
+class GenerationOptions(StrictModel):
+    """Options of every request beyond the OpenAI API; names and meaning as in `VideoRequest`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    fps: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] | None = None
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)] | None = None
+    flow_shift: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)] | None = None
+    upscale: Annotated[int, Field(ge=1, le=4)] | None = None
+
+    def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
+        """All images of the request, each with the name of its parameter."""
+        yield from ()
 
 
-class CreateVideoRequest(SamplingOptions):
-    """A film from words."""
+class CreateVideoRequest(GenerationOptions):
+    """A new video."""
 
     prompt: Prompt
     model: Annotated[str, StringConstraints(max_length=200)] | None = None
     seconds: Seconds | None = None
     size: Size | None = None
     input_reference: ImageInput | None = None
-    last_frame: ImageInput | None = None
-    fps: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] | None = None
-    loop: bool = False
+    """The first frame."""
+    last_image: ImageInput | None = None
+    """The last frame."""
+    keyframes: Annotated[
+        list[KeyframeRequest], BeforeValidator(_parse_json_text), Field(max_length=MAX_KEYFRAMES)
+    ] = []
     storyboard: Annotated[
         list[ShotRequest], BeforeValidator(_parse_json_text), Field(max_length=MAX_SHOTS)
     ] = []
+    loop: bool = False
+
+    def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
+        """As `GenerationOptions.image_inputs`."""
+        if self.input_reference is not None:
+            yield "input_reference", self.input_reference
+        if self.last_image is not None:
+            yield "last_image", self.last_image
+        for number, keyframe in enumerate(self.keyframes):
+            yield f"keyframes.{number}.image", keyframe.image
+        for number, shot in enumerate(self.storyboard):
+            if shot.image is not None:
+                yield f"storyboard.{number}.image", shot.image
 
 
-class RemixRequest(SamplingOptions):
-    """A film of this server once more, with other words."""
+class RemixRequest(GenerationOptions):
+    """A video of this server with another prompt."""
 
     prompt: Prompt
     strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
 
 
 class EditRequest(RemixRequest):
-    """A film changed."""
+    """A change of a video."""
 
     video: VideoInput
+    mask: ImageInput | None = None
+    """White where the video may change."""
+
+    def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
+        """As `GenerationOptions.image_inputs`."""
+        if self.mask is not None:
+            yield "mask", self.mask
 
 
-class ExtendRequest(SamplingOptions):
-    """A film that goes on."""
+class ExtendRequest(GenerationOptions):
+    """A continuation of a video."""
 
     prompt: Prompt
     seconds: Seconds
+    """Length of the new part."""
     video: VideoInput
     backward: bool = False
 
 
-class InterpolateRequest(SamplingOptions):
-    """A bridge from the end of one film to the beginning of another."""
+class InterpolateRequest(GenerationOptions):
+    """The part between the end of one video and the beginning of another."""
 
     prompt: Prompt
     seconds: Seconds | None = None
+    """Length of the new part."""
     video: VideoInput
     next_video: VideoInput
 
+
+_UNION_MEMBERS = ("is-instance[UploadFile]", ImageUrl.__name__, VideoRef.__name__)
 
 T = TypeVar("T", bound=StrictModel)
 
 
 def validate_body(body_type: type[T], fields: Fields) -> T:
-    """The fields as what they are.
+    """The fields as typed values.
 
     Raises:
-        ApiError: a field is missing, unknown, or of another type; the first one is named.
+        ApiError: a field is missing, unknown or invalid; the error names the first one.
     """
     try:
         return body_type.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = [
-        str(part) for part in first["loc"] if part not in ("is-instance[UploadFile]", "PictureUrl", "FilmId")
-    ]
-    name = ".".join(where)[:200]
+    # Members of unions are part of pydantic's location, but not of the parameter's name.
+    path = [str(part) for part in first["loc"] if part not in _UNION_MEMBERS]
+    name = ".".join(path)[:200]
     if first["type"] == "missing":
         raise bad_request(
             f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
         )
     if first["type"] == "extra_forbidden":
-        hint = did_you_mean(where[-1], body_type.model_fields) if len(where) == 1 else ""
+        hint = did_you_mean(path[-1], body_type.model_fields) if len(path) == 1 else ""
         raise bad_request(f"Unknown parameter: '{name}'{hint}.", param=name, code="unknown_parameter")
     message = first["msg"]
     if first["type"] == "is_instance_of":
-        message = "a file, or an object with image_url (a picture) or id (a film), is expected"
+        message = "it must be a file, or an object with image_url (an image) or id (a video)"
     raise bad_request(f"Invalid value for '{name}': {message}.", param=name, code="invalid_value")

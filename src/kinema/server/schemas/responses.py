@@ -1,4 +1,4 @@
-"""What the API answers: the types of its document, and films in them."""
+"""Response bodies."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from kinema.server.job import Job
+from kinema.server.job import Job, JobStatus
+from kinema.server.model_info import ModelInfo
 
 POLL_AFTER_MS = "500"
-"""How long a client shall wait before it asks again; it takes whole digits only."""
+"""Value of the header that tells clients how long to wait between two polls; digits only."""
 
 
 class VideoError(BaseModel):
-    """Why a film failed."""
+    """Why a job failed."""
 
     code: str
     message: str
 
 
 class KinemaInfo(BaseModel):
-    """What Kinema says beyond the Videos API."""
+    """Fields beyond the OpenAI API."""
 
-    width: int | None = Field(description="Of the film itself, in pixels; None where its source decides.")
+    width: int | None = Field(description="Of the video itself, in pixels; null where its source decides.")
     height: int | None
     task: str
     seed: int
@@ -32,12 +33,12 @@ class KinemaInfo(BaseModel):
 
 
 class VideoObject(BaseModel):
-    """A film."""
+    """A video, finished or not."""
 
     id: Annotated[str, Field(examples=["video_186b1c6f2a9d3e401f2e3d4c5b6a7988"])]
     object: Literal["video"]
     model: str
-    status: Literal["queued", "in_progress", "completed", "failed"]
+    status: JobStatus
     progress: Annotated[int, Field(ge=0, le=100)]
     created_at: int
     completed_at: int | None
@@ -51,7 +52,7 @@ class VideoObject(BaseModel):
 
 
 class VideoList(BaseModel):
-    """A page of films."""
+    """A page of videos."""
 
     object: Literal["list"]
     data: list[VideoObject]
@@ -61,7 +62,7 @@ class VideoList(BaseModel):
 
 
 class VideoDeleted(BaseModel):
-    """A film is gone."""
+    """A video is deleted."""
 
     id: str
     object: Literal["video.deleted"]
@@ -69,23 +70,40 @@ class VideoDeleted(BaseModel):
 
 
 class ModelObject(BaseModel):
-    """A name the served model answers to."""
+    """A name of the served model."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    kinema: ModelInfo
 
 
 class ModelList(BaseModel):
-    """All of them."""
+    """All names of the served model."""
 
     object: Literal["list"]
     data: list[ModelObject]
 
 
+class CostEstimateObject(BaseModel):
+    """What a video would cost on this server."""
+
+    seconds: float = Field(description="Time to generate it, without waiting in the queue.")
+    peak_memory: int = Field(description="Bytes.")
+    available_memory: int = Field(description="Bytes.")
+
+
+class Health(BaseModel):
+    """The server is ready."""
+
+    status: Literal["ok"]
+    model: str
+    workers: int
+
+
 class ErrorDetail(BaseModel):
-    """What is wrong."""
+    """An error."""
 
     message: str
     type: str
@@ -94,41 +112,41 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every answer from 400 on."""
+    """Body of every response with a status of 400 or more."""
 
     error: ErrorDetail
 
 
-def to_video_object(job: Job) -> dict[str, object]:
-    """A film as the API tells it; every name is always there."""
-    wanted = job.spec
+def to_video_object(job: Job) -> VideoObject:
+    """A job as the API reports it."""
+    request = job.request
+    width, height = request.size or (None, None)
     error = None
     if job.status == "failed":
-        error = {
-            "code": job.error_code or "server_error",
-            "message": job.error_message or "The film failed.",
-        }
-    return {
-        "id": job.id,
-        "object": "video",
-        "model": job.model,
-        "status": job.status,
-        "progress": job.progress,
-        "created_at": job.created_at,
-        "completed_at": job.completed_at,
-        "expires_at": job.expires_at,
-        "prompt": job.prompt,
-        "remixed_from_video_id": job.remixed_from,
-        "size": job.size,
-        "seconds": job.seconds,
-        "error": error,
-        "kinema": {
-            "width": wanted.width,
-            "height": wanted.height,
-            "verb": wanted.task,
-            "seed": wanted.seed,
-            "step": job.step,
-            "steps": job.total_steps,
-            "stage": job.stage,
-        },
-    }
+        error = VideoError(
+            code=job.error_code or "server_error", message=job.error_message or "The video failed."
+        )
+    return VideoObject(
+        id=job.id,
+        object="video",
+        model=job.model,
+        status=job.status,
+        progress=job.progress,
+        created_at=job.created_at,
+        completed_at=job.completed_at,
+        expires_at=job.expires_at,
+        prompt=job.prompt,
+        remixed_from_video_id=job.remixed_from,
+        size=job.size,
+        seconds=job.seconds,
+        error=error,
+        kinema=KinemaInfo(
+            width=None if width is None else width * request.upscale,
+            height=None if height is None else height * request.upscale,
+            task=request.task,
+            seed=request.seed,
+            step=job.step,
+            total_steps=job.total_steps,
+            stage=job.stage,
+        ),
+    )

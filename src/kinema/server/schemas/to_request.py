@@ -1,0 +1,103 @@
+"""Request bodies of the OpenAI dialect, with Kinema's additional fields, as `VideoRequest`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from kinema.pipeline.request import (
+    EditInput,
+    ExtendInput,
+    InterpolateInput,
+    Keyframe,
+    Shot,
+    VideoRequest,
+)
+from kinema.server.schemas.requests import (
+    CreateVideoRequest,
+    EditRequest,
+    ExtendRequest,
+    GenerationOptions,
+    InterpolateRequest,
+    RemixRequest,
+)
+
+REMIX_STRENGTH = 0.75
+"""A remix changes more than an edit: it keeps the course of events and changes what the prompt changes."""
+
+
+def openai_to_request(
+    body: GenerationOptions,
+    files: Mapping[str, str],
+    *,
+    size: tuple[int, int],
+    seconds: float | None = None,
+    defaults: VideoRequest,
+) -> VideoRequest:
+    """The request that a body stands for.
+
+    Args:
+        body: the body of a create, remix, edit, extend or interpolate request.
+        files: a file name for each image and video of the body, by parameter name; a remix has its source
+            as `video`.
+        size: width and height to generate, before upscaling.
+        seconds: the length of the video, or of the new part of an extension or interpolation.
+        defaults: options that apply where the body leaves them out.
+    """
+    request = dataclasses.replace(apply_options(body, defaults), size=size, seconds=seconds)
+    match body:
+        case CreateVideoRequest():
+            return dataclasses.replace(
+                request,
+                # The shots have prompts of their own.
+                prompt="" if body.storyboard else body.prompt,
+                image=files.get("input_reference"),
+                last_image=files.get("last_image"),
+                keyframes=tuple(
+                    Keyframe(seconds=keyframe.seconds, image=files[f"keyframes.{number}.image"])
+                    for number, keyframe in enumerate(body.keyframes)
+                ),
+                storyboard=tuple(
+                    Shot(
+                        prompt=shot.prompt,
+                        seconds=shot.seconds,
+                        image=files.get(f"storyboard.{number}.image"),
+                        transition=shot.transition,
+                    )
+                    for number, shot in enumerate(body.storyboard)
+                ),
+                loop=body.loop,
+            )
+        case EditRequest():
+            source = EditInput(
+                video=files["video"], strength=body.strength or EditInput.strength, mask=files.get("mask")
+            )
+        case RemixRequest():
+            source = EditInput(video=files["video"], strength=body.strength or REMIX_STRENGTH)
+        case ExtendRequest():
+            source = ExtendInput(video=files["video"], backward=body.backward)
+        case InterpolateRequest():
+            source = InterpolateInput(first=files["video"], last=files["next_video"])
+        case _:
+            raise TypeError(f"{type(body).__name__} is not a body of the OpenAI dialect")
+    return dataclasses.replace(request, prompt=body.prompt, source=source)
+
+
+def apply_options(body: GenerationOptions, request: VideoRequest) -> VideoRequest:
+    """The request with the options that the body sets; both have the same names for them."""
+    options = {name: getattr(body, name) for name in GenerationOptions.model_fields}
+    return dataclasses.replace(
+        request, **{name: value for name, value in options.items() if value is not None}
+    )
+
+
+def inherited_options(request: VideoRequest) -> VideoRequest:
+    """The options of a video's request that edits of the video have by default."""
+    return VideoRequest(
+        seed=request.seed,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        flow_shift=request.flow_shift,
+        negative_prompt=request.negative_prompt,
+        upscale=request.upscale,
+    )
