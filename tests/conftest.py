@@ -1,6 +1,6 @@
-"""Shapes are checked in every test: jaxtyping's annotations, by beartype, at each call.
+"""Checks array shapes in every test: jaxtyping's annotations, by beartype, at each call.
 
-The film set's compiled kernels are left out: numba has to see plain functions.
+The simulator is excluded: numba compiles plain functions only.
 """
 
 from hypothesis import settings
@@ -19,6 +19,6 @@ TYPECHECKED_MODULES = [
 
 install_import_hook([f"kinema.{name}" for name in TYPECHECKED_MODULES], "beartype.beartype")
 
-# No test asserts on a time: machines are shared, and the first example may compile.
+# No deadlines: machines are shared, and the first example may compile.
 settings.register_profile("kinema", deadline=None)
 settings.load_profile("kinema")

@@ -1,4 +1,4 @@
-"""The audit of dependencies that needs no network: nothing with a known hole is installed or allowed."""
+"""The audit of dependencies without the network: no vulnerable version is installed or allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf
 
 
 def declared_requirements() -> dict[str, list[Requirement]]:
-    """What pyproject.toml asks for, by package."""
+    """The requirements in pyproject.toml, by package."""
     found: dict[str, list[Requirement]] = {}
     for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         for requirement in map(Requirement, lines):
@@ -26,7 +26,7 @@ def declared_requirements() -> dict[str, list[Requirement]]:
 
 
 def minimum_version(requirement: Requirement) -> Version:
-    """The oldest version that is allowed."""
+    """The oldest allowed version."""
     bounds = [Version(part.version) for part in requirement.specifier if part.operator in (">=", "==", "~=")]
     return max(bounds, default=Version("0"))
 
@@ -35,10 +35,12 @@ def minimum_version(requirement: Requirement) -> Version:
 def test_no_vulnerable_version_is_installed(name):
     known = ADVISORIES[name]
     try:
-        there = Version(importlib.metadata.version(known["package"]))
+        installed = Version(importlib.metadata.version(known["package"]))
     except importlib.metadata.PackageNotFoundError:
         return
-    assert there >= Version(known["fixed"]), f"{known['package']} {there} has {name}: {known['hole']}"
+    assert installed >= Version(known["fixed"]), (
+        f"{known['package']} {installed} has {name}: {known['vulnerability']}"
+    )
 
 
 @pytest.mark.parametrize("name", ADVISORIES)
@@ -46,10 +48,10 @@ def test_no_vulnerable_version_is_allowed(name):
     known = ADVISORIES[name]
     for requirement in declared_requirements().get(known["package"], []):
         assert minimum_version(requirement) >= Version(known["fixed"]), (
-            f"{requirement} allows {name}: {known['hole']}"
+            f"{requirement} allows {name}: {known['vulnerability']}"
         )
 
 
 def test_network_facing_packages_have_a_minimum_version():
-    """These come with others; without a line of ours any version would do."""
+    """They are dependencies of dependencies; without an own requirement any version would be allowed."""
     assert {"starlette", "h11", "python-multipart", "pillow"} <= set(declared_requirements())

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system."""
+"""Freed memory is returned to the system."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kinema.memory import release_free_memory
 def test_freed_memory_returns_to_the_system():
     release_free_memory()
     process = psutil.Process()
-    # Small enough to come from the heap; every other one stays, so that nothing at its end can be cut off.
-    held = [np.ones(4096) for _ in range(6000)]
+    # Small enough to be on the heap; every second one is kept, so that the heap can't shrink at its end.
+    arrays = [np.ones(4096) for _ in range(6000)]
     full = process.memory_info().rss
-    del held[::2]
-    kept = process.memory_info().rss
+    del arrays[::2]
+    freed = process.memory_info().rss
     release_free_memory()
     assert process.memory_info().rss < full - 60 * 2**20
-    assert process.memory_info().rss < kept - 60 * 2**20
+    assert process.memory_info().rss < freed - 60 * 2**20
 
 
 def test_without_malloc_trim_nothing_happens(monkeypatch):

@@ -1,11 +1,11 @@
-"""Workers: one thread each, and one that dies is an error, not a hang."""
+"""Worker processes have one thread each, and one that dies is an error, not a hang."""
 
 import os
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from kinema.process_pool import THREAD_ENV_VARS, process_pool, single_threaded
+from kinema.process_pool import THREAD_ENV_VARS, process_pool, run_jobs, single_threaded
 
 
 def read_thread_variables(_job: int) -> dict[str, str | None]:
@@ -35,3 +35,26 @@ def test_environment_is_restored_after_an_error(monkeypatch):
 def test_killed_worker_is_an_error():
     with process_pool(1) as pool, pytest.raises(BrokenProcessPool):
         pool.submit(exit_abruptly, 0).result()
+
+
+def process_id(_job: int) -> int:
+    return os.getpid()
+
+
+def test_jobs_are_consumed_lazily_and_their_results_are_in_order():
+    consumed = []
+
+    def jobs():
+        for job in range(20):
+            consumed.append(job)
+            yield job
+
+    results = run_jobs(abs, jobs(), 2)
+    assert next(results) == 0
+    assert len(consumed) < 20
+    assert list(results) == list(range(1, 20))
+
+
+def test_one_worker_is_this_process_unless_isolated():
+    assert list(run_jobs(process_id, [0], 1)) == [os.getpid()]
+    assert list(run_jobs(process_id, [0], 1, isolated=True)) != [os.getpid()]

@@ -1,4 +1,4 @@
-"""The shape arithmetic: there and back, and every misfit is a line that names the nearest fit."""
+"""Shape arithmetic: round trips, and one-line errors that name the nearest valid shape."""
 
 import contextlib
 
@@ -21,28 +21,28 @@ def test_latent_shape_round_trip(stride, frames, height, width):
 
 @given(stride=STRIDES, frames=SIDES, height=SIDES, width=SIDES, patch=st.sampled_from([1, 2]))
 def test_rounding_gives_the_nearest_shape_that_fits(stride, frames, height, width, patch):
-    asked = VideoShape(frames=frames, height=height, width=width)
-    near = asked.rounded(stride, patch)
-    latents = LatentShape.of(near, stride)
+    requested = VideoShape(frames=frames, height=height, width=width)
+    nearest = requested.rounded(stride, patch)
+    latents = LatentShape.of(nearest, stride)
     assert latents.height % patch == latents.width % patch == 0
-    assert abs(near.frames - frames) <= stride.temporal / 2
+    assert abs(nearest.frames - frames) <= stride.temporal / 2
     unit = stride.spatial * patch
-    for made, wanted in ((near.height, height), (near.width, width)):
-        assert made >= unit
-        assert abs(made - wanted) <= unit / 2 or made == unit
-    assert near.rounded(stride, patch) == near
+    for rounded, side in ((nearest.height, height), (nearest.width, width)):
+        assert rounded >= unit
+        assert abs(rounded - side) <= unit / 2 or rounded == unit
+    assert nearest.rounded(stride, patch) == nearest
 
 
 @given(stride=STRIDES, frames=st.integers(1, 60))
 def test_every_video_frame_maps_to_one_latent_frame(stride, frames):
     latents = LatentShape(frames=frames, height=1, width=1)
-    film = latents.video(stride)
-    held = [latents.latent_frame_index(frame, stride) for frame in range(film.frames)]
-    assert held[0] == 0
-    assert held.count(0) == 1
-    assert held == sorted(held)
-    assert held[-1] == frames - 1
-    assert all(held.count(k) == stride.temporal for k in range(1, frames))
+    video = latents.video(stride)
+    indices = [latents.latent_frame_index(frame, stride) for frame in range(video.frames)]
+    assert indices[0] == 0
+    assert indices.count(0) == 1
+    assert indices == sorted(indices)
+    assert indices[-1] == frames - 1
+    assert all(indices.count(k) == stride.temporal for k in range(1, frames))
 
 
 def test_invalid_shape_names_the_nearest_valid_one():
@@ -58,7 +58,7 @@ def test_empty_video_is_rejected(sides):
 
 
 @pytest.mark.parametrize(("text", "size"), [("832x480", (832, 480)), ("64X32", (64, 32)), ("8×9", (8, 9))])
-def test_sizes_are_read(text, size):
+def test_sizes_are_parsed(text, size):
     assert parse_size(text) == size
 
 

@@ -1,4 +1,4 @@
-"""Colours survive: solid colours come back, files say which matrix they use, and tags are obeyed."""
+"""Colours: solid colours are preserved, files are tagged with their matrix, and tags are read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GREYS = [(0, 0, 0), (255, 255, 255), (128, 128, 128), (1, 1, 1), (254, 254, 254)
 
 @pytest.mark.parametrize("name", ["a.mp4", "av1.mp4", "a.webm", "a.gif", "a.webp"])
 @pytest.mark.parametrize("colour", PURE + GREYS)
-def test_a_solid_colour_comes_back(name, colour, tmp_path):
-    film = np.full((3, 34, 50, 3), colour, np.uint8)
-    write_video(tmp_path / name, film, 24, kind="av1" if name == "av1.mp4" else None)
+def test_a_solid_colour_is_preserved(name, colour, tmp_path):
+    video = np.full((3, 34, 50, 3), colour, np.uint8)
+    write_video(tmp_path / name, video, 24, kind="av1" if name == "av1.mp4" else None)
     back = read_video(tmp_path / name).frames.astype(int)
-    assert np.abs(back - film).max() <= 3
+    assert np.abs(back - video).max() <= 3
 
 
 def matrix_709(red: int, green: int, blue: int) -> np.ndarray:
@@ -44,13 +44,13 @@ def test_stored_values_are_those_of_bt_709(colour, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "av1.mp4", "a.webm"])
-def test_files_name_their_colours(name, tmp_path):
-    film = np.zeros((2, 16, 16, 3), np.uint8)
-    write_video(tmp_path / name, film, 24, kind="av1" if name == "av1.mp4" else None)
+def test_files_are_tagged_with_their_colour_space(name, tmp_path):
+    video = np.zeros((2, 16, 16, 3), np.uint8)
+    write_video(tmp_path / name, video, 24, kind="av1" if name == "av1.mp4" else None)
     with av.open(str(tmp_path / name)) as container:
         context = container.streams.video[0].codec_context
         assert context.color_range == ColorRange.MPEG
-        # 1 is BT.709 in ISO/IEC 23091-2, for matrix, primaries and transfer alike.
+        # 1 is BT.709 in ISO/IEC 23091-2, for matrix, primaries and transfer.
         assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
         assert context.pix_fmt == "yuv420p"
 
@@ -58,11 +58,11 @@ def test_files_name_their_colours(name, tmp_path):
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", ["601", "709", "untagged"])
-def test_tags_are_obeyed(matrix, full, wide, tmp_path):
-    """Red stored as each standard says, tagged so, reads as red; without a tag the size decides."""
+def test_colour_tags_are_read(matrix, full, wide, tmp_path):
+    """Red in each standard is read as red; without a tag the size decides."""
     weights = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
-    meant = matrix if matrix != "untagged" else ("709" if wide else "601")
-    red, blue = weights[meant]
+    standard = matrix if matrix != "untagged" else ("709" if wide else "601")
+    red, blue = weights[standard]
     scale = (255, 255, 0) if full else (219, 224, 16)
     y = red * scale[0] + scale[2]
     u, v = 128 + scale[1] * (0 - red) / (2 - 2 * blue), 128 + scale[1] * (1 - red) / (2 - 2 * red)
@@ -82,20 +82,20 @@ def test_tags_are_obeyed(matrix, full, wide, tmp_path):
     assert np.abs(back - (255, 0, 0)).max() <= 3
 
 
-def test_a_profile_is_brought_to_srgb(tmp_path):
-    """Lab is the profile Pillow can make whose numbers differ most from sRGB's."""
+def test_a_colour_profile_is_converted_to_srgb(tmp_path):
+    """Of the profiles that Pillow can create, Lab differs most from sRGB."""
     rgb = np.full((4, 4, 3), (200, 30, 60), np.uint8)
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    turned = ImageCms.profileToProfile(Image.fromarray(rgb), srgb, lab, outputMode="LAB")
-    turned.save(tmp_path / "a.tiff", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes())
+    converted = ImageCms.profileToProfile(Image.fromarray(rgb), srgb, lab, outputMode="LAB")
+    converted.save(tmp_path / "a.tiff", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes())
     assert np.abs(read_image(tmp_path / "a.tiff").astype(int) - rgb).max() <= 3
 
 
 def test_chroma_of_a_gradient_is_not_stepped(tmp_path):
-    """Repeating every second chroma sample, as swscale does when left alone, leaves errors near 4 levels."""
+    """Repeating every second chroma sample, as swscale does by default, has errors near 4 of 255."""
     ramp = np.linspace(0, 255, 64)
-    film = np.zeros((2, 64, 64, 3), np.uint8)
-    film[..., 0], film[..., 2] = ramp[None, :], 255 - ramp[None, :]
-    write_video(tmp_path / "a.webm", film, 24, quality="best")
+    video = np.zeros((2, 64, 64, 3), np.uint8)
+    video[..., 0], video[..., 2] = ramp[None, :], 255 - ramp[None, :]
+    write_video(tmp_path / "a.webm", video, 24, quality="best")
     back = read_video(tmp_path / "a.webm").frames.astype(float)
-    assert np.abs(back - film)[:, 2:-2, 2:-2].mean() < 1.5
+    assert np.abs(back - video)[:, 2:-2, 2:-2].mean() < 1.5

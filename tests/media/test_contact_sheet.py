@@ -1,4 +1,4 @@
-"""Contact sheets and sprites: the frames stand where they should, the words fit."""
+"""Contact sheets and sprite sheets: positions of the frames, and captions that fit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.fixtures.media_videos import noise_video
 
 
 @settings(deadline=None)
-@given(frames=st.integers(1, 200), wanted=st.integers(1, 60))
-def test_frames_are_spread_from_first_to_last(frames, count):
+@given(frames=st.integers(1, 200), count=st.integers(1, 60))
+def test_frames_are_evenly_spaced(frames, count):
     chosen = evenly_spaced(frames, count)
     assert len(chosen) == min(frames, count)
     assert chosen == sorted(set(chosen))
@@ -26,7 +26,7 @@ def test_frames_are_spread_from_first_to_last(frames, count):
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_frames_stand_on_the_sheet_as_they_are():
+def test_the_sheet_contains_the_frames_unchanged():
     first, second = noise_video(9, 32, 40), noise_video(3, 32, 20, seed=1)
     sheet = contact_sheet([("", first), ("", second)], columns=5, height=32)
     assert sheet.dtype == np.uint8
@@ -42,9 +42,9 @@ def test_frames_stand_on_the_sheet_as_they_are():
 
 def test_captions_are_drawn_above_their_row_and_inside_the_sheet():
     black = np.zeros((4, 40, 60, 3), np.uint8)
-    words = "a red ball rolls to the left and stops beside a tall blue cylinder on a wooden table"
+    caption = "a red ball rolls to the left and stops next to a tall blue cylinder on a wooden table"
     plain = contact_sheet([("", black)], columns=4, height=40)
-    sheet = contact_sheet([(words, black), ("", black)], columns=4, height=40)
+    sheet = contact_sheet([(caption, black), ("", black)], columns=4, height=40)
     lines = (sheet.shape[0] - GAP - 2 * (40 + 2 * GAP)) / 19
     assert lines == int(lines) >= 2
     text = sheet[: GAP + 19 * int(lines)]
@@ -61,7 +61,7 @@ def test_captions_are_drawn_above_their_row_and_inside_the_sheet():
     | st.lists(st.sampled_from(["a", "ball", "rolls", "W" * 30]), max_size=30).map(" ".join),
     width=st.integers(20, 200),
 )
-def test_wrapping_keeps_every_letter_and_the_width(caption, width):
+def test_wrapping_keeps_every_letter_within_the_width(caption, width):
     font = ImageFont.load_default(12)
     lines = wrap_text(caption, font, width)
     assert "".join("".join(lines).split()) == "".join(caption.split())
@@ -70,13 +70,13 @@ def test_wrapping_keeps_every_letter_and_the_width(caption, width):
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 25), (7, 25), (100, 25), (30, 10)])
-def test_sprites_hold_the_frames_they_name(frames, count):
-    film = noise_video(frames, 20, 30)
-    grid = sprite_sheet(film, count=count, height=10)
+def test_sprite_sheet_has_the_listed_frames(frames, count):
+    video = noise_video(frames, 20, 30)
+    grid = sprite_sheet(video, count=count, height=10)
     assert grid.width == 15
     for cell, number in enumerate(grid.frame_indices):
         top, left = cell // grid.columns * 10, cell % grid.columns * 15
-        assert np.array_equal(grid.image[top : top + 10, left : left + 15], resize(film[number], (15, 10)))
+        assert np.array_equal(grid.image[top : top + 10, left : left + 15], resize(video[number], (15, 10)))
     assert list(grid.frame_indices) == evenly_spaced(frames, count)
 
 

@@ -1,4 +1,4 @@
-"""A preview is watched while it grows."""
+"""A fragmented MP4 is readable while it is written."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tests.fixtures.media_videos import smooth_video
 
 
 def count_frames(path: Path) -> int:
-    """Frames that a player finds now."""
+    """Frames that can be decoded now."""
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
 
 
 def test_frames_are_readable_while_writing(tmp_path: Path) -> None:
-    film, path = smooth_video(frames=12, height=33, width=48), tmp_path / "live.mp4"
+    video, path = smooth_video(frames=12, height=33, width=48), tmp_path / "live.mp4"
     with open_fragmented(path, fps=8, size=(48, 33)) as out:
         for start in range(0, 12, 4):
-            out.write(film[start : start + 4])
+            out.write(video[start : start + 4])
             # The last fragment is complete when the next begins.
             assert count_frames(path) >= out.num_frames - 1
     back = read_video(path)
     assert back.fps == 8
     assert back.frames.shape == (12, 32, 48, 3)
-    assert psnr(np.asarray(back.frames), film[:, :32]) > 25
+    assert psnr(np.asarray(back.frames), video[:, :32]) > 25
 
 
 def test_file_survives_an_interruption(tmp_path: Path) -> None:
-    film, path = smooth_video(frames=8, height=32, width=32), tmp_path / "live.mp4"
+    video, path = smooth_video(frames=8, height=32, width=32), tmp_path / "live.mp4"
 
     def stop() -> None:
         with open_fragmented(path, fps=8, size=(32, 32)) as out:
-            out.write(film)
+            out.write(video)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Pictures: orientation, depth, palettes, and what is saved."""
+"""Still images: orientation, bit depth, palettes, saving and resizing."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_exif_orientation_is_applied(orientation, tmp_path):
     exif[0x0112] = orientation
     image.save(tmp_path / "a.png", exif=exif)
     # The eight cases of the EXIF standard, as transpositions.
-    turned = {
+    transposition = {
         1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
         7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
     }[orientation]  # fmt: skip
-    expected = np.asarray(image if turned is None else image.transpose(turned))
+    expected = np.asarray(image if transposition is None else image.transpose(transposition))
     assert np.array_equal(read_image(tmp_path / "a.png"), expected)
     assert (probe(tmp_path / "a.png").height, probe(tmp_path / "a.png").width) == expected.shape[:2]
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against their definitions, computed the slow way."""
+"""PSNR and SSIM against their definitions, computed pixel by pixel."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_psnr_of_known_differences():
 
 def slow_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Equation 13 of Wang et al. 2004 at every pixel, windows mirrored at the edges."""
-    reach = np.arange(-5, 6)
-    weights = np.exp(-(reach[:, None] ** 2 + reach[None, :] ** 2) / (2 * 1.5**2))
+    offsets = np.arange(-5, 6)
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets[None, :] ** 2) / (2 * 1.5**2))
     weights /= weights.sum()
     values = []
     for channel in range(3):
@@ -35,10 +35,10 @@ def slow_ssim(a: np.ndarray, b: np.ndarray) -> float:
                 mean_u, mean_v = (weights * u).sum(), (weights * v).sum()
                 variance_u = (weights * (u - mean_u) ** 2).sum()
                 variance_v = (weights * (v - mean_v) ** 2).sum()
-                shared = (weights * (u - mean_u) * (v - mean_v)).sum()
+                covariance = (weights * (u - mean_u) * (v - mean_v)).sum()
                 c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
                 values.append(
-                    (2 * mean_u * mean_v + c1) * (2 * shared + c2)
+                    (2 * mean_u * mean_v + c1) * (2 * covariance + c2)
                     / ((mean_u**2 + mean_v**2 + c1) * (variance_u + variance_v + c2))
                 )  # fmt: skip
     return float(np.mean(values))

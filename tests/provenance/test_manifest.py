@@ -38,7 +38,7 @@ def home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def video(tmp_path) -> Path:
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     write_video(path, FRAMES, fps=8)
     return path
 
@@ -59,31 +59,31 @@ def test_what_is_signed_reads_back_and_the_frames_stay(tmp_path, name):
     assert found.ai_generated
     assert found.actions == ("c2pa.created",)
     assert found.tool.startswith("Kinema ")
-    assert found.signer == "Kinema self-made"
+    assert found.signer == "Kinema self-signed"
     assert np.array_equal(read_video(path).frames, before.frames)
     assert probe(path) == declared
     assert os.listdir(tmp_path) == [name]
 
 
 def test_metadata_of_the_video_survives(tmp_path):
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     write_video(path, FRAMES, fps=8, comment='{"prompt": "ünï", "seed": 3}')
     sign(path, PROVENANCE)
     assert probe(path).comment == '{"prompt": "ünï", "seed": 3}'
 
 
 def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
-    picture, parent, spoiled, web = (tmp_path / n for n in ("p.png", "parent.mp4", "spoiled.mp4", "w.webm"))
-    save_png(picture, FRAMES[0])
+    image, parent, spoiled, web = (tmp_path / n for n in ("p.png", "parent.mp4", "spoiled.mp4", "w.webm"))
+    save_png(image, FRAMES[0])
     write_video(parent, FRAMES, fps=8)
-    sign(parent, Provenance(prompt="the first film"))
+    sign(parent, Provenance(prompt="the first video"))
     spoiled.write_bytes(_flip_byte(parent.read_bytes(), -300))
     write_video(web, FRAMES, fps=8)
     upload = io.BytesIO()
     Image.fromarray(FRAMES[1]).save(upload, "JPEG")
     ingredients = (
-        Ingredient(source=picture, role="first frame"),
-        Ingredient(source=parent, role="extended", title="my first film"),
+        Ingredient(source=image, role="first frame"),
+        Ingredient(source=parent, role="extended", title="my first video"),
         Ingredient(source=spoiled, role="interpolated"),
         Ingredient(source=web, role="edited"),
         Ingredient(source=upload.getvalue(), role="mask"),
@@ -94,7 +94,7 @@ def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
     told = [(source.title, source.role, source.state) for source in found.sources]
     assert told == [
         ("p.png", "first frame", "unsigned"),
-        ("my first film", "extended", "valid"),
+        ("my first video", "extended", "valid"),
         ("spoiled.mp4", "interpolated", "tampered"),
         ("w.webm", "edited", "unsigned"),
         ("mask", "mask", "unsigned"),
@@ -112,7 +112,7 @@ def test_every_changed_byte_of_the_frames_is_found(video):
         video.write_bytes(_flip_byte(whole, at))
         found = verify_credentials(video)
         assert found.state == "tampered"
-        assert found.problems == ("the film was changed after it was signed",)
+        assert found.problems == ("the video was changed after it was signed",)
 
 
 def test_another_prompt_put_into_the_credentials_is_found(video):
@@ -147,27 +147,27 @@ def test_signing_twice_leaves_one_signature(video):
 
 
 def test_kinds_without_a_place_for_credentials_say_so(tmp_path):
-    path = tmp_path / "film.webm"
+    path = tmp_path / "video.webm"
     write_video(path, FRAMES, fps=8)
-    with pytest.raises(UserError, match=r"film.webm can't be signed: .*\.webm file; write .mp4"):
+    with pytest.raises(UserError, match=r"video.webm can't be signed: .*\.webm file; write .mp4"):
         sign(path, PROVENANCE)
-    with pytest.raises(UserError, match="folder of pictures"):
+    with pytest.raises(UserError, match="folder of images"):
         check_signable("frames")
     assert verify_credentials(path).problems == (".webm files can't carry credentials",)
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [(None, "does not exist"), (b"", "is empty"), (b"not a film at all", "can't be signed")],
+    [(None, "does not exist"), (b"", "is empty"), (b"not a video at all", "can't be signed")],
 )
 def test_an_unreadable_file_is_left_unchanged(tmp_path, content, line):
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=line) as caught:
         sign(path, PROVENANCE)
     assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == ([] if content is None else ["film.mp4"])
+    assert os.listdir(tmp_path) == ([] if content is None else ["video.mp4"])
     assert content is None or path.read_bytes() == content
 
 
@@ -182,7 +182,7 @@ def test_a_missing_or_damaged_ingredient_stops_the_signing(video, tmp_path):
 
 
 def test_no_address_in_a_video_is_ever_visited(video):
-    """A film may say that its credentials lie elsewhere; looking would tell a stranger who reads it."""
+    """A video may say that its credentials lie elsewhere; looking would tell a stranger who reads it."""
     visits = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -248,7 +248,7 @@ def test_an_operators_own_certificate_signs(video, tmp_path, kind):
     assert identity.algorithm == kind
     sign(video, PROVENANCE, identity=identity)
     found = verify_credentials(video, roots=certificate.read_bytes())
-    assert (found.state, found.signer) == ("valid", "Film House")
+    assert (found.state, found.signer) == ("valid", "Example Studio")
 
 
 def test_unfit_certificates_have_their_own_messages(tmp_path):
@@ -291,8 +291,8 @@ def test_the_command_answers_each_state_in_one_way(video, capsys):
     assert code == 0
     assert out.splitlines() == [
         f"{video}: VALID: unchanged since it was signed",
-        "  film       48x32, 1.12 s, h264",
-        "  signed by  Kinema self-made (known here)",
+        "  video       48x32, 1.12 s, h264",
+        "  signed by  Kinema self-signed (known here)",
         f"  made with  {verify_credentials(video).tool}",
         "  declares   c2pa.created; a trained model made it",
         "  model      world",
@@ -301,10 +301,10 @@ def test_the_command_answers_each_state_in_one_way(video, capsys):
     ]
     code, out = inspected("--json")
     told = json.loads(out)
-    assert (code, told["state"], told["seed"], told["film"]["width"]) == (0, "valid", 7, 48)
+    assert (code, told["state"], told["seed"], told["video"]["width"]) == (0, "valid", 7, 48)
     video.write_bytes(_flip_byte(video.read_bytes(), -300))
     code, out = inspected()
-    head = f"{video}: TAMPERED: the film was changed after it was signed"
+    head = f"{video}: TAMPERED: the video was changed after it was signed"
     assert (code, out.splitlines()[0]) == (1, head)
     assert json.loads(inspected("--json")[1])["state"] == "tampered"
 
@@ -380,7 +380,7 @@ def _create_operator_certificate(folder: Path, kind: str, days: int = 30) -> tup
 
     chain, key = folder / f"{kind}{days}.pem", folder / f"{kind}{days}.key"
     chain.write_bytes(
-        certificate("Film House", "House Root", made, False)
+        certificate("Example Studio", "House Root", made, False)
         + certificate("House Root", "House Root", root_key, True)
     )
     key.write_bytes(

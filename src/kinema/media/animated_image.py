@@ -1,4 +1,4 @@
-"""Reading moving pictures that are no film containers: GIF, animated WebP, APNG and AVIF, through Pillow."""
+"""Reading animated images (GIF, WebP, APNG, AVIF) through Pillow."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kinema.media.types import Frame, Limits, ReadResult
 from kinema.media.webp import is_complete
 
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
-"""Formats whose pages are frames; those of a TIFF or of a phone's JPEG are not."""
+"""Formats whose pages are frames; the pages of a TIFF or of a phone's JPEG are not."""
 
 DEFAULT_FRAME_MS = 100
-"""Milliseconds that browsers show a GIF frame for that asks for none."""
+"""Milliseconds for which browsers show a GIF frame without a duration."""
 
 
 def read_comment(image: Image.Image) -> str:
-    """The text our writers store: a GIF comment, or the description in a WebP's XMP."""
+    """The text that our writers store: a GIF comment, or the description in a WebP's XMP."""
     plain = image.info.get("comment")
     if isinstance(plain, bytes):
         return plain.decode("utf-8", "replace")
@@ -38,36 +38,36 @@ def read_comment(image: Image.Image) -> str:
 def frames(
     path: Path, image: Image.Image, size: tuple[int, int] | None, limits: Limits
 ) -> Generator[Frame, None, ReadResult]:
-    """Yield the frames of an opened picture; a still is one frame of one second.
+    """Yield the frames of an opened image; a still image is one frame of one second.
 
     Raises:
-        UserError: not one frame can be decoded, or one is larger than the limit.
+        UserError: no frame can be decoded, or a frame exceeds the limit.
     """
     count = frame_count(image)
     first: tuple[int, int] | None = None
-    time = 0  # in milliseconds, as files have it, so that sums are exact
+    time = 0  # in milliseconds, as in files, so that sums are exact
     complete = _is_complete(path, image)
     number = 0
     while number < min(count, limits.max_frames or count):
         try:
             image.seek(number)
             check_pixels(path, image.width, image.height, limits)
-            shown = to_rgb(image)
+            pixels = to_rgb(image)
         except DECODE_ERRORS:
             complete = False
             break
-        first = first or (shown.shape[1], shown.shape[0])
-        lasts = image.info.get("duration") or (DEFAULT_FRAME_MS if count > 1 else 1000)
-        yield Frame(image=resize(shown, size or first), time=time / 1000, duration=lasts / 1000)
-        time += lasts
+        first = first or (pixels.shape[1], pixels.shape[0])
+        duration = image.info.get("duration") or (DEFAULT_FRAME_MS if count > 1 else 1000)
+        yield Frame(image=resize(pixels, size or first), time=time / 1000, duration=duration / 1000)
+        time += duration
         number += 1
     if not number:
-        raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
+        raise UserError(f"{path} has no frame that can be decoded; the file is truncated or damaged")
     return ReadResult(num_frames=number, complete=complete)
 
 
 def frame_count(image: Image.Image) -> int:
-    """How many frames an opened picture has, as far as they can be found."""
+    """The number of frames of an opened image, as far as they can be found."""
     if image.format not in ANIMATED_FORMATS:
         return 1
     try:
@@ -77,7 +77,7 @@ def frame_count(image: Image.Image) -> int:
 
 
 def _is_complete(path: Path, image: Image.Image) -> bool:
-    """Whether a GIF or WebP has its end; Pillow itself says so of the others."""
+    """Whether a GIF or WebP is complete; for other formats, Pillow raises an error."""
     if image.format == "GIF":
         with path.open("rb") as file:
             file.seek(-min(64, path.stat().st_size), 2)
@@ -91,7 +91,7 @@ def _is_complete(path: Path, image: Image.Image) -> bool:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) after the orientation in EXIF is applied."""
     try:
-        turned = image.getexif().get(0x0112, 1) >= 5
+        rotated = image.getexif().get(0x0112, 1) >= 5
     except DECODE_ERRORS:
-        turned = False
-    return (image.height, image.width) if turned else (image.width, image.height)
+        rotated = False
+    return (image.height, image.width) if rotated else (image.width, image.height)

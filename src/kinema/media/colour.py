@@ -1,7 +1,7 @@
-"""Pixels to and from what codecs store: BT.709, limited range, full-resolution chroma arithmetic.
+"""RGB to and from the frames of codecs: BT.709, limited range, full-resolution chroma arithmetic.
 
 swscale's default path between RGB and 4:2:0 takes every second chroma sample and repeats it, which costs
-about 15 dB on soft gradients; the flags here filter chroma in both directions instead.
+about 15 dB on smooth gradients. The flags here filter chroma in both directions.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SCALING = int(
 )
 
 UNSPECIFIED = 2
-"""AVCOL_SPC_UNSPECIFIED: the file does not say which matrix its colours were made with."""
+"""AVCOL_SPC_UNSPECIFIED: the file does not name its colour matrix."""
 
 
 def rgb_to_frame(image: UInt8[np.ndarray, "h w 3"], pixel_format: str) -> av.VideoFrame:
-    """The picture as a frame for an encoder, in BT.709 limited range (or as RGB for `gbrp`)."""
+    """The image as a frame for an encoder, in BT.709 limited range (or as RGB for `gbrp`)."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     if pixel_format == "gbrp":
         return frame.reformat(format="gbrp", threads=1)
@@ -39,7 +39,7 @@ def rgb_to_frame(image: UInt8[np.ndarray, "h w 3"], pixel_format: str) -> av.Vid
 
 
 def tag_stream(stream: VideoStream) -> None:
-    """Write into the stream what `rgb_to_frame` did, so that players need not guess."""
+    """Write the colour space of `rgb_to_frame` into the stream."""
     rgb = stream.pix_fmt == "gbrp"
     stream.codec_context.color_range = int(ColorRange.JPEG if rgb else ColorRange.MPEG)
     stream.codec_context.colorspace = 0 if rgb else int(Colorspace.ITU709)
@@ -48,10 +48,10 @@ def tag_stream(stream: VideoStream) -> None:
 
 
 def frame_to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w 3"]:
-    """A decoded frame as RGB, scaled to (width, height) `size` where given; alpha composited over black.
+    """A decoded frame as RGB, scaled to (width, height) `size`; alpha is composited over black.
 
-    Colours whose matrix the file does not name are read as BT.709 in high definition (over 576 rows or
-    1279 columns) and BT.601 below, as players do. HDR is not tone-mapped.
+    Without a colour matrix in the file, high definition (over 576 rows or 1279 columns) is read as BT.709 and
+    lower resolutions as BT.601, as in players. HDR is not tone-mapped.
     """
     width, height = size or (frame.width, frame.height)
     alpha = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
@@ -74,12 +74,12 @@ def frame_to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None) -> UInt8[np
     try:
         pixels = convert(None if frame.format.is_rgb else matrix)
     except (av.FFmpegError, OSError):
-        # A matrix that swscale has no conversion for: shown as BT.709 rather than not at all.
+        # swscale has no conversion for this matrix: use BT.709.
         pixels = convert(Colorspace.ITU709)
     return composite_on_black(pixels) if alpha else pixels
 
 
 def composite_on_black(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """RGBA with straight alpha, composited over black, rounded to the nearest level."""
+    """RGBA with straight alpha, composited over black, rounded to the nearest value."""
     product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
     return ((product + 127) // 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Many pictures in one: contact sheets with captions, and sprite sheets for scrubbing on a page."""
+"""Contact sheets with captions, and sprite sheets for scrubbing on a web page."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from PIL import Image, ImageDraw, ImageFont
 from kinema.media.images import resize
 
 GAP = 4
-"""Pixels between pictures."""
+"""Pixels between images."""
 FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
-"""Tried in turn for captions beyond ASCII."""
+"""Fonts for captions beyond ASCII; the first that is installed is used."""
 BACKGROUND_COLOUR = (24, 24, 27)
 TEXT_COLOUR = (228, 228, 231)
 
 
 def evenly_spaced(num_frames: int, count: int) -> list[int]:
-    """`count` frame numbers from the first to the last, evenly spread; all of them if there are fewer."""
+    """`count` evenly spaced frame indices, first and last included; all indices if there are fewer."""
     if count >= num_frames:
         return list(range(num_frames))
     if count == 1:
         return [0]
-    return [round(at * (num_frames - 1) / (count - 1)) for at in range(count)]
+    return [round(index * (num_frames - 1) / (count - 1)) for index in range(count)]
 
 
 def contact_sheet(
@@ -36,13 +36,13 @@ def contact_sheet(
     height: int = 128,
     font_size: int = 14,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """One row of evenly spread frames for each film, its caption above it, wrapped to the row.
+    """One row of evenly spaced frames for each video, below its wrapped caption.
 
     Args:
-        rows: (caption, frames `f h w 3`) of each film; sizes may differ, an empty caption takes no room.
-        columns: Frames shown of each film, at most.
-        height: Of each frame on the sheet, in pixels; the aspect is kept.
-        font_size: Size of the captions, in pixels.
+        rows: caption and frames `f h w 3` of each video; sizes may differ, an empty caption needs no space.
+        columns: maximum number of frames of each video.
+        height: height of each frame on the sheet, in pixels; the aspect ratio is kept.
+        font_size: size of the captions, in pixels.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
@@ -58,8 +58,8 @@ def contact_sheet(
     pen = ImageDraw.Draw(sheet)
     top = GAP
     for block, strip in zip(blocks, strips, strict=True):
-        for words in block:
-            pen.text((GAP, top), words, font=font, fill=TEXT_COLOUR)
+        for text in block:
+            pen.text((GAP, top), text, font=font, fill=TEXT_COLOUR)
             top += line
         sheet.paste(Image.fromarray(strip), (GAP, top))
         top += strip.shape[0] + 2 * GAP
@@ -73,14 +73,14 @@ class SpriteSheet:
     image: UInt8[np.ndarray, "H W 3"]
     columns: int
     frame_indices: tuple[int, ...]
-    """Which frame of the film stands in each cell."""
+    """The frame of the video in each cell."""
     width: int
     height: int
-    """Of one cell, in pixels."""
+    """Width and height of a cell, in pixels."""
 
 
 def sprite_sheet(frames: UInt8[np.ndarray, "f h w 3"], *, count: int = 25, height: int = 90) -> SpriteSheet:
-    """At most `count` evenly spread frames in a nearly square grid; empty cells are black."""
+    """At most `count` evenly spaced frames in a nearly square grid; empty cells are black."""
     chosen = evenly_spaced(len(frames), count)
     width = max(1, round(height * frames.shape[2] / frames.shape[1]))
     columns = math.ceil(math.sqrt(len(chosen)))
@@ -104,7 +104,7 @@ def _frame_strip(
 
 
 def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, the same everywhere but ASCII only; for other letters one of the system's."""
+    """Pillow's font for ASCII, the same on every machine; for other characters a system font."""
     for name in () if text.isascii() else FONTS:
         try:
             return ImageFont.truetype(name, size)
@@ -114,7 +114,7 @@ def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.Image
 
 
 def wrap_text(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """The caption in lines no wider than `width` pixels; a word that is wider on its own is broken."""
+    """The caption in lines of at most `width` pixels; wider words are broken."""
     lines: list[str] = []
     for paragraph in caption.split("\n") if caption else []:
         line = ""

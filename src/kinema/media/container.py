@@ -1,4 +1,4 @@
-"""Reading film containers (MP4, WebM, AVI, MOV, ...) with PyAV."""
+"""Reading video containers (MP4, WebM, AVI, MOV, ...) with PyAV."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,ogg,flv,asf,ivf,obu,h264,hevc,av1,mjpeg,mxf,nut,dv,rm,"
     "yuv4mpegpipe,swf,wtv,gxf,roq,vc1,bink,smk,flic"
 )
-"""What FFmpeg may take a file for. Left out on purpose: playlists and manifests (hls, dash, concat), which
-would read other files or addresses, and text art (tty), which would make a film of any text file."""
+"""The demuxers that FFmpeg may use. Playlists and manifests (hls, dash, concat) are excluded because they
+read other files or addresses, and text art (tty) because it reads any text file as a video."""
 
 
 DisplayMatrix = tuple[int, int, int, int]
@@ -37,11 +37,11 @@ DisplayMatrix = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """What a file says of itself before anything is decoded; None where it doesn't."""
+    """Metadata of a video stream; None where the file does not declare it."""
 
     width: int
     height: int
-    """Upright, with square pixels, as frames will come."""
+    """Size of the frames that are read: upright, with square pixels."""
     fps: float | None
     num_frames: int | None
     duration: float | None
@@ -51,10 +51,10 @@ class StreamInfo:
 
 @contextlib.contextmanager
 def open_container(path: Path, limits: Limits) -> Generator[tuple[InputContainer, VideoStream]]:
-    """The file and its first video stream that is not a cover picture.
+    """The file and its first video stream that is not a cover image.
 
     Raises:
-        UserError: not a film, no picture in it, or frames beyond the limits.
+        UserError: the file is not a video, has no video stream, or its frames exceed the limits.
     """
     try:
         container = av.open(
@@ -65,27 +65,25 @@ def open_container(path: Path, limits: Limits) -> Generator[tuple[InputContainer
         )
     except (av.FFmpegError, OSError, ValueError):
         raise UserError(
-            f"{path} is not a film or picture that can be read, or it was cut off before its index; "
+            f"{path} is not a video or image that can be read, or it is truncated before its index; "
             "give MP4, WebM, MOV, MKV, AVI, GIF, WebP, PNG or JPEG"
         ) from None
     with container:
         covers = Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not streams:
-            raise UserError(
-                f"{path} holds no moving picture, only sound or data; give a file with a film in it"
-            )
+            raise UserError(f"{path} has no video stream; give a file with a video")
         stream = streams[0]
-        # PyAV gives a stream whose codec it does not know no context, whatever its types say.
+        # A stream with an unknown codec has no context, although PyAV's types say otherwise.
         if getattr(stream, "codec_context", None) is None:
-            raise UserError(f"{path} has a film in a codec that can't be decoded; convert it to MP4 or WebM")
+            raise UserError(f"{path} has a codec that can't be decoded; convert it to MP4 or WebM")
         check_pixels(path, stream.width, stream.height, limits)
         stream.thread_type = "AUTO"
         yield container, stream
 
 
 def probe_stream(path: Path, limits: Limits) -> StreamInfo:
-    """What the file says of itself. Decodes one frame, for its rotation.
+    """Metadata of a video file. Decodes one frame, for its rotation.
 
     Raises:
         UserError: as `open_container`.
@@ -115,12 +113,12 @@ def probe_stream(path: Path, limits: Limits) -> StreamInfo:
 
 
 def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generator[Frame, None, ReadResult]:
-    """Yield the frames in the order they are shown, one held back to know how long it lasts.
+    """Yield the frames in display order, each once the time of the next one is known.
 
     Raises:
-        UserError: as `open_container`; or not one frame can be decoded.
+        UserError: as `open_container`; or no frame can be decoded.
     """
-    tally = _DemuxState()
+    state = _DemuxState()
     count = 0
     with open_container(path, limits) as (container, stream):
         visible = _visible_size(container, stream)
@@ -129,23 +127,23 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
         origin: Fraction | None = None
         native: tuple[int, int] | None = None
         matrix: DisplayMatrix | None = None
-        held: Frame | None = None
-        for decoded in _decode(container, stream, tally):
+        pending: Frame | None = None
+        for decoded in _decode(container, stream, state):
             check_pixels(path, decoded.width, decoded.height, limits)
-            # Some streams change their size on the way; the film keeps the first.
+            # Some streams change their size; the video keeps the first one.
             if native is None:
                 native = _square_pixel_size(stream, decoded.width, decoded.height)
                 check_pixels(path, *native, limits)
-            # Once only: a frame whose side data was looked at is freed late, by the cycle collector.
+            # Only once: reading the side data of a frame delays its release to the garbage collector.
             matrix = matrix or _display_matrix(decoded)
             stamp = None if decoded.pts is None else decoded.pts * tick
             origin = stamp if origin is None else origin
             time = 0.0 if stamp is None or origin is None else float(stamp - origin)
-            if held is not None:
-                if time <= held.time:  # no time of its own, or out of order: it follows the one before
-                    time = held.time + held.duration
-                yield Frame(image=held.image, time=held.time, duration=time - held.time)
-                held = None
+            if pending is not None:
+                if time <= pending.time:  # without a time, or out of order: it follows the previous frame
+                    time = pending.time + pending.duration
+                yield Frame(image=pending.image, time=pending.time, duration=time - pending.time)
+                pending = None
                 count += 1
                 if count == limits.max_frames:
                     break
@@ -153,42 +151,42 @@ def frames(path: Path, size: tuple[int, int] | None, limits: Limits) -> Generato
             try:
                 image = _to_upright_rgb(decoded, matrix, native, visible, size)
             except (av.FFmpegError, OSError, ValueError):
-                tally.damaged = True
+                state.damaged = True
                 continue
-            held = Frame(image=image, time=time, duration=float(length))
-        if held is not None:
-            yield held
+            pending = Frame(image=image, time=time, duration=float(length))
+        if pending is not None:
+            yield pending
             count += 1
         if not count:
-            raise UserError(f"{path} has not one frame that can be decoded; the file is cut off or damaged")
-        whole = count == limits.max_frames or _is_complete(path, container, stream, tally)
-        return ReadResult(num_frames=count, complete=whole and not tally.damaged)
+            raise UserError(f"{path} has no frame that can be decoded; the file is truncated or damaged")
+        complete = count == limits.max_frames or _is_complete(path, container, stream, state)
+        return ReadResult(num_frames=count, complete=complete and not state.damaged)
 
 
 @dataclass(kw_only=True)
 class _DemuxState:
-    """What demuxing and decoding met on the way."""
+    """Damage and end time found while demuxing and decoding."""
 
     damaged: bool = False
     end: float = 0.0
-    """The latest moment any packet of any stream ends at, in seconds of the file's clock."""
+    """The latest end of any packet of any stream, in seconds."""
 
 
 def _decode(container: InputContainer, stream: VideoStream, state: _DemuxState) -> Iterator[av.VideoFrame]:
-    """Every frame that can be decoded; damaged packets are left out and noted."""
-    usual = 1 / _frame_rate(stream)
+    """Every frame that can be decoded; damaged packets are skipped and noted in `state`."""
+    default_duration = 1 / _frame_rate(stream)
     packets = container.demux()
     while True:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, LookupError):
-            # LookupError is what PyAV makes of a packet of a stream that the header did not announce.
+            # PyAV raises LookupError for a packet of a stream that is not in the header.
             state.damaged, packet = True, None
         if packet is None:
             break
         if packet.pts is not None and packet.time_base:
-            lasts = packet.duration * packet.time_base if packet.duration else usual
-            state.end = max(state.end, float(packet.pts * packet.time_base + lasts))
+            duration = packet.duration * packet.time_base if packet.duration else default_duration
+            state.end = max(state.end, float(packet.pts * packet.time_base + duration))
         if packet.stream_index != stream.index or packet.size == 0:
             continue
         if packet.is_corrupt:
@@ -218,27 +216,27 @@ def _drop_corrupt(decoded: list[av.VideoFrame], state: _DemuxState) -> Iterator[
 
 
 def _is_complete(path: Path, container: InputContainer, stream: VideoStream, state: _DemuxState) -> bool:
-    """Whether the file holds all that its index or its header promises."""
+    """Whether the file has all the data that its index or header declares."""
     entries = stream.index_entries
     if container.format.name.startswith("mov") and len(entries):
-        last = max(entry.pos + entry.size for entry in (entries[at] for at in range(len(entries))))
+        last = max(entry.pos + entry.size for entry in (entries[index] for index in range(len(entries))))
         return last <= path.stat().st_size
     if container.duration and container.start_time is not None:
         # FLV counts its duration from zero, everything else from the first frame.
         start = 0 if container.format.name == "flv" else container.start_time
-        promised = (start + container.duration) / av.time_base
-        return state.end >= promised - 0.6 / float(_frame_rate(stream))
+        declared = (start + container.duration) / av.time_base
+        return state.end >= declared - 0.6 / float(_frame_rate(stream))
     return True
 
 
 def _visible_size(container: InputContainer, stream: VideoStream) -> tuple[int, int] | None:
-    """(width, height) of the picture inside the coded one, where our writer padded it to even sides."""
+    """(width, height) without the padding to even sides that our writer added; None without padding."""
     found = re.fullmatch(rf"{VISIBLE_SIZE_KEY}(\d+)x(\d+)", container.metadata.get("keywords", ""))
     if not found:
         return None
     width, height = int(found[1]), int(found[2])
     padded = (width + width % 2, height + height % 2)
-    # Another program may have kept the keyword and changed the picture.
+    # Another program may have kept the keyword and changed the size.
     return (width, height) if padded == (stream.width, stream.height) else None
 
 
@@ -278,16 +276,16 @@ def _to_upright_rgb(
     visible_size: tuple[int, int] | None,
     size: tuple[int, int] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame as it is meant to be seen: cropped, scaled, turned and mirrored in quarter turns."""
+    """The frame as displayed: cropped, scaled, rotated by quarter turns and mirrored."""
     a, b, c, d = matrix
-    turned = _is_rotated(matrix)
+    rotated = _is_rotated(matrix)
     scaled = native_size
     if size is not None and visible_size is None:
-        scaled = (size[1], size[0]) if turned else size
+        scaled = (size[1], size[0]) if rotated else size
     image = colour.frame_to_rgb(frame, scaled)
     if visible_size is not None:
         image = image[: visible_size[1], : visible_size[0]]
-    if turned:
+    if rotated:
         image = image.transpose(1, 0, 2)
         down, right = b, c
     else:

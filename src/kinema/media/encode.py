@@ -21,24 +21,24 @@ WriteFrame = Callable[[np.ndarray], None]
 """Takes the next frame, uint8 `h w 3`."""
 
 THREADS = {"libx264": 1, "libsvtav1": 4, "libvpx-vp9": 4}
-"""Fixed, not the machine's, so that the same film is the same bytes everywhere.
+"""Threads of each encoder. Fixed, so that a video has the same bytes on every machine.
 
-x264 with several threads gave other bytes about once in 5,000 films of 32 x 32; with one thread and no
-lookahead thread it did not in as many.
+x264 with several threads gave other bytes about once in 5,000 videos of 32 x 32, and never with one thread
+and no lookahead thread.
 """
 
 _MBTREE_MIN_SIDE = 128
-"""x264's macroblock tree reads memory that nobody wrote where a picture has few blocks: films of 32 x 32 were
-other bytes in half of the cases once the process had read a film, those of 64 x 32 one time in 25, those of
-64 x 64 and more never in 75. Smaller ones do without it."""
+"""Smallest side with x264's macroblock tree, which reads uninitialised memory for frames of few blocks. After
+the process had read a video, half of the videos of 32 x 32 had other bytes, 1 in 25 of 64 x 32, and none in
+75 of 64 x 64 and more."""
 
 VISIBLE_SIZE_KEY = "kinema visible size "
-"""Stands in an MP4's keywords, followed by WIDTHxHEIGHT, when the coded picture is larger."""
+"""Prefix of WIDTHxHEIGHT in an MP4's keywords, where the coded frame is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """How a format is encoded."""
+    """The encoder of a format and its settings."""
 
     container: str
     encoder: Literal["libx264", "libsvtav1", "libvpx-vp9"]
@@ -47,7 +47,7 @@ class Codec:
 
 
 def select_codec(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec:
-    """The encoder and its settings."""
+    """The encoder of a format at a quality."""
     if kind == "mp4":
         crf = {"small": "28", "good": "18", "best": "12"}[quality]
         return Codec(
@@ -74,10 +74,10 @@ def select_codec(kind: Literal["mp4", "av1", "webm"], quality: Quality) -> Codec
 
 @contextlib.contextmanager
 def _preserve_scheduling_policy() -> Generator[None]:
-    """Undo what SVT-AV1 does to the thread that opens it, when that is root's: first in, first out.
+    """Restore the scheduling policy of this thread, which SVT-AV1 sets to FIFO for root.
 
-    Threads and processes made later inherit that policy, and under it one that waits by spinning (OpenBLAS,
-    OpenMP) keeps the thread it waits for from ever running.
+    New threads and processes inherit the policy. Under FIFO, a thread that waits in a spin lock (OpenBLAS,
+    OpenMP) can keep the thread that it waits for from running.
     """
     if not hasattr(os, "sched_getscheduler"):
         yield
@@ -100,12 +100,11 @@ def video_encoder(
     quality: Quality,
     comment: str,
 ) -> Generator[WriteFrame]:
-    """Yield a function that takes the next frame; finish the file at the end of the block.
+    """Yield a function that takes the next frame; the file is finished at the end of the block.
 
-    H.264 in 4:2:0 has even sides only. An odd picture is padded by repeating its last row or column, and
-    its true size is kept in the file's keywords, by which our reader crops it: it comes back in its own
-    size here, and any other player shows at most one repeated row and column. VP9 and AV1 store odd
-    sizes as they are.
+    H.264 in 4:2:0 has even sides only. Frames of odd size are padded by repeating the last row or column. The
+    true size is stored in the file's keywords, and our reader crops to it; other players show the repeated
+    row or column. VP9 and AV1 support odd sizes.
     """
     width, height = size
     codec = select_codec(kind, quality)
@@ -114,7 +113,7 @@ def video_encoder(
     if codec.container == "mp4":
         options["movflags"] = "+faststart"
     if kind == "av1":
-        # SVT-AV1 prints its settings to stderr, and this variable is the only switch it has.
+        # SVT-AV1 prints its settings to stderr; this variable is the only way to turn that off.
         os.environ.setdefault("SVT_LOG", "1")
     container = av.open(f"file:{path}", "w", format=codec.container, options=options)
     try:
@@ -127,7 +126,7 @@ def video_encoder(
             settings["x264-params"] += ":mbtree=0"
         stream = container.add_stream(codec.encoder, rate=rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = width + right, height + below, codec.pixel_format
-        # A key frame every two seconds, so that a page can seek.
+        # A keyframe every two seconds, so that players can seek.
         stream.codec_context.gop_size = max(1, round(2 * rate))
         stream.codec_context.thread_count = THREADS[codec.encoder]
         colour.tag_stream(stream)
@@ -147,7 +146,7 @@ def video_encoder(
         yield write
         container.mux(stream.encode())
     except BaseException:
-        # The file is thrown away; what closing it says about its missing end does not matter.
+        # The file is deleted, so errors about its missing end do not matter.
         with contextlib.suppress(av.FFmpegError, ValueError):
             container.close()
         raise

@@ -1,4 +1,4 @@
-"""Which file formats films are written in, and how a name chooses one."""
+"""File formats of written videos, and the choice of one by a file name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal, get_args
 from kinema.errors import UserError, did_you_mean
 
 Format = Literal["mp4", "av1", "webm", "gif", "webp", "zip", "folder"]
-"""`mp4` is H.264 in MP4, `av1` AV1 in MP4, `webm` VP9 in WebM, `zip` PNG pictures in a zip, `folder` PNG
-pictures in a folder."""
+"""`mp4` is H.264 in MP4, `av1` AV1 in MP4, `webm` VP9 in WebM, `zip` PNG images in a zip, `folder` PNG
+images in a folder."""
 
 Rate = int | float | Fraction
-"""Frames per second. 24000/1001 is best given as a Fraction; 23.976 is taken for what it says."""
+"""Frames per second. Write 24000/1001 as a Fraction; 23.976 means exactly 23.976."""
 
 Quality = Literal["small", "good", "best", "lossless"]
-"""`lossless` gives back every pixel exactly; MP4 and GIF do not have it."""
+"""`lossless` keeps every pixel; MP4 and GIF do not support it."""
 
 SUFFIXES: dict[str, Format] = {
     ".mp4": "mp4",
@@ -29,19 +29,19 @@ SUFFIXES: dict[str, Format] = {
     "": "folder",
 }
 
-ALLOWED_SUFFIXES = ".mp4, .webm, .gif, .webp, .zip (PNG pictures) or no suffix (a folder of PNG pictures)"
+ALLOWED_SUFFIXES = ".mp4, .webm, .gif, .webp, .zip (PNG images) or no suffix (a folder of PNG images)"
 
 
 def resolve_format(path: str | os.PathLike[str], requested: Format | None, quality: Quality) -> Format:
-    """The format to write `path` in: the chosen one, or else the one its suffix names.
+    """The format to write `path` in: `requested`, or else the one of its suffix.
 
     Raises:
-        UserError: the suffix names no format, or the format has no such quality.
+        UserError: the suffix has no format, or the format does not support the quality.
     """
     suffix = Path(path).suffix.lower()
     if requested is not None and requested not in get_args(Format):
         raise UserError(
-            f"{requested!r} is not a film format{did_you_mean(requested, get_args(Format))}; "
+            f"{requested!r} is not a video format{did_you_mean(requested, get_args(Format))}; "
             f"choose {', '.join(get_args(Format))}"
         )
     if quality not in get_args(Quality):
@@ -50,7 +50,7 @@ def resolve_format(path: str | os.PathLike[str], requested: Format | None, quali
             f"choose {', '.join(get_args(Quality))}"
         )
     if requested is None and suffix not in SUFFIXES:
-        raise UserError(f"{Path(path).name} names no film format; end it in {ALLOWED_SUFFIXES}")
+        raise UserError(f"{Path(path).name} has no suffix of a video format; use {ALLOWED_SUFFIXES}")
     found: Format = requested if requested is not None else SUFFIXES[suffix]
     if quality == "lossless" and found in ("mp4", "av1", "gif"):
         raise UserError(f"{found} has no lossless quality; write .webm, .webp or .zip, or choose 'best'")

@@ -1,4 +1,4 @@
-"""An MP4 that can be watched while it is being written."""
+"""A fragmented MP4, which can be played while it is written."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from kinema.media.formats import Rate
 
 
 class FragmentedWriter:
-    """What `open_fragmented` yields: takes the next frames, which are in the file when `write` returns."""
+    """Writes the next frames; they are in the file when `write` returns. See `open_fragmented`."""
 
     def __init__(
         self, container: av.container.OutputContainer, stream: av.VideoStream, rate: Fraction
     ) -> None:
         self._container, self._stream, self._rate = container, stream, rate
         self.num_frames = 0
-        """How many frames were written so far."""
+        """Number of frames written so far."""
 
     def write(self, images: np.ndarray) -> None:
-        """Append frames `f h w 3`, uint8, of the film's size, cut to even sides."""
+        """Append frames `f h w 3`, uint8, in the size of the video; they are cropped to even sides."""
         height, width = self._stream.height, self._stream.width
         for image in images[:, :height, :width]:
             frame = colour.rgb_to_frame(np.ascontiguousarray(image), "yuv420p")
@@ -41,10 +41,10 @@ class FragmentedWriter:
 def open_fragmented(
     path: str | os.PathLike[str], *, fps: Rate, size: tuple[int, int]
 ) -> Generator[FragmentedWriter]:
-    """Open a preview: a fragmented MP4 that players can open and follow from its first frames on.
+    """Open a fragmented MP4 for writing. Players can open it after the first frames.
 
-    It stands under its own name at once, is as good as it has come, and stays when the work is broken off.
-    An odd last row or column is left out.
+    The file exists under its name from the start and remains if the block raises. An odd last row or column
+    is cropped.
 
     Args:
         path: `.mp4`; an existing file is replaced.
@@ -52,13 +52,13 @@ def open_fragmented(
         size: (width, height) in pixels, at least 2 each.
 
     Raises:
-        UserError: another suffix, a picture too small, or the file can't be written.
+        UserError: the suffix is not `.mp4`, the size is too small, or the file can't be written.
     """
     target = Path(path)
     if target.suffix != ".mp4" or min(size) < 2:
-        raise UserError(f"a preview that grows is an .mp4 of at least 2x2 pixels, not {target.name}")
+        raise UserError(f"a preview is an .mp4 of at least 2x2 pixels, not {target.name}")
     if not target.parent.is_dir():
-        raise UserError(f"{target.parent} is not a folder; make it first, or choose another preview")
+        raise UserError(f"{target.parent} is not a folder; create it first, or choose another preview")
     rate = Fraction(fps).limit_denominator(100_000)
     codec = select_codec("mp4", "small")
     try:
@@ -71,7 +71,7 @@ def open_fragmented(
     except OSError as error:
         raise UserError(f"can't write {target}: {error.strerror or error}") from None
     with container:
-        # Without the encoder's look ahead, every frame leaves it at once.
+        # Without lookahead, the encoder returns every frame at once.
         stream = container.add_stream("libx264", rate=rate, options=codec.options | {"tune": "zerolatency"})
         stream.width, stream.height, stream.pix_fmt = size[0] // 2 * 2, size[1] // 2 * 2, "yuv420p"
         stream.codec_context.thread_count = THREADS["libx264"]

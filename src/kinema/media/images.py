@@ -1,4 +1,4 @@
-"""Still pictures: reading them with their orientation and colours, writing them, scaling them."""
+"""Still images: reading with orientation and colour profile, writing, resizing."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from kinema.media.types import Limits
 from kinema.media.webp import is_complete, repair_truncated
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""Nothing that runs other programs (EPS) or that is a film to PyAV (MPEG, FLI)."""
+"""Formats that Pillow may read: none that runs other programs (EPS), and no videos (MPEG, FLI)."""
 
 DECODE_ERRORS = (
     OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, AttributeError, ArithmeticError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-"""What Pillow's parsers raise on damaged pictures."""
+"""Errors that Pillow raises for damaged images."""
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
-    """Refuse frames beyond the limit.
+    """Check the size of a frame.
 
     Raises:
-        UserError: width times height is more than `limits.to_rgb`.
+        UserError: width times height exceeds `limits.max_pixels`.
     """
     if width * height > limits.max_pixels:
         raise UserError(
             f"{path} has frames of {width}x{height}, more than the {limits.max_pixels} pixels allowed; "
-            "scale it down first, or allow more"
+            "scale it down first"
         )
 
 
 def open_image(source: Path | io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
-    """`Image.open` without Pillow's warning of large pictures: `check_pixels` has our own limit."""
+    """`Image.open` without Pillow's warning about large images; `check_pixels` has our limit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(source, formats=formats)
@@ -56,10 +56,10 @@ def open_image(source: Path | io.BytesIO, formats: tuple[str, ...]) -> Image.Ima
 
 @contextmanager
 def try_open_image(path: Path, limits: Limits) -> Generator[Image.Image | None]:
-    """The file opened by Pillow, or None if it is no kind of picture Pillow is asked to read.
+    """The file opened by Pillow, or None if its format is not in `READABLE_FORMATS`.
 
     Raises:
-        UserError: more pixels than allowed.
+        UserError: the image exceeds the limit.
     """
     try:
         opened = open_image(_repaired_source(path), READABLE_FORMATS)
@@ -74,7 +74,7 @@ def try_open_image(path: Path, limits: Limits) -> Generator[Image.Image | None]:
 
 
 def _repaired_source(path: Path) -> Path | io.BytesIO:
-    """The file itself, or what is left of a WebP that was cut off: Pillow refuses it as it is."""
+    """The file, or the readable part of a truncated WebP, which Pillow refuses otherwise."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WEBP" or is_complete(head, path.stat().st_size):
@@ -83,11 +83,11 @@ def _repaired_source(path: Path) -> Path | io.BytesIO:
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """What Pillow holds as upright RGB: orientation applied, sRGB, alpha composited over black."""
+    """An image of Pillow as upright sRGB, with alpha composited over black."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        deep = np.asarray(image)
-        grey = (deep / (1 if image.mode == "F" else 257)).round().clip(0, 255).astype(np.uint8)
+        values = np.asarray(image)
+        grey = (values / (1 if image.mode == "F" else 257)).round().clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     profile = image.info.get("icc_profile")
     if "A" in image.getbands() or "transparency" in image.info:
@@ -96,11 +96,13 @@ def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image:
-    """Convert from the picture's own colour profile; a profile that can't be used is passed over."""
+    """Convert from the image's colour profile; an invalid profile is ignored."""
     if profile:
         try:
-            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode=mode)
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode=mode
+            )
         except (ImageCms.PyCMSError, OSError, ValueError):
             converted = None
         if converted is not None:
@@ -109,27 +111,32 @@ def _to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Imag
 
 
 def resize(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture at (width, height) `size`, filtered (Lanczos), the aspect not kept."""
+    """The image resized to (width, height) `size` with a Lanczos filter; the aspect ratio is not kept."""
     if image.shape[:2] == size[::-1]:
         return image
-    whole = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(whole.resize(size, Image.Resampling.LANCZOS)).copy()
+    source = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(source.resize(size, Image.Resampling.LANCZOS)).copy()
 
 
 def save_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"], *, quality: int = 90) -> None:
-    """Write one picture: `.png`, `.jpg`, `.jpeg` or `.webp`, by the suffix. `quality` is JPEG's and WebP's.
+    """Write an image as `.png`, `.jpg`, `.jpeg` or `.webp`, by the suffix.
+
+    Args:
+        path: the file to write.
+        image: uint8 RGB.
+        quality: of JPEG and WebP, 1 to 100.
 
     Raises:
-        UserError: another suffix, or the folder can't be written.
+        UserError: the suffix is another one, or the folder can't be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
-            f"{Path(path).name} names no picture format{did_you_mean(suffix, SUFFIXES)}; "
-            f"end it in {', '.join(SUFFIXES)}"
+            f"{Path(path).name} has no suffix of an image format{did_you_mean(suffix, SUFFIXES)}; "
+            f"use {', '.join(SUFFIXES)}"
         )
     buffer = io.BytesIO()
-    # Full-resolution chroma, which only JPEG lets us ask for: thin coloured lines survive.
+    # JPEG with full-resolution chroma, which preserves thin coloured lines.
     Image.fromarray(np.ascontiguousarray(image)).save(
         buffer, SUFFIXES[suffix], quality=quality, subsampling=0
     )
@@ -137,20 +144,25 @@ def save_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"], 
 
 
 def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write one picture as PNG, whatever the suffix.
+    """Write an image as PNG, with any suffix.
 
     Raises:
         UserError: the folder can't be written.
     """
+    write_bytes(path, encode_png(image))
+
+
+def encode_png(image: UInt8[np.ndarray, "h w 3"], *, compress_level: int = -1) -> bytes:
+    """The image as PNG; `compress_level` is 0 to 9, and -1 is zlib's default."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
 
 
 def thumbnail(
     image: UInt8[np.ndarray, "h w 3"], max_side: int = 256, kind: Literal["webp", "jpeg", "png"] = "webp"
 ) -> bytes:
-    """The picture as a small file, its longest side at most `max_side` pixels, the aspect kept."""
+    """A small image file whose longest side is at most `max_side` pixels; the aspect ratio is kept."""
     small = Image.fromarray(np.ascontiguousarray(image))
     small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

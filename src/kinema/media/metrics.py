@@ -1,4 +1,4 @@
-"""How alike two films are, pixel by pixel."""
+"""PSNR and SSIM of two videos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 
 def psnr(a: UInt8[np.ndarray, "*shape"], b: UInt8[np.ndarray, "*shape"]) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels; infinity when equal."""
+    """Peak signal-to-noise ratio in dB over all pixels; infinity where they are equal."""
     error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(dtype=np.float64)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
@@ -39,7 +39,7 @@ def _ssim(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"], c1: floa
 
 
 def _window(values: np.ndarray) -> np.ndarray:
-    # Imported where it is used: it doubles the time that importing the media layer takes.
+    # Imported here because it doubles the import time of kinema.media.
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(values, sigma=(1.5, 1.5, 0), truncate=3.34, mode="reflect")

@@ -1,7 +1,7 @@
-"""Bytes that travel inside an MP4 and that players pass over: a `uuid` box behind the film.
+"""Extra bytes in an MP4: a `uuid` box after the video, which players skip.
 
-ISO/IEC 14496-12, 4.2 and 11.1: readers skip boxes of extended types they do not know. A program that writes
-the film anew leaves it out.
+ISO/IEC 14496-12, 4.2 and 11.1: readers skip boxes of unknown extended types. A program that rewrites the file
+drops the box.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SUFFIXES = (".mp4", ".m4v")
 
 
 def supports_box(path: str | os.PathLike[str]) -> bool:
-    """Whether files of that name can carry them."""
+    """Whether a file with this name can have the box."""
     return Path(path).suffix.lower() in _SUFFIXES
 
 
@@ -26,7 +26,7 @@ def append_box(path: str | os.PathLike[str], data: bytes) -> None:
     """Append bytes to an MP4.
 
     Raises:
-        UserError: they are 4 GiB or more.
+        UserError: the data is 4 GiB or more.
     """
     size = 8 + len(_BOX_TYPE) + len(data)
     if size >= 2**32:
@@ -36,7 +36,7 @@ def append_box(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def read_box(path: str | os.PathLike[str]) -> bytes | None:
-    """The bytes that `append_box` appended, or None: nothing there, no MP4, or cut off."""
+    """The bytes that `append_box` wrote; None if there are none, or the file is no MP4 or truncated."""
     source = Path(path)
     if not source.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a file is, before reading it."""
+"""Metadata of a file, without reading all of it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from kinema.media.types import Limits
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a video or image says of itself; None where it doesn't."""
+    """Metadata of a video or image; None where the file does not declare it."""
 
     width: int
     height: int
-    """As its frames will come: upright, square pixels."""
+    """Size of the frames that are read: upright, with square pixels."""
     fps: float | None
-    """Nominal; None for stills and for animations that only give durations."""
+    """Nominal frames per second; None for still images and animations with durations only."""
     num_frames: int | None
     duration: float | None
     """Seconds."""
     codec: str
-    """`h264`, `av1`, `vp9`, ...; `png`, `gif`, `webp` and so on for images and animations."""
+    """`h264`, `av1`, `vp9`, ...; `png`, `gif`, `webp`, ... for images and animations."""
     comment: str
     """The text a writer stored in the file, or an empty string."""
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if something is there to be read.
+    """The path, if there is a file, or a folder of PNG images.
 
     Raises:
-        UserError: nothing there, an empty file, or a folder without images.
+        UserError: there is neither, or the file is empty or can't be read.
     """
     source = require_readable(path)
     if source.is_dir() and not image_sequence.is_sequence(source):
@@ -44,10 +44,10 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 
 def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> MediaInfo:
-    """Look at a video or image without reading all of it.
+    """The metadata of a video or image.
 
     Raises:
-        UserError: as `kinema.media.num_frames`.
+        UserError: as `kinema.media.frames`.
     """
     limits = limits or Limits()
     source = existing_path(path)
@@ -75,13 +75,13 @@ def probe(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Medi
                 codec=(image.format or "").lower(),
                 comment=animated_image.read_comment(image),
             )
-    told = container.probe_stream(source, limits)
+    stream = container.probe_stream(source, limits)
     return MediaInfo(
-        width=told.width,
-        height=told.height,
-        fps=told.fps,
-        num_frames=told.num_frames,
-        duration=told.duration,
-        codec=told.codec,
-        comment=told.comment,
+        width=stream.width,
+        height=stream.height,
+        fps=stream.fps,
+        num_frames=stream.num_frames,
+        duration=stream.duration,
+        codec=stream.codec,
+        comment=stream.comment,
     )

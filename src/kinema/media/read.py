@@ -1,4 +1,4 @@
-"""Reading any film or picture: frame by frame, or whole."""
+"""Reading any video or image: frame by frame, or all frames at once."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from kinema.media.types import DecodedVideo, Frame, Limits, ReadResult
 def frames(
     path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, limits: Limits | None = None
 ) -> Generator[Frame, None, ReadResult]:
-    """Yield the frames of a film one by one, with exact times, in constant memory.
+    """Yield the frames of a video one by one, with exact times, in constant memory.
 
-    Reads every film PyAV reads, GIF, WebP, APNG and AVIF animations, still pictures (one frame of one
-    second), and zips and folders of PNG pictures. Frames come upright (rotation and mirroring applied), with
-    square pixels, alpha composited over black, all in the size of the first one. Times are those in the
-    file, from the first frame on; a varying rate stays as it is. What the generator returns (`yield from`,
-    or `StopIteration.value`) says whether the file was whole.
+    Reads every video that PyAV reads, GIF, WebP, APNG and AVIF animations, still images (one frame of one
+    second), and zips and folders of PNG images. Frames are upright (rotation and mirroring are applied), with
+    square pixels and alpha composited over black, all in the size of the first one. Times are those in the
+    file, relative to the first frame; the rate may vary. The return value of the generator (`yield from`, or
+    `StopIteration.value`) says whether the file was complete.
 
     Args:
-        path: A file, or a folder of PNG pictures.
-        size: Scale to this (width, height), without keeping the aspect.
-        limits: What to refuse; see `Limits`.
+        path: a file, or a folder of PNG images.
+        size: (width, height) to scale to; the aspect ratio is not kept.
+        limits: what to refuse; see `Limits`.
 
     Raises:
-        UserError: missing, empty, no film, too large, or cut off before its first frame; at the first `next`.
+        UserError: at the first `next`: the file is missing, empty, not a video, too large, or truncated
+            before its first frame.
     """
     limits = limits or Limits()
     source = existing_path(path)
@@ -47,29 +48,29 @@ def frames(
 def read_video(
     path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, limits: Limits | None = None
 ) -> DecodedVideo:
-    """Read a whole film into memory; see `frames`.
+    """Read all frames of a video into memory; see `frames`.
 
     Raises:
-        UserError: as `frames`, or more bytes than `limits.memory`.
+        UserError: as `frames`, or the frames need more than `limits.max_bytes`.
     """
     limits = limits or Limits()
-    told = probe(path, limits=limits)
+    info = probe(path, limits=limits)
     images: list[np.ndarray] = []
     times: list[float] = []
     end = 0.0
-    gathered = 0
+    num_bytes = 0
     stream = frames(path, size=size, limits=limits)
     while True:
         try:
             frame = next(stream)
         except StopIteration as stop:
-            ending: ReadResult = stop.value
+            result: ReadResult = stop.value
             break
-        gathered += frame.image.nbytes
-        if gathered > limits.max_bytes:
+        num_bytes += frame.image.nbytes
+        if num_bytes > limits.max_bytes:
             raise UserError(
                 f"{path} does not fit in {limits.max_bytes >> 20} MB of memory; "
-                "read fewer frames, a smaller size, or stream it"
+                "read fewer frames or a smaller size, or stream it"
             )
         images.append(frame.image)
         times.append(frame.time)
@@ -78,17 +79,17 @@ def read_video(
         frames=np.stack(images),
         times=np.array(times),
         duration=end,
-        fps=told.fps or len(images) / end,
+        fps=info.fps or len(images) / end,
         source=str(path),
-        complete=ending.complete,
-        comment=told.comment,
+        complete=result.complete,
+        comment=info.comment,
     )
 
 
 def read_image(path: str | os.PathLike[str], *, limits: Limits | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """One picture: a still, or the first frame of a film.
+    """A still image, or the first frame of a video.
 
-    Orientation from EXIF is applied, colours are brought to sRGB, alpha is composited over black.
+    EXIF orientation is applied, colours are converted to sRGB, and alpha is composited over black.
 
     Raises:
         UserError: as `frames`.

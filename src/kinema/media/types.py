@@ -1,4 +1,4 @@
-"""What the media layer hands over: one frame, a whole film, and the limits that reading keeps to."""
+"""Types of the media layer: a frame, a decoded video, and the limits of reading."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from jaxtyping import Float64, UInt8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One picture of a film and when it is shown."""
+    """A frame of a video and its time."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    """Red, green, blue, 0..255, upright, with square pixels."""
+    """RGB, upright, with square pixels."""
     time: float
-    """Seconds from the first frame of the film to this one."""
+    """Seconds from the first frame of the video."""
     duration: float
-    """Seconds this frame stays on screen, as far as the file says."""
+    """Seconds for which the frame is shown, as far as the file declares it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedVideo:
-    """A film in memory. A still picture is one frame that lasts one second."""
+    """A video in memory. A still image is one frame of one second."""
 
     frames: UInt8[np.ndarray, "f h w 3"]
     times: Float64[np.ndarray, " f"]
-    """Seconds from the first frame, so `times[0]` is 0. Not evenly spaced when the frame rate varies."""
+    """Seconds from the first frame, so `times[0]` is 0. Not evenly spaced if the frame rate varies."""
     duration: float
-    """Seconds from the first frame to the moment the last one leaves the screen."""
+    """Seconds from the first frame to the end of the last one."""
     fps: float
-    """Nominal frames per second: what the file declares, or frames divided by `duration`."""
+    """Nominal frames per second: as the file declares, or frames divided by `duration`."""
     source: str
     """The path it was read from."""
     complete: bool
-    """False when the file was cut off or damaged: `max_frames` is what could be read."""
+    """Whether the file was read to its end; False if it is truncated or damaged."""
     comment: str = ""
-    """The text a writer stored in the file (`writer(..., comment=...)`)."""
+    """The text that a writer stored in the file (`open_writer(..., comment=...)`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadResult:
-    """How reading came to an end; the value that the generator `num_frames` returns."""
+    """The return value of the generator `frames`."""
 
     num_frames: int
-    """How many frames it yielded."""
+    """Number of frames that were read."""
     complete: bool
-    """False when the file was cut off or damaged."""
+    """False if the file is truncated or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What reading refuses, so that a small hostile file can't fill the memory."""
+    """Limits of reading, so that a small malicious file can't fill the memory."""
 
     max_pixels: int = 8192 * 8192
-    """Most pixels in one frame; a larger one is a `UserError`, before it is decoded."""
+    """Maximum number of pixels of a frame; a larger frame is a `UserError` before it is decoded."""
     max_frames: int | None = None
-    """Read at most this many frames and stop there, without an error."""
+    """Reading stops after this many frames, without an error."""
     max_bytes: int = 8 << 30
-    """Most bytes that `read_video` gathers; more is a `UserError`. Streaming does not need it."""
+    """Maximum number of bytes that `read_video` returns; more is a `UserError`."""
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1 or self.max_bytes < 1 or (self.max_frames is not None and self.max_frames < 1):

@@ -1,8 +1,8 @@
-"""Writing animated WebP, one frame at a time, and saving what is left of one that was cut off.
+"""Writing animated WebP, one frame at a time, and repairing truncated files.
 
-libwebp's own animation encoder keeps the whole film in memory and merges repeated frames. Here every frame
-is a still WebP by Pillow, cut to the rectangle that changed and appended to the container: constant memory,
-and as many frames come back as went in. Container: https://developers.google.com/speed/webp/docs/riff_container
+libwebp's animation encoder keeps the whole animation in memory and merges repeated frames. Here every frame
+is a still WebP of Pillow, cropped to the rectangle that changed and appended to the container, with constant
+memory and all frames kept. Container: https://developers.google.com/speed/webp/docs/riff_container
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from kinema.media.frame_diff import KEYFRAME_INTERVAL, dirty_rect, frame_duratio
 
 ANIMATED, HAS_XMP = 0b10, 0b100
 OVERWRITE_FLAG = b"\x02"
-"""Frame flags: don't blend with what is below, and leave the frame there for the next."""
+"""Frame flags: do not blend with the previous frame, and keep the frame below the next one."""
 
 
 @contextlib.contextmanager
 def webp_encoder(
     path: Path, *, rate: Fraction, size: tuple[int, int], quality: Quality, comment: str
 ) -> Generator[WriteFrame]:
-    """Yield a function that takes the next frame. The film loops; the comment is an XMP description.
+    """Yield a function that takes the next frame. The animation loops; the comment is an XMP description.
 
     Raises:
-        UserError: the file passes 4 GB, where the format ends.
+        UserError: the file exceeds 4 GB, the limit of the format.
     """
     width, height = size
     with path.open("wb") as file:
@@ -44,24 +44,24 @@ def webp_encoder(
         file.write(b"RIFF\0\0\0\0WEBP")
         file.write(_chunk(b"VP8X", struct.pack("<I", flags) + _uint24(width - 1) + _uint24(height - 1)))
         file.write(_chunk(b"ANIM", struct.pack("<IH", 0xFF000000, 0)))
-        before: np.ndarray | None = None
+        previous: np.ndarray | None = None
         number = 0
 
         def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
-            nonlocal before, number
-            left, top, right, bottom = dirty_rect(before if number % KEYFRAME_INTERVAL else None, image)
-            place = (
+            nonlocal previous, number
+            left, top, right, bottom = dirty_rect(previous if number % KEYFRAME_INTERVAL else None, image)
+            rectangle = (
                 left // 2,
                 top // 2,
                 right - left - 1,
                 bottom - top - 1,
                 frame_duration(number, rate, 1000),
             )
-            head = b"".join(map(_uint24, place)) + OVERWRITE_FLAG
+            head = b"".join(map(_uint24, rectangle)) + OVERWRITE_FLAG
             file.write(_chunk(b"ANMF", head + _encode_frame(image[top:bottom, left:right], quality)))
             if file.tell() >= 1 << 32:
-                raise UserError("WebP ends at 4 GB, and the film is longer; write .mp4 or .webm")
-            before, number = image.copy(), number + 1
+                raise UserError("the video exceeds 4 GB, the limit of WebP; write .mp4 or .webm")
+            previous, number = image.copy(), number + 1
 
         yield write
         if comment:
@@ -72,20 +72,20 @@ def webp_encoder(
 
 
 def is_complete(head: bytes, length: int) -> bool:
-    """Whether a WebP whose first 8 bytes are `head` is as long as it promises."""
+    """Whether a WebP with the first 8 bytes `head` has the length that it declares."""
     return length >= 8 + int.from_bytes(head[4:8], "little")
 
 
 def repair_truncated(data: bytes) -> bytes:
-    """A WebP that was cut off, ended after its last whole chunk, so that the frames up to there are read."""
-    at = 12
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        following = at + 8 + length + length % 2
-        if following > len(data):
+    """A truncated WebP cut after its last complete chunk, so that the frames up to there can be read."""
+    end = 12
+    while end + 8 <= len(data):
+        length = int.from_bytes(data[end + 4 : end + 8], "little")
+        next_end = end + 8 + length + length % 2
+        if next_end > len(data):
             break
-        at = following
-    return data[:4] + struct.pack("<I", at - 8) + data[8:at]
+        end = next_end
+    return data[:4] + struct.pack("<I", end - 8) + data[8:end]
 
 
 def _uint24(value: int) -> bytes:
@@ -99,12 +99,12 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 def _encode_frame(image: UInt8[np.ndarray, "h w 3"], quality: Quality) -> bytes:
     """The chunks of a still WebP, without its file header."""
     buffer = io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    still = Image.fromarray(np.ascontiguousarray(image))
     if quality == "lossless":
-        picture.save(buffer, "WEBP", lossless=True, quality=40, method=3)
+        still.save(buffer, "WEBP", lossless=True, quality=40, method=3)
     else:
-        level = {"small": 60, "good": 85, "best": 95}[quality]
-        picture.save(buffer, "WEBP", quality=level, method=3)
+        webp_quality = {"small": 60, "good": 85, "best": 95}[quality]
+        still.save(buffer, "WEBP", quality=webp_quality, method=3)
     return buffer.getvalue()[12:]
 
 

@@ -1,8 +1,8 @@
-"""Who signs: a certificate made here once, or the operator's own.
+"""Signing certificates: the operator's, or a self-signed one of this user.
 
-The self-made one is two certificates: a root, whose key is thrown away as soon as it has signed, and the
-signing certificate below it. C2PA does not accept a certificate that signed itself, and with the root a
-reader can be told to trust this maker's videos and no others.
+A self-signed identity has two certificates: a root, whose key is discarded after it has signed, and the
+signing certificate that it issued. C2PA does not accept a certificate that signed itself, and readers can add
+the root to their trusted roots.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 CERTIFICATE_FILE = "self-made.pem"
 _EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
-"""Purpose that C2PA asks of a signing certificate where no other list of purposes is given."""
+"""The extended key usage that C2PA requires of a signing certificate by default."""
 _VALIDITY_YEARS = 20
-"""Without a time stamp of a third party, videos count as validly signed only while the certificate lasts."""
+"""Without a timestamp of a third party, signatures are valid only until the certificate expires."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SigningIdentity:
-    """What signs a video.
+    """A certificate chain and its private key.
 
     Attributes:
         chain: certificates as PEM, the signing one first.
         key: private key of the first certificate, PKCS #8 as PEM, not encrypted.
-        algorithm: C2PA's name of it: es256, es384, es512, ed25519 or ps256.
+        algorithm: C2PA's name of the signature algorithm: es256, es384, es512, ed25519 or ps256.
     """
 
     chain: bytes
@@ -43,15 +43,15 @@ class SigningIdentity:
     algorithm: str
 
     def __repr__(self) -> str:
-        """Without the key: identities end up in logs."""
-        return f"Identity(algorithm={self.algorithm!r})"
+        """Without the key, because identities may be logged."""
+        return f"SigningIdentity(algorithm={self.algorithm!r})"
 
 
 def require_libraries() -> None:
-    """Check that the libraries for signing are there.
+    """Check that the libraries for signing are installed.
 
     Raises:
-        UserError: they are not installed.
+        UserError: they are not.
     """
     if not all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography")):
         raise UserError(
@@ -60,18 +60,18 @@ def require_libraries() -> None:
 
 
 def signing_dir() -> Path:
-    """Where the self-made certificate of this user lives."""
+    """The folder of this user's self-signed certificate."""
     return Path.home() / ".config" / "kinema" / "signing"
 
 
 def load_self_signed(directory: Path | None = None) -> SigningIdentity:
-    """The certificate of this user, made at the first call.
+    """The self-signed certificate of this user, created at the first call.
 
     Args:
-        directory: another folder than `signing_dir()`.
+        directory: its folder; None: `signing_dir()`.
 
     Raises:
-        UserError: the folder can't be written, or the certificate is damaged or has run out.
+        UserError: the folder can't be written, or the certificate is damaged or has expired.
     """
     directory = directory or signing_dir()
     path = directory / CERTIFICATE_FILE
@@ -84,12 +84,12 @@ def load_certificate(certificate: Path, key: Path | None = None) -> SigningIdent
     """The operator's certificate.
 
     Args:
-        certificate: PEM, the signing certificate first, then those that it hangs on.
-        key: PEM. None: it is in the same file.
+        certificate: a PEM file, the signing certificate first, then its issuers.
+        key: a PEM file. None: the key is in the certificate's file.
 
     Raises:
-        UserError: a file can't be read, is no PEM, is encrypted or has run out, or the two don't belong
-            together.
+        UserError: a file can't be read, is not PEM, is encrypted or has expired, or the key belongs to
+            another certificate.
     """
     return _parse_identity(certificate, _read_file(certificate), None if key is None else _read_file(key))
 
@@ -111,7 +111,7 @@ def load_identity(certificate: str, key: str) -> SigningIdentity:
 
 
 def root_pem(directory: Path | None = None) -> bytes | None:
-    """The self-made root as PEM, to know one's own videos again; None where there is none yet."""
+    """The root of this user's self-signed certificate as PEM; None if there is none."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -133,7 +133,7 @@ def _parse_identity(path: Path, chain: bytes, key: bytes | None) -> SigningIdent
         certificates = x509.load_pem_x509_certificates(chain)
         private = serialization.load_pem_private_key(chain if key is None else key, None)
     except TypeError:
-        raise UserError(f"the key of {path} is encrypted; give it without a password") from None
+        raise UserError(f"the key of {path} is encrypted; remove its password") from None
     except ValueError:
         raise UserError(
             f"{path} is not a certificate with its key in PEM; give both, the signing certificate first"
@@ -141,13 +141,13 @@ def _parse_identity(path: Path, chain: bytes, key: bytes | None) -> SigningIdent
     first = certificates[0]
     if first.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
         raise UserError(
-            f"the certificate {path} ran out on {first.not_valid_after_utc:%Y-%m-%d}; "
-            "give another (a self-made one is made anew once the old file is gone)"
+            f"the certificate {path} expired on {first.not_valid_after_utc:%Y-%m-%d}; "
+            "give another one (delete a self-signed one to create it again)"
         )
     public = private.public_key()
     der = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if first.public_key().public_bytes(*der) != public.public_bytes(*der):
-        raise UserError(f"the key does not belong to the first certificate in {path}; give the two that do")
+        raise UserError(f"the key does not belong to the first certificate in {path}; give its key")
     return SigningIdentity(
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
         key=private.private_bytes(
@@ -168,7 +168,7 @@ def _signing_algorithm(key: object, path: Path) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in curves:
         return curves[key.curve.name]
     raise UserError(
-        f"the key of {path} is of a kind that C2PA does not sign with; "
+        f"the key of {path} has a type that C2PA does not support; "
         "use P-256, P-384, P-521, Ed25519 or RSA of 2048 bits or more"
     )
 
@@ -181,8 +181,8 @@ def _create_certificates() -> bytes:
 
     root_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
-    root = _build_certificate("Kinema self-made root", "Kinema self-made root", root_key, root_key)
-    signing = _build_certificate("Kinema self-made", "Kinema self-made root", key, root_key)
+    root = _build_certificate("Kinema self-signed root", "Kinema self-signed root", root_key, root_key)
+    signing = _build_certificate("Kinema self-signed", "Kinema self-signed root", key, root_key)
     return (
         signing.public_bytes(Encoding.PEM)
         + root.public_bytes(Encoding.PEM)
@@ -196,7 +196,7 @@ def _build_certificate(
     key: CertificateIssuerPrivateKeyTypes,
     issuer_key: CertificateIssuerPrivateKeyTypes,
 ) -> x509.Certificate:
-    """A root where name and issuer are the same, else a certificate for signing."""
+    """A root certificate if name and issuer are the same, otherwise a signing certificate."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import NameOID, ObjectIdentifier
@@ -217,7 +217,7 @@ def _build_certificate(
         .issuer_name(build_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A day early, for readers whose clocks are a little behind.
+        # A day early, for readers whose clocks are behind.
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=365 * _VALIDITY_YEARS))
         .add_extension(x509.BasicConstraints(ca=is_root, path_length=0 if is_root else None), critical=True)
@@ -245,11 +245,11 @@ def _build_certificate(
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Write it readable by its owner alone; of several that try at once, the first one's stays."""
+    """Write a file that only its owner can read; an existing file is kept."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.chmod(0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600.
+        handle, name = tempfile.mkstemp(dir=path.parent)  # mkstemp creates it with mode 0600.
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -262,8 +262,8 @@ def _write_private(path: Path, data: bytes) -> None:
             Path(name).unlink()
     except OSError as error:
         raise UserError(
-            f"can't keep a signing certificate in {path.parent}: {error.strerror}; "
-            "choose another folder, or don't sign"
+            f"can't write a signing certificate in {path.parent}: {error.strerror}; "
+            "choose another folder, or do not sign"
         ) from None
 
 
@@ -271,4 +271,4 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}; check the name and its permissions") from None
+        raise UserError(f"can't read {path}: {error.strerror}; check its name and permissions") from None

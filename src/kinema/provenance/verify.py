@@ -1,4 +1,4 @@
-"""Reading content credentials back, and saying in one word whether they hold."""
+"""Reading and checking content credentials."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ CredentialState = Literal["valid", "tampered", "unsigned"]
 SignerTrust = Literal["known", "unknown"]
 
 _IGNORED_FAILURES = {"signingCredential.untrusted"}
-"""A signer whom nobody vouches for: told as `unknown`, no reason to doubt the bytes."""
+"""An untrusted signer is reported as `unknown`; the file itself is not in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """A video or image that a video was made from.
+    """A video or image that a video was generated from.
 
     Attributes:
         title: its name.
-        role: what it was used as; empty where another program doesn't say.
-        sha256: of its file, as hexadecimal; empty where another program doesn't say.
-        state: of its own credentials when it was used.
+        role: how it was used; empty if the signing program did not declare it.
+        sha256: SHA-256 of its file in hexadecimal; empty if the signing program did not declare it.
+        state: state of its own credentials when it was used.
     """
 
     title: str
@@ -46,21 +46,21 @@ class SourceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What a file says of how it was made, and whether it may be believed.
+    """The content credentials of a file, and whether they are valid.
 
     Attributes:
-        state: `valid`: not one byte that counts was changed since it was signed. `tampered`: something was.
-            `unsigned`: there is nothing to check.
-        problems: why it is `tampered`, or why there is nothing; one line each.
+        state: `valid`: the signed content is unchanged. `tampered`: it was changed, or the credentials are
+            damaged. `unsigned`: there are no credentials.
+        problems: why it is `tampered` or `unsigned`, one line each.
         signer: name in the certificate.
-        trust: `known` where the certificate is one's own or hangs on one of the given roots.
-        tool: the program and its version.
-        ai_generated: whether it declares that a trained model made it.
-        actions: what was done, in C2PA's words (`c2pa.created`, ...).
-        prompt: what was asked for.
-        model: what made it.
-        seed: of the noise.
-        sources: what it was made from.
+        trust: `known` if the certificate is this user's or was issued by one of the trusted roots.
+        tool: the signing program and its version.
+        ai_generated: whether it declares that a trained model generated it.
+        actions: C2PA actions (`c2pa.created`, ...).
+        prompt: the prompt.
+        model: the name of the model.
+        seed: the seed of the noise.
+        sources: input videos and images.
     """
 
     state: CredentialState
@@ -79,12 +79,12 @@ class Credentials:
 def verify_credentials(
     path: str | os.PathLike[str], *, roots: bytes = b"", directory: Path | None = None
 ) -> Credentials:
-    """Read and check a file's credentials. Never touches the network.
+    """Read and check the credentials of a file, without the network.
 
     Args:
         path: a video or image.
-        roots: certificates as PEM whose signatures count as known, beside this user's own.
-        directory: folder of this user's own certificate, instead of the usual one.
+        roots: trusted root certificates as PEM, in addition to this user's.
+        directory: folder of this user's certificate; None: `signing_dir()`.
 
     Raises:
         UserError: the file does not exist or is empty; or the libraries are not installed.
@@ -96,27 +96,29 @@ def verify_credentials(
     if source.is_dir():
         return Credentials(state="unsigned", problems=("a folder of images can't carry credentials",))
     options = c2pa_settings()
-    anchors = roots + (root_pem(directory) or b"")
-    if anchors:
-        options.update({"trust": {"user_anchors": anchors.decode("ascii", "replace")}})
+    trusted_roots = roots + (root_pem(directory) or b"")
+    if trusted_roots:
+        options.update({"trust": {"user_anchors": trusted_roots.decode("ascii", "replace")}})
     try:
         with c2pa.Context(options) as context, source.open("rb") as file:
-            # The library guesses most kinds by itself, but an archive can be anything.
-            kind = sniff_mime(file)
-            with c2pa.Reader(None if kind == UNKNOWN_MIME else kind, file, context=context) as reader:
-                told = json.loads(reader.json())
+            # The library detects most types by itself, but not what an archive contains.
+            mime_type = sniff_mime(file)
+            with c2pa.Reader(
+                None if mime_type == UNKNOWN_MIME else mime_type, file, context=context
+            ) as reader:
+                report = json.loads(reader.json())
     except c2pa.C2paError.ManifestNotFound:
-        return Credentials(state="unsigned", problems=("nobody signed it",))
+        return Credentials(state="unsigned", problems=("it has no credentials",))
     except c2pa.C2paError.NotSupported:
         kind = source.suffix or "this kind of"
         return Credentials(state="unsigned", problems=(f"{kind} files can't carry credentials",))
     except c2pa.C2paError as error:
         return Credentials(state="tampered", problems=(f"its credentials are damaged: {first_line(error)}",))
-    return _parse_report(told)
+    return _parse_report(report)
 
 
 def _parse_report(report: Mapping[str, Any]) -> Credentials:
-    """What the library reports, as ours. Who signed may have written anything, so every kind is checked."""
+    """The library's report as `Credentials`. Its contents are untrusted, so every type is checked."""
     manifest = _as_mapping(_as_mapping(report.get("manifests")).get(str(report.get("active_manifest"))))
     assertions = [_as_mapping(entry) for entry in _as_list(manifest.get("assertions"))]
     ours = next(
@@ -130,7 +132,7 @@ def _parse_report(report: Mapping[str, Any]) -> Credentials:
     ]
     results = _as_mapping(_as_mapping(report.get("validation_results")).get("activeManifest"))
     state: CredentialState = "valid" if report.get("validation_state") in ("Valid", "Trusted") else "tampered"
-    problems = tuple(dict.fromkeys(_failure_messages(results))) or ("its credentials do not hold",)
+    problems = tuple(dict.fromkeys(_failure_messages(results))) or ("its credentials are invalid",)
     signature = _as_mapping(manifest.get("signature_info"))
     tool = next((_as_mapping(entry) for entry in _as_list(manifest.get("claim_generator_info"))), {})
     seed = str(ours.get("seed", ""))
@@ -153,11 +155,11 @@ _FAILURE_MESSAGES = {
     "assertion.bmffHash.mismatch": "the video was changed after it was signed",
     "assertion.dataHash.mismatch": "the file was changed after it was signed",
     "assertion.collectionHash.mismatch": "an image in the archive was changed after it was signed",
-    "assertion.hashedURI.mismatch": "what it says of itself was changed after it was signed",
-    "claimSignature.mismatch": "the signature does not belong to what it says of itself",
-    "signingCredential.invalid": "the certificate is not one that may sign",
-    "signingCredential.expired": "the certificate had run out",
-    "claimSignature.outsideValidity": "the certificate had run out",
+    "assertion.hashedURI.mismatch": "its metadata was changed after it was signed",
+    "claimSignature.mismatch": "the signature does not match its metadata",
+    "signingCredential.invalid": "the certificate is not for signing",
+    "signingCredential.expired": "the certificate had expired",
+    "claimSignature.outsideValidity": "the certificate had expired",
 }
 
 
@@ -169,14 +171,14 @@ def _failure_messages(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parse_sources(manifest: Mapping[str, Any], assertion: Mapping[str, Any]) -> Iterator[SourceRecord]:
-    """The ingredients that C2PA knows, in order, with what our assertion adds."""
-    more = [_as_mapping(entry) for entry in _as_list(assertion.get("sources"))]
+    """The ingredients of the manifest in order, with the values of our assertion."""
+    declared = [_as_mapping(entry) for entry in _as_list(assertion.get("sources"))]
     for number, ingredient in enumerate(map(_as_mapping, _as_list(manifest.get("ingredients")))):
-        own = more[number] if number < len(more) else {}
+        values = declared[number] if number < len(declared) else {}
         yield SourceRecord(
             title=str(ingredient.get("title", "")),
-            role=str(own.get("role", "")),
-            sha256=str(own.get("sha256", "")),
+            role=str(values.get("role", "")),
+            sha256=str(values.get("sha256", "")),
             state=_ingredient_state(ingredient),
         )
 

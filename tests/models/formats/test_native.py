@@ -1,4 +1,4 @@
-"""Our own models on disk, and settings as strict JSON."""
+"""Model folders of our own layout."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
-from kinema.pipeline.pipeline import load
-from kinema.pipeline.resolve import VideoRequest
+from kinema.pipeline.pipeline import Pipeline, load
+from kinema.pipeline.progress import SamplingStep
+from kinema.pipeline.request import VideoRequest
 
 SAMPLING_DEFAULTS = SamplingDefaults(
     num_inference_steps=3,
@@ -34,7 +35,7 @@ SAMPLING_DEFAULTS = SamplingDefaults(
 )
 
 
-def parts() -> tuple[Dit, VideoVae]:
+def build_model() -> tuple[Dit, VideoVae]:
     """A tiny model with the settings of the shipped one, its weights random throughout."""
     torch.manual_seed(0)
     vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
@@ -48,7 +49,7 @@ def parts() -> tuple[Dit, VideoVae]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own") / "world"
-    dit, vae = parts()
+    dit, vae = build_model()
     save_checkpoint(
         folder,
         sampling_defaults=SAMPLING_DEFAULTS,
@@ -61,7 +62,7 @@ def model(tmp_path_factory):
 
 
 def test_saved_model_comes_back(model):
-    dit, vae = parts()
+    dit, vae = build_model()
     opened = open_model(str(model))
     assert (opened.sampling_defaults, opened.dit, opened.vae) == (SAMPLING_DEFAULTS, dit.config, vae.config)
     cpu = torch.device("cpu")
@@ -81,7 +82,7 @@ def test_shards_keep_to_the_requested_size(model):
 
 
 def test_bfloat16_keeps_what_must_be_exact(tmp_path):
-    dit, vae = parts()
+    dit, vae = build_model()
     save_checkpoint(tmp_path / "small", sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     stored = open_model(str(tmp_path / "small")).list_tensors("transformer")
     kept = {name for name, tensor in stored.items() if tensor.dtype is torch.float32}
@@ -102,13 +103,16 @@ def test_native_model_generates_videos(model, tmp_path):
     assert np.array_equal(video.frames, again.frames)
 
 
+def sample_latents(pipe: Pipeline, request: VideoRequest) -> torch.Tensor:
+    """The latents after the last sampling step."""
+    return [event for event in pipe.stream(request) if isinstance(event, SamplingStep)][-1].latents
+
+
 def test_native_model_takes_first_and_last_image(model):
     pipe = load(model, device="cpu")
     image = np.full((32, 32, 3), 200, dtype=np.uint8)
-    first = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=image))][-1].latents
-    both = [*pipe.iterate_steps(VideoRequest(prompt="a ball", image=image, last_image=255 - image))][
-        -1
-    ].latents
+    first = sample_latents(pipe, VideoRequest(prompt="a ball", image=image))
+    both = sample_latents(pipe, VideoRequest(prompt="a ball", image=image, last_image=255 - image))
     assert torch.equal(first[:, :, 0], both[:, :, 0])
     pixels = torch.full((1, 3, 5, 32, 32), 55 / 127.5 - 1)
     with torch.no_grad():
@@ -116,17 +120,17 @@ def test_native_model_takes_first_and_last_image(model):
     torch.testing.assert_close(both[:, :, -1], expected, atol=1e-5, rtol=0)
 
 
-def test_a_half_saved_model_is_no_model(model, tmp_path):
-    dit, vae = parts()
+def test_an_incomplete_model_folder_is_refused(model, tmp_path):
+    dit, vae = build_model()
     target = tmp_path / "broken"
     save_checkpoint(target, sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     (target / "kinema.json").unlink()
-    with pytest.raises(UserError, match="is no model"):
+    with pytest.raises(UserError, match="is not a model"):
         open_model(str(target))
 
 
 def test_newer_format_is_refused(tmp_path):
-    dit, vae = parts()
+    dit, vae = build_model()
     save_checkpoint(tmp_path / "new", sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     index = tmp_path / "new" / "kinema.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"format_version": 3}))
@@ -135,7 +139,7 @@ def test_newer_format_is_refused(tmp_path):
 
 
 def test_loading_does_not_wait_for_the_compiler():
-    """Importing it takes longer than making a video of the small model begins to."""
+    """Importing torch's compiler takes longer than loading the small model."""
     code = (
         "import sys, torch\n"
         "from kinema.models.transformer.dit import Dit\n"

@@ -1,4 +1,4 @@
-"""Weights in: strict, safe, from every layout they are published in."""
+"""Reading Wan weights: strict, without pickles, from every published layout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A folder of its own, to be broken."""
+    """A copy that the test may change."""
     return shutil.copytree(saved["t2v-2.1"], tmp_path / "model")
 
 
@@ -47,12 +47,12 @@ def rewrite(folder, change):
 
 
 @pytest.mark.parametrize("variant", wan_fixtures.VARIANTS)
-def test_every_tensor_of_every_variant_arrives(saved, variant):
+def test_every_tensor_of_every_variant_is_loaded(saved, variant):
     model = open_model(str(saved[variant]))
     for expert in range(model.sampling_defaults.num_experts):
-        part = "transformer" if expert == 0 else "transformer_2"
+        component = "transformer" if expert == 0 else "transformer_2"
         loaded = model.load_transformer(expert, dtype=torch.float32, device=CPU).state_dict()
-        for name, value in load_file(saved[variant] / part / WEIGHTS).items():
+        for name, value in load_file(saved[variant] / component / WEIGHTS).items():
             assert torch.equal(loaded[name], value), name
     loaded = model.load_vae(device=CPU).state_dict()
     for name, value in load_file(saved[variant] / "vae" / WEIGHTS).items():
@@ -67,7 +67,7 @@ def test_missing_tensor_is_named(folder):
 
 def test_extra_tensor_is_named(folder):
     rewrite(folder, lambda tensors: tensors.update({"blocks.7.surprise": torch.zeros(2)}))
-    with pytest.raises(UserError, match=r"no place for tensor 'blocks\.7\.surprise'"):
+    with pytest.raises(UserError, match=r"has no tensor 'blocks\.7\.surprise'"):
         load_dit(folder)
 
 
@@ -81,8 +81,8 @@ def test_misshapen_tensor_is_named_with_both_shapes(folder):
 def test_pickles_are_refused_unopened(folder, ending):
     file = folder / "transformer" / WEIGHTS
     file.unlink()
-    # Not a pickle at all: opening it would be an error of another kind.
-    file.with_suffix(ending).write_bytes(b"this would not unpickle")
+    # Not a pickle: opening it would raise another error.
+    file.with_suffix(ending).write_bytes(b"not a pickle")
     with pytest.raises(UserError, match="pickle, which can run code"):
         load_dit(folder)
 
@@ -90,7 +90,7 @@ def test_pickles_are_refused_unopened(folder, ending):
 def test_damaged_file_is_named(folder):
     file = folder / "transformer" / WEIGHTS
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         load_dit(folder)
 
 
@@ -112,7 +112,7 @@ def test_shards_load_like_one_file(saved, tmp_path):
         load_dit(sharded)
 
 
-def test_float32_islands_are_those_of_diffusers(saved):
+def test_float32_parameters_are_those_of_diffusers(saved):
     from diffusers import WanTransformer3DModel
 
     for variant in ("t2v-2.1", "flf2v-2.1"):
@@ -125,7 +125,7 @@ def test_float32_islands_are_those_of_diffusers(saved):
         assert {name: value.dtype for name, value in ours.items()} == types
 
 
-def test_weights_are_mapped_not_copied(saved):
+def test_weights_are_memory_mapped(saved):
     module = load_dit(saved["t2v-2.1"])
     maps = Path("/proc/self/maps").read_text()
     file = str(saved["t2v-2.1"] / "transformer" / WEIGHTS)
@@ -203,9 +203,9 @@ ORIGINAL_IMAGE_REST = [
 
 def original_transformer_names(*, image: bool) -> list[str]:
     """The names in Wan's own repository, from `wan/modules/model.py`, for two blocks."""
-    inside = ORIGINAL_BLOCK + (ORIGINAL_IMAGE_BLOCK if image else [])
+    block_names = ORIGINAL_BLOCK + (ORIGINAL_IMAGE_BLOCK if image else [])
     names = ORIGINAL_REST + (ORIGINAL_IMAGE_REST if image else [])
-    return names + [f"blocks.{block}.{name}" for block in range(2) for name in inside]
+    return names + [f"blocks.{block}.{name}" for block in range(2) for name in block_names]
 
 
 @pytest.mark.parametrize("variant", ["t2v-2.1", "flf2v-2.1"])
@@ -217,7 +217,7 @@ def test_original_transformer_names(saved, tmp_path, variant, prefix):
     theirs = {}
     for name in names:
         [theirs[name]] = convert_wan_transformer_to_diffusers({name: torch.zeros(1)})
-    # The one name that diffusers' reader of single files leaves as it is; its folder script does not.
+    # The only name that diffusers' single-file reader does not convert; its folder script does.
     theirs = {
         name: "condition_embedder.image_embedder.pos_embed" if name.endswith("emb_pos") else other
         for name, other in theirs.items()
@@ -225,10 +225,10 @@ def test_original_transformer_names(saved, tmp_path, variant, prefix):
     assert {name: wan_keys.convert_transformer_key(prefix + name) for name in names} == theirs
     folder = shutil.copytree(saved[variant], tmp_path / "model")
     expected = load_dit(folder).state_dict()
-    back = {ours: prefix + name for name, ours in theirs.items()}
-    assert back.keys() == expected.keys()
+    original = {ours: prefix + name for name, ours in theirs.items()}
+    assert original.keys() == expected.keys()
     file = folder / "transformer" / WEIGHTS
-    save_file({back[name]: value for name, value in load_file(file).items()}, file)
+    save_file({original[name]: value for name, value in load_file(file).items()}, file)
     loaded = load_dit(folder).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
 
@@ -259,26 +259,26 @@ def original_vae_names(config: VaeConfig) -> list[str]:
             temporal = list(config.temporal_downsample)[::-1]
         for stage, (inputs, outputs) in enumerate(stages):
             if side == "decoder" and not config.residual and stage:
-                inputs = inputs // 2  # In 2.1 the layer that enlarges also halves the channels.
+                inputs = inputs // 2  # In 2.1 the upsampling layer also halves the channels.
             for block in range(blocks):
-                place = (
+                stage_prefix = (
                     f"{side}.{change}.{stage}.{change}.{block}"
                     if config.residual
                     else f"{side}.{change}.{flat}"
                 )
-                names += [f"{place}.{name}" for name in residual]
+                names += [f"{stage_prefix}.{name}" for name in residual]
                 if block == 0 and inputs != outputs:
-                    names += [f"{place}.shortcut.{kind}" for kind in ("weight", "bias")]
+                    names += [f"{stage_prefix}.shortcut.{kind}" for kind in ("weight", "bias")]
                 flat += 1
             if stage < len(stages) - 1:
-                place = (
+                stage_prefix = (
                     f"{side}.{change}.{stage}.{change}.{blocks}"
                     if config.residual
                     else f"{side}.{change}.{flat}"
                 )
-                names += [f"{place}.resample.1.{kind}" for kind in ("weight", "bias")]
+                names += [f"{stage_prefix}.resample.1.{kind}" for kind in ("weight", "bias")]
                 if temporal[stage]:
-                    names += [f"{place}.time_conv.{kind}" for kind in ("weight", "bias")]
+                    names += [f"{stage_prefix}.time_conv.{kind}" for kind in ("weight", "bias")]
                 flat += 1
     return names
 
@@ -302,7 +302,7 @@ def test_original_vae_names(config):
         assert {wan_keys.convert_vae_key(name, residual_blocks=2): name for name in names} == theirs
 
 
-def test_names_of_a_model(tmp_path, monkeypatch):
+def test_unknown_model_names_are_refused(tmp_path, monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -319,18 +319,18 @@ def test_names_of_a_model(tmp_path, monkeypatch):
         open_model(str(tmp_path))
 
 
-def test_hub_fetches_no_pickles(saved, monkeypatch):
+def test_no_pickles_are_downloaded(saved, monkeypatch):
     import huggingface_hub
 
-    asked = {}
+    requested = {}
 
-    def fetch(name, *, allow_patterns):
-        asked[name] = allow_patterns
+    def download(name, *, allow_patterns):
+        requested[name] = allow_patterns
         return str(saved["t2v-2.1"])
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert open_model("owner/model").name == "owner/model"
-    patterns = asked["owner/model"]
+    patterns = requested["owner/model"]
     files = [
         "transformer/model.bin",
         "vae/vae.pth",
@@ -346,7 +346,7 @@ def test_hub_fetches_no_pickles(saved, monkeypatch):
     [
         ("model_index.json", {"_class_name": "FluxPipeline"}, "is a FluxPipeline"),
         ("transformer/config.json", {"qk_norm": None}, "qk_norm = None"),
-        ("transformer/config.json", {"num_layers": "2"}, "whole number num_layers"),
+        ("transformer/config.json", {"num_layers": "2"}, "positive integer num_layers"),
         ("transformer/config.json", {"in_channels": 96}, "of no known variant"),
         ("vae/config.json", {"z_dim": 8}, "latents_mean"),
         ("vae/config.json", {"scale_factor_spatial": 16}, "strides"),
@@ -362,7 +362,7 @@ def test_unsupported_settings_are_named(folder, file, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_kernels_come_in_the_memory_format_of_the_module(saved):
+def test_kernels_are_copied_to_channels_last_at_the_first_use(saved):
     vae = open_model(str(saved["t2v-2.1"])).load_vae(device=CPU)
     loaded = dict(vae.named_parameters())
     fresh = dict(VideoVae(VaeConfig.tiny()).named_parameters())
@@ -372,12 +372,12 @@ def test_kernels_come_in_the_memory_format_of_the_module(saved):
     assert not fresh[kernels[0]].is_contiguous()
     file = str(saved["t2v-2.1"] / "vae" / WEIGHTS)
     assert Path("/proc/self/maps").read_text().count(file) >= len(kernels)
-    # A coder copies its own when it first runs, and the mappings that they came from go.
+    # The decoder copies its kernels when it first runs, and their mappings are closed.
     with torch.no_grad():
         vae.decode(torch.zeros(1, vae.config.z_dim, 1, 4, 4))
     for name in kernels:
-        laid = loaded[name].is_contiguous(memory_format=torch.channels_last_3d)
-        assert laid == (name in decoders), name
+        is_channels_last = loaded[name].is_contiguous(memory_format=torch.channels_last_3d)
+        assert is_channels_last == (name in decoders), name
     assert Path("/proc/self/maps").read_text().count(file) <= len(kernels) - len(decoders) + 4
 
 
@@ -385,8 +385,8 @@ def test_kernels_come_in_the_memory_format_of_the_module(saved):
 @pytest.mark.parametrize("shape", [(5, 3, 3, 3, 3), (5, 3, 1, 1, 1), (1, 7, 3, 1, 1), (4, 1, 1, 3, 3)])
 def test_copy_channels_last_equals_torch(shape, dtype):
     value = torch.randn(shape).to(dtype)
-    laid = copy_channels_last(value)
-    assert torch.equal(laid, value)
-    assert laid.is_contiguous(memory_format=torch.channels_last_3d)
-    assert laid.data_ptr() != value.data_ptr()
-    assert laid.dtype == dtype
+    copy = copy_channels_last(value)
+    assert torch.equal(copy, value)
+    assert copy.is_contiguous(memory_format=torch.channels_last_3d)
+    assert copy.data_ptr() != value.data_ptr()
+    assert copy.dtype == dtype

@@ -47,7 +47,7 @@ def test_states_equal_transformers(ours: MiniLm) -> None:
         assert batch.hidden_states[index, length:].eq(0).all()
 
 
-def test_neighbours_in_a_batch_do_not_matter(ours: MiniLm) -> None:
+def test_batching_does_not_change_the_states(ours: MiniLm) -> None:
     together, alone = ours.encode(PROMPTS), ours.encode(PROMPTS[1:2])
     assert torch.allclose(
         together.hidden_states[1, : alone.hidden_states.shape[1]], alone.hidden_states[0], atol=1e-5
@@ -60,5 +60,5 @@ def test_the_weights_package_is_not_imported(ours: MiniLm) -> None:
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no model\.safetensors"):
+    with pytest.raises(UserError, match=r"lacks model\.safetensors"):
         MiniLm.load(tmp_path)

@@ -52,7 +52,7 @@ def test_real_tokens_equal_the_padded_encoding(encoder: Umt5) -> None:
 
 
 @given(st.text(max_size=60))
-def test_prompts_are_cleaned_as_wans_are(text: str) -> None:
+def test_prompts_are_cleaned_as_in_diffusers(text: str) -> None:
     assert clean_prompt(text) == prompt_clean(text)
 
 
@@ -96,7 +96,7 @@ def test_image_embeddings_equal_diffusers(tmp_path: Path) -> None:
         load_clip(tmp_path / "missing", tmp_path, **arguments)
 
 
-def test_states_of_unequal_length_are_zero_behind() -> None:
+def test_states_of_unequal_length_are_padded_with_zeros() -> None:
     states = TextEmbeddings.from_list([torch.ones(2, 3), torch.ones(4, 3)])
     assert states.lengths.tolist() == [2, 4]
     assert states.hidden_states[0, 2:].eq(0).all()

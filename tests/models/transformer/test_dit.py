@@ -1,4 +1,4 @@
-"""The transformer with text in its context: what no other code can be compared with must follow by itself."""
+"""The transformer: joint text, caches, masks and shapes, for which there is no other implementation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kinema.models.transformer.text_context import (
 
 
 def random_dit(config: DitConfig, seed: int = 0) -> Dit:
-    """A transformer whose closed layers are open: a fresh one predicts zero whatever it is given."""
+    """A transformer with random output layers: a freshly initialised one predicts zero."""
     torch.manual_seed(seed)
     dit = Dit(config).eval()
     with torch.no_grad():
@@ -67,20 +67,20 @@ def test_block_causal_with_cache_equals_the_mask(name: str) -> None:
     config = CONFIGS[name]
     dit = random_dit(config)
     latents, blocks = random_latents(config, batch=2), (1, 2, 3)
-    times = torch.rand(2, 6, dtype=torch.float64)
+    sigma = torch.rand(2, 6, dtype=torch.float64)
     with torch.no_grad():
         context = dit.context(text_embeddings(config, 3, 5))
-        whole = dit(latents, times, context, block_frames=blocks)
-        cache, parts, start = KvCache(), [], 0
+        whole = dit(latents, sigma, context, block_frames=blocks)
+        cache, chunks, start = KvCache(), [], 0
         for frames in blocks:
-            part, now = latents[:, :, start : start + frames], times[:, start : start + frames]
-            parts.append(dit(part, now, context, cache=cache))
-            cache = dit.update_cache(part, now, context, cache)
+            chunk, chunk_sigma = latents[:, :, start : start + frames], sigma[:, start : start + frames]
+            chunks.append(dit(chunk, chunk_sigma, context, cache=cache))
+            cache = dit.update_cache(chunk, chunk_sigma, context, cache)
             start += frames
-    assert (torch.cat(parts, dim=2) - whole).abs().max() <= 1e-5
+    assert (torch.cat(chunks, dim=2) - whole).abs().max() <= 1e-5
     assert cache.total_frames == cache.num_frames == 6
     with torch.no_grad():
-        assert (dit(latents, times, context) - whole).abs().max() > 1e-3
+        assert (dit(latents, sigma, context) - whole).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -97,7 +97,7 @@ def test_block_causal_mask_hides_the_future(name: str) -> None:
     assert not torch.allclose(a[:, :, 3:], b[:, :, 3:])
 
 
-def test_a_window_forgets_all_but_the_sink() -> None:
+def test_a_window_drops_all_but_the_sink() -> None:
     config = CONFIGS["cross"]
     dit = random_dit(config)
     cache = KvCache(sink_frames=1, window_frames=2)
@@ -109,13 +109,13 @@ def test_a_window_forgets_all_but_the_sink() -> None:
             )
         assert (cache.num_frames, cache.total_frames) == (3, 5)
         out = dit(random_latents(config, frames=2), sigma_tensor([0.5] * 2), context, cache=cache)
-        by_hand = KvCache()
+        expected = KvCache()
         for index in (0, 3, 4):
-            # The first block of a cross-attention model keeps what does not depend on other frames.
-            by_hand = dit.update_cache(
-                random_latents(config, frames=1, seed=index), sigma_tensor([0.0]), context, by_hand
+            # The keys of the first block of a cross-attention model do not depend on other frames.
+            expected = dit.update_cache(
+                random_latents(config, frames=1, seed=index), sigma_tensor([0.0]), context, expected
             )
-    first = cache.blocks[0].keys, by_hand.blocks[0].keys
+    first = cache.blocks[0].keys, expected.blocks[0].keys
     assert torch.allclose(*first, atol=1e-6)
     assert out.shape[2] == 2
     with pytest.raises(ValueError, match="window"):
@@ -127,18 +127,18 @@ def test_guidance_in_one_batch_equals_two_passes(name: str) -> None:
     config = CONFIGS[name]
     dit = random_dit(config)
     latents = random_latents(config, batch=2)
-    times = torch.rand(2, 6, dtype=torch.float64)
+    sigma = torch.rand(2, 6, dtype=torch.float64)
     with torch.no_grad():
         contexts = [
             dit.context(text_embeddings(config, 3, 5)),
             dit.context(text_embeddings(config, 2, 2, seed=7)),
         ]
-        both = dit(latents, times, concat_contexts(contexts))
-        each = torch.cat([dit(latents, times, context) for context in contexts])
-        cache = dit.update_cache(latents, times, concat_contexts(contexts), KvCache())
-        streamed = dit(latents, times, concat_contexts(contexts), cache=cache)
+        both = dit(latents, sigma, concat_contexts(contexts))
+        each = torch.cat([dit(latents, sigma, context) for context in contexts])
+        cache = dit.update_cache(latents, sigma, concat_contexts(contexts), KvCache())
+        streamed = dit(latents, sigma, concat_contexts(contexts), cache=cache)
         alone = [
-            dit(latents, times, context, cache=dit.remember(latents, times, context, KvCache()))
+            dit(latents, sigma, context, cache=dit.update_cache(latents, sigma, context, KvCache()))
             for context in contexts
         ]
     assert (both - each).abs().max() <= 1e-5
@@ -200,7 +200,7 @@ def test_deduplicated_sigma_changes_nothing() -> None:
 
 
 def test_inference_equals_training() -> None:
-    """The fused forms are of the parameters as they are now, also after a step of training."""
+    """The fused kernels read the current parameters, also after a training step."""
     for config in CONFIGS.values():
         dit = random_dit(config)
         states, latents = text_embeddings(config, 3), random_latents(config)
@@ -214,33 +214,33 @@ def test_inference_equals_training() -> None:
             optimizer.step()
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 10_000])
-def test_tokens_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    """The feed-forward layers take few tokens at a time, also where pieces are of two lengths."""
+@pytest.mark.parametrize("chunk_tokens", [1, 7, 10_000])
+def test_chunked_feed_forward_equals_unchunked(monkeypatch: pytest.MonkeyPatch, chunk_tokens: int) -> None:
+    """Also with chunks of two lengths."""
     layers = random_dit(CONFIGS["cross"])._blocks()[0].ffn
     x = torch.randn(2, 11, layers.net["0"].proj.in_features)
     whole = layers(x)
-    monkeypatch.setattr(dit_block, "_MLP_CHUNK_TOKENS", at_once)
+    monkeypatch.setattr(dit_block, "_MLP_CHUNK_TOKENS", chunk_tokens)
     with torch.no_grad():
-        pieces = layers(x)
-    assert pieces.shape == whole.shape
-    assert (pieces - whole).abs().max() <= 1e-5
+        chunked = layers(x)
+    assert chunked.shape == whole.shape
+    assert (chunked - whole).abs().max() <= 1e-5
 
 
 def check_compiled(config: DitConfig) -> None:
-    """Value and gradients of the compiled transformer are those of the plain one, without a graph break."""
+    """Output and gradients of the compiled transformer equal those in eager mode, without a graph break."""
     dit = random_dit(config)
     states, latents = text_embeddings(config, 3, 5), random_latents(config, batch=2)
-    times = torch.rand(2, 6, dtype=torch.float64)
+    sigma = torch.rand(2, 6, dtype=torch.float64)
 
     def run(latents: torch.Tensor, sigma: torch.Tensor, states: TextEmbeddings) -> torch.Tensor:
         return dit(latents, sigma, dit.context(states), block_frames=(2, 2, 2))
 
-    expected = run(latents, times, states)
+    expected = run(latents, sigma, states)
     expected.square().mean().backward()
     gradients = {name: p.grad for name, p in dit.named_parameters()}
     dit.zero_grad()
-    found = torch.compile(run, backend="aot_eager", fullgraph=True)(latents, times, states)
+    found = torch.compile(run, backend="aot_eager", fullgraph=True)(latents, sigma, states)
     found.square().mean().backward()
     assert (found - expected).abs().max() <= 1e-5
     for name, parameter in dit.named_parameters():
@@ -249,15 +249,15 @@ def check_compiled(config: DitConfig) -> None:
 
 @pytest.mark.slow
 def test_it_compiles_in_one_graph() -> None:
-    """In a process of its own: types checked at run time would break the graph."""
+    """In a subprocess, because the run-time type checks of the tests would break the graph."""
     code = (
         "from tests.models.transformer.test_dit import CONFIGS, check_compiled\n"
         "for config in CONFIGS.values(): check_compiled(config)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_rounded_padding_bias_still_counts_padding() -> None:
@@ -270,7 +270,7 @@ def test_rounded_padding_bias_still_counts_padding() -> None:
             assert weights[length:].sum().item() == pytest.approx(512 - length, rel=1e-3)
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_has_a_gradient() -> None:
     for config in CONFIGS.values():
         dit = random_dit(config)
         out = dit(
@@ -280,13 +280,12 @@ def test_every_parameter_learns() -> None:
             recompute=True,
         )
         out.square().mean().backward()
-        still = [name for name, p in dit.named_parameters() if p.grad is None or not p.grad.any()]
-        # The text of the last block is read for its keys and values alone.
-        assert not still
+        unchanged = [name for name, p in dit.named_parameters() if p.grad is None or not p.grad.any()]
+        assert not unchanged
 
 
 def test_rope_grid_places_tokens_by_fractions() -> None:
-    """Twice the tokens over the same image: what is where stays, so an even image looks alike."""
+    """With twice the tokens over the same frame, positions are fractions, so a constant input looks alike."""
     config = dataclasses.replace(CONFIGS["joint"], learned_frames=0)
     dit = random_dit(config)
     coarse = torch.ones(1, config.in_channels, 2, 4, 4)
@@ -306,7 +305,7 @@ def test_rope_grid_places_tokens_by_fractions() -> None:
     batch=st.integers(1, 3),
     prompts=st.integers(1, 3),
 )
-def test_any_shape_comes_back(frames: int, rows: int, columns: int, batch: int, prompts: int) -> None:
+def test_any_shape_is_preserved(frames: int, rows: int, columns: int, batch: int, prompts: int) -> None:
     config = CONFIGS["joint"]
     dit = random_dit(config)
     latents = torch.randn(batch, config.in_channels, frames, 2 * rows, 2 * columns)
@@ -317,7 +316,7 @@ def test_any_shape_comes_back(frames: int, rows: int, columns: int, batch: int, 
     assert out.isfinite().all()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_shapes_are_refused() -> None:
     config = CONFIGS["joint"]
     dit = random_dit(config)
     context: TextContext = dit.context(text_embeddings(config, 3))
@@ -325,7 +324,7 @@ def test_what_does_not_fit_is_refused() -> None:
         dit(torch.randn(1, config.in_channels, 2, 5, 4), sigma_tensor([0.5] * 2), context)
     with pytest.raises(ValueError, match="prompts"):
         dit(random_latents(config, batch=2), sigma_tensor([0.5] * 6, 2), context)
-    with pytest.raises(ValueError, match="make up the 6"):
+    with pytest.raises(ValueError, match="add up to 6"):
         dit(random_latents(config), sigma_tensor([0.5] * 6), context, block_frames=(3, 2))
     with pytest.raises(ValueError, match="takes no image"):
         dit.context(text_embeddings(config, 3), torch.zeros(1, 2, 3))

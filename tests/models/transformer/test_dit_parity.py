@@ -146,7 +146,7 @@ def test_gradients_equal_diffusers() -> None:
 
 
 def test_half_precision_is_as_near_as_theirs() -> None:
-    """In bfloat16 with the float32 islands our error to float32 is no larger than diffusers' own."""
+    """In bfloat16 with some parameters in float32, our error is no larger than diffusers'."""
     config = VARIANTS["48 channels"]
     ours, theirs = pair(config)
     states, padded = prompt(config, (5, 9))

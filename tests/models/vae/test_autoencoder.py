@@ -1,4 +1,4 @@
-"""The autoencoder's promises: streams equal wholes, fast equals plain, tiles nearly so, errors are clear."""
+"""The autoencoder: streams, chunks and tiles against complete videos; CPU kernels; errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIGS = {
 
 @functools.cache
 def build_vae(name: str) -> VideoVae:
-    """One model for every example of a property: nothing may change it."""
+    """A shared model for the examples of a property; tests must not change it."""
     return model(name)
 
 
@@ -38,7 +38,7 @@ def model(name: str) -> VideoVae:
     for key, parameter in vae.named_parameters():
         if key.endswith(("gamma", "bias")):
             torch.nn.init.normal_(parameter, mean=1.0 if key.endswith("gamma") else 0.0, std=0.2)
-        elif not parameter.any():  # the folded blocks begin as the identity
+        elif not parameter.any():  # patchified blocks start as the identity
             torch.nn.init.normal_(parameter, std=0.1)
     return vae
 
@@ -55,16 +55,16 @@ def random_video(vae: VideoVae, frames: int, rows: int = 2, columns: int = 3, ba
     cuts=st.lists(st.integers(1, 3), min_size=1, max_size=3),
     chunks=st.lists(st.integers(1, 9), min_size=1, max_size=12),
 )
-def test_streams_equal_wholes(name: str, cuts: list[int], chunks: list[int]) -> None:
+def test_streams_equal_complete_videos(name: str, cuts: list[int], chunks: list[int]) -> None:
     vae = build_vae(name)
     count = 1 + (sum(cuts) - 1) * 4
     x = random_video(vae, count, rows=1, columns=2, batch=2)
     with torch.no_grad():
         whole = vae.encode(x)
-        pieces, at = [], 0
+        pieces, start = [], 0
         for size in [*chunks, count]:
-            pieces.append(x[:, :, at : at + size])
-            at += size
+            pieces.append(x[:, :, start : start + size])
+            start += size
         streamed = torch.cat(list(vae.encode_stream(p for p in pieces if p.shape[2])), dim=2)
         decoded = vae.decode(whole)
         again = torch.cat(list(vae.decode_stream(whole.split(cuts, dim=2))), dim=2)
@@ -75,7 +75,7 @@ def test_streams_equal_wholes(name: str, cuts: list[int], chunks: list[int]) -> 
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_chunked_coding_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_equal_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae = model(name)
     x = random_video(vae, 17)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_normalisation_can_be_replaced() -> None:
 @pytest.mark.parametrize("start", [False, True])
 @pytest.mark.parametrize("temporal", [1, 2])
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 8), (8, 4), (4, 2), (16, 12), (4, 8)])
-def test_the_duplicating_shortcut_repeats_then_unfolds(
+def test_duplicating_shortcut_equals_its_definition(
     inputs: int, outputs: int, temporal: int, start: bool
 ) -> None:
     torch.manual_seed(0)
@@ -197,7 +197,7 @@ def test_the_duplicating_shortcut_repeats_then_unfolds(
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_one_tile_is_the_whole(name: str) -> None:
+def test_one_tile_equals_no_tiles(name: str) -> None:
     vae = model(name)
     x = random_video(vae, 5)
     tiling = Tiling(tile=vae.stride.spatial * 4, overlap=0)
@@ -208,7 +208,7 @@ def test_one_tile_is_the_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_wider_overlaps_come_nearer_to_the_whole(name: str) -> None:
+def test_wider_overlaps_have_smaller_errors(name: str) -> None:
     vae = model(name)
     side = vae.stride.spatial
     x = torch.nn.functional.interpolate(
@@ -233,7 +233,7 @@ def test_wider_overlaps_come_nearer_to_the_whole(name: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(name=st.sampled_from(sorted(CONFIGS)), f=st.integers(0, 7), h=st.integers(0, 40), w=st.integers(0, 40))
-def test_any_size_encodes_or_gets_a_clear_line(name: str, f: int, h: int, w: int) -> None:
+def test_any_size_encodes_or_is_a_user_error(name: str, f: int, h: int, w: int) -> None:
     vae = build_vae(name)
     x = torch.zeros(1, 3, f, h, w)
     try:
@@ -280,7 +280,7 @@ def test_config_survives_json(config: VaeConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[", "not JSON"),
         ("[]", "not a JSON object"),
@@ -291,12 +291,12 @@ def test_config_survives_json(config: VaeConfig) -> None:
         ('{"temporal_patch_size": 4}', "patchified layout"),
     ],
 )
-def test_bad_settings_are_named(text: str, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_bad_settings_are_named(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         from_json(VaeConfig, text, source="vae")
 
 
-def test_small_is_cheap() -> None:
+def test_small_model_has_few_operations() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     vae = VideoVae(VaeConfig.small())

@@ -30,7 +30,7 @@ CONFIGS = {
 
 
 def build_diffusers_vae(config: VaeConfig, seed: int = 0) -> AutoencoderKLWan:
-    """diffusers' model of the same settings; gains and biases are made to matter."""
+    """diffusers' model with the same settings, with random gains and biases."""
     torch.manual_seed(seed)
     model = AutoencoderKLWan(
         base_dim=config.base_dim,

@@ -1,4 +1,4 @@
-"""Every CPU route of the convolutions against torch's own, for odd sizes and every length of the past."""
+"""Every CPU implementation of the convolutions against torch's, for odd sizes and past lengths."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from kinema.models.vae import convolution
 from kinema.models.vae.cpu import kernels
-from kinema.models.vae.cpu import winograd as convolution_winograd
+from kinema.models.vae.cpu import winograd as winograd_module
 
 BOUND = 2e-5
 
 
 def reference(x, weight, bias, past, gamma):
-    """The plain route, in float64."""
+    """torch's convolution in float64."""
     with torch.enable_grad():
         y, tail = convolution.causal_conv(
             x.double(),
@@ -41,7 +41,7 @@ def reference(x, weight, bias, past, gamma):
     overwrite=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, overwrite, seed):
+def test_causal_conv_implementations_agree(route, size, channels, known, normed, packed, overwrite, seed):
     torch.manual_seed(seed)
     b, f, h, w = size
     c, o = channels
@@ -60,17 +60,17 @@ def test_causal_conv_routes_agree(route, size, channels, known, normed, packed, 
     assert (tail - expected_tail).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("winograd", [convolution_winograd.F2, convolution_winograd.F4])
+@pytest.mark.parametrize("winograd", [winograd_module.F2, winograd_module.F4])
 @pytest.mark.parametrize("limits", [("_TILE_BYTES",), ("_GROUP_BYTES",), ("_TILE_BYTES", "_GROUP_BYTES")])
-def test_winograd_in_small_blocks_is_the_same(monkeypatch, winograd, limits):
+def test_winograd_in_small_blocks_gives_the_same_result(monkeypatch, winograd, limits):
     torch.manual_seed(0)
     video = torch.randn(4, 26, 22, 5)
     weight, bias = torch.randn(33, 5, 3, 3, 3), torch.randn(33)
     whole, blocks = torch.empty(3, 24, 20, 33), torch.empty(3, 24, 20, 33)
-    convolution_winograd.convolve(video, weight, bias, whole, known=1, winograd=winograd)
+    winograd_module.convolve(video, weight, bias, whole, known=1, winograd=winograd)
     for limit in limits:
-        monkeypatch.setattr(convolution_winograd, limit, 5000)
-    convolution_winograd.convolve(video, weight, bias, blocks, known=1, winograd=winograd)
+        monkeypatch.setattr(winograd_module, limit, 5000)
+    winograd_module.convolve(video, weight, bias, blocks, known=1, winograd=winograd)
     assert torch.equal(whole.isfinite(), torch.ones_like(whole, dtype=torch.bool))
     assert (whole - blocks).abs().max() <= 1e-5 * whole.abs().max()
 
@@ -96,7 +96,7 @@ def test_upsample_conv_is_nearest_then_conv(size, channels, rows):
 
 @settings(max_examples=30, deadline=None)
 @given(f=st.integers(1, 5), known=st.sampled_from([None, 0, 1, 2]), b=st.integers(1, 2))
-def test_time_conv_routes_agree(f, known, b):
+def test_time_conv_implementations_agree(f, known, b):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(b, f, 3, 2, 4), torch.randn(6, 4, 3, 1, 1), torch.randn(6)
     past = None if known is None else torch.randn(b, known, 3, 2, 4)
@@ -110,7 +110,7 @@ def test_time_conv_routes_agree(f, known, b):
     assert (down - convolution.time_down_conv(odd, weight, bias)).abs().max() <= 1e-5
 
 
-def test_flat_conv_routes_agree():
+def test_frame_conv2d_implementations_agree():
     torch.manual_seed(0)
     x, weight, bias, gamma = (
         torch.randn(2, 3, 10, 6, 32),
@@ -127,17 +127,17 @@ def test_flat_conv_routes_agree():
     assert (normed - convolution.frame_conv2d(x, weight, bias, gamma)).abs().max() <= BOUND
 
 
-def test_winograd_points_beat_the_usual_ones():
+def test_our_winograd_points_are_more_precise_than_the_usual_ones():
     torch.manual_seed(0)
     video, weight = torch.randn(1, 34, 34, 64), torch.randn(64, 64, 1, 3, 3) / 24
     expected = F.conv2d(video.permute(0, 3, 1, 2).double(), weight[:, :, 0].double()).permute(0, 2, 3, 1)
     errors = []
     for winograd in (
-        convolution_winograd.F4,
-        convolution_winograd.Winograd.from_points(4, (0.0, 1.0, -1.0, 2.0, -2.0)),
+        winograd_module.F4,
+        winograd_module.Winograd.from_points(4, (0.0, 1.0, -1.0, 2.0, -2.0)),
     ):
         out = torch.empty(1, 32, 32, 64)
-        convolution_winograd.convolve(video, weight, torch.zeros(64), out, known=0, winograd=winograd)
+        winograd_module.convolve(video, weight, torch.zeros(64), out, known=0, winograd=winograd)
         errors.append((out - expected).abs().max().item())
     assert errors[0] < 1e-5
     assert errors[0] < errors[1] / 2

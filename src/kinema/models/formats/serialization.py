@@ -66,7 +66,7 @@ def coerce(annotation: Any, value: object, source: str) -> object:
     """`value`, read from JSON, as a field of type `annotation`.
 
     A union takes the member that the kind of JSON value selects: null, an object, a list or a scalar.
-    Members that JSON can't hold, such as arrays, are ignored. Dataclasses of a union are told apart by
+    Members that JSON can't hold, such as arrays, are ignored. Dataclasses of a union are distinguished by
     their field `kind`, a Literal.
 
     Args:
