@@ -1,4 +1,4 @@
-"""`kinema generate` and `kinema plan` as a person meets them."""
+"""`kinema generate` and `kinema estimate` with a small Wan checkpoint of random weights."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ def saved(tmp_path_factory):
 
 
 def test_generate_writes_the_video_and_prints_a_summary(saved, tmp_path, capsys):
-    out = tmp_path / "film.mp4"
+    out = tmp_path / "video.mp4"
     model = str(saved["t2v-2.1"])
     main(["generate", "a red ball", "--model", model, "--size", "64x48", "--seconds", "0.5",
-          "--steps", "2", "--seed", "7", "--out", str(out)])  # fmt: skip
-    told = capsys.readouterr().out
-    assert str(out) in told
-    assert "9 frames at 64x48" in told
-    assert "seed 7" in told
-    film = read_video(out)
-    assert film.frames.shape == (9, 48, 64, 3)
-    assert film.fps == 16
+          "--num-inference-steps", "2", "--seed", "7", "--out", str(out)])  # fmt: skip
+    printed = capsys.readouterr().out
+    assert str(out) in printed
+    assert "9 frames at 64x48" in printed
+    assert "seed 7" in printed
+    video = read_video(out)
+    assert video.frames.shape == (9, 48, 64, 3)
+    assert video.fps == 16
 
 
-def test_plan_prints_every_stage(saved, capsys):
-    main(["plan", "--model", str(saved["t2v-2.1"]), "--size", "64x64", "--seconds", "1"])
-    told = capsys.readouterr().out
-    assert all(stage in told for stage in ("text", "steps", "decode", "all", "free:"))
-    assert "17 frames at 64x64" in told
+def test_estimate_prints_every_stage(saved, capsys):
+    main(["estimate", "--model", str(saved["t2v-2.1"]), "--size", "64x64", "--seconds", "1"])
+    printed = capsys.readouterr().out
+    assert all(stage in printed for stage in ("text", "sample", "decode", "total", "available:"))
+    assert "17 frames at 64x64" in printed
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("options", "message"),
     [
         (["--size", "64"], "is not a size"),
         (["--size", "65x64"], "the nearest is 64x64"),
-        (["--seconds", "0"], "make no film"),
-        (["--out", "film.xyz"], "film.xyz"),
-        (["--dtype", "float8"], "no type to run in"),
+        (["--seconds", "0"], "give no video"),
+        (["--out", "video.xyz"], "video.xyz"),
+        (["--dtype", "float8"], "is not a dtype"),
         (["--memory", "none"], "memory can't be"),
         (["--model", "nobody"], "there is no model"),
         (["--size", "8192x8192"], "what fits"),
+        (["--num-frames", "9", "--seconds", "1"], "give one of them"),
     ],
 )
-def test_mistakes_end_in_one_line(saved, capsys, wish, message):
-    given = ["generate", "a ball", *wish]
-    if "--model" not in wish:
-        given += ["--model", str(saved["t2v-2.1"])]
+def test_mistakes_end_in_one_line(saved, capsys, options, message):
+    arguments = ["generate", "a ball", *options]
+    if "--model" not in options:
+        arguments += ["--model", str(saved["t2v-2.1"])]
     with pytest.raises(SystemExit) as stopped:
-        main(given)
+        main(arguments)
     assert stopped.value.code == 2
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("kinema: ")
-    assert message in told
-    assert "\n" not in told
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("kinema: ")
+    assert message in printed
+    assert "\n" not in printed

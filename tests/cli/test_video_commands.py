@@ -1,4 +1,4 @@
-"""The verbs as a person and a program meet them, with a tiny model of random weights."""
+"""The commands that generate videos, with a tiny model of random weights."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def model(tmp_path_factory):
     with torch.no_grad():
         for parameter in dit.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    recipe = SamplingDefaults(
-        num_inference_steps=2, guidance_scale=(2.5,), flow_shift=1.0, solver="euler", schedule="linear", image_conditioning="frames",
-        size=(32, 32), num_frames=17, fps=8.0,
+    defaults = SamplingDefaults(
+        num_inference_steps=2, guidance_scale=(2.5,), flow_shift=1.0, solver="euler", schedule="linear",
+        image_conditioning="frames", size=(32, 32), num_frames=17, fps=8.0,
     )  # fmt: skip
-    save_checkpoint(folder, sampling_defaults=recipe, transformer=dit, vae=vae, dtype=torch.float32)
+    save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae, dtype=torch.float32)
     return folder
 
 
@@ -60,9 +60,9 @@ def error_line(capsys, model, *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         run_cli(model, *arguments)
     assert stopped.value.code == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("kinema: ")
-    return told
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("kinema: ")
+    return line
 
 
 def read_frames(name: str) -> np.ndarray:
@@ -71,18 +71,19 @@ def read_frames(name: str) -> np.ndarray:
 
 def test_video_metadata_reproduces_the_video(model, here, capsys):
     run_cli(model, "generate", BALL, "--image", "0.png", "--keyframe", "1.0:1.png", "--seed", "3")
-    origin = read_metadata("film.mp4")
-    assert (origin.request.prompt, origin.request.seed, origin.request.num_inference_steps) == (BALL, 3, 2)
-    assert origin.request.keyframes[0].image.path == "1.png"
-    assert origin.fingerprint == fingerprint(model)
-    assert read_tail_latents("film.mp4", model_fingerprint=fingerprint(model)) is not None
-    assert read_tail_latents("film.mp4", model_fingerprint="another") is None
-    main(["replay", "film.mp4"])
+    metadata = read_metadata("video.mp4")
+    request = metadata.request
+    assert (request.prompt, request.seed, request.num_inference_steps) == (BALL, 3, 2)
+    assert request.keyframes[0].image == "1.png"
+    assert metadata.fingerprint == fingerprint(model)
+    assert read_tail_latents("video.mp4", model_fingerprint=fingerprint(model)) is not None
+    assert read_tail_latents("video.mp4", model_fingerprint="another") is None
+    main(["reproduce", "video.mp4"])
     assert "bit for bit" in capsys.readouterr().out
-    assert np.array_equal(read_frames("film-replay.mp4"), read_frames("film.mp4"))
+    assert np.array_equal(read_frames("video-reproduced.mp4"), read_frames("video.mp4"))
     Image.fromarray(smooth_image(7, side=32)).save("1.png")
     with pytest.raises(SystemExit):
-        main(["replay", "film.mp4"])
+        main(["reproduce", "video.mp4"])
     assert "1.png, which has changed since" in capsys.readouterr().err
 
 
@@ -92,8 +93,8 @@ def test_reproduce_rejects_another_model(model, here, capsys, tmp_path_factory):
     run_cli(model, "generate", BALL, "--out", "a.mp4")
     other = shutil.copytree(model, here / "other")
     settings = other / "kinema.json"
-    settings.write_text(settings.read_text().replace('"shift": 1.0', '"shift": 2.0'))
-    assert "not the model that made the film" in error_line(capsys, other, "replay", "a.mp4")
+    settings.write_text(settings.read_text().replace('"flow_shift": 1.0', '"flow_shift": 2.0'))
+    assert "not the model that generated the video" in error_line(capsys, other, "reproduce", "a.mp4")
 
 
 def test_extend_interpolate_and_edit(model, here, capsys):
@@ -104,19 +105,19 @@ def test_extend_interpolate_and_edit(model, here, capsys):
     assert len(read_frames("c.mp4")) == 57
     run_cli(model, "extend", "a.mp4", BALL, "--backward", "--out", "d.webm")
     assert len(read_frames("d.webm")) == 17 + 13
-    run_cli(model, "connect", "a.mp4", "d.webm", BALL, "--seconds", "1", "--out", "e.mp4")
+    run_cli(model, "interpolate", "a.mp4", "d.webm", BALL, "--seconds", "1", "--out", "e.mp4")
     assert len(read_frames("e.mp4")) == 17 + 8 + 30
     run_cli(model, "edit", "a.mp4", BALL, "--strength", "0.5", "--mask", "0.png", "--out", "f.mp4")
     assert len(read_frames("f.mp4")) == 17
     capsys.readouterr()
-    main(["replay", "c.mp4"])
+    main(["reproduce", "c.mp4"])
     assert "bit for bit" in capsys.readouterr().out
 
 
 def test_loop_reports_its_seam(model, here, capsys):
     run_cli(model, "generate", BALL, "--loop")
     assert "seam " in capsys.readouterr().out
-    assert len(read_frames("film.mp4")) == 25
+    assert len(read_frames("video.mp4")) == 25
 
 
 def test_storyboard_from_a_file(model, here):
@@ -124,38 +125,38 @@ def test_storyboard_from_a_file(model, here):
         f'seconds = 2\n[[shot]]\nprompt = "{BALL}"\n[[shot]]\nat = 1\nprompt = "{BALL}"\nimage = "1.png"\n'
     )
     run_cli(model, "generate", "--storyboard", "board.toml")
-    assert len(read_frames("film.mp4")) == 16
-    assert len(read_metadata("film.mp4").request.storyboard) == 2
+    assert len(read_frames("video.mp4")) == 16
+    assert len(read_metadata("video.mp4").request.storyboard) == 2
 
 
 def interrupt_at_call(monkeypatch, call_number: int) -> None:
-    """Ctrl-C in the network's call of that number."""
-    whole, seen = ExpertDenoiser.__call__, []
+    """Raise KeyboardInterrupt in the denoiser call of that number."""
+    original, calls = ExpertDenoiser.__call__, []
 
     def call(self, *arguments):
-        seen.append(1)
-        if len(seen) == call_number:
+        calls.append(1)
+        if len(calls) == call_number:
             raise KeyboardInterrupt
-        return whole(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(ExpertDenoiser, "__call__", call)
 
 
 @pytest.mark.parametrize("calls", [2, 5])
 def test_interrupted_video_resumes_bit_for_bit(model, here, capsys, monkeypatch, calls):
-    run_cli(model, "generate", BALL, "--loop", "--steps", "4", "--out", "whole.mp4")
+    run_cli(model, "generate", BALL, "--loop", "--num-inference-steps", "4", "--out", "uninterrupted.mp4")
     with monkeypatch.context() as patch:
         interrupt_at_call(patch, calls)
         with pytest.raises(SystemExit) as stopped:
-            run_cli(model, "generate", BALL, "--loop", "--steps", "4", "--out", "film.mp4")
+            run_cli(model, "generate", BALL, "--loop", "--num-inference-steps", "4", "--out", "video.mp4")
     assert stopped.value.code == 130
-    assert "kinema resume film.mp4.state" in capsys.readouterr().err
-    assert not (here / "film.mp4").exists()
-    assert load_state("film.mp4.state").sampler_state.index == calls - 2, "cancelled within one step"
-    main(["resume", "film.mp4.state"])
-    assert np.array_equal(read_frames("film.mp4"), read_frames("whole.mp4"))
-    assert read_metadata("film.mp4").frames_sha256 == read_metadata("whole.mp4").frames_sha256
-    assert not (here / "film.mp4.state").exists()
+    assert "kinema resume video.mp4.state" in capsys.readouterr().err
+    assert not (here / "video.mp4").exists()
+    assert load_state("video.mp4.state").sampler_state.index == calls - 2, "cancelled within one step"
+    main(["resume", "video.mp4.state"])
+    assert np.array_equal(read_frames("video.mp4"), read_frames("uninterrupted.mp4"))
+    assert read_metadata("video.mp4").frames_sha256 == read_metadata("uninterrupted.mp4").frames_sha256
+    assert not (here / "video.mp4.state").exists()
 
 
 def test_no_state_before_the_first_step(model, here, capsys, monkeypatch):
@@ -163,30 +164,30 @@ def test_no_state_before_the_first_step(model, here, capsys, monkeypatch):
         interrupt_at_call(patch, 1)
         with pytest.raises(SystemExit):
             run_cli(model, "generate", BALL)
-    assert "nothing is kept" in capsys.readouterr().err
+    assert "nothing is saved" in capsys.readouterr().err
     assert not list(here.glob("*.state"))
 
 
 def test_json_progress(model, here, capsys, monkeypatch):
     run_cli(model, "generate", BALL, "--json")
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    kinds = [line["event"] for line in told]
-    assert kinds[0] == "start"
-    assert kinds[-1] == "film"
-    assert [line["index"] for line in told if line["event"] == "step"] == [0, 1]
-    assert (told[-1]["path"], told[-1]["frames"]) == ("film.mp4", 17)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [event["event"] for event in events]
+    assert names[0] == "start"
+    assert names[-1] == "video"
+    assert [event["index"] for event in events if event["event"] == "step"] == [0, 1]
+    assert (events[-1]["path"], events[-1]["frames"]) == ("video.mp4", 17)
     error_line(capsys, model, "generate", BALL, "--json", "--size", "33x32")
     with pytest.raises(SystemExit):
         run_cli(model, "generate", BALL, "--json", "--size", "33x32")
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["event"] == "error"
-    assert "the nearest is" in told["message"]
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event["event"] == "error"
+    assert "the nearest is" in event["message"]
     with monkeypatch.context() as patch:
         interrupt_at_call(patch, 2)
         with pytest.raises(SystemExit):
             run_cli(model, "generate", BALL, "--json")
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told == {"event": "stopped", "state": "film.mp4.state", "index": 0}
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event == {"event": "stopped", "state": "video.mp4.state", "index": 0}
 
 
 def test_open_starts_a_player(model, here, monkeypatch, capsys):
@@ -194,46 +195,46 @@ def test_open_starts_a_player(model, here, monkeypatch, capsys):
     monkeypatch.setattr(run_and_report.subprocess, "Popen", lambda command, **_: started.append(command))
     monkeypatch.setattr(sys, "platform", "linux")
     run_cli(model, "generate", BALL, "--open")
-    assert started == [["xdg-open", "film.mp4"]]
+    assert started == [["xdg-open", "video.mp4"]]
 
     def missing(command, **_):
         raise FileNotFoundError
 
     monkeypatch.setattr(run_and_report.subprocess, "Popen", missing)
     assert "no xdg-open here" in error_line(capsys, model, "generate", BALL, "--open")
-    assert (here / "film.mp4").exists()
+    assert (here / "video.mp4").exists()
 
 
 def test_unknown_words_are_named(model, here, capsys):
     run_cli(model, "generate", "a red zebra rolls to the left")
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    assert "never seen zebra;" in told[0]
-    assert "--model Wan-AI" in told[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "never seen zebra;" in lines[0]
+    assert "--model Wan-AI" in lines[0]
     run_cli(model, "generate", BALL)
     assert not capsys.readouterr().err.strip()
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
-        (["generate"], "say what the film shows"),
-        (["generate", BALL, "--keyframe", "b.png"], "write seconds:picture"),
-        (["generate", BALL, "--keyframe", "nan:0.png"], "write seconds:picture"),
-        (["generate", BALL, "--keyframe", "9:0.png"], "outside a film"),
+        (["generate"], "the prompt is empty"),
+        (["generate", BALL, "--keyframe", "b.png"], "write seconds:image"),
+        (["generate", BALL, "--keyframe", "nan:0.png"], "write seconds:image"),
+        (["generate", BALL, "--keyframe", "9:0.png"], "outside a video"),
         (["generate", BALL, "--loop", "--last-image", "0.png"], "leave out last_image"),
         (["generate", BALL, "--storyboard", "none.toml"], "can't be read"),
         (["generate", BALL, "--count", "0"], "1 or more"),
         (["generate", BALL, "--count", "2", "--best-of", "2"], "one of the two"),
-        (["generate", "a dream", "--best-of", "2"], "the judge can't read"),
-        (["generate", BALL, "--refine", "3"], "1, 2 or 4"),
+        (["generate", "a dream", "--best-of", "2"], "cannot parse"),
+        (["generate", BALL, "--upscale", "3"], "1, 2 or 4"),
         (["extend", "none.mp4", BALL], "does not exist"),
         (["edit", "0.png", BALL, "--strength", "2"], "strength"),
-        (["edit", "0.png", BALL, "--seconds", "2"], "as long as the film"),
-        (["replay", "0.png"], "carries no request"),
-        (["resume", "0.png"], "no state of a stopped film"),
+        (["edit", "0.png", BALL, "--seconds", "2"], "as long as its source"),
+        (["reproduce", "0.png"], "carries no request"),
+        (["resume", "0.png"], "no state of an interrupted generation"),
         (["resume", "none.state"], "does not exist"),
     ],
 )
-def test_mistakes_end_in_one_line(model, here, capsys, words, message):
-    assert message in error_line(capsys, model, *words)
+def test_mistakes_end_in_one_line(model, here, capsys, arguments, message):
+    assert message in error_line(capsys, model, *arguments)

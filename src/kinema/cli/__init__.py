@@ -1,7 +1,7 @@
-"""The command `kinema`: one subcommand per file of this package, each a tree of typed dataclasses.
+"""The command `kinema`: one file per family of subcommands, each a tree of typed dataclasses.
 
-A command is a frozen dataclass whose fields are its options and whose `run()` does the work. Heavy
-imports belong inside `run`, so that `kinema --help` answers at once.
+The fields of a dataclass are its options, and `run()` does the work. Heavy imports belong inside `run`, so
+that `kinema --help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 from typing import Annotated, Protocol
 
 import tyro
-from benchmarks.cli import Bench
 from tyro.conf import subcommand
 
 from kinema.cli.dataset import Dataset
@@ -27,38 +26,41 @@ from kinema.errors import UserError
 
 
 class Command(Protocol):
-    """What every subcommand can do."""
+    """A subcommand."""
 
     def run(self) -> None:
-        """Do what the command line asked for."""
+        """Do the work.
+
+        Raises:
+            UserError: the user can correct something.
+        """
 
 
 AnyCommand = (
-    Annotated[Generate, subcommand("generate", description="Make a film from words.")]
-    | Annotated[ExtendVideo, subcommand("extend", description="Let a film go on, or begin earlier.")]
-    | Annotated[InterpolateVideos, subcommand("connect", description="Lead from one film to another.")]
-    | Annotated[EditVideo, subcommand("edit", description="Change a film and keep the rest.")]
-    | Annotated[Reproduce, subcommand("replay", description="Make a film again from its file.")]
-    | Annotated[Resume, subcommand("resume", description="Go on with a film that was stopped.")]
-    | Annotated[Estimate, subcommand("plan", description="Say what a film would cost here.")]
-    | Annotated[Studio, subcommand("studio", description="A page to make films in.")]
-    | Annotated[Sign, subcommand("sign", description="Write into a film how it was made, signed.")]
-    | Annotated[Inspect, subcommand("inspect", description="How a film was made, and whether to believe it.")]
+    Annotated[Generate, subcommand("generate", description="Generate a video from text and images.")]
+    | Annotated[ExtendVideo, subcommand("extend", description="Continue a video, or generate its past.")]
+    | Annotated[InterpolateVideos, subcommand("interpolate", description="Connect two videos.")]
+    | Annotated[EditVideo, subcommand("edit", description="Change a video.")]
+    | Annotated[Reproduce, subcommand("reproduce", description="Generate a video again from its file.")]
+    | Annotated[Resume, subcommand("resume", description="Continue an interrupted generation.")]
+    | Annotated[Estimate, subcommand("estimate", description="Estimate time and memory of a video.")]
+    | Annotated[Studio, subcommand("studio", description="Open the web UI.")]
+    | Annotated[Sign, subcommand("sign", description="Sign a video with content credentials (C2PA).")]
+    | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
-    | Annotated[Worker, subcommand("work", description="Make films for a server: one worker more.")]
-    | Annotated[Dataset, subcommand("world", description="The simulated film set.")]
-    | Annotated[Train, subcommand("train", description="Train models of our own.")]
-    | Annotated[Evaluate, subcommand("evaluate", description="The scorecard: the known faults, measured.")]
-    | Annotated[Bench, subcommand("bench", description="Measure against peers, as ratios.")]
+    | Annotated[Worker, subcommand("worker", description="Run an additional worker for a server.")]
+    | Annotated[Dataset, subcommand("dataset", description="Render simulated videos with captions.")]
+    | Annotated[Train, subcommand("train", description="Train models.")]
+    | Annotated[Evaluate, subcommand("evaluate", description="Score a model or a folder of videos.")]
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exits with 2 and one line when the person can put something right."""
+    """Run one command. Exits with 2 and one line when the user can correct something."""
     command: Command = tyro.cli(
         AnyCommand,
         prog="kinema",
-        description="Films from words.",
+        description="Text-to-video: generation, simulated data, training, evaluation and serving.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
@@ -71,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         print("kinema: stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output went away (`kinema ... | head`): that is its right, and no error.
+        # The reader of the output has ended (`kinema ... | head`), which is not an error. Without a new
+        # stdout Python would report the broken pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -1,8 +1,7 @@
-"""`kinema world`: film the set, look at it, audit it."""
+"""`kinema dataset`: render simulated videos, build datasets, preview them."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,24 +10,30 @@ from tyro.conf import Positional, subcommand
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderClip:
-    """Film one clip and print its caption."""
+class ClipArgs:
+    """Options of every simulated clip."""
 
-    event: Positional[str] = ""
-    """What shall happen: roll, collide, drop, tower, seesaw, ... Empty draws one."""
     seed: int = 0
-    """The same seed makes the same film."""
+    """Seed; equal seeds give equal clips, on any number of workers."""
     size: str = "128x128"
     """Width x height in pixels."""
     num_frames: int = 33
-    """Number of frames."""
+    """Frames of each clip."""
     lab: bool = False
-    """Film in the lab: plain objects, neutral floor, known camera."""
-    out: Path = Path("film.mp4")
-    """File to write; its ending chooses the format."""
+    """The lab: plain objects, neutral floor, known camera."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderClip(ClipArgs):
+    """Render one clip and print its caption."""
+
+    event: Positional[str] = ""
+    """The event: roll, collide, drop, tower, seesaw, ... Empty samples one."""
+    out: Path = Path("video.mp4")
+    """File to write; its suffix chooses the format."""
 
     def run(self) -> None:
-        """Film it."""
+        """Render it."""
         from kinema.simulator import shards
 
         clip = shards.render_clip(
@@ -44,34 +49,26 @@ class RenderClip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildDataset:
-    """Film many clips with captions and facts, on all cores; run it again to go on after a stop."""
+class BuildDataset(ClipArgs):
+    """Render many clips with captions and annotations on all cores; run it again to continue."""
 
     out: Path
-    """Folder to write; made if it does not exist."""
+    """Folder to write; it need not exist."""
     count: int = 1000
     """Number of clips."""
-    seed: int = 0
-    """The same seed makes the same clips, on any number of workers."""
-    size: str = "128x128"
-    """Width x height in pixels."""
-    num_frames: int = 33
-    """Frames in each clip."""
-    lab: bool = False
-    """Film in the lab: plain objects, neutral floor, known cameras."""
     split: Literal["train", "test", "all"] = "all"
-    """Lab only: combinations that training sees, those held out of it, or both."""
+    """Lab only: combinations for training, held-out combinations, or both."""
     event: str = ""
-    """Only this event; empty draws."""
+    """Only this event; empty samples events."""
     format: Literal["mp4", "raw"] = "mp4"
-    """One MP4 a clip, or uint8 shards (safetensors)."""
+    """One MP4 per clip, or uint8 shards (safetensors)."""
     workers: int = 0
-    """Processes to work in; 0 takes every core."""
+    """Processes; 0 takes every core."""
     shard_size: int = 64
     """Clips in a shard."""
 
     def run(self) -> None:
-        """Film them."""
+        """Render them."""
         from kinema.simulator import parallel_render, shards
 
         summary = parallel_render.render_dataset(
@@ -93,28 +90,20 @@ class BuildDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewSheet:
-    """A contact sheet of clips with their captions."""
+class PreviewSheet(ClipArgs):
+    """Render a contact sheet of clips with their captions; it shows eight frames of each clip."""
 
     count: int = 12
-    """Number of clips."""
-    seed: int = 0
-    """Seed of the first clip."""
+    """Number of clips, with consecutive seeds."""
     event: str = ""
-    """Only this event; empty draws."""
-    lab: bool = False
-    """From the lab."""
-    size: str = "128x128"
-    """Width x height of one frame, in pixels."""
-    num_frames: int = 33
-    """Frames in each clip; eight of them are shown."""
+    """Only this event; empty samples events."""
     style: str = ""
-    """Caption style to print; empty prints the core caption and one other."""
+    """Caption style; empty prints the core caption and one other."""
     out: Path = Path("sheet.png")
     """File to write."""
 
     def run(self) -> None:
-        """Film, lay out, write."""
+        """Render and write it."""
         from kinema.simulator import preview_sheet
 
         preview_sheet.write_preview_sheet(
@@ -133,57 +122,15 @@ class PreviewSheet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataset:
-    """Check what the captions say against what the simulation measured."""
-
-    count: int = 600
-    """Clips whose captions are read back and checked."""
-    draws: int = 2000
-    """Draws for the balance of outcomes; 0 leaves it out."""
-    seed: int = 0
-    """Seed of the first clip."""
-    lab: bool = False
-    """Audit the lab."""
-    workers: int = 0
-    """Processes to work in; 0 takes every core."""
-    size: str = "128x128"
-    """Width x height at which pixels are counted."""
-    num_frames: int = 33
-    """Frames in each clip."""
-    examples: int = 3
-    """Wrong statements to print for each kind."""
-
-    def run(self) -> None:
-        """Audit and print the tables. Exits with 1 where something does not hold."""
-        from tools import caption_audit
-
-        holds = caption_audit.run_audit(
-            caption_audit.AuditConfig(
-                num_clips=self.count,
-                num_draws=self.draws,
-                seed=self.seed,
-                lab=self.lab,
-                size=self.size,
-                num_frames=self.num_frames,
-                max_examples=self.examples,
-            ),
-            workers=self.workers,
-        )
-        if not holds:
-            sys.exit(1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The simulated film set."""
+    """Render simulated videos."""
 
     command: (
-        Annotated[RenderClip, subcommand("film")]
-        | Annotated[BuildDataset, subcommand("films")]
-        | Annotated[PreviewSheet, subcommand("sheet")]
-        | Annotated[CheckDataset, subcommand("audit")]
+        Annotated[RenderClip, subcommand("render")]
+        | Annotated[BuildDataset, subcommand("build")]
+        | Annotated[PreviewSheet, subcommand("preview")]
     )
 
     def run(self) -> None:
-        """Do what was asked for."""
+        """Run the subcommand."""
         self.command.run()

@@ -1,4 +1,4 @@
-"""`kinema generate` and `kinema plan`: a film from words and pictures, and what it would cost."""
+"""`kinema generate` and `kinema estimate`: a video from text and images, and its cost."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.options import GenerationArgs, OutputArgs
+from kinema.cli.options import OutputArgs, SamplingArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.cli.run_and_report import FinishedVideo
+    from kinema.cli.run_and_report import CompletedRun
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
-    from kinema.pipeline.resolve import Keyframe, ResolvedRequest, VideoRequest
+    from kinema.pipeline.request import Keyframe, VideoRequest
+    from kinema.pipeline.resolve import ResolvedRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputArgs:
-    """What a film is made from, beside the prompt."""
+    """Images and shots of a request."""
 
     image: Path | None = None
     """The first frame."""
     last_image: Path | None = None
     """The last frame."""
     keyframe: tuple[str, ...] = ()
-    """Pictures at their times: 2.5:b.png stands at 2.5 seconds."""
+    """Images at their times: 2.5:b.png is shown at 2.5 seconds."""
     storyboard: Path | None = None
-    """A TOML file of shots, in place of a prompt; see docs/verbs.md."""
+    """A TOML file of shots, in place of the prompt."""
     loop: bool = False
-    """The last frame flows into the first."""
+    """Let the last frame lead into the first."""
 
-    def apply_to(self, request: VideoRequest) -> VideoRequest:
-        """The wish with this."""
+    def add_to(self, request: VideoRequest) -> VideoRequest:
+        """The request with these inputs.
+
+        Raises:
+            UserError: a keyframe or the storyboard can't be parsed.
+        """
         request = dataclasses.replace(
             request,
             image=self.image,
@@ -48,17 +53,18 @@ class InputArgs:
         from kinema.pipeline.storyboard import read_storyboard
 
         board = read_storyboard(self.storyboard)
-        seconds = board.seconds if request.seconds is None else request.seconds
+        no_length = request.seconds is None and request.num_frames is None
+        seconds = board.seconds if no_length else request.seconds
         return dataclasses.replace(request, storyboard=board.shots, seconds=seconds)
 
 
 def parse_keyframe(text: str) -> Keyframe:
-    """A keyframe from `2.5:b.png`.
+    """Parse a keyframe such as `2.5:b.png`.
 
     Raises:
-        UserError: it is written otherwise.
+        UserError: it has another form.
     """
-    from kinema.pipeline.resolve import Keyframe
+    from kinema.pipeline.request import Keyframe
 
     time, colon, name = text.partition(":")
     try:
@@ -66,160 +72,133 @@ def parse_keyframe(text: str) -> Keyframe:
     except ValueError:
         seconds = float("nan")
     if not colon or not name or not 0 <= seconds < float("inf"):
-        raise UserError(f"{text!r} is no keyframe; write seconds:picture, for example 2.5:b.png")
+        raise UserError(f"{text!r} is not a keyframe; write seconds:image, for example 2.5:b.png")
     return Keyframe(seconds=seconds, image=Path(name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(OutputArgs, InputArgs, GenerationArgs):
-    """Make a film from words and pictures."""
+class Generate(OutputArgs, InputArgs, SamplingArgs):
+    """Generate a video from text and images."""
 
     prompt: Annotated[str, tyro.conf.Positional] = ""
-    """What the film shows; none with a storyboard."""
+    """What the video shows; empty with a storyboard."""
     count: int = 1
-    """So many films, with one seed after the other."""
+    """Number of videos, with consecutive seeds."""
     best_of: int = 1
-    """Make so many and keep the one in which most of the prompt is right; prompts of the film set's lab."""
-    upscale: int = 1
-    """2 or 4: make the film that much larger, with detail from the model."""
+    """Generate this many, and keep the one that shows most of the prompt; for lab prompts."""
     preview: Path | None = None
-    """A second file that can be watched while the film is made."""
+    """A second file, which can be played while the video is generated."""
 
     def run(self) -> None:
-        """Make it, with a bar that knows what is left."""
-        from kinema.cli.run_and_report import report_errors
+        """Generate and write the video or videos."""
+        from kinema.cli.run_and_report import check_output_format, report_errors, warn_unknown_words
 
         with report_errors(self):
-            self._run()
-
-    def _run(self) -> None:
-        from kinema.cli.run_and_report import note_unknown_words, run_request, save_and_report, state_path
-        from kinema.media.formats import resolve_format
-        from kinema.pipeline.resolve import resolve_request
-
-        resolve_format(
-            self.out, None, "good"
-        )  # A name that can't be written is told before the work, not after.
-        self._validate()
-        pipe = self.load_pipeline()
-        wish = dataclasses.replace(self.apply_to(self.to_request(self.prompt)), upscale=self.upscale)
-        seeds = range(self.seed, self.seed + max(self.count, self.best_of))
-        requests = [resolve_request(pipe.model, dataclasses.replace(wish, seed=seed)) for seed in seeds]
-        note_unknown_words(pipe, requests[0], self)
-        best: tuple[float, int, FinishedVideo] | None = None
-        for seed, request in zip(seeds, requests, strict=True):
-            out = self.out if self.count == 1 else numbered_path(self.out, seed - self.seed + 1)
-            if self._needs_streaming_output(pipe, request):
-                self._stream_to_file(pipe, request, out)
-                continue
-            made = run_request(pipe, request, dataclasses.replace(self, out=out), state=state_path(out))
-            if self.best_of == 1:
-                save_and_report(made, self, out, seed=seed, note=self._loop_seam_note(made))
-                continue
-            score = self._score(made, seed)
-            if best is None or score > best[0]:
-                best = (score, seed, made)
-        if best is not None:
-            score, seed, made = best
-            note = f"best of {self.best_of}: {score:.0%} of what the prompt asks for is right"
-            save_and_report(made, self, self.out, seed=seed, note=note)
-
-    def _needs_streaming_output(self, pipe: Pipeline, request: ResolvedRequest) -> bool:
-        from kinema.pipeline.streaming import needs_streaming
-
-        meanwhile = self.upscale > 1 or self.preview is not None or needs_streaming(pipe.model, request)
-        if meanwhile and self.best_of > 1:
-            raise UserError(
-                "best-of chooses among whole films; leave it out for long, refined or previewed ones"
-            )
-        return meanwhile
-
-    def _stream_to_file(self, pipe: Pipeline, request: ResolvedRequest, out: Path) -> None:
-        """Make a film whose frames go to its file as they are made."""
-        import time
-
-        from kinema.cli.run_and_report import report_saved
-        from kinema.cli.streaming_output import write_stream
-        from kinema.pipeline.metadata import build_metadata
-
-        began = time.monotonic()
-        comment = build_metadata(request, pipe.model, pipe.policy, pipe.device).to_json()
-        frames = write_stream(pipe, request, out, upscale=self.upscale, preview=self.preview, comment=comment)
-        size = (self.upscale * request.video_shape.width, self.upscale * request.video_shape.height)
-        took = time.monotonic() - began
-        report_saved(
-            self, out, num_frames=frames, size=size, fps=request.fps, seed=request.seed, elapsed=took
-        )
+            check_output_format(self.out)
+            self._validate()
+            pipe = self.load_pipeline()
+            request = self.add_to(self.to_request(self.prompt))
+            seeds = range(self.seed, self.seed + max(self.count, self.best_of))
+            requests = [pipe.resolve(dataclasses.replace(request, seed=seed)) for seed in seeds]
+            warn_unknown_words(pipe, request, self)
+            if self.best_of > 1:
+                self._generate_best(pipe, requests)
+            else:
+                self._generate_each(pipe, requests)
 
     def _validate(self) -> None:
         if self.storyboard is None and not self.prompt.strip():
-            raise UserError('say what the film shows: kinema generate "a red ball rolls to the left"')
+            raise UserError('the prompt is empty; give one: kinema generate "a red ball rolls to the left"')
         if self.count < 1 or self.best_of < 1:
-            raise UserError("count and best-of are 1 or more")
+            raise UserError("count and best-of must be 1 or more")
         if self.count > 1 and self.best_of > 1:
-            raise UserError("count keeps all films and best-of one of them; give one of the two")
+            raise UserError("count writes all videos and best-of writes one of them; give one of the two")
         if self.best_of > 1:
             from kinema.evaluation.prompt_parser import parse_prompt
 
             if self.storyboard is not None:
-                raise UserError("a storyboard has no one prompt to judge its films by; leave out best-of")
-            parse_prompt(self.prompt)  # A prompt that can't be judged is told before the work.
+                raise UserError("a storyboard has no single prompt to score its videos by; leave out best-of")
+            # A prompt that can't be scored is an error before the work.
+            parse_prompt(self.prompt)
 
-    def _loop_seam_note(self, result: FinishedVideo) -> str:
-        if not self.loop:
+    def _generate_each(self, pipe: Pipeline, requests: list[ResolvedRequest]) -> None:
+        from kinema.cli.run_and_report import print_summary, run_request
+
+        for number, resolved in enumerate(requests, 1):
+            path = self.out if self.count == 1 else numbered_path(self.out, number)
+            output = dataclasses.replace(self, out=path)
+            run = run_request(pipe, resolved, output, preview=self.preview)
+            print_summary(output, run, resolved, note=self._loop_seam_note(run))
+
+    def _generate_best(self, pipe: Pipeline, requests: list[ResolvedRequest]) -> None:
+        from kinema.cli.run_and_report import emit_event, print_summary, run_request
+        from kinema.evaluation.lab_scores import score_prompt
+        from kinema.pipeline.video import GeneratedVideo
+
+        if self.upscale > 1 or self.preview is not None or any(resolved.is_streamed for resolved in requests):
+            raise UserError("best-of needs short videos without upscale and preview; leave out best-of")
+        best: tuple[float, GeneratedVideo, CompletedRun, ResolvedRequest] | None = None
+        for resolved in requests:
+            run = run_request(pipe, resolved, self, write=False)
+            if run.frames is None:
+                raise RuntimeError("a video that is not streamed came without all its frames")
+            score = score_prompt(self.prompt, run.frames, resolved.fps)
+            emit_event(self, "score", seed=resolved.seed, accuracy=score.accuracy, failed=score.failed)
+            if not self.json:
+                failed = f", failed: {', '.join(score.failed)}" if score.failed else ""
+                print(f"seed {resolved.seed}: {score.accuracy:.0%}{failed}")
+            if best is None or score.accuracy > best[0]:
+                video = GeneratedVideo(
+                    frames=run.frames,
+                    fps=resolved.fps,
+                    tail_latents=run.tail_latents,
+                    metadata=pipe.metadata(resolved, run.frames),
+                )
+                best = score.accuracy, video, run, resolved
+        if best is not None:
+            accuracy, video, run, resolved = best
+            video.save(self.out)
+            note = f"best of {self.best_of}: shows {accuracy:.0%} of what the prompt states"
+            print_summary(self, run, resolved, note=note)
+
+    def _loop_seam_note(self, run: CompletedRun) -> str:
+        if not self.loop or run.frames is None:
             return ""
-        from kinema.pipeline.segments import loop_seam_ratio
+        from kinema.evaluation.frame_statistics import loop_seam_ratio
 
-        return f"seam {loop_seam_ratio(result.video.frames):.2f} (the step from last to first over the usual one)"
-
-    def _score(self, result: FinishedVideo, seed: int) -> float:
-        from kinema.cli.run_and_report import emit_event
-        from kinema.evaluation.prompt_parser import parse_prompt
-        from kinema.evaluation.score_video import MEASURES, score_video
-
-        seen = score_video(parse_prompt(self.prompt), result.video.frames, result.video.fps)
-        verdicts = {name: right for name in MEASURES if (right := seen.verdict(name)) is not None}
-        wrong = [name for name, right in verdicts.items() if not right]
-        score = 1 - len(wrong) / max(1, len(verdicts))
-        emit_event(self, "judged", seed=seed, score=score, wrong=wrong)
-        if not self.json:
-            print(f"seed {seed}: {score:.0%} right{f', wrong: {chr(44).join(wrong)}' if wrong else ''}")
-        return score
+        return f"loop seam {loop_seam_ratio(run.frames):.2f} (last to first frame over the median)"
 
 
 def numbered_path(path: Path, number: int) -> Path:
-    """`film-2.mp4` for the second `film.mp4`."""
+    """`video-2.mp4` for the second `video.mp4`."""
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate(InputArgs, GenerationArgs):
-    """Say what a film would cost here."""
+class Estimate(InputArgs, SamplingArgs):
+    """Estimate time and memory of a video on this machine."""
 
     def run(self) -> None:
-        """Count, measure, and print; refuse what does not fit."""
-        from kinema.pipeline.resolve import resolve_request
-
+        """Print the estimate; fail if the video does not fit into memory."""
         pipe = self.load_pipeline()
-        request = resolve_request(pipe.model, self.apply_to(self.to_request("")))
-        expected = pipe.estimate_cost(request)
-        _print_estimate(pipe, request, expected)
-        pipe.require_memory(request)
+        resolved = pipe.resolve(self.add_to(self.to_request("")))
+        _print_estimate(pipe, resolved, pipe.estimate(resolved))
+        pipe.require_memory(resolved)
 
 
-def _print_estimate(pipe: Pipeline, request: ResolvedRequest, estimate: CostEstimate) -> None:
+def _print_estimate(pipe: Pipeline, resolved: ResolvedRequest, estimate: CostEstimate) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    film = estimate.video_shape
-    kind = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
+    (width, height), length = resolved.size, resolved.num_frames / resolved.fps
+    dtype = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
     table = Table(
-        title=f"{film.frames} frames at {film.width}x{film.height}, {film.frames / request.fps:.2f} s, "
-        f"{estimate.num_inference_steps} steps, {kind} on {pipe.device}",
+        title=f"{resolved.num_frames} frames at {width}x{height}, {length:.2f} s, "
+        f"{estimate.num_inference_steps} steps, {dtype} on {pipe.device}",
         title_justify="left",
     )
     table.add_column("stage")
-    for column in ("operations", "time", "peak memory"):
+    for column in ("FLOPs", "time", "peak memory"):
         table.add_column(column, justify="right")
     for cost in estimate.costs:
         table.add_row(
@@ -229,7 +208,7 @@ def _print_estimate(pipe: Pipeline, request: ResolvedRequest, estimate: CostEsti
             f"{cost.peak_bytes / 2**30:.2f} GiB",
         )
     table.add_row(
-        "all",
+        "total",
         f"{sum(cost.flops for cost in estimate.costs):.2e}",
         _format_duration(estimate.seconds),
         f"{estimate.peak_bytes / 2**30:.2f} GiB",
@@ -237,7 +216,8 @@ def _print_estimate(pipe: Pipeline, request: ResolvedRequest, estimate: CostEsti
     console = Console()
     console.print(table)
     console.print(
-        f"free: {estimate.available / 2**30:.2f} GiB. Times leave out reading the weights from disk.",
+        f"available: {estimate.available / 2**30:.2f} GiB. Times do not include loading the weights"
+        f"{' and upscaling' if resolved.request.upscale > 1 else ''}.",
         highlight=False,
     )
 

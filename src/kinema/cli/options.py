@@ -1,4 +1,4 @@
-"""What every command that makes a film asks."""
+"""Options that several commands share: where a model runs, how it samples, where the video goes."""
 
 from __future__ import annotations
 
@@ -6,84 +6,98 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinema.errors import UserError
-
 if TYPE_CHECKING:
     from kinema.pipeline.pipeline import Pipeline
-    from kinema.pipeline.resolve import VideoRequest
+    from kinema.pipeline.request import VideoRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationArgs:
-    """What every film needs decided."""
+class DeviceArgs:
+    """Where a model runs."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1 or auto."""
+    memory: str = "auto"
+    """high keeps all modules in memory, low loads one at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingArgs(DeviceArgs):
+    """The model and the settings of a request. An option that is not given leaves the choice to the model."""
 
     model: str = "world"
     """`world` (shipped), a folder, or owner/name of a hub model."""
+    dtype: str = "auto"
+    """float32, bfloat16, int8 (CPU only, lossy) or auto."""
     size: str | None = None
-    """Width x height, for example 832x480."""
+    """Width x height in pixels, for example 832x480."""
+    num_frames: int | None = None
+    """Length in frames; or give --seconds."""
     seconds: float | None = None
-    """Length; rounded to what the model can make. Of what is new, where a film goes on."""
+    """Length, rounded to one that the model can generate. For extend and interpolate: of the new part."""
     fps: float | None = None
     """Frames per second."""
     num_inference_steps: int | None = None
-    """Of the solver: more is slower and finer."""
-    fast: bool = False
-    """The few steps without guidance that the model was distilled to, if it was."""
+    """Solver steps; more are slower and more exact."""
     guidance_scale: tuple[float, ...] | None = None
-    """How strongly the prompt steers, 1 is off; one number, or one for each expert."""
+    """Scale of classifier-free guidance, 1 is off; one number, or one for each expert."""
     flow_shift: float | None = None
-    """Of the noise schedule towards noise."""
+    """Shift of the sigma schedule towards noise."""
     negative_prompt: str | None = None
-    """What the film shall not show."""
+    """What guidance steers away from."""
     seed: int = 0
-    """Another seed, another film."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1 or auto."""
-    dtype: str = "auto"
-    """float32, bfloat16, int8 (CPU, lossy) or auto."""
-    memory: str = "auto"
-    """high keeps all parts in memory, low has one at a time."""
+    """Seed of the noise."""
+    upscale: int = 1
+    """2 or 4: upscale the video by this factor with the model."""
 
     def load_pipeline(self) -> Pipeline:
-        """The model."""
+        """Load the model.
+
+        Raises:
+            UserError: there is no such model, or an option is invalid.
+        """
         from kinema.pipeline.pipeline import load
 
         return load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
 
     def to_request(self, prompt: str) -> VideoRequest:
-        """These settings as a wish."""
-        from kinema.pipeline.resolve import VideoRequest
+        """These settings as a request.
+
+        Raises:
+            UserError: the size can't be parsed.
+        """
+        from kinema.pipeline.request import VideoRequest
         from kinema.shapes import parse_size
 
-        steps, guidance = self.num_inference_steps, self.guidance_scale
-        if self.fast:
-            from kinema.models.formats.loader import open_model
-            from kinema.pipeline.distilled_settings import distilled_settings
-
-            if steps is not None or guidance is not None:
-                raise UserError("fast decides steps and guidance; leave these out, or leave out fast")
-            path = distilled_settings(open_model(self.model))
-            steps, guidance = path.num_inference_steps, (path.guidance_scale,)
+        scales = self.guidance_scale
         return VideoRequest(
             prompt=prompt,
             negative_prompt=self.negative_prompt,
             size=None if self.size is None else parse_size(self.size),
+            num_frames=self.num_frames,
             seconds=self.seconds,
             fps=self.fps,
-            num_inference_steps=steps,
-            guidance_scale=guidance[0] if guidance is not None and len(guidance) == 1 else guidance,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=scales[0] if scales is not None and len(scales) == 1 else scales,
             flow_shift=self.flow_shift,
             seed=self.seed,
+            upscale=self.upscale,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputArgs:
-    """Where a film goes, and how its making is told."""
+class ReportArgs:
+    """How a command reports its progress and its result."""
 
-    out: Path = Path("film.mp4")
-    """Where it goes; the ending chooses the format."""
     json: bool = False
-    """Tell the progress on standard output as one JSON object a line."""
+    """Print progress on standard output, one JSON object per line."""
     open: bool = False
-    """Show the film when it is finished."""
+    """Open the finished video in the default player."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputArgs(ReportArgs):
+    """The file that a command writes."""
+
+    out: Path = Path("video.mp4")
+    """File to write; its suffix chooses the format."""

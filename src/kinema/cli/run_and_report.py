@@ -1,4 +1,4 @@
-"""Making a film under the eyes of a person or a program: progress, stopping, saving, showing."""
+"""Run a request: progress, cancellation with a saved state, the output file, and the final report."""
 
 from __future__ import annotations
 
@@ -8,156 +8,186 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from kinema.cli.options import OutputArgs
+from kinema.cli.options import OutputArgs, ReportArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
-    from kinema.pipeline.progress import SamplerState, SamplingStep, StageProgress
+    from kinema.pipeline.progress import Event, SamplerState
+    from kinema.pipeline.request import VideoRequest
     from kinema.pipeline.resolve import ResolvedRequest
-    from kinema.pipeline.video import GeneratedVideo
 
 EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
+_STAGE_LABELS = {
+    "text": "encoding the prompt", "images": "encoding images", "sample": "sampling", "decode": "decoding",
+}  # fmt: skip
 
 
-class ProgressCallback(Protocol):
-    """Who is told of the progress."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompletedRun:
+    """The result of `run_request`.
 
-    def __call__(self, event: StageProgress | SamplingStep) -> None:
-        """The film has come so far."""
-        ...
+    Attributes:
+        num_frames: of the video.
+        elapsed: seconds.
+        frames: all frames, uint8 f h w 3, where the pipeline yielded them at once; None for a stream.
+        tail_latents: see `kinema.pipeline.progress.Finished`.
+    """
 
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedVideo:
-    """A film that is finished."""
-
-    video: GeneratedVideo
+    num_frames: int
     elapsed: float
-    """Seconds."""
+    frames: np.ndarray | None
+    tail_latents: Tensor | None
 
 
-def emit_event(output: OutputArgs, event: str, **values: object) -> None:
-    """One line of JSON for a program, if one asked for it."""
-    if output.json:
+def emit_event(args: ReportArgs, event: str, **values: object) -> None:
+    """Print one line of JSON if `--json` was given."""
+    if args.json:
         print(json.dumps({"event": event} | values), flush=True)
 
 
 @contextlib.contextmanager
-def report_errors(output: OutputArgs) -> Iterator[None]:
-    """A mistake inside the block is also told to the program that reads the progress."""
+def report_errors(args: ReportArgs) -> Iterator[None]:
+    """Emit a UserError of the block as an event, and raise it again."""
     try:
         yield
     except UserError as error:
-        emit_event(output, "error", message=str(error))
+        emit_event(args, "error", message=str(error))
         raise
+
+
+def check_output_format(path: Path) -> None:
+    """Check the suffix of an output file before the work instead of after it.
+
+    Raises:
+        UserError: no format has this suffix.
+    """
+    from kinema.media.formats import resolve_format
+
+    resolve_format(path, None, "good")
 
 
 def run_request(
     pipe: Pipeline,
-    request: ResolvedRequest,
+    resolved: ResolvedRequest,
     output: OutputArgs,
     *,
-    state: Path,
-    resume_from: SamplerState | None = None,
-) -> FinishedVideo:
-    """Make a film; Ctrl-C ends the program within a step and leaves the state from which to go on.
+    write: bool = True,
+    preview: Path | None = None,
+    state: SamplerState | None = None,
+    state_path: Path | None = None,
+) -> CompletedRun:
+    """Generate a video with progress, and write frames to the file as they arrive.
+
+    Ctrl-C ends the program within one solver step. Where the run can continue, its state is saved.
 
     Args:
         pipe: the model.
-        request: the film.
-        output: who is told.
-        state: where the state goes.
-        resume_from: where to begin.
-    """
-    from kinema.pipeline.pipeline import GeneratedVideo, SamplingStep
-    from kinema.pipeline.reproduce import snapshot
+        resolved: the request.
+        output: the file, and how progress is reported.
+        write: False generates without writing; `CompletedRun.frames` has the result.
+        preview: a second file, which can be played while it grows.
+        state: continue after this step.
+        state_path: the file for the state of an interrupted run; None is `output.out` with `.state` appended.
 
-    expected = pipe.require_memory(request)
-    film = request.video_shape
+    Raises:
+        UserError: the video does not fit into memory, or a file can't be written.
+        SystemExit: the run was interrupted.
+    """
+    from kinema.pipeline.progress import Finished, FrameChunk, SamplingStep
+    from kinema.pipeline.reproduce import snapshot
+    from kinema.pipeline.video import write_events
+
+    estimate = pipe.require_memory(resolved)
+    width, height = resolved.output_size
     emit_event(
-        output, "start", width=film.width, height=film.height, fps=request.fps, takes=len(request.segments),
-        expected_seconds=round(expected.seconds, 1),
+        output, "start", width=width, height=height, fps=resolved.fps, segments=len(resolved.segments),
+        expected_seconds=round(estimate.seconds, 1),
     )  # fmt: skip
-    began = time.monotonic()
-    last: SamplingStep | None = None
+    start = time.monotonic()
+    events = pipe.stream(resolved, state=state)
+    if write:
+        events = write_events(
+            events,
+            output.out,
+            resolved=resolved,
+            metadata=lambda frames: pipe.metadata(resolved, frames),
+            preview=preview,
+        )
+    last_step: SamplingStep | None = None
+    frames: np.ndarray | None = None
+    finished: Finished | None = None
     try:
-        with _json_progress(output) if output.json else _progress_bar(expected) as report:
-            for event in pipe.iterate(request, resume_from=resume_from):
-                if isinstance(event, GeneratedVideo):
-                    return FinishedVideo(video=event, elapsed=time.monotonic() - began)
-                last = event if isinstance(event, SamplingStep) else last
+        with _json_progress(output) if output.json else _progress_bar(estimate, resolved.fps) as report:
+            for event in events:
+                match event:
+                    case SamplingStep():
+                        last_step = event
+                    case FrameChunk() if len(event.frames) == event.total:
+                        frames = event.frames
+                    case Finished():
+                        finished = event
                 report(event)
     except KeyboardInterrupt:
-        saved = resume_from if last is None else last.to_state()
-        if saved is None or request.noise is not None:
+        sampler_state = state if last_step is None else last_step.to_state()
+        if sampler_state is None:
             emit_event(output, "stopped", state=None)
-            print("kinema: stopped before the first step; nothing is kept", file=sys.stderr)
+            reason = "before the first step" if last_step is None else "a run that can't be resumed"
+            print(f"kinema: stopped {reason}; nothing is saved", file=sys.stderr)
         else:
-            snapshot(pipe, request, saved, output.out.absolute()).save(state)
-            emit_event(output, "stopped", state=str(state), index=saved.index)
-            print(f"kinema: stopped; go on with: kinema resume {state}", file=sys.stderr)
+            path = state_path or output.out.with_name(f"{output.out.name}.state")
+            snapshot(pipe, resolved, sampler_state, output.out.absolute()).save(path)
+            emit_event(output, "stopped", state=str(path), index=sampler_state.index)
+            print(f"kinema: stopped; continue with: kinema resume {path}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
-    raise RuntimeError("a run ended without a film")
+    if finished is None:
+        raise RuntimeError("the pipeline ended without a Finished event")
+    return CompletedRun(
+        num_frames=finished.num_frames,
+        elapsed=time.monotonic() - start,
+        frames=frames,
+        tail_latents=finished.tail_latents,
+    )
 
 
-def state_path(out: Path) -> Path:
-    """Where the state of a film that goes to `out` is kept."""
-    return out.with_name(f"{out.name}.state")
-
-
-def save_and_report(
-    result: FinishedVideo, output: OutputArgs, out: Path, *, seed: int, note: str = ""
+def print_summary(
+    output: OutputArgs, run: CompletedRun, resolved: ResolvedRequest, *, note: str = ""
 ) -> None:
-    """Write the film, say so, and show it if asked to."""
-    film = result.video
-    film.save(out)
-    height, width = film.frames.shape[1:3]
-    report_saved(
-        output, out, num_frames=len(film.frames), size=(width, height), fps=film.fps, seed=seed, elapsed=result.elapsed,
-        note=note,
-    )  # fmt: skip
+    """Report a written video, and open it if `--open` was given.
 
-
-def report_saved(
-    output: OutputArgs,
-    out: Path,
-    *,
-    num_frames: int,
-    size: tuple[int, int],
-    fps: float,
-    seed: int,
-    elapsed: float,
-    note: str = "",
-) -> None:
-    """Say that a film is written, and show it if asked to."""
-    width, height = size
+    Raises:
+        UserError: there is no player.
+    """
+    (width, height), fps, seconds = resolved.output_size, resolved.fps, run.num_frames / resolved.fps
     if output.json:
         emit_event(
-            output, "film", path=str(out), frames=num_frames, width=width, height=height, fps=fps,
-            seconds=num_frames / fps, seed=seed, took=round(elapsed, 2), note=note,
+            output, "video", path=str(output.out), frames=run.num_frames, width=width, height=height, fps=fps,
+            seconds=seconds, seed=resolved.seed, elapsed=round(run.elapsed, 2), note=note,
         )  # fmt: skip
     else:
         print(
-            f"{out}: {num_frames} frames at {width}x{height}, {num_frames / fps:.2f} s at {fps:g} fps, seed {seed}, "
-            f"made in {elapsed:.1f} s{f'; {note}' if note else ''}"
+            f"{output.out}: {run.num_frames} frames at {width}x{height}, {seconds:.2f} s at {fps:g} fps, "
+            f"seed {resolved.seed}, generated in {run.elapsed:.1f} s{f'; {note}' if note else ''}"
         )
     if output.open:
-        open_player(out)
+        open_player(output.out)
 
 
 def open_player(path: Path) -> None:
-    """Open a film in whatever this computer shows films with.
+    """Open a video in the default player of this computer.
 
     Raises:
-        UserError: there is nothing that would.
+        UserError: there is no player.
     """
     if sys.platform == "win32":
         os.startfile(path)
@@ -166,56 +196,65 @@ def open_player(path: Path) -> None:
     try:
         subprocess.Popen([command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except OSError:
-        raise UserError(f"{path} is written, but there is no {command} here to show it; open it") from None
+        raise UserError(
+            f"{path} is written, but there is no {command} here to open it; leave out --open"
+        ) from None
 
 
-def note_unknown_words(pipe: Pipeline, request: ResolvedRequest, output: OutputArgs) -> None:
-    """One line on words that the film set's models never saw, and what does know them."""
+def warn_unknown_words(pipe: Pipeline, request: VideoRequest, args: ReportArgs) -> None:
+    """Warn about words that a model trained on the simulator has never seen."""
     from kinema.models.formats.native import KinemaCheckpoint
     from kinema.simulator.captions.vocabulary import known_words, unknown_words
 
     if not isinstance(pipe.model, KinemaCheckpoint):
         return
     known = known_words()
-    lines = [line.prompt for take in request.segments for line in take.conditioning.prompts]
-    words = list(dict.fromkeys(word for line in lines for word in unknown_words(line, known)))
+    prompts = [request.prompt, *(shot.prompt for shot in request.storyboard)]
+    words = list(dict.fromkeys(word for prompt in prompts for word in unknown_words(prompt, known)))
     if not words:
         return
     message = (
-        f"{pipe.model.name} has never seen {', '.join(words)}; it knows the film set only. Open weights know "
-        "more: --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers or Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+        f"{pipe.model.name} has never seen {', '.join(words)}; it knows the simulator's vocabulary only. "
+        "Open weights know more: --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers or Wan-AI/Wan2.2-TI2V-5B-Diffusers"
     )
-    emit_event(output, "note", message=message, words=words)
-    if not output.json:
+    emit_event(args, "note", message=message, words=words)
+    if not args.json:
         print(f"kinema: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _json_progress(output: OutputArgs) -> Iterator[ProgressCallback]:
-    from kinema.pipeline.pipeline import StageProgress
+def _json_progress(args: ReportArgs) -> Iterator[Callable[[Event], None]]:
+    from kinema.pipeline.progress import FrameChunk, SamplingStep, StageProgress
 
-    began = time.monotonic()
+    start = time.monotonic()
 
-    def report(event: StageProgress | SamplingStep) -> None:
-        elapsed = round(time.monotonic() - began, 2)
-        if isinstance(event, StageProgress):
-            emit_event(output, "stage", name=event.name, done=event.done, of=event.total, elapsed=elapsed)
-        else:
-            emit_event(output, "step", index=event.index, of=event.total, time=event.sigma, elapsed=elapsed)
+    def report(event: Event) -> None:
+        elapsed = round(time.monotonic() - start, 2)
+        match event:
+            case StageProgress():
+                emit_event(
+                    args, "stage", name=event.name, done=event.done, total=event.total, elapsed=elapsed
+                )
+            case SamplingStep():
+                emit_event(
+                    args, "step", index=event.index, total=event.total, sigma=event.sigma, elapsed=elapsed
+                )
+            case FrameChunk():
+                emit_event(args, "frames", done=event.done, total=event.total, elapsed=elapsed)
 
     yield report
 
 
 @contextlib.contextmanager
-def _progress_bar(estimate: CostEstimate) -> Iterator[ProgressCallback]:
-    """A progress bar whose unit is the planned second, so that all stages count as they should."""
+def _progress_bar(estimate: CostEstimate, fps: float) -> Iterator[Callable[[Event], None]]:
+    """A progress bar in units of estimated seconds, so that each stage has its share of the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from kinema.pipeline.pipeline import StageProgress
+    from kinema.pipeline.progress import FrameChunk, SamplingStep, StageProgress
 
-    seconds = {cost.name: cost.seconds for cost in estimate.costs}
-    order = [cost.name for cost in estimate.costs]
+    seconds: dict[str, float] = {cost.name: cost.seconds for cost in estimate.costs}
+    done = dict.fromkeys(_STAGE_LABELS, 0.0)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -224,18 +263,26 @@ def _progress_bar(estimate: CostEstimate) -> Iterator[ProgressCallback]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    said = {"text": "reading the prompt", "pictures": "reading pictures", "decode": "decoding"}
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(said["text"], total=estimate.seconds)
+        task = progress.add_task(_STAGE_LABELS["text"], total=estimate.seconds)
+        written = ""
 
-        def report(event: StageProgress | SamplingStep) -> None:
-            if isinstance(event, StageProgress):
-                name, part, words = event.name, event.done / event.total, said[event.name]
-            else:
-                name, part = "steps", (event.index + 1) / event.total
-                words = f"step {event.index + 1} of {event.total}"
-            if name in seconds:
-                before = sum(seconds[earlier] for earlier in order[: order.index(name)])
-                progress.update(task, completed=before + part * seconds[name], description=words)
+        def report(event: Event) -> None:
+            nonlocal written
+            match event:
+                case StageProgress():
+                    stage, fraction, label = event.name, event.done / event.total, _STAGE_LABELS[event.name]
+                case SamplingStep():
+                    stage, fraction = "sample", (event.index + 1) / event.total
+                    label = f"step {event.index + 1} of {event.total}{written}"
+                case FrameChunk():
+                    written = f", {event.done / fps:.1f} s written"
+                    stage, fraction, label = "decode", event.done / event.total, _STAGE_LABELS["decode"]
+                case _:
+                    return
+            # Upscaling repeats stages that are complete: the bar must not go back.
+            done[stage] = max(done[stage], fraction)
+            completed = sum(share * seconds.get(name, 0.0) for name, share in done.items())
+            progress.update(task, completed=completed, description=label)
 
         yield report

@@ -1,4 +1,4 @@
-"""`kinema sign`: content credentials for a film."""
+"""`kinema sign`: content credentials for a video."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """Write into a film of ours how it was made, signed (C2PA); `kinema inspect` shows and checks it."""
+    """Sign a video with content credentials (C2PA); `kinema inspect` shows and verifies them."""
 
     video: Annotated[Path, tyro.conf.Positional]
-    """A film that Kinema made."""
+    """A video that Kinema generated."""
     certificate: Path | None = None
-    """Your own, PEM, the signing certificate first; without, one is made once and kept."""
+    """PEM file with the signing certificate first; without it a self-signed one is created and kept."""
     key: Path | None = None
-    """Its private key, PEM, if it is in another file."""
+    """PEM file of the private key, if the certificate's file does not contain it."""
 
     def run(self) -> None:
-        """Sign it where it is."""
+        """Sign the file in place."""
         from kinema.errors import UserError
-        from kinema.provenance.certificates import load_certificate
         from kinema.pipeline.content_credentials import sign_video
+        from kinema.provenance.certificates import load_certificate
 
         if self.key is not None and self.certificate is None:
             raise UserError("a key signs only together with its certificate; give --certificate too")
         identity = None if self.certificate is None else load_certificate(self.certificate, self.key)
         sign_video(self.video, identity=identity)
-        print(f"{self.video}: signed; look at it with: kinema inspect {self.video}")
+        print(f"{self.video}: signed; verify it with: kinema inspect {self.video}")

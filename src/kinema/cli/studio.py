@@ -1,4 +1,4 @@
-"""`kinema studio`: the page."""
+"""`kinema studio`: the web UI."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Open a page to make films in."""
+    """Open the web UI."""
 
     server: str | None = None
-    """Address of a running `kinema serve`; without, one is started and ends with the page."""
+    """Address of a running `kinema serve`; without it a server is started, which ends with the page."""
     port: int = 7860
-    """Of the page, which only this machine reaches; 0 takes any that is free and says which."""
+    """Port of the page, on this machine only; 0 takes a free one and prints it."""
     data: Path = Path("kinema-data")
-    """Folder of a server that is started here."""
+    """Folder of the started server."""
     model: str = "world"
-    """Of a server that is started here: `world` (shipped), `testcard`, a folder, or a hub model."""
+    """Model of the started server: `world` (shipped), `testcard`, a folder, or a hub model."""
     device: str = "auto"
-    """Of a server that is started here: cpu, cuda or auto."""
+    """Device of the started server: cpu, cuda or auto."""
 
     def run(self) -> None:
-        """Serve the page until Ctrl-C. The API key of another's server comes from KINEMA_API_KEY."""
+        """Serve the page until Ctrl-C. The API key of a running server is read from KINEMA_API_KEY."""
         from kinema.errors import UserError
 
         try:

@@ -1,0 +1,158 @@
+"""Start, continue and export a training run in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinema.cli.train import MachineArgs
+from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    from kinema.models.transformer.dit_config import DitConfig
+    from kinema.models.vae.vae_config import VaeConfig
+    from kinema.training.recipes.dit import DitRunConfig
+    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.vae import VaeRunConfig
+    from kinema.training.run_context import RunContext
+
+RUN_CONFIG_FILES = {"full": "full.json", "vae": "vae-run.json", "dit": "dit-run.json"}
+"""The file with the settings of a run, by the kind of run."""
+
+
+def start_run(
+    config: RecipeConfig | VaeRunConfig | DitRunConfig,
+    overrides: tuple[str, ...],
+    run_dir: Path,
+    kind: str,
+    machine: MachineArgs,
+) -> None:
+    """Apply overrides to a preset, save the settings in the run's folder, and execute the run.
+
+    Raises:
+        UserError: a setting does not exist, or the folder has another run.
+    """
+    from kinema.atomic_io import write_text
+    from kinema.models.formats.serialization import to_json
+    from kinema.training.overrides import apply_overrides, to_plain
+
+    config = apply_overrides(config, overrides)
+    for other, name in RUN_CONFIG_FILES.items():
+        if other != kind and (run_dir / name).is_file():
+            raise UserError(f"{run_dir} has a run of another kind ({name}); choose another folder")
+    if (run_dir / RUN_CONFIG_FILES[kind]).is_file():
+        if to_plain(load_run_config(run_dir, kind)) != to_plain(config):
+            raise UserError(
+                f"{run_dir} has a run with other settings; "
+                f"continue it with `kinema train resume {run_dir}`, or choose another folder"
+            )
+    else:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(run_dir / RUN_CONFIG_FILES[kind], to_json(config))
+    execute_run(config, run_dir, machine)
+
+
+def load_run_config(run_dir: Path, kind: str) -> RecipeConfig | VaeRunConfig | DitRunConfig:
+    """The settings of a run in a folder.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    from kinema.models.formats.serialization import from_json
+    from kinema.training.recipes.dit import DitRunConfig
+    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.vae import VaeRunConfig
+
+    path = run_dir / RUN_CONFIG_FILES[kind]
+    config_types = {"full": RecipeConfig, "vae": VaeRunConfig, "dit": DitRunConfig}
+    return from_json(config_types[kind], path.read_text(), source=str(path))
+
+
+def execute_run(
+    config: RecipeConfig | VaeRunConfig | DitRunConfig, run_dir: Path, machine: MachineArgs
+) -> None:
+    """Execute a run with progress bars and a log, and export the weights at its end.
+
+    SIGTERM and Ctrl-C save a checkpoint and end the run.
+
+    Raises:
+        UserError: the machine lacks the device, or data can't be read.
+    """
+    from kinema.cli.train_logging import install_stop_handler, run_logged
+    from kinema.distributed.process_group import SINGLE_PROCESS, init_distributed
+    from kinema.evaluation.lab_scores import lab_scores
+    from kinema.models.text_encoders.minilm import MiniLm
+    from kinema.pipeline.device import resolve_device
+    from kinema.training.recipes.dit import DitRunConfig, train_dit
+    from kinema.training.recipes.full import RecipeConfig, run_recipe
+    from kinema.training.recipes.vae import VaeRunConfig, train_vae
+    from kinema.training.run_context import RunContext
+
+    device = resolve_device(machine.device)
+    should_stop = install_stop_handler()
+    fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
+    with init_distributed(device.type) as dist_context:
+        context = RunContext(
+            run_dir=run_dir,
+            device=device,
+            load_text_encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
+            should_stop=should_stop,
+            scorer=lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps),
+            dist_context=dist_context,
+            render_device=machine.render_device,
+        )
+        match config:
+            case RecipeConfig():
+                steps = run_recipe(config, context)
+            case VaeRunConfig():
+                steps = train_vae(config, context)
+            case DitRunConfig():
+                steps = train_dit(config, context)
+        run_logged(steps, run_dir, is_main=dist_context.is_main)
+        if dist_context.any_rank(should_stop()):
+            if dist_context.is_main:
+                print(f"stopped; continue with: kinema train resume {run_dir}")
+            return
+        if dist_context.is_main:
+            print(export_run(config, dataclasses.replace(context, dist_context=SINGLE_PROCESS)))
+        dist_context.barrier()
+
+
+def export_run(config: RecipeConfig | VaeRunConfig | DitRunConfig, context: RunContext) -> Path:
+    """Write the trained models of a finished run to its folder `weights`."""
+    from kinema.training.export import export, export_dit, export_vae
+    from kinema.training.recipes.dit import DitRunConfig, load_trained_dit
+    from kinema.training.recipes.full import RecipeConfig, load_trained
+    from kinema.training.recipes.vae import VaeRunConfig, load_autoencoder, load_trained_vae
+
+    folder = context.run_dir / "weights"
+    match config:
+        case RecipeConfig():
+            return export(load_trained(config, context), folder)
+        case VaeRunConfig():
+            return export_vae(config, load_trained_vae(config, context), folder)
+        case DitRunConfig():
+            vae = load_autoencoder(config.vae, context)
+            return export_dit(config, vae, load_trained_dit(config, context), folder)
+
+
+def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:
+    """The recipe started from the weights of a model, with the shapes of its modules."""
+    dit, vae = load_model_configs(model_name)
+    decoder = None if config.decoder is None else dataclasses.replace(config.decoder, model=vae)
+    return dataclasses.replace(
+        config,
+        init_from=model_name,
+        vae=dataclasses.replace(config.vae, model=vae),
+        decoder=decoder,
+        dit=dataclasses.replace(config.dit, model=dit),
+    )
+
+
+def load_model_configs(name: str) -> tuple[DitConfig, VaeConfig]:
+    """The configurations of transformer and autoencoder of a model."""
+    from kinema.models.formats.loader import open_model
+
+    model = open_model(name)
+    return model.dit, model.vae
