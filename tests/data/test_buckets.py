@@ -1,4 +1,4 @@
-"""Which films a step trains on: a function of (seed, step), each film in turn, batches of equal tokens."""
+"""Buckets: the batch of a step is a function of (seed, step), videos take turns, batches have equal tokens."""
 
 from collections import Counter
 
@@ -22,31 +22,36 @@ def test_single_shape_uses_the_epoch_order():
 
 
 @given(
-    groups=st.lists(
-        st.builds(BucketSpec, count=st.integers(1, 200), frames=st.integers(1, 9), tokens=st.integers(1, 64)),
+    specs=st.lists(
+        st.builds(
+            BucketSpec,
+            num_videos=st.integers(1, 200),
+            latent_frames=st.integers(1, 9),
+            tokens_per_frame=st.integers(1, 64),
+        ),
         min_size=1,
         max_size=5,
     ),
-    batch=st.integers(1, 32),
-    pictures=st.floats(0, 0.5),
+    batch_size=st.integers(1, 32),
+    image_p=st.floats(0, 0.5),
     step=st.integers(0, 10**6),
 )
-def test_indices_exist_at_any_step(groups, batch, pictures, step):
-    buckets = build_buckets(groups, batch_size=batch, image_p=pictures, seed=1)
-    drawn = buckets.at(step)
-    assert drawn == buckets.at(step)
-    assert len(drawn.indices) == drawn.bucket.batch_size >= 1
-    assert all(0 <= film < groups[drawn.bucket.group].count for film in drawn.indices)
+def test_indices_exist_at_any_step(specs, batch_size, image_p, step):
+    buckets = build_buckets(specs, batch_size=batch_size, image_p=image_p, seed=1)
+    batch = buckets.at(step)
+    assert batch == buckets.at(step)
+    assert len(batch.indices) == batch.bucket.batch_size >= 1
+    assert all(0 <= index < specs[batch.bucket.dataset_index].num_videos for index in batch.indices)
     assert sum(bucket.steps_per_round for bucket in buckets.buckets) >= min(
         STEPS_PER_ROUND, len(buckets.buckets)
     )
 
 
 def test_batches_have_about_the_same_tokens():
-    buckets = build_buckets([WIDE, SHORT, LARGE], batch_size=8, image_p=0.0, seed=0)
-    groups = (WIDE, SHORT, LARGE)
+    specs = (WIDE, SHORT, LARGE)
+    buckets = build_buckets(specs, batch_size=8, image_p=0.0, seed=0)
     tokens = [
-        b.batch_size * groups[b.group].latent_frames * groups[b.group].tokens_per_frame
+        b.batch_size * specs[b.dataset_index].latent_frames * specs[b.dataset_index].tokens_per_frame
         for b in buckets.buckets
     ]
     assert max(tokens) <= 1.3 * min(tokens)
@@ -54,25 +59,22 @@ def test_batches_have_about_the_same_tokens():
 
 def test_every_video_of_every_shape_is_sampled_equally_often():
     buckets = build_buckets([WIDE, SHORT], batch_size=8, image_p=0.0, seed=0)
-    seen = Counter()
+    counts = Counter()
     for step in range(20 * STEPS_PER_ROUND):
-        drawn = buckets.at(step)
-        seen.update((drawn.bucket.group, film) for film in drawn.indices)
-    assert len(seen) == WIDE.num_videos + SHORT.num_videos
-    # Within a shape the order is endless and without repetition: counts differ by one at most.
-    for group in (0, 1):
-        counts = [count for (g, _), count in seen.items() if g == group]
-        assert max(counts) - min(counts) <= 1
-    means = [
-        sum(c for (g, _), c in seen.items() if g == group) / part.num_videos
-        for group, part in enumerate((WIDE, SHORT))
-    ]
+        batch = buckets.at(step)
+        counts.update((batch.bucket.dataset_index, index) for index in batch.indices)
+    assert len(counts) == WIDE.num_videos + SHORT.num_videos
+    # The sequence of a dataset repeats no video within an epoch, so its counts differ by one at most.
+    by_dataset = [[count for (d, _), count in counts.items() if d == dataset] for dataset in (0, 1)]
+    for own_counts in by_dataset:
+        assert max(own_counts) - min(own_counts) <= 1
+    means = [sum(own) / spec.num_videos for own, spec in zip(by_dataset, (WIDE, SHORT), strict=True)]
     assert means[0] == pytest.approx(means[1], rel=0.15)
 
 
 def test_images_have_their_share_and_are_one_frame():
     buckets = build_buckets([WIDE, SHORT], batch_size=8, image_p=0.25, seed=0)
-    drawn = [buckets.at(step).bucket for step in range(10 * STEPS_PER_ROUND)]
-    share = sum(bucket.latent_frames == 1 for bucket in drawn) / len(drawn)
+    used = [buckets.at(step).bucket for step in range(10 * STEPS_PER_ROUND)]
+    share = sum(bucket.latent_frames == 1 for bucket in used) / len(used)
     assert share == pytest.approx(0.25, abs=0.03)
-    assert {bucket.group for bucket in drawn if bucket.latent_frames == 1} == {0, 1}
+    assert {bucket.dataset_index for bucket in used if bucket.latent_frames == 1} == {0, 1}

@@ -1,4 +1,4 @@
-"""Chance as a function of place: orders cover every sample once an epoch, and nothing depends on batching."""
+"""Stateless random numbers: batches cover every sample once per epoch, and values depend on their key alone."""
 
 import numpy as np
 from hypothesis import given
@@ -7,16 +7,12 @@ from hypothesis import strategies as st
 from kinema.data import rng
 
 
-@given(
-    count=st.integers(1, 40),
-    batch=st.integers(1, 50),
-    seed=st.integers(0, 5),
-)
-def test_batches_walk_the_epochs_without_gap_or_repeat(count, batch, seed):
-    steps = -(-3 * count // batch)
-    walked = [sample for step in range(steps) for sample in rng.batch_indices(step, batch, count, seed)]
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 5))
+def test_batches_cover_every_epoch_without_gaps_or_repeats(count, batch_size, seed):
+    steps = -(-3 * count // batch_size)
+    visited = [i for step in range(steps) for i in rng.batch_indices(step, batch_size, count, seed)]
     for epoch in range(3):
-        assert sorted(walked[epoch * count : (epoch + 1) * count]) == list(range(count))
+        assert sorted(visited[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
 def test_batch_size_does_not_change_the_order():
@@ -32,13 +28,13 @@ def test_epochs_and_seeds_differ():
 
 
 def test_uniform_is_independent_across_keys():
-    drawn = np.array([rng.uniform(3, "drop", step) for step in range(4000)])
-    assert abs(drawn.mean() - 0.5) < 0.02
-    assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.05
+    values = np.array([rng.uniform(3, "drop", step) for step in range(4000)])
+    assert abs(values.mean() - 0.5) < 0.02
+    assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 0.05
     assert rng.derive_seed(1, 23) != rng.derive_seed(12, 3)
 
 
 def test_noise_is_a_function_of_its_key():
-    one = rng.normal((3, 4), 0, "noise", 17, 5)
-    assert one.equal(rng.normal((3, 4), 0, "noise", 17, 5))
-    assert not one.equal(rng.normal((3, 4), 0, "noise", 18, 5))
+    noise = rng.normal((3, 4), 0, "noise", 17, 5)
+    assert noise.equal(rng.normal((3, 4), 0, "noise", 17, 5))
+    assert not noise.equal(rng.normal((3, 4), 0, "noise", 18, 5))
