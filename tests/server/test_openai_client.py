@@ -102,8 +102,8 @@ def test_json_and_multipart_are_equivalent(running, body):
     auth = {"authorization": f"Bearer {ALICE}"}
     if body == "json":
         typed = {
-            **fields, "seed": 7, "num_inference_steps": 3, "loop": True, "guidance_scale": 2.5, "flow_shift": 4,
-            "upscale": 2,
+            **fields, "seed": 7, "num_inference_steps": 3, "loop": True, "guidance_scale": 2.5,
+            "flow_shift": 4, "upscale": 2,
         }  # fmt: skip
         response = httpx.post(f"{running.url}/videos", json=typed, headers=auth)
     else:

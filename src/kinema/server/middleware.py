@@ -173,7 +173,7 @@ class AuthMiddleware:
         return owner
 
     def _check_local(self, headers: Headers) -> None:
-        """Refuse foreign hosts and origins: otherwise any web page in the user's browser could call the server.
+        """Refuse foreign hosts and origins: any web page could call the server otherwise.
 
         Starlette's TrustedHostMiddleware has no pattern for all loopback addresses.
         """
