@@ -1,28 +1,35 @@
-"""Several processes on one machine: a worker for each core, and one thread in each worker.
+"""A pool of worker processes, one thread in each.
 
-Libraries start as many threads in every process as the machine has cores. Four workers on four cores then
-run sixteen threads that wait for one another by spinning: OpenBLAS took a second for a product that takes a
-millisecond alone.
+Libraries start as many threads in every process as the machine has cores. Four workers on four cores then run
+sixteen threads that wait for each other in spin locks: a product that takes OpenBLAS a millisecond alone took
+a second.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import TypeVar
+
+Job = TypeVar("Job")
+JobResult = TypeVar("JobResult")
 
 THREAD_ENV_VARS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
 )  # fmt: skip
-"""What libraries read, when they are first imported, to decide how many threads to start."""
+"""Environment variables that libraries read at import to choose their number of threads."""
+_JOBS_AHEAD_PER_WORKER = 3
+"""Submitted jobs per worker: enough that no worker waits, few enough that large jobs fit into memory."""
 
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """Processes that are started inside the block run one thread each; this process is left as it is."""
+    """Set the thread variables to 1 for processes that start inside the block. This process is unchanged."""
     before = {name: os.environ.get(name) for name in THREAD_ENV_VARS}
     os.environ.update(dict.fromkeys(THREAD_ENV_VARS, "1"))
     try:
@@ -37,13 +44,39 @@ def single_threaded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes of one thread each. One that is killed raises `BrokenProcessPool`, nothing hangs.
+    """Open a pool of spawned processes with one thread each.
 
-    Leaving the block by an exception, or by dropping the generator that holds it, forgets the jobs that
-    nobody has begun.
+    A worker that is killed raises `BrokenProcessPool`; nothing hangs. When the block ends by an exception, or
+    the generator that contains it is closed, jobs that have not started are cancelled.
     """
     with single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def run_jobs(
+    work: Callable[[Job], JobResult], jobs: Iterable[Job], workers: int, *, isolated: bool = False
+) -> Iterator[JobResult]:
+    """Run jobs in several processes and yield their results in the order of the jobs.
+
+    `jobs` is consumed lazily, a few jobs ahead of the workers, so that jobs may hold large arrays.
+
+    Args:
+        work: a picklable function.
+        jobs: picklable arguments of `work`.
+        workers: number of processes; 1 or less runs the jobs in this process.
+        isolated: use a worker process even for one worker, which then has one thread.
+    """
+    if workers <= 1 and not isolated:
+        yield from map(work, jobs)
+        return
+    with process_pool(workers) as pool:
+        submitted: deque[Future[JobResult]] = deque()
+        for job in jobs:
+            submitted.append(pool.submit(work, job))
+            if len(submitted) >= _JOBS_AHEAD_PER_WORKER * workers:
+                yield submitted.popleft().result()
+        while submitted:
+            yield submitted.popleft().result()
