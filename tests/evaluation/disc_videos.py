@@ -1,4 +1,4 @@
-"""Small films drawn by hand for the judge's tests: soft discs and squares on a gray floor."""
+"""Small drawn videos for the evaluator's tests: anti-aliased discs on a grey floor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kinema.simulator.appearance.colours import COLOURS
 
 @dataclass(frozen=True, kw_only=True)
 class Disc:
-    """A disc with its middle in every frame, pixels; NaN where it is absent."""
+    """A disc with its centre in every frame, in pixels; NaN where it is absent."""
 
     colour: str
     x: np.ndarray
@@ -20,18 +20,18 @@ class Disc:
 
 
 def disc_video(*discs: Disc, num_frames: int = 17, size: int = 64) -> np.ndarray:
-    """Discs in their order, the later ones in front; edges are one pixel wide."""
+    """Draw discs, later ones in front, with edges one pixel wide."""
     y, x = np.mgrid[:size, :size].astype(float)
-    picture = np.full((num_frames, size, size, 3), 184.0)
+    video = np.full((num_frames, size, size, 3), 184.0)
     for disc in discs:
         radius = np.broadcast_to(disc.radius, (num_frames,))
         for f in range(num_frames):
             if np.isnan(disc.x[f]):
                 continue
-            cover = np.clip(radius[f] - np.hypot(x - disc.x[f], y - disc.y[f]) + 0.5, 0, 1)[..., None]
+            coverage = np.clip(radius[f] - np.hypot(x - disc.x[f], y - disc.y[f]) + 0.5, 0, 1)[..., None]
             colour = np.array(COLOURS[disc.colour]) * 255
-            picture[f] = picture[f] * (1 - cover) + cover * colour
-    return (picture + 0.5).astype(np.uint8)
+            video[f] = video[f] * (1 - coverage) + coverage * colour
+    return (video + 0.5).astype(np.uint8)
 
 
 def linear_path(start: float, stop: float, num_frames: int = 17) -> np.ndarray:

@@ -17,30 +17,30 @@ def test_prompt_sets_never_change(name):
 def test_sizes():
     assert len(build_prompt_set("smoke")) == 40
     assert len(build_prompt_set("dev")) == 200
-    asked: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for item in build_prompt_set("test"):
-        meaning = parse_prompt(item.prompt)
-        asked["binding"] += 1
-        asked["left/right"] += meaning.side is not None and meaning.event == "stands"
-        asked["direction"] += meaning.direction is not None
-        asked["camera"] += meaning.event == "camera"
-        asked["cause"] += meaning.event == "meets"
-        asked["laws"] += meaning.event in ("moves", "falls")
-    assert min(asked.values()) >= 1000
+        spec = parse_prompt(item.prompt)
+        counts["binding"] += 1
+        counts["left/right"] += spec.side is not None and spec.event == "stands"
+        counts["direction"] += spec.direction is not None
+        counts["camera"] += spec.event == "camera"
+        counts["causality"] += spec.event == "meets"
+        counts["physics"] += spec.event in ("moves", "falls")
+    assert min(counts.values()) >= 1000
 
 
 def test_prompts_parse_to_what_their_items_say():
     for item in build_prompt_set("dev"):
-        meaning = parse_prompt(item.prompt)
+        spec = parse_prompt(item.prompt)
         if item.kind == "camera":
-            assert meaning.camera_move == item.outcome
+            assert spec.camera_move == item.outcome
         if item.kind == "collide" and item.outcome != "pushed":
-            assert meaning.outcome == item.outcome
+            assert spec.outcome == item.outcome
         if item.kind == "still":
             swapped = parse_prompt(item.swapped_prompt)
-            assert swapped.side == meaning.side
-            assert [t.colour for t in swapped.objects] == [t.colour for t in meaning.objects][::-1]
-            assert [t.shape for t in swapped.objects] == [t.shape for t in meaning.objects]
+            assert swapped.side == spec.side
+            assert [o.colour for o in swapped.objects] == [o.colour for o in spec.objects][::-1]
+            assert [o.shape for o in swapped.objects] == [o.shape for o in spec.objects]
 
 
 @pytest.mark.parametrize("text", ["a dog runs", "", "a red ball", "the camera pans left"])
@@ -51,5 +51,5 @@ def test_other_prompts_are_refused_in_one_line(text):
 
 
 def test_unknown_prompt_sets_are_refused():
-    with pytest.raises(UserError, match="lists are smoke, dev, test"):
+    with pytest.raises(UserError, match="prompt sets are smoke, dev, test"):
         build_prompt_set("tset")

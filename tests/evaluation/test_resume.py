@@ -1,4 +1,4 @@
-"""A scorecard is the same to the last digit, killed or not, whatever the number of processes."""
+"""A scorecard is identical after an interruption and in any number of processes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,30 @@ from kinema.models.vae.vae_config import VaeConfig
 from tests.evaluation.disc_generator import DiscGenerator
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SAMPLING_DEFAULTS = SamplingDefaults(
-    num_inference_steps=1, guidance_scale=(1.0,), flow_shift=1.0, solver="euler", schedule="linear", image_conditioning="frames", size=(48, 48),
-    num_frames=5, fps=8.0,
-)  # fmt: skip
+    num_inference_steps=1,
+    guidance_scale=(1.0,),
+    flow_shift=1.0,
+    solver="euler",
+    schedule="linear",
+    image_conditioning="frames",
+    size=(48, 48),
+    num_frames=5,
+    fps=8.0,
+)
 DISC_SCRIPT = """
 import sys
 from pathlib import Path
 from kinema.evaluation.evaluate import evaluate_model
-from kinema.evaluation.video_sources import Format
-from tests.evaluation.disc_generator import Drawing
+from kinema.evaluation.video_sources import VideoFormat
+from tests.evaluation.disc_generator import DiscGenerator
 
 if __name__ == "__main__":
-    form = Format(height=64, width=64, frames=9, fps=8.0)
+    video_format = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
     out, workers = Path(sys.argv[1]), int(sys.argv[2])
-    list(evaluate_model("drawing", Drawing(apart=True), "smoke", form, out, anchors=None, workers=workers))
+    generator = DiscGenerator(per_process=True)
+    list(evaluate_model("discs", generator, "smoke", video_format, out, baselines=None, workers=workers))
 """
 CLI_SCRIPT = "import sys; from kinema.cli import main; sys.exit(main())"
 
@@ -64,88 +72,85 @@ def tiny_model(tmp_path_factory):
 
 
 def _run_until_killed(command: list[str], out: Path) -> int:
-    """Start, kill everything when a few films are judged; how many there are."""
+    """Start a command, kill it when a few videos are scored; return how many."""
     run = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
     )
     try:
-        while run.poll() is None and len([*(out / "judged").glob("0*.json")]) < 3:
+        while run.poll() is None and len([*(out / "records").glob("0*.json")]) < 3:
             time.sleep(0.005)
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-    return len([*(out / "judged").glob("0*.json")])
+    return len([*(out / "records").glob("0*.json")])
 
 
-def _same_reports(one: Path, other: Path) -> bool:
+def _same_reports(first: Path, second: Path) -> bool:
     names = ("scorecard.json", "scorecard.md", "scorecard.html")
-    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+    return all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
 @pytest.mark.slow
 def test_killed_in_two_processes_and_resumed_in_one(tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    list(
-        evaluate_model(
-            "drawing", DiscGenerator(apart=False), "smoke", VIDEO_FORMAT, whole, baselines=None, workers=1
-        )
-    )
-    assert 3 <= _run_until_killed([sys.executable, "-c", DISC_SCRIPT, str(out), "2"], out) < 50
-    assert not (out / "scorecard.json").exists()
-    list(
-        evaluate_model(
-            "drawing", DiscGenerator(apart=True), "smoke", VIDEO_FORMAT, out, baselines=None, workers=1
-        )
-    )
-    assert _same_reports(whole, out)
+    complete, resumed = tmp_path / "complete", tmp_path / "resumed"
+
+    def evaluate(generator: DiscGenerator, out: Path) -> None:
+        list(evaluate_model("discs", generator, "smoke", VIDEO_FORMAT, out, baselines=None, workers=1))
+
+    evaluate(DiscGenerator(per_process=False), complete)
+    assert 3 <= _run_until_killed([sys.executable, "-c", DISC_SCRIPT, str(resumed), "2"], resumed) < 50
+    assert not (resumed / "scorecard.json").exists()
+    evaluate(DiscGenerator(per_process=True), resumed)
+    assert _same_reports(complete, resumed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second", "batch"), [(1, 2, 1), (2, 1, 1), (1, 2, 4)])
 def test_a_models_videos_are_the_same_in_any_number_of_processes(tiny_model, tmp_path, first, second, batch):
     def command(out: Path, workers: int) -> list[str]:
-        told = ["--model", str(model), "--list", "smoke", "--out", str(out), "--workers", str(workers)]
-        told += ["--batch", str(batch)]
-        return [sys.executable, "-c", CLI_SCRIPT, "evaluate", *told]
+        flags = ["--model", str(tiny_model), "--prompt-set", "smoke", "--out", str(out)]
+        flags += ["--workers", str(workers), "--batch-size", str(batch)]
+        return [sys.executable, "-c", CLI_SCRIPT, "evaluate", *flags]
 
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    subprocess.run(command(whole, 1), check=True, capture_output=True)
-    assert 3 <= _run_until_killed(command(out, first), out) < 50
-    subprocess.run(command(out, second), check=True, capture_output=True)
-    assert _same_reports(whole, out)
+    complete, resumed = tmp_path / "complete", tmp_path / "resumed"
+    subprocess.run(command(complete, 1), check=True, capture_output=True)
+    assert 3 <= _run_until_killed(command(resumed, first), resumed) < 50
+    subprocess.run(command(resumed, second), check=True, capture_output=True)
+    assert _same_reports(complete, resumed)
 
 
-def test_a_batch_equals_single_videos_up_to_rounding(tiny_model):
+@pytest.mark.parametrize("num_frames", [5, 9])
+def test_a_batch_equals_single_videos_up_to_rounding(tiny_model, num_frames):
+    """Videos of 9 frames are longer than the model's own 5: they are streamed one by one."""
     prompts = ("a ball", "a red cube stands", "")
-    orders = [SampleRequest(prompt=prompt, seed=seed) for seed, prompt in enumerate(prompts)]
-    form = VideoFormat(height=32, width=48, num_frames=9, fps=4.0)
-    source = PipelineGeneratorFactory(model=str(model), requested_batch_size=2)
-    assert (source.batch_size, PipelineGeneratorFactory(model=str(model)).batch_size) == (2, 1)
-    made = list(source.load_generator().generate(orders, form))
-    assert not np.array_equal(made[0], made[1])
-    for order, frames in zip(orders, made, strict=True):
-        (alone,) = source.load_generator().generate([order], form)
-        assert frames.shape == (9, 32, 48, 3)
-        assert np.abs(frames.astype(int) - alone.astype(int)).max() <= 1
+    requests = [SampleRequest(prompt=prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+    video_format = VideoFormat(height=32, width=48, num_frames=num_frames, fps=4.0)
+    factory = PipelineGeneratorFactory(model=str(tiny_model), requested_batch_size=2)
+    assert (factory.batch_size, PipelineGeneratorFactory(model=str(tiny_model)).batch_size) == (2, 1)
+    generator = factory.load_generator()
+    videos = list(generator.generate(requests, video_format))
+    assert not np.array_equal(videos[0], videos[1])
+    for request, frames in zip(requests, videos, strict=True):
+        (single,) = generator.generate([request], video_format)
+        assert frames.shape == (num_frames, 32, 48, 3)
+        assert np.abs(frames.astype(int) - single.astype(int)).max() <= 1
 
 
 def test_videos_follow_the_sampling_defaults(tiny_model):
-    source = PipelineGeneratorFactory(model=str(model))
-    assert source.resolve_video_format(size=None, num_frames=None, fps=None) == VideoFormat(
+    factory = PipelineGeneratorFactory(model=str(tiny_model))
+    assert factory.resolve_video_format(size=None, num_frames=None, fps=None) == VideoFormat(
         height=48, width=48, num_frames=5, fps=8.0
     )
-    assert source.resolve_video_format(size=(64, 32), num_frames=9, fps=4.0) == VideoFormat(
+    assert factory.resolve_video_format(size=(64, 32), num_frames=9, fps=4.0) == VideoFormat(
         height=32, width=64, num_frames=9, fps=4.0
     )
 
 
 def test_other_weights_are_another_model(tiny_model, tmp_path):
     same, other = _save_tiny_model(tmp_path / "same"), _save_tiny_model(tmp_path / "other", seed=1)
-    assert (
-        PipelineGeneratorFactory(model=str(model)).fingerprint()
-        == PipelineGeneratorFactory(model=str(same)).fingerprint()
-    )
-    assert (
-        PipelineGeneratorFactory(model=str(model)).fingerprint()
-        != PipelineGeneratorFactory(model=str(other)).fingerprint()
-    )
+
+    def fingerprint(folder: Path) -> str:
+        return PipelineGeneratorFactory(model=str(folder)).fingerprint()
+
+    assert fingerprint(tiny_model) == fingerprint(same)
+    assert fingerprint(tiny_model) != fingerprint(other)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.evaluation import record, runner, scorecard
 from kinema.evaluation.evaluate import evaluate_model, evaluate_videos
 from kinema.evaluation.frechet import frechet_distance
 from kinema.evaluation.prompt_parser import parse_prompt
+from kinema.evaluation.record import EvaluationRecord, load_records
 from kinema.evaluation.score_video import MEASURES
 from kinema.evaluation.scorecard import (
     aggregate_records,
@@ -73,20 +73,24 @@ def _make_record(
     correct: bool | None,
     prompt: str = "a red ball rolls to the left",
     metrics: dict[str, float | None] | None = None,
-) -> record.EvaluationRecord:
+) -> EvaluationRecord:
     verdicts = dict.fromkeys(MEASURES) | {"direction": correct}
-    faults = dict.fromkeys(("births", "deaths", "recoloured", "resized", "frozen"), 0)
-    return record.EvaluationRecord(
+    faults = dict.fromkeys(("births", "deaths", "colour_changes", "size_changes", "frozen"), 0)
+    return EvaluationRecord(
         index=index, kind="roll", prompt=prompt, has_objects=True, verdicts=verdicts, faults=faults,
-        metrics=metrics or {"object minutes": 0.1}, video_features=(), tracker_features=(),
+        metrics=metrics or {"object_minutes": 0.1}, video_features=(), tracker_features=(),
     )  # fmt: skip
 
 
 def test_survival_applies_only_to_videos_that_are_long_enough():
-    told = [(4.0, 4.0), (12.0, 10.0), (12.0, 5.0), (59.75, 59.75), (60.0, 25.0), (60.0, None)]
+    durations = [(4.0, 4.0), (12.0, 10.0), (12.0, 5.0), (59.75, 59.75), (60.0, 25.0), (60.0, None)]
     records = [
-        _make_record(k, correct=True, metrics={"object minutes": 0.1, "seconds": whole, "survival": same})
-        for k, (whole, same) in enumerate(told)
+        _make_record(
+            k,
+            correct=True,
+            metrics={"object_minutes": 0.1, "seconds": seconds, "survival_seconds": survival},
+        )
+        for k, (seconds, survival) in enumerate(durations)
     ]
     measures = aggregate_records("x", records).measures
     found = {name: (value.value, value.n) for name, value in measures.items() if name.endswith(" s")}
@@ -100,28 +104,28 @@ def test_the_paired_bootstrap_agrees_with_the_closed_form():
     """The mean of n paired gains has a standard error of their deviation over √n."""
     rng = np.random.default_rng(3)
     a, b = rng.random(400) < 0.6, rng.random(400) < 0.7
-    told = compare_records(
+    (difference,) = compare_records(
         [_make_record(k, correct=bool(x)) for k, x in enumerate(a)],
         [_make_record(k, correct=bool(x)) for k, x in enumerate(b)],
     )
-    assert [d.measure for d in told] == ["direction"]
+    assert difference.measure == "direction"
     gain = b.astype(float) - a
     error = 1.959964 * gain.std() / 20
-    assert told[0].b - told[0].a == pytest.approx(gain.mean())
-    assert told[0].low == pytest.approx(gain.mean() - error, abs=0.006)
-    assert told[0].high == pytest.approx(gain.mean() + error, abs=0.006)
-    assert told[0].is_significant is bool(gain.mean() > error)
+    assert difference.b - difference.a == pytest.approx(gain.mean())
+    assert difference.low == pytest.approx(gain.mean() - error, abs=0.006)
+    assert difference.high == pytest.approx(gain.mean() + error, abs=0.006)
+    assert difference.is_significant is bool(gain.mean() > error)
 
 
 def test_the_bootstrap_is_paired():
-    """Two models of the same rate that fail on the same prompts differ surely by nothing."""
+    """Two models that fail on the same prompts have a difference of zero without any uncertainty."""
     flags = [k % 2 == 0 for k in range(40)]
     same = [_make_record(k, correct=flag) for k, flag in enumerate(flags)]
     other = [_make_record(k, correct=not flag) for k, flag in enumerate(flags)]
     assert (compare_records(same, same)[0].low, compare_records(same, same)[0].high) == (0, 0)
     assert compare_records(same, other)[0].high > 0.2
-    unasked = [_make_record(k, correct=None) for k in range(40)]
-    assert compare_records(same, unasked) == ()
+    not_applicable = [_make_record(k, correct=None) for k in range(40)]
+    assert compare_records(same, not_applicable) == ()
     with pytest.raises(UserError, match="no prompt in common"):
         compare_records(same, [_make_record(99, correct=True)])
 
@@ -134,67 +138,59 @@ PROMPTS = [
 
 
 def _write_videos(folder):
+    """Write three videos for `PROMPTS`, of which the second rolls in the wrong direction, and the prompts."""
     folder.mkdir()
-    write_video(
-        folder / "1.mp4",
-        disc_video(Disc(colour="red", x=linear_path(50, 14), y=constant_path(34.0), radius=6.0)),
-        fps=8,
+    y = constant_path(34.0)
+    rolling = disc_video(Disc(colour="red", x=linear_path(50, 14), y=y, radius=6.0))
+    pair = disc_video(
+        *(Disc(colour=c, x=constant_path(x), y=y, radius=6.0) for c, x in (("blue", 18.0), ("pink", 46.0)))
     )
-    write_video(
-        folder / "2.mp4",
-        disc_video(Disc(colour="red", x=linear_path(50, 14), y=constant_path(34.0), radius=6.0)),
-        fps=8,
-    )
-    pair = [
-        Disc(colour=c, x=constant_path(x), y=constant_path(34.0), radius=6.0)
-        for c, x in (("blue", 18.0), ("pink", 46.0))
-    ]
-    write_video(folder / "3.mp4", disc_video(*pair), fps=8)
+    for number, frames in enumerate((rolling, rolling, pair), 1):
+        write_video(folder / f"{number}.mp4", frames, fps=8)
     prompts = folder.parent / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS) + "\n")
     return prompts
 
 
+def _evaluate(folder, prompts, out, workers=1):
+    return list(evaluate_videos(folder, prompts, out, baselines=None, workers=workers))
+
+
 def test_scorecard_is_the_same_when_resumed_with_another_number_of_workers(tmp_path):
-    films = tmp_path / "films"
-    prompts = _write_videos(films)
-    one, two = tmp_path / "one", tmp_path / "two"
-    list(evaluate_videos(films, prompts, one, baselines=None, workers=1))
-    # A kill after the first film: its record is there, the others and the scorecard are not.
-    steps = evaluate_videos(films, prompts, two, baselines=None, workers=1)
-    next(steps)
-    steps.close()
-    assert not (two / "scorecard.json").exists()
-    assert list(evaluate_videos(films, prompts, two, baselines=None, workers=2)) == [
-        "films: 1 films",
-        "films: 2 films",
-    ]
+    videos = tmp_path / "videos"
+    prompts = _write_videos(videos)
+    complete, resumed = tmp_path / "complete", tmp_path / "resumed"
+    _evaluate(videos, prompts, complete)
+    # Interrupted after the first video: its record exists, the others and the scorecard do not.
+    progress = evaluate_videos(videos, prompts, resumed, baselines=None, workers=1)
+    next(progress)
+    progress.close()
+    assert not (resumed / "scorecard.json").exists()
+    assert _evaluate(videos, prompts, resumed, workers=2) == ["videos: 1 videos", "videos: 2 videos"]
     for name in ("scorecard.json", "scorecard.md", "scorecard.html"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-    card = scorecard.load(one / "scorecard.json")
-    assert card.rows[0].measures["direction"].value == 0.5
-    assert card.rows[0].measures["left/right"].value == 1
-    assert "<svg" in (one / "scorecard.html").read_text()
+        assert (complete / name).read_bytes() == (resumed / name).read_bytes()
+    measures = json.loads((complete / "scorecard.json").read_text())["rows"][0]["measures"]
+    assert measures["direction"]["value"] == 0.5
+    assert measures["left/right"]["value"] == 1
+    assert "<svg" in (complete / "scorecard.html").read_text()
 
 
 def test_rows_do_not_depend_on_the_order_of_records(tmp_path):
-    films = tmp_path / "films"
-    prompts = _write_videos(films)
-    out = tmp_path / "out"
-    list(evaluate_videos(films, prompts, out, baselines=None, workers=1))
-    records = runner.load_records(out / "judged")
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    _evaluate(videos, _write_videos(videos), out)
+    records = load_records(out)
     assert aggregate_records("x", records) == aggregate_records("x", records[::-1])
-    shutil.copytree(out, tmp_path / "again")
-    gains = compare_records(records, runner.load_records(tmp_path / "again" / "judged"))
-    assert all(d.low == d.high == 0 and not d.is_significant for d in gains)
+    shutil.copytree(out, tmp_path / "copy")
+    differences = compare_records(records, load_records(tmp_path / "copy"))
+    assert all(d.low == d.high == 0 and not d.is_significant for d in differences)
 
 
-class DiscGenerator:
-    """A model that draws one red disc that rolls to the left, whatever it is asked."""
+class RollingDiscGenerator:
+    """Draws one red disc that rolls to the left, whatever the prompt."""
 
     per_process = False
 
-    def __init__(self, name: str = "painter", batch_size: int = 1):
+    def __init__(self, name: str = "discs", batch_size: int = 1):
         self.name, self.batch_size = name, batch_size
         self.requested_prompts = []
 
@@ -205,70 +201,63 @@ class DiscGenerator:
         return self.name
 
     def generate(self, requests, video_format):
-        frames = video_format.frames
-        disc = Disc(colour="red", x=linear_path(50, 14, frames), y=constant_path(34.0, frames))
-        for order in requests:
-            self.requested_prompts.append(order.prompt)
-            yield disc_video(disc, frames=frames, size=video_format.width)
+        num_frames = video_format.num_frames
+        disc = Disc(colour="red", x=linear_path(50, 14, num_frames), y=constant_path(34.0, num_frames))
+        for request in requests:
+            self.requested_prompts.append(request.prompt)
+            yield disc_video(disc, num_frames=num_frames, size=video_format.width)
 
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=5, fps=8.0)
 
 
-def _run_evaluation(generator_factory, out, prompt_set="smoke"):
+def _evaluate_model(generator_factory, out):
     return list(
-        evaluate_model("painter", generator_factory, prompt_set, VIDEO_FORMAT, out, baselines=None, workers=1)
+        evaluate_model("discs", generator_factory, "smoke", VIDEO_FORMAT, out, baselines=None, workers=1)
     )
 
 
 def test_every_prompt_and_its_swapped_variant_is_generated_once(tmp_path):
-    painter, out = DiscGenerator(), tmp_path / "out"
-    assert "50 of 50 films" in _run_evaluation(painter, out)[-1]
-    assert len(painter.requested_prompts) == 50
-    for prompt in painter.requested_prompts:
+    generator, out = RollingDiscGenerator(), tmp_path / "out"
+    assert "50 of 50 videos" in _evaluate_model(generator, out)[-1]
+    assert len(generator.requested_prompts) == 50
+    for prompt in generator.requested_prompts:
         parse_prompt(prompt)
-    card = json.loads((out / "scorecard.json").read_text())
-    assert card["rows"][0]["measures"]["left/right, both ways"]["n"] == 10
-    (out / "judged" / "00011-1.json").unlink()
-    assert "1 of 1 films" in _run_evaluation(painter, out)[-1]
-    assert len(painter.requested_prompts) == 51
-    assert json.loads((out / "scorecard.json").read_text()) == card
+    scorecard = json.loads((out / "scorecard.json").read_text())
+    assert scorecard["rows"][0]["measures"]["left/right, both ways"]["n"] == 10
+    (out / "records" / "00011-1.json").unlink()
+    assert "1 of 1 videos" in _evaluate_model(generator, out)[-1]
+    assert len(generator.requested_prompts) == 51
+    assert json.loads((out / "scorecard.json").read_text()) == scorecard
 
 
 def test_batches_are_the_same_videos_whatever_was_scored_before(tmp_path):
-    painter, out = DiscGenerator(batch_size=8), tmp_path / "out"
-    assert "50 of 50 films" in _run_evaluation(painter, out)[-1]
-    asked, card = list(painter.requested_prompts), (out / "scorecard.json").read_bytes()
-    names = sorted(path.name for path in (out / "judged").iterdir())
-    (out / "judged" / names[21]).unlink()
-    seen = {path.name: path.stat().st_mtime_ns for path in (out / "judged").iterdir()}
-    assert "1 of 1 films" in _run_evaluation(painter, out)[-1]
-    # Its whole batch is made again, and it alone is judged.
-    assert painter.requested_prompts[50:] == asked[16:24]
-    assert all((out / "judged" / name).stat().st_mtime_ns == time for name, time in seen.items())
-    assert (out / "scorecard.json").read_bytes() == card
+    generator, out = RollingDiscGenerator(batch_size=8), tmp_path / "out"
+    assert "50 of 50 videos" in _evaluate_model(generator, out)[-1]
+    prompts, scorecard = list(generator.requested_prompts), (out / "scorecard.json").read_bytes()
+    names = sorted(path.name for path in (out / "records").iterdir())
+    (out / "records" / names[21]).unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+    assert "1 of 1 videos" in _evaluate_model(generator, out)[-1]
+    # The whole batch is generated again, and only the missing video is scored.
+    assert generator.requested_prompts[50:] == prompts[16:24]
+    assert all((out / "records" / name).stat().st_mtime_ns == time for name, time in times.items())
+    assert (out / "scorecard.json").read_bytes() == scorecard
     with pytest.raises(UserError, match="another request"):
-        _run_evaluation(DiscGenerator(batch_size=4), out)
+        _evaluate_model(RollingDiscGenerator(batch_size=4), out)
 
 
 def test_videos_of_two_models_never_share_a_directory(tmp_path):
-    _run_evaluation(DiscGenerator(), tmp_path / "out")
+    _evaluate_model(RollingDiscGenerator(), tmp_path / "out")
     with pytest.raises(UserError, match="another request"):
-        _run_evaluation(DiscGenerator("repainted"), tmp_path / "out")
+        _evaluate_model(RollingDiscGenerator("other discs"), tmp_path / "out")
 
 
 def test_mistakes_end_in_one_line(tmp_path):
-    (tmp_path / "prompts.txt").write_text("a red ball rolls to the left\n")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="0 films"):
-        list(
-            evaluate_videos(
-                tmp_path / "empty", tmp_path / "prompts.txt", tmp_path / "o", baselines=None, workers=1
-            )
-        )
+    prompts, empty = tmp_path / "prompts.txt", tmp_path / "empty"
+    prompts.write_text("a red ball rolls to the left\n")
+    empty.mkdir()
+    with pytest.raises(UserError, match="0 videos"):
+        _evaluate(empty, prompts, tmp_path / "out")
     with pytest.raises(UserError, match="not a folder"):
-        list(
-            evaluate_videos(
-                tmp_path / "none", tmp_path / "prompts.txt", tmp_path / "o", baselines=None, workers=1
-            )
-        )
+        _evaluate(tmp_path / "none", prompts, tmp_path / "out")

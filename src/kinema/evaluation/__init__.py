@@ -1,5 +1,5 @@
-"""The judge: the known faults of text-to-video, measured from pixels by classical vision.
+"""Automatic evaluation of text-to-video models on prompts of the simulator's lab domain.
 
-`parse` turns a film of the lab into tracks; the measures turn tracks and the meaning of a prompt into
-verdicts; `scorecard` gathers them with intervals and anchors. Nothing here knows what made a film.
+`track_objects` turns a video into object tracks by colour segmentation. `score_video` compares the tracks
+with the prompt. `scorecard` aggregates the scores of many videos into rates with confidence intervals.
 """

@@ -1,7 +1,8 @@
-"""Measure 4: which way the camera went, from how the things that stand in the lab are seen to move."""
+"""Measure 4, camera motion: the camera move that explains how static objects move on screen."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,66 +21,66 @@ CAMERA_MOVES: tuple[CameraMove, ...] = (
     "orbit right",
 )  # fmt: skip
 _AMOUNT_FACTORS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
-"""Shares of the lab's own amount that are tried."""
+"""Candidate amounts of a move, relative to the lab's own."""
 _CANDIDATE_DEPTHS = tuple(float(y) for y in np.linspace(-0.7, 0.9, 9))
-"""Metres behind the middle of the room at which things may stand."""
+"""Candidate depths of an object, in metres behind the scene's centre."""
 _MIN_VISIBLE_SHARE = 0.7
-"""Share of the frames in which a thing must be seen to count."""
+"""Share of the frames in which an object must be visible to be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraEstimate:
-    """The camera move that explains a film best."""
+    """The camera move with the smallest reprojection error."""
 
     move: CameraMove
     residual: float
-    """Pixels at 128, root mean square over positions and half-sizes."""
+    """Root mean square over positions and radii, in pixels at 128."""
     static_residual: float
-    """The same if the camera had stood still."""
+    """The same for a static camera."""
 
 
 def estimate_camera(video: TrackedVideo) -> CameraEstimate | None:
-    """Find the move that explains where everything is seen; None where too little is seen.
+    """Estimate the camera move; None where too few objects are visible.
 
-    In the middle frame the lab's camera passes through its known place, so every thing stands somewhere
-    along a known ray; each is seen again through every candidate move, from its best depth. A pan shifts
-    everything alike, an orbit shifts near and far things apart and changes their sizes.
+    In the middle frame the lab's camera is at its known position, so every object lies somewhere on a known
+    ray. Each object is reprojected through every candidate move from its best depth. A pan moves all objects
+    alike; an orbit moves near and far objects differently and changes their sizes.
     """
     tracks = [t for t in video.tracks if t.visible.mean() > _MIN_VISIBLE_SHARE]
     if not tracks:
         return None
-    results = {move: _best_residual(video, move) for move in CAMERA_MOVES}
-    move = min(results, key=lambda m: results[m])
-    if results["static"] < thresholds.MAX_STATIC_CAMERA_RESIDUAL:
+    residuals = {move: _best_residual(video, tracks, move) for move in CAMERA_MOVES}
+    move = min(residuals, key=lambda m: residuals[m])
+    if residuals["static"] < thresholds.MAX_STATIC_CAMERA_RESIDUAL:
         move = "static"
-    return CameraEstimate(move=move, residual=results[move], static_residual=results["static"])
+    return CameraEstimate(move=move, residual=residuals[move], static_residual=residuals["static"])
 
 
-def _best_residual(video: TrackedVideo, move: CameraMove) -> float:
-    """The smallest root mean square residual over the amounts of one move."""
+def _best_residual(video: TrackedVideo, tracks: Sequence[Track], move: CameraMove) -> float:
+    """The smallest residual over the candidate amounts of one move."""
     shot = lab_split.lab_shot(move)
-    found = []
-    for share in _AMOUNT_FACTORS if move != "static" else (1.0,):
-        amount = shot.amount**share if move.startswith("zoom") else shot.amount * share
-        found.append(
-            _static_scene_residual(video, camera_path(replace(shot, amount=amount), video.num_frames))
-        )
-    return min(found)
+    residuals = []
+    for factor in _AMOUNT_FACTORS if move != "static" else (1.0,):
+        amount = shot.amount**factor if move.startswith("zoom") else shot.amount * factor
+        cameras = camera_path(replace(shot, amount=amount), video.num_frames)
+        residuals.append(_static_scene_residual(video, tracks, cameras))
+    return min(residuals)
 
 
-def _static_scene_residual(video: TrackedVideo, cameras: Float[np.ndarray, "f 13"]) -> float:
-    """Root mean square residual if the camera went this way and everything else stood still."""
+def _static_scene_residual(
+    video: TrackedVideo, tracks: Sequence[Track], cameras: Float[np.ndarray, "f 13"]
+) -> float:
+    """Root mean square residual, assuming this camera path and static objects."""
     middle = video.num_frames // 2
     total, count = 0.0, 0
-    for track in video.tracks:
-        if track.visible.mean() <= _MIN_VISIBLE_SHARE:
-            continue
+    for track in tracks:
         frames = np.flatnonzero(
             track.clearly_visible if track.clearly_visible.mean() > 0.5 else track.visible
         )
-        anchor = int(frames[np.abs(frames - middle).argmin()])
+        reference = int(frames[np.abs(frames - middle).argmin()])
         errors = [
-            _reprojection_errors(video, track, cameras, frames, anchor, depth) for depth in _CANDIDATE_DEPTHS
+            _reprojection_errors(video, track, cameras, frames, reference, depth)
+            for depth in _CANDIDATE_DEPTHS
         ]
         total += min(float((error**2).sum()) for error in errors)
         count += 3 * len(frames)
@@ -94,24 +95,24 @@ def _reprojection_errors(
     reference_frame: int,
     depth: float,
 ) -> Float[np.ndarray, " m"]:
-    """Residuals of place and radius in pixels, for a thing at one depth behind the middle of the room."""
-    across, high = camera_geometry.unproject_to_vertical_plane(
+    """Residuals of position and radius in pixels, for an object at one depth in metres."""
+    x, z = camera_geometry.unproject_to_vertical_plane(
         track.centre[reference_frame], video.height, video.width, depth
     )
-    screen, away = project(cameras, np.array([[across, depth, high]]), video.width / video.height)
-    spot = screen * np.array([video.width, video.height]) - 0.5
-    place = track.centre[frames] - track.centre[reference_frame] - (spot[frames] - spot[reference_frame])
-    # On screen a radius goes with one over depth and the tangent of the field of view.
-    near = 1 / (away * cameras[:, 12])
+    screen, distance = project(cameras, np.array([[x, depth, z]]), video.width / video.height)
+    pixels = screen * np.array([video.width, video.height]) - 0.5
+    measured = track.centre[frames] - track.centre[reference_frame]
+    position_error = measured - (pixels[frames] - pixels[reference_frame])
+    # The radius on screen is proportional to 1 / (distance * tangent of the field of view).
+    magnification = 1 / (distance * cameras[:, 12])
     radius = np.sqrt(track.area / np.pi)
-    return np.concatenate(
-        [place.ravel(), radius[frames] - radius[reference_frame] * near[frames] / near[reference_frame]]
-    )
+    expected_radius = radius[reference_frame] * magnification[frames] / magnification[reference_frame]
+    return np.concatenate([position_error.ravel(), radius[frames] - expected_radius])
 
 
 def check_camera_move(scene: MatchedScene) -> bool | None:
-    """Whether the camera moves as the prompt says; None where it is not about the camera."""
+    """Whether the camera moves as the prompt says; None where the prompt names no camera move."""
     if scene.prompt_spec.event != "camera":
         return None
-    seen = estimate_camera(scene.video)
-    return seen is not None and seen.move == scene.prompt_spec.camera_move
+    estimate = estimate_camera(scene.video)
+    return estimate is not None and estimate.move == scene.prompt_spec.camera_move

@@ -1,21 +1,32 @@
-"""The whole evaluation: films in, scorecard.json, scorecard.md and scorecard.html out."""
+"""Complete evaluations: videos in, scorecard.json, scorecard.md and scorecard.html out."""
 
 from __future__ import annotations
 
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from kinema.atomic_io import write_text
 from kinema.errors import UserError
-from kinema.evaluation import runner, scorecard
+from kinema.evaluation import runner
 from kinema.evaluation.generate_and_score import Timing, count_missing, generate_and_score
-from kinema.evaluation.html_report import ReportExample, render_html, render_markdown
 from kinema.evaluation.prompt_sets import build_prompt_set, prompt_set_digest
-from kinema.evaluation.record import EvaluationRecord
+from kinema.evaluation.record import EvaluationRecord, load_records, video_path
+from kinema.evaluation.report import ReportExample, render_html, render_markdown
+from kinema.evaluation.scorecard import (
+    IntervalEstimate,
+    PairedDifference,
+    Scorecard,
+    ScorecardRow,
+    aggregate_records,
+    compare_records,
+    verdicts_for_measure,
+    wilson_interval,
+)
 from kinema.evaluation.synthetic_faults import FAULTS
 from kinema.evaluation.video_sources import (
     GeneratorFactory,
@@ -26,20 +37,20 @@ from kinema.evaluation.video_sources import (
 from kinema.evaluation.visualization import draw_annotated_strip, to_data_uri
 
 MAX_FAILURES_SHOWN = 3
-"""Films on the page for every measure."""
+"""Failed videos on the page for every measure."""
 
 
 def prepare_output_dir(out: Path, request: dict[str, object]) -> None:
-    """Make a folder for results, or see that an earlier run in it asked for the same.
+    """Create an output folder, or check that an earlier run in it had the same request.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the folder has the results of another request.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "request.json"
     text = json.dumps(request, indent=1, sort_keys=True) + "\n"
     if path.exists() and path.read_text() != text:
-        raise UserError(f"{out} holds the results of another request; choose an empty folder for --out")
+        raise UserError(f"{out} has the results of another request; choose an empty folder for --out")
     write_text(path, text)
 
 
@@ -53,44 +64,48 @@ def evaluate_baselines(
     vae: runner.Autoencoder | None = None,
     workers: int,
 ) -> Iterator[str]:
-    """Judge the simulator, what is made of its films, and planted faults. Yields lines of progress.
+    """Score the simulator's videos, modified copies of them, and synthetic faults. Yields lines of progress.
 
     Args:
-        prompt_set: whose kinds of prompts the simulator films.
-        video_format: of the films.
+        prompt_set: whose kinds of prompts the simulator renders.
+        video_format: of the videos.
         out: folder for the results.
-        clips_per_fault: clips with each planted fault.
+        clips_per_fault: number of clips with each synthetic fault.
         seed: of the scenes; see `scene_seed`.
-        vae: for the row of reconstructions; None leaves it out.
-        workers: processes.
+        vae: for the reconstructions; None leaves them out.
+        workers: number of processes.
+
+    Raises:
+        UserError: there is no such prompt set, or the folder has the results of another request.
     """
-    items = build_prompt_set(prompt_set)
+    items, digest = build_prompt_set(prompt_set), prompt_set_digest(prompt_set)
     prepare_output_dir(
         out,
         {
-            "list": prompt_set,
-            "digest": prompt_set_digest(prompt_set),
-            "format": asdict(video_format),
-            "what": "anchors",
+            "kind": "baselines",
+            "prompt_set": prompt_set,
+            "digest": digest,
+            "video_format": asdict(video_format),
             "seed": seed,
         },
     )
     if vae is not None:
-        # In a folder of its own, so that the row can be added to anchors that are there already.
+        # A request of its own, so that the row can be added to existing baselines.
         prepare_output_dir(runner.baseline_dir(out, "reconstructed"), {"autoencoder": vae.fingerprint()})
-    for done in runner.run_baselines(items, video_format, out, seed=seed, vae=vae, workers=workers):
-        yield f"anchors: {done} clips"
-    for done in runner.evaluate_detectors(clips_per_fault, video_format, out, seed=seed, workers=workers):
-        yield f"planted faults: {done}"
-    card = scorecard.Scorecard(
-        title="The judge on films that are true",
+    for num_done in runner.run_baselines(items, video_format, out, seed=seed, vae=vae, workers=workers):
+        yield f"baselines: {num_done} prompts"
+    for num_done in runner.evaluate_detectors(clips_per_fault, video_format, out, seed=seed, workers=workers):
+        yield f"synthetic faults: {num_done} clips"
+    simulator = runner.baseline_dir(out, "simulator")
+    scorecard = Scorecard(
+        title="Scorecard of the baselines",
         prompt_set=prompt_set,
-        digest=prompt_set_digest(prompt_set),
+        digest=digest,
         video_format=str(video_format),
         rows=_baseline_rows(out),
         detector_rates=_detector_rates(out),
     )
-    _write_reports(card, out, runner.load_baseline_records(out, "simulator"), out / "simulator" / "films")
+    _write_reports(scorecard, out, load_records(simulator), simulator)
 
 
 def evaluate_model(
@@ -103,53 +118,90 @@ def evaluate_model(
     baselines: Path | None,
     workers: int,
 ) -> Iterator[str]:
-    """Generate what is missing, judge it, write the scorecard. Yields lines of progress.
+    """Generate and score the videos of a prompt set. Yields lines of progress.
+
+    Args:
+        name: of the model, for the scorecard.
+        generator_factory: loads the model.
+        prompt_set: the prompts.
+        video_format: of the videos.
+        out: folder for the results; an interrupted evaluation continues where it stopped.
+        baselines: folder of `evaluate_baselines`, whose rows are added; None for none.
+        workers: number of processes.
 
     Raises:
-        UserError: there is no such list or model, or the folder holds the results of another request.
+        UserError: there is no such prompt set or model, or the folder has the results of another request.
     """
-    items = build_prompt_set(prompt_set)
+    items, digest = build_prompt_set(prompt_set), prompt_set_digest(prompt_set)
     prepare_output_dir(
         out,
         {
-            "list": prompt_set,
-            "digest": prompt_set_digest(prompt_set),
-            "format": asdict(video_format),
-            "what": "model",
+            "kind": "model",
+            "prompt_set": prompt_set,
+            "digest": digest,
+            "video_format": asdict(video_format),
             "model": name,
             "weights": generator_factory.fingerprint(),
-            "batch": generator_factory.batch_size,
+            "batch_size": generator_factory.batch_size,
         },
     )
-    of = count_missing(items, video_format, out)
-    spent: list[Timing] = []
+    num_missing = count_missing(items, video_format, out)
+    timings: list[Timing] = []
     start = time.perf_counter()
-    for one in generate_and_score(items, generator_factory, video_format, out, workers=workers):
-        spent.append(one)
-        filming = statistics.median(s.generation_seconds for s in spent)
-        judging = statistics.median(s.scoring_seconds for s in spent)
+    for timing in generate_and_score(items, generator_factory, video_format, out, workers=workers):
+        timings.append(timing)
+        generation = statistics.median(t.generation_seconds for t in timings)
+        scoring = statistics.median(t.scoring_seconds for t in timings)
         yield (
-            f"{name}: {len(spent)} of {of} films in {time.perf_counter() - start:.0f} s; a film costs "
-            f"{filming:.2f} s of processor time to make and {judging:.2f} s to judge"
+            f"{name}: {len(timings)} of {num_missing} videos in {time.perf_counter() - start:.0f} s; "
+            f"CPU seconds per video: {generation:.2f} to generate, {scoring:.2f} to score"
         )
-    _build_scorecard(name, prompt_set, prompt_set_digest(prompt_set), str(video_format), out, baselines)
+    _write_model_scorecard(name, prompt_set, digest, str(video_format), out, baselines)
 
 
 def evaluate_videos(
     folder: Path, prompt_file: Path, out: Path, *, baselines: Path | None, workers: int
 ) -> Iterator[str]:
-    """Judge films made elsewhere. Yields lines of progress."""
+    """Score existing videos. Yields lines of progress.
+
+    Args:
+        folder: of the videos.
+        prompt_file: one prompt per line, in the order of the file names.
+        out: folder for the results.
+        baselines: folder of `evaluate_baselines`, whose rows are added; None for none.
+        workers: number of processes.
+
+    Raises:
+        UserError: the numbers of videos and prompts differ, a prompt cannot be parsed, a file is not a video,
+            or the folder has the results of another request.
+    """
     pairs = pair_videos_with_prompts(folder, prompt_file)
-    told = [[prompt, film.name, film.stat().st_size] for prompt, film in pairs]
-    prepare_output_dir(out, {"what": "films", "films": told})
-    for done in runner.score_video_files(pairs, out, workers=workers):
-        yield f"{folder.name}: {done} films"
-    _build_scorecard(
-        folder.name, prompt_file.name, "", "as given", out, baselines, video_files=[film for _, film in pairs]
+    prepare_output_dir(
+        out,
+        {"kind": "videos", "videos": [[prompt, file.name, file.stat().st_size] for prompt, file in pairs]},
+    )
+    for num_done in runner.score_video_files(pairs, out, workers=workers):
+        yield f"{folder.name}: {num_done} videos"
+    video_files = [file for _, file in pairs]
+    _write_model_scorecard(
+        folder.name, prompt_file.name, "", "various sizes", out, baselines, video_files=video_files
     )
 
 
-def _build_scorecard(
+def compare_evaluations(a: Path, b: Path) -> tuple[PairedDifference, ...]:
+    """Compare the results in two output folders.
+
+    Raises:
+        UserError: a folder has no results, or they have no prompt in common.
+    """
+    records = [load_records(out) for out in (a, b)]
+    for out, found in zip((a, b), records, strict=True):
+        if not found:
+            raise UserError(f"{out} has no results; pass a folder that `kinema evaluate` has written")
+    return compare_records(*records)
+
+
+def _write_model_scorecard(
     name: str,
     prompt_set: str,
     digest: str,
@@ -158,77 +210,88 @@ def _build_scorecard(
     baselines: Path | None,
     video_files: list[Path] | None = None,
 ) -> None:
-    records = runner.load_records(out / "judged")
-    reference = runner.load_baseline_records(baselines, "simulator") if baselines else []
-    rows = (
-        scorecard.aggregate_records(name, records, reference),
-        *(_baseline_rows(baselines) if baselines else ()),
-    )
-    card = scorecard.Scorecard(
+    records = load_records(out)
+    reference = load_records(runner.baseline_dir(baselines, "simulator")) if baselines else []
+    scorecard = Scorecard(
         title=f"Scorecard of {name}",
         prompt_set=prompt_set,
         digest=digest,
         video_format=video_format,
-        rows=rows,
+        rows=(
+            aggregate_records(name, records, reference),
+            *(_baseline_rows(baselines) if baselines else ()),
+        ),
         detector_rates=_detector_rates(baselines) if baselines else (),
     )
-    _write_reports(card, out, records, video_files or out / "films")
+    _write_reports(scorecard, out, records, video_files or out)
 
 
-def _baseline_rows(out: Path) -> tuple[scorecard.ScorecardRow, ...]:
-    reference = runner.load_baseline_records(out, "simulator")
+def _baseline_rows(out: Path) -> tuple[ScorecardRow, ...]:
+    records = {baseline: load_records(runner.baseline_dir(out, baseline)) for baseline in runner.BASELINES}
     return tuple(
-        scorecard.aggregate_records(anchor, found, () if anchor == "simulator" else reference)
-        for anchor in runner.BASELINES
-        if (found := runner.load_baseline_records(out, anchor))
+        aggregate_records(baseline, found, () if baseline == "simulator" else records["simulator"])
+        for baseline, found in records.items()
+        if found
     )
 
 
-def _detector_rates(
-    out: Path,
-) -> tuple[tuple[str, scorecard.IntervalEstimate, scorecard.IntervalEstimate], ...]:
-    told = []
-    for fault in FAULTS:
-        found, alarms, n = runner.count_detections(out, fault)
-        if n:
-            told.append((fault, scorecard.wilson_interval(found, n), scorecard.wilson_interval(alarms, n)))
-    return tuple(told)
+def _detector_rates(out: Path) -> tuple[tuple[str, IntervalEstimate, IntervalEstimate], ...]:
+    counts = {fault: runner.count_detections(out, fault) for fault in FAULTS}
+    return tuple(
+        (fault, wilson_interval(found, n), wilson_interval(false_alarms, n))
+        for fault, (found, false_alarms, n) in counts.items()
+        if n
+    )
 
 
 def _write_reports(
-    report: scorecard.Scorecard, out: Path, records: list[EvaluationRecord], videos: Path | list[Path]
+    scorecard: Scorecard, out: Path, records: list[EvaluationRecord], videos: Path | list[Path]
 ) -> None:
-    scorecard.save(report, out / "scorecard.json")
-    write_text(out / "scorecard.md", render_markdown(report))
-    write_text(out / "scorecard.html", render_html(report, _select_examples(report, records, videos)))
+    scorecard.save(out / "scorecard.json")
+    write_text(out / "scorecard.md", render_markdown(scorecard))
+    write_text(out / "scorecard.html", render_html(scorecard, _select_examples(scorecard, records, videos)))
 
 
 def _select_examples(
-    report: scorecard.Scorecard, records: list[EvaluationRecord], videos: Path | list[Path]
+    scorecard: Scorecard, records: list[EvaluationRecord], videos: Path | list[Path]
 ) -> list[ReportExample]:
-    """For every measure the films with most wrong among those that fail it; else one that is right."""
-    found = []
-    counts: dict[int, int] = {}
-    numbered = []
+    """For every measure the videos that fail it and most other measures, or one that passes if none fails.
+
+    Args:
+        scorecard: its first row has the measures.
+        records: of the videos.
+        videos: the output folder that has the videos, or one video file per prompt.
+    """
+    seen: Counter[int] = Counter()
+    variants = []
     for record in records:
-        numbered.append((record, counts.get(record.index, 0)))
-        counts[record.index] = counts.get(record.index, 0) + 1
-    for measure in report.rows[0].measures:
-        told = scorecard.verdicts_for_measure(records, measure)
-        asked = [(*one, right) for one, right in zip(numbered, told, strict=True) if right is not None]
-        wrong = [one for one in asked if not one[2]]
-        wrong.sort(key=lambda one: (-sum(v is False for v in one[0].verdicts.values()), one[0].index))
-        for record, k, right in wrong[:MAX_FAILURES_SHOWN] or asked[:1]:
-            path = videos[record.index] if isinstance(videos, list) else videos / f"{record.index:05}-{k}.mp4"
+        variants.append(seen[record.index])
+        seen[record.index] += 1
+    examples = []
+    for measure in scorecard.rows[0].measures:
+        verdicts = verdicts_for_measure(records, measure)
+        applicable = [
+            (record, variant, passed)
+            for record, variant, passed in zip(records, variants, verdicts, strict=True)
+            if passed is not None
+        ]
+        failed = [one for one in applicable if not one[2]]
+        failed.sort(key=lambda one: (-sum(v is False for v in one[0].verdicts.values()), one[0].index))
+        for record, variant, passed in failed[:MAX_FAILURES_SHOWN] or applicable[:1]:
+            path = (
+                videos[record.index]
+                if isinstance(videos, list)
+                else video_path(videos, record.index, variant)
+            )
             if not path.exists():
                 continue
             frames, fps = load_video(path)
-            found.append(
+            examples.append(
                 ReportExample(
                     measure=measure,
                     prompt=record.prompt,
-                    is_correct=right,
+                    is_correct=passed,
                     image_url=to_data_uri(draw_annotated_strip(frames, fps)),
                 )
             )
-    return found
+    return examples

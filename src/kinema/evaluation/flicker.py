@@ -1,52 +1,54 @@
-"""Measure 9: what changes although nothing moves."""
+"""Measure 9, flicker: changes of pixels that should not change."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
 from scipy import ndimage
 
 from kinema.evaluation.tracking import Track, TrackedVideo
+from kinema.frames import FrameArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flicker:
-    """Mean absolute changes from frame to frame, in levels of 255."""
+    """Mean absolute changes between consecutive frames, on the scale 0 to 255."""
 
     background: float
-    """Of pixels that no thing and no shadow comes near; NaN if there are none, or one frame."""
+    """Of pixels away from every object and its shadow; NaN if there are none or only one frame."""
     objects: float
-    """Of things laid over each other by their centroids; NaN if none is seen twice."""
+    """Of objects aligned by their centroids; NaN if none is visible in two consecutive frames."""
 
 
-def measure_flicker(frames: UInt8[np.ndarray, "f h w 3"], video: TrackedVideo) -> Flicker:
-    """Measure a film of a still camera."""
-    near = np.zeros(frames.shape[1:3], dtype=bool)
+def measure_flicker(frames: FrameArray, video: TrackedVideo) -> Flicker:
+    """Measure the flicker of a video from a static camera."""
+    occupied = np.zeros(frames.shape[1:3], dtype=bool)
     for track in video.tracks:
         for blob in track.blobs:
             if blob is not None:
                 left, top, right, bottom = blob.box
-                near[top:bottom, left:right] = True
-    # Shadows fall to the side and below, within about one size of the thing.
-    size = max((t.radius for t in video.tracks), default=0)
-    still = ~ndimage.binary_dilation(near, iterations=int(2 * size) + 2)
+                occupied[top:bottom, left:right] = True
+    # Shadows fall to the side and below, within about one diameter of the object.
+    radius = max((track.radius for track in video.tracks), default=0)
+    empty = ~ndimage.binary_dilation(occupied, iterations=int(2 * radius) + 2)
     background = np.nan
-    if still.any() and len(frames) > 1:
-        pixels = frames[:, still].astype(np.float32)
+    if empty.any() and len(frames) > 1:
+        pixels = frames[:, empty].astype(np.float32)
         background = float(np.abs(np.diff(pixels, axis=0)).mean())
-    residuals = [r for track in video.tracks for r in _object_residuals(track)]
+    residuals = [residual for track in video.tracks for residual in _object_residuals(track)]
     return Flicker(background=background, objects=float(np.mean(residuals)) if residuals else np.nan)
 
 
 def _object_residuals(track: Track) -> list[float]:
-    found = []
+    """Mean absolute change of the middle of an object, for each pair of frames in which it is clearly
+    visible."""
+    residuals = []
     for frame in np.flatnonzero(track.clearly_visible[1:] & track.clearly_visible[:-1]):
-        one, two = track.blobs[frame], track.blobs[frame + 1]
-        if one is None or two is None:
+        first, second = track.blobs[frame], track.blobs[frame + 1]
+        if first is None or second is None:
             continue
-        radius = 0.6 * one.radius
+        radius = 0.6 * first.radius
         offsets = np.arange(-int(radius), int(radius) + 1)
         dx, dy = np.meshgrid(offsets, offsets)
         patches = [
@@ -56,7 +58,7 @@ def _object_residuals(track: Track) -> list[float]:
                 order=1,
                 mode="nearest",
             )
-            for blob in (one, two)
+            for blob in (first, second)
         ]
-        found.append(float(np.abs(patches[0] - patches[1]).mean()))
-    return found
+        residuals.append(float(np.abs(patches[0] - patches[1]).mean()))
+    return residuals

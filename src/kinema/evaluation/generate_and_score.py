@@ -1,4 +1,4 @@
-"""Filming the prompts of a list with a model, and judging the films as they come."""
+"""Generates the videos of a prompt set with a model and scores them one by one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from pathlib import Path
 
 from kinema.evaluation import record
 from kinema.evaluation.prompt_sets import PromptItem
-from kinema.evaluation.runner import run_jobs, run_jobs_isolated
-from kinema.evaluation.video_sources import (
-    FrameArray,
-    GeneratorFactory,
-    SampleRequest,
-    VideoFormat,
-    VideoGenerator,
-)
+from kinema.evaluation.video_sources import GeneratorFactory, SampleRequest, VideoFormat, VideoGenerator
+from kinema.frames import FrameArray
 from kinema.media import write_video
+from kinema.process_pool import run_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Processor seconds of one film. They are told, and never part of the scorecard."""
+    """CPU seconds of one video. Shown as progress, never part of the scorecard."""
 
     generation_seconds: float
     scoring_seconds: float
@@ -31,7 +26,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class _VideoJob:
-    """A film that is not judged yet."""
+    """A video of the prompt set."""
 
     item: PromptItem
     variant: int
@@ -44,17 +39,18 @@ class _VideoJob:
         return self.item.swapped_prompt if self.variant else self.item.prompt
 
     @property
-    def stem(self) -> str:
-        return f"{self.item.index:05}-{self.variant}"
+    def record_path(self) -> Path:
+        return record.record_path(self.out, self.item.index, self.variant)
 
     @property
-    def record_path(self) -> Path:
-        return self.out / "judged" / f"{self.stem}.json"
+    def is_done(self) -> bool:
+        """The record is written last."""
+        return self.record_path.exists()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _GeneratedVideo:
-    """A film in memory, on its way to a judge."""
+    """A video in memory, not yet scored."""
 
     job: _VideoJob
     frames: FrameArray
@@ -63,8 +59,8 @@ class _GeneratedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class _JobBatch:
-    """Films that are made at once. Which they are follows from the list alone, so that a film is the same
-    whoever makes it and whatever was made before."""
+    """Videos generated at once. The batches depend on the prompt set alone, so that a video is the same
+    whichever process generates it and whatever was generated before."""
 
     jobs: tuple[_VideoJob, ...]
     generator_factory: GeneratorFactory
@@ -77,46 +73,43 @@ def _load_generator(generator_factory: GeneratorFactory) -> VideoGenerator:
 
 
 def _generate_batch(batch: _JobBatch) -> Iterator[_GeneratedVideo]:
-    """All films of a batch are made; those not judged yet go on."""
+    """Generate all videos of a batch; yield those that are not scored yet."""
     generator = _load_generator(batch.generator_factory)
     start = time.process_time()
-    orders = [SampleRequest(prompt=one.prompt, seed=one.item.seed) for one in batch.jobs]
-    made = list(generator.generate(orders, batch.jobs[0].video_format))
-    each = (time.process_time() - start) / len(made)
-    for wanted, frames in zip(batch.jobs, made, strict=True):
-        if not wanted.record_path.exists():
-            yield _GeneratedVideo(job=wanted, frames=frames, generation_seconds=each)
+    requests = [SampleRequest(prompt=job.prompt, seed=job.item.seed) for job in batch.jobs]
+    videos = list(generator.generate(requests, batch.jobs[0].video_format))
+    seconds_per_video = (time.process_time() - start) / len(videos)
+    for job, frames in zip(batch.jobs, videos, strict=True):
+        if not job.is_done:
+            yield _GeneratedVideo(job=job, frames=frames, generation_seconds=seconds_per_video)
 
 
 def _score_generated(generated: _GeneratedVideo) -> Timing:
-    wanted, start = generated.job, time.process_time()
-    write_video(wanted.out / "films" / f"{wanted.stem}.mp4", generated.frames, fps=wanted.video_format.fps)
-    item = wanted.item
-    judged = record.build_record(
-        item.index, item.kind, wanted.prompt, generated.frames, wanted.video_format.fps
-    )
-    record.save(judged, wanted.record_path)
+    job, start = generated.job, time.process_time()
+    item, fps = job.item, job.video_format.fps
+    write_video(record.video_path(job.out, item.index, job.variant), generated.frames, fps=fps)
+    scored = record.build_record(item.index, item.kind, job.prompt, generated.frames, fps)
+    record.save(scored, job.record_path)
     return Timing(
         generation_seconds=generated.generation_seconds, scoring_seconds=time.process_time() - start
     )
 
 
 def _generate_and_score_batch(batch: _JobBatch) -> list[Timing]:
-    return [_score_generated(filmed) for filmed in _generate_batch(batch)]
+    return [_score_generated(generated) for generated in _generate_batch(batch)]
 
 
 def _list_jobs(items: tuple[PromptItem, ...], video_format: VideoFormat, out: Path) -> list[_VideoJob]:
     return [
-        _VideoJob(item=item, variant=twin, video_format=video_format, out=out)
+        _VideoJob(item=item, variant=variant, video_format=video_format, out=out)
         for item in items
-        for twin in ((0, 1) if item.swapped_prompt else (0,))
+        for variant in range(2 if item.swapped_prompt else 1)
     ]
 
 
 def count_missing(items: tuple[PromptItem, ...], video_format: VideoFormat, out: Path) -> int:
-    """How many films are still to be made. One counts as made when its record is written, which comes
-    last."""
-    return sum(not one.record_path.exists() for one in _list_jobs(items, video_format, out))
+    """The number of videos that are not scored yet."""
+    return sum(not job.is_done for job in _list_jobs(items, video_format, out))
 
 
 def generate_and_score(
@@ -127,19 +120,29 @@ def generate_and_score(
     *,
     workers: int,
 ) -> Iterator[Timing]:
-    """Film and judge what is missing, in so many processes; one result for every film."""
-    for part in ("films", "judged"):
-        (out / part).mkdir(parents=True, exist_ok=True)
-    wanted, size = _list_jobs(items, video_format, out), generator_factory.batch_size
+    """Generate and score the missing videos of a prompt set.
+
+    Args:
+        items: the prompts.
+        generator_factory: loads the model; decides the batch size and whether each process generates.
+        video_format: of the videos.
+        out: the output folder.
+        workers: number of processes.
+
+    Returns:
+        One timing per video.
+    """
+    for name in ("videos", "records"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    jobs, size = _list_jobs(items, video_format, out), generator_factory.batch_size
     batches = [
-        _JobBatch(jobs=tuple(wanted[first : first + size]), generator_factory=generator_factory)
-        for first in range(0, len(wanted), size)
-        if not all(one.record_path.exists() for one in wanted[first : first + size])
+        _JobBatch(jobs=tuple(jobs[first : first + size]), generator_factory=generator_factory)
+        for first in range(0, len(jobs), size)
+        if not all(job.is_done for job in jobs[first : first + size])
     ]
     if generator_factory.per_process:
-        for spent in run_jobs_isolated(_generate_and_score_batch, batches, workers):
-            yield from spent
+        for timings in run_jobs(_generate_and_score_batch, batches, workers, isolated=True):
+            yield from timings
     else:
-        yield from run_jobs(
-            _score_generated, (film for batch in batches for film in _generate_batch(batch)), workers
-        )
+        videos = (video for batch in batches for video in _generate_batch(batch))
+        yield from run_jobs(_score_generated, videos, workers)

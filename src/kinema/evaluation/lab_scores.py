@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import UInt8
-
 from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import parse_prompt
-from kinema.evaluation.quick_eval import quick_score
 from kinema.evaluation.score_video import MEASURES, Measure, score_video
+from kinema.frames import FrameArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ class PromptScore:
     failed: tuple[Measure, ...]
 
 
-def score_prompt(prompt: str, frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> PromptScore:
+def score_prompt(prompt: str, frames: FrameArray, fps: float) -> PromptScore:
     """Score one video by all measures that apply to its prompt.
 
     Raises:
@@ -39,7 +36,7 @@ def score_prompt(prompt: str, frames: UInt8[np.ndarray, "f h w 3"], fps: float) 
     return PromptScore(accuracy=1 - len(failed) / max(1, len(verdicts)), failed=failed)
 
 
-def lab_scores(videos: Iterable[tuple[str, UInt8[np.ndarray, "f h w 3"]]], fps: float) -> dict[str, float]:
+def lab_scores(videos: Iterable[tuple[str, FrameArray]], fps: float) -> dict[str, float]:
     """Score the samples of a checkpoint.
 
     Args:
@@ -54,7 +51,7 @@ def lab_scores(videos: Iterable[tuple[str, UInt8[np.ndarray, "f h w 3"]]], fps: 
     scores = []
     for prompt, frames in videos:
         try:
-            scores.append(quick_score(prompt, frames, fps))
+            scores.append(score_video(parse_prompt(prompt), frames, fps))
         except UserError:
             continue
     if not scores:
@@ -65,9 +62,9 @@ def lab_scores(videos: Iterable[tuple[str, UInt8[np.ndarray, "f h w 3"]]], fps: 
         "binding": [s.binding for s in scores],
         "direction": [s.direction for s in scores if s.direction is not None],
         "left_right": [s.left_right for s in scores if s.left_right is not None],
-        "collision": [s.collision for s in scores if s.collision is not None],
+        "collision": [s.collision.is_correct() for s in scores if s.collision is not None],
         "moving": [not s.frozen for s in scores if s.frozen is not None],
-        "permanence": [not s.births and not s.deaths for s in scores],
+        "permanence": [not s.permanence.births and not s.permanence.deaths for s in scores],
     }
     shares = {f"lab_{name}": sum(values) / len(values) for name, values in claims.items() if values}
     all_claims = [value for values in claims.values() for value in values]

@@ -1,4 +1,4 @@
-"""A parsed film beside the meaning of its prompt: who is who, and where they are in the room."""
+"""The objects of a prompt matched to the tracks of a video, and the shape of each track."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from kinema.evaluation import camera_geometry, shape_classifier, thresholds
-from kinema.evaluation.prompt_parser import PromptSpec
+from kinema.evaluation import thresholds
+from kinema.evaluation.prompt_parser import SHAPES, PromptSpec
+from kinema.evaluation.shape_classifier import shape_log_probs
 from kinema.evaluation.tracking import Track, TrackedVideo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatchedScene:
-    """What was asked for, what was seen, and which track is which thing."""
+    """A prompt, a tracked video, and which track is which object of the prompt."""
 
     prompt_spec: PromptSpec
     video: TrackedVideo
     tracks_by_object: tuple[tuple[Track, ...], ...]
-    """For each thing of the prompt, the tracks of its colour, as many as it wants at most, longest first.
-    Empty where its colour is not seen."""
+    """For each object of the prompt the tracks of its colour, longest first, at most its count. Empty where
+    its colour was not found."""
 
     def main_track(self, object_index: int = 0) -> Track | None:
-        """The longest track of a thing, by its place in the prompt."""
+        """The longest track of an object, by its index in the prompt."""
         return (
             self.tracks_by_object[object_index][0]
             if object_index < len(self.tracks_by_object) and self.tracks_by_object[object_index]
@@ -33,68 +34,54 @@ class MatchedScene:
 
 
 def match_objects(prompt_spec: PromptSpec, video: TrackedVideo) -> MatchedScene:
-    """Tell who is who, by colour alone: shapes are judged, not assumed."""
-    cast = []
-    taken: set[int] = set()
-    for thing in prompt_spec.objects:
-        candidates = [k for k, t in enumerate(video.tracks) if t.colour == thing.colour and k not in taken]
+    """Match tracks to objects by colour alone: shapes are scored, not assumed."""
+    tracks_by_object = []
+    assigned: set[int] = set()
+    for spec in prompt_spec.objects:
+        candidates = [k for k, t in enumerate(video.tracks) if t.colour == spec.colour and k not in assigned]
         candidates.sort(key=lambda k: -int(video.tracks[k].visible.sum()))
-        chosen = candidates[: thing.count]
-        taken.update(chosen)
-        cast.append(tuple(video.tracks[k] for k in chosen))
-    return MatchedScene(prompt_spec=prompt_spec, video=video, tracks_by_object=tuple(cast))
-
-
-def floor_positions(video: TrackedVideo, track: Track) -> Float[np.ndarray, "f 2"]:
-    """Where a thing is on the floor, metres: x to the right, y away from the camera."""
-    return camera_geometry.unproject_to_horizontal_plane(track.centre, video.height, video.width)
-
-
-def vertical_plane_positions(video: TrackedVideo, track: Track) -> Float[np.ndarray, "f 2"]:
-    """Its place in the upright plane through the middle of the room, metres: x and height."""
-    return camera_geometry.unproject_to_vertical_plane(track.centre, video.height, video.width)
+        chosen = candidates[: spec.count]
+        assigned.update(chosen)
+        tracks_by_object.append(tuple(video.tracks[k] for k in chosen))
+    return MatchedScene(prompt_spec=prompt_spec, video=video, tracks_by_object=tuple(tracks_by_object))
 
 
 def shape_evidence(track: Track) -> Float[np.ndarray, "f shapes"]:
-    """Log evidence for each shape in each frame; zero in frames that tell nothing."""
-    found = np.zeros((len(track.visible), len(shape_classifier.SHAPES)))
+    """Log probability of each shape in each frame; zero in uninformative frames."""
+    evidence = np.zeros((len(track.visible), len(SHAPES)))
     for frame in np.flatnonzero(informative_frames(track)):
         blob = track.blobs[frame]
         if blob is not None:
-            found[frame] = shape_classifier.shape_log_probs(blob)
-    return found
+            evidence[frame] = shape_log_probs(blob)
+    return evidence
 
 
 def shape_per_frame(track: Track) -> tuple[str | None, ...]:
     """The shape in every frame, from the evidence of that frame and its neighbours.
 
-    Frames without evidence of their own take that of the nearest frame that has some. None where there is
-    none at all, or where it does not favour one shape.
+    Frames without evidence take the shape of the nearest frame with evidence. None where there is no evidence
+    at all, or where it does not favour one shape.
     """
     evidence = shape_evidence(track)
-    span = np.ones(2 * thresholds.SHAPE_WINDOW + 1)
-    total = ndimage.correlate1d(evidence, span, axis=0, mode="constant")
+    window = np.ones(2 * thresholds.SHAPE_WINDOW + 1)
+    total = ndimage.correlate1d(evidence, window, axis=0, mode="constant")
     known = np.flatnonzero(
-        ndimage.correlate1d(informative_frames(track).astype(float), span, mode="constant")
+        ndimage.correlate1d(informative_frames(track).astype(float), window, mode="constant")
     )
     if not len(known):
         return (None,) * len(track.visible)
     nearest = known[np.abs(np.arange(len(track.visible))[:, None] - known).argmin(axis=1)]
-    chosen = total[nearest]
-    second, best = np.sort(chosen, axis=1)[:, -2:].T
+    scores = total[nearest]
+    second, best = np.sort(scores, axis=1)[:, -2:].T
     return tuple(
-        shape_classifier.SHAPES[int(k)] if sure else None
-        for k, sure in zip(chosen.argmax(axis=1), best - second >= thresholds.MIN_SHAPE_LOG_ODDS, strict=True)
+        SHAPES[int(k)] if decided else None
+        for k, decided in zip(
+            scores.argmax(axis=1), best - second >= thresholds.MIN_SHAPE_LOG_ODDS, strict=True
+        )
     )
 
 
 def informative_frames(track: Track) -> Bool[np.ndarray, " f"]:
-    """Frames that tell its shape: those in which it is seen whole, or else those in which it is next to
-    another thing, which may hide part of it, but not cut off by the picture."""
-    good = unoccluded_frames(track)
-    return good if good.any() else track.visible & ~track.touches_border
-
-
-def unoccluded_frames(track: Track) -> Bool[np.ndarray, " f"]:
-    """Frames in which it is seen, not cut off by the picture and not next to another thing."""
-    return track.visible & ~track.touches_border & ~track.touching
+    """Frames that show the shape: unoccluded ones, or without any, those away from the image border."""
+    unoccluded = track.unoccluded
+    return unoccluded if unoccluded.any() else track.visible & ~track.touches_border

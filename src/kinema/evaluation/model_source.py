@@ -1,63 +1,59 @@
-"""A model that films prompts, as the scorecard wants it."""
+"""A pipeline as the video source of a scorecard."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from kinema.evaluation.video_sources import FrameArray, SampleRequest, VideoFormat
+from kinema.evaluation.video_sources import SampleRequest, VideoFormat
+from kinema.frames import FrameArray, to_frames, to_model_range
+from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import open_model
-from kinema.pipeline.batch import generate_batch
 from kinema.pipeline.device import resolve_device
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.request import VideoRequest
 
 GPU_BATCH_SIZE = 16
-"""Films made at once on a GPU."""
-_FINGERPRINT_BYTES = 1 << 20
-"""Bytes at either end of a weights file that tell it from another one."""
+"""Videos generated at once on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PipelineGenerator:
-    """Films from a pipeline: the noise of each comes from its own seed alone."""
+    """Generates videos with a pipeline. The noise of each video depends on its own seed only."""
 
     pipeline: Pipeline
 
     def generate(self, requests: Sequence[SampleRequest], video_format: VideoFormat) -> Iterator[FrameArray]:
-        """Films made in one batch."""
-        size = (video_format.width, video_format.height)
-        return generate_batch(
-            self.pipeline,
-            [
-                VideoRequest(
-                    prompt=order.prompt,
-                    seed=order.seed,
-                    num_frames=video_format.num_frames,
-                    size=size,
-                    fps=video_format.fps,
-                )
-                for order in requests
-            ],
-        )
+        """Generate the videos in one batch; one by one where the format is longer than the model's own."""
+        video_requests = [
+            VideoRequest(
+                prompt=request.prompt,
+                seed=request.seed,
+                num_frames=video_format.num_frames,
+                size=(video_format.width, video_format.height),
+                fps=video_format.fps,
+            )
+            for request in requests
+        ]
+        if len(video_requests) == 1 or self.pipeline.resolve(video_requests[0]).is_streamed:
+            yield from (self.pipeline.generate(request).frames for request in video_requests)
+        else:
+            yield from (video.frames for video in self.pipeline.generate_batch(video_requests))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineGeneratorFactory:
-    """A model by its name or folder: little enough to be handed to another process, which loads it there.
+    """Loads a model by its name or folder, in this process or in a worker.
 
-    On a processor a film is made by one thread, and every process makes its own: on two cores that is
-    faster than two threads for one film, and no figure depends on how many processes there are.
+    On a CPU every process generates its own videos with one thread: on two cores that is faster than two
+    threads for one video, and no result depends on the number of processes.
 
     Attributes:
-        model: of the model.
-        requested_batch_size: films in a batch. None makes a GPU's worth on a GPU and single films on a processor,
-            where batches of 4 and 8 cost 0.98 and 1.09 of single films at 128 x 128.
+        model: name or folder.
+        requested_batch_size: videos per batch. None means 16 on a GPU and 1 on a CPU, where batches of 4 and
+            8 cost 0.98 and 1.09 of single videos at 128 x 128.
     """
 
     model: str
@@ -65,63 +61,49 @@ class PipelineGeneratorFactory:
 
     @property
     def per_process(self) -> bool:
-        """Whether every process films for itself; a GPU is for one process."""
+        """Whether every process generates its own videos; a GPU is used by one process."""
         return resolve_device("auto").type == "cpu"
 
     @property
     def batch_size(self) -> int:
-        """Films in a batch."""
+        """Videos per batch."""
         return self.requested_batch_size or (1 if self.per_process else GPU_BATCH_SIZE)
 
     def load_generator(self) -> PipelineGenerator:
-        """Load it.
-
-        Raises:
-            UserError: there is none.
-        """
-        return PipelineGenerator(pipeline=load(self.model))
-
-    def load_reconstructor(self) -> Callable[[FrameArray], FrameArray]:
-        """Load its autoencoder alone: films there and back again."""
-        vae = open_model(self.model).load_vae(device=resolve_device("cpu"))
-
-        def through(frames: FrameArray) -> FrameArray:
-            film = (
-                torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-            )
-            with torch.no_grad():
-                back = vae.decode(vae.encode(film))[0].permute(1, 2, 3, 0)
-            return back.mul(127.5).add(128).clamp(0, 255).to(torch.uint8).numpy()
-
-        return through
-
-    def resolve_video_format(
-        self, *, size: tuple[int, int] | None, num_frames: int | None, fps: float | None
-    ) -> VideoFormat:
-        """The films it wants to make, but for what is asked for. `size` is width and height.
+        """Load the model.
 
         Raises:
             UserError: there is no such model.
         """
-        recipe = open_model(self.model).sampling_defaults
-        width, height = recipe.size if size is None else size
+        return PipelineGenerator(pipeline=load(self.model))
+
+    def load_reconstructor(self) -> Callable[[FrameArray], FrameArray]:
+        """Load the autoencoder alone, as a function that encodes and decodes a video."""
+        vae = open_model(self.model).load_vae(device=resolve_device("cpu"))
+
+        @torch.no_grad()
+        def reconstruct(frames: FrameArray) -> FrameArray:
+            return to_frames(vae.decode(vae.encode(to_model_range(frames))))
+
+        return reconstruct
+
+    def resolve_video_format(
+        self, *, size: tuple[int, int] | None, num_frames: int | None, fps: float | None
+    ) -> VideoFormat:
+        """The model's default format, with the fields that are not None replaced. `size` is (width, height).
+
+        Raises:
+            UserError: there is no such model.
+        """
+        defaults = open_model(self.model).sampling_defaults
+        width, height = size or defaults.size
         return VideoFormat(
-            height=height, width=width, num_frames=num_frames or recipe.num_frames, fps=fps or recipe.fps
+            height=height,
+            width=width,
+            num_frames=num_frames or defaults.num_frames,
+            fps=fps or defaults.fps,
         )
 
     def fingerprint(self) -> str:
-        """Changes when the weights do: results of two models must not meet in one folder."""
-        folder = open_model(self.model).folder
-        digest = hashlib.sha256()
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".json", ".safetensors"):
-                digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
-                digest.update(_read_ends(path))
-        return digest.hexdigest()[:16]
-
-
-def _read_ends(path: Path) -> bytes:
-    with path.open("rb") as file:
-        start = file.read(_FINGERPRINT_BYTES)
-        file.seek(max(0, path.stat().st_size - _FINGERPRINT_BYTES))
-        return start + file.read()
+        """Identify the weights, so that results of two models are never mixed in one folder."""
+        return fingerprint(open_model(self.model).folder)

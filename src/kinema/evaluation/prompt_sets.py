@@ -1,64 +1,85 @@
-"""The three fixed lists of prompts: derived, not stored, and pinned by a digest."""
+"""The three fixed prompt sets: generated, not stored, and pinned by a digest."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from kinema.errors import UserError
-from kinema.evaluation.prompt_parser import SHAPES
+from kinema.evaluation.prompt_parser import CAMERA_PHRASES, DIRECTION_PHRASES, SHAPES, Direction
 from kinema.simulator.annotations import Colour
-from kinema.simulator.appearance.lab import LAB_COLOURS
+from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
 from kinema.simulator.lab_split import Combination, is_held_out
 
 PromptSetName = Literal["smoke", "dev", "test"]
 PROMPT_SETS: tuple[PromptSetName, ...] = get_args(PromptSetName)
 PromptKind = Literal["roll", "still", "count", "collide", "occlude", "drop", "camera"]
-_SET_SIZES: dict[PromptSetName, int] = {"smoke": 40, "dev": 200, "test": 4000}
-"""In the long list every measure is asked for at least 1,000 times; see `kinds_of`."""
+ColourShape = tuple[Colour, str]
+
+_PROMPTS_PER_SHARE: dict[PromptSetName, int] = {"smoke": 1, "dev": 5, "test": 100}
+"""In the test set at least 1,000 prompts apply to every measure."""
 _KIND_SHARES: dict[PromptKind, int] = {
     "roll": 8, "still": 10, "count": 2, "collide": 8, "occlude": 4, "drop": 4, "camera": 4,
 }  # fmt: skip
-"""Out of 40."""
+"""Shares of each kind, 40 in all."""
 _TEST_KIND_SHARES: dict[PromptKind, int] = {
     "roll": 6, "still": 10, "count": 2, "collide": 10, "occlude": 2, "drop": 5, "camera": 10,
 }  # fmt: skip
-"""Out of 45 thousandths of the long list; 1,000 prompts at least for every measure."""
+"""The same for the test set, 45 in all."""
 _OBJECT_SHAPES = tuple(shape for shape in SHAPES if shape != "screen")
-_CAMERA_PHRASES = (
-    ("pan left", "pans left"), ("pan right", "pans right"), ("tilt up", "tilts up"),
-    ("tilt down", "tilts down"), ("zoom in", "zooms in"), ("zoom out", "zooms out"),
-    ("orbit left", "circles to the left"), ("orbit right", "circles to the right"),
-    ("static", "stays still"),
-)  # fmt: skip
+_SIDEWAYS: tuple[Direction, ...] = ("left", "right")
+_COLLISION_ENDINGS = {
+    "pushed": " and hits {other}",
+    "misses": " and misses {other}",
+    "short of": ", but stops before reaching {other}",
+    "tips over": " and hits {other}, which tips over",
+}
+_OCCLUSION_ENDINGS = {
+    "re-emerges": ", disappears behind {other} and reappears on the {direction}",
+    "stays hidden": ", disappears behind {other} and stays hidden",
+}
+_DROP_ENDINGS = {
+    "bounces high": "bounces high",
+    "bounces a little": "bounces a little",
+    "no bounce": "lands without bouncing",
+}
 
-ColourShape = tuple[Colour, str]
 DIGESTS: dict[PromptSetName, str] = {
     "smoke": "ddcb96685d9c542f8816b1cb9200f2418a913c075dd00b3a49c9762122ca7ef4",
     "dev": "19916500539d49205d1d1a03a558746e1d6b26adaefef8e67351537fdc013e73",
     "test": "c2e6ffcf78735608c8bd0a18e5e03d28188ba63bd3b5f3d7660db85560c87b24",
 }
-"""What `prompt_set_digest` gave when the lists were fixed."""
+"""The value of `prompt_set_digest` for each set. It must never change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptItem:
-    """One prompt of a list."""
+    """One prompt of a set."""
 
     index: int
     kind: PromptKind
     outcome: str
     prompt: str
     swapped_prompt: str = ""
-    """Left/right only: the same with the colours exchanged, to be filmed with the same seed."""
+    """Left/right only: the same prompt with the colours exchanged, generated with the same seed."""
     seed: int
-    """Of the film's noise; the swapped prompt has the same."""
+    """Seed of the video's noise, for both prompts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A prompt that a kind can ask for, and the combination that decides whether it is held out."""
+
+    outcome: str
+    prompt: str
+    combination: Combination
+    swapped_prompt: str = ""
 
 
 def _colour_shape_pairs() -> Iterator[ColourShape]:
@@ -69,139 +90,117 @@ def _noun_phrase(colour_shape: ColourShape) -> str:
     return add_article(f"{colour_shape[0]} {colour_shape[1]}")
 
 
-def _candidate_prompts(kind: PromptKind) -> list[tuple[str, str, Combination, str]]:
-    """(outcome, prompt, combination, swapped prompt) of everything that a kind can ask for."""
-    found = []
-    balls = [(colour, "ball") for colour in LAB_COLOURS]
-    if kind == "roll":
-        for one, (way, words) in itertools.product(_colour_shape_pairs(), _DIRECTION_PHRASES.items()):
-            verb = "rolls" if one[1] == "ball" else "slides"
-            combination = Combination(event="roll", relation=way, objects=(one,))
-            found += [
-                (outcome, f"{_noun_phrase(one)} {verb} {words}{end}", combination, "")
-                for outcome, end in (("keeps going", ""), ("stops", " and stops"))
-            ]
-    elif kind == "still":
-        for one, two in itertools.product(_colour_shape_pairs(), _colour_shape_pairs()):
-            if one[0] == two[0]:
-                continue
-            for side in ("left", "right"):
-                first, second = (one, two) if side == "left" else (two, one)
-                combination = Combination(event="still", relation="left of", objects=(first, second))
-                other = (two[0], one[1]), (one[0], two[1])
-                found.append(
-                    (
+def _candidate(
+    kind: PromptKind, outcome: str, prompt: str, relation: str, *objects: ColourShape, swapped: str = ""
+) -> _Candidate:
+    combination = Combination(event=kind, relation=relation, objects=objects)
+    return _Candidate(outcome=outcome, prompt=prompt, combination=combination, swapped_prompt=swapped)
+
+
+def _candidates(kind: PromptKind) -> Iterator[_Candidate]:
+    """Everything that a kind can ask for. The order is part of the prompt sets' definition."""
+    balls: list[ColourShape] = [(colour, "ball") for colour in LAB_COLOURS]
+    match kind:
+        case "roll":
+            for one, direction in itertools.product(_colour_shape_pairs(), DIRECTION_PHRASES):
+                verb = "rolls" if one[1] == "ball" else "slides"
+                prompt = f"{_noun_phrase(one)} {verb} {DIRECTION_PHRASES[direction]}"
+                yield _candidate(kind, "keeps going", prompt, direction, one)
+                yield _candidate(kind, "stops", f"{prompt} and stops", direction, one)
+        case "still":
+            for one, two in _pairs_of_two_colours(_colour_shape_pairs()):
+                swapped_one, swapped_two = (two[0], one[1]), (one[0], two[1])
+                for side in _SIDEWAYS:
+                    left, right = (one, two) if side == "left" else (two, one)
+                    relation = f"stands to the {side} of"
+                    yield _candidate(
+                        kind,
                         "pair",
-                        f"{_noun_phrase(one)} stands to the {side} of {_noun_phrase(two)}",
-                        combination,
-                        f"{_noun_phrase(other[0])} stands to the {side} of {_noun_phrase(other[1])}",
+                        f"{_noun_phrase(one)} {relation} {_noun_phrase(two)}",
+                        "left of",
+                        left,
+                        right,
+                        swapped=f"{_noun_phrase(swapped_one)} {relation} {_noun_phrase(swapped_two)}",
                     )
-                )
-    elif kind == "count":
-        for one, number in itertools.product(_colour_shape_pairs(), range(2, 6)):
-            combination = Combination(event="count", relation=str(number), objects=(one,))
-            name = f"{NUMBERS[number]} {one[0]} {pluralize(one[1])}"
-            found.append(("stand", f"{name} are on the ground", combination, ""))
-    elif kind == "collide":
-        for one, two, (way, words) in itertools.product(
-            balls, _colour_shape_pairs(), list(_DIRECTION_PHRASES.items())[:2]
-        ):
-            if one[0] == two[0]:
-                continue
-            for outcome, end in _COLLISION_PHRASES.items():
-                if (outcome == "tips over" and two[1] not in ("cylinder", "cone")) or way == "":
+        case "count":
+            for one, number in itertools.product(_colour_shape_pairs(), range(2, 6)):
+                prompt = f"{NUMBERS[number]} {one[0]} {pluralize(one[1])} are on the ground"
+                yield _candidate(kind, "stand", prompt, str(number), one)
+        case "collide":
+            for one, two in _pairs_of_two_colours(balls):
+                for direction, (outcome, ending) in itertools.product(_SIDEWAYS, _COLLISION_ENDINGS.items()):
+                    if outcome == "tips over" and two[1] not in ("cylinder", "cone"):
+                        continue
+                    prompt = f"{_noun_phrase(one)} rolls {DIRECTION_PHRASES[direction]}"
+                    prompt += ending.format(other=_noun_phrase(two))
+                    yield _candidate(kind, outcome, prompt, outcome, one, two)
+        case "occlude":
+            for one, colour in itertools.product(balls, LAB_COLOURS):
+                if one[0] == colour:
                     continue
-                combination = Combination(event="collide", relation=outcome, objects=(one, two))
-                told = end.format(other=_noun_phrase(two))
-                found.append((outcome, f"{_noun_phrase(one)} rolls {words}{told}", combination, ""))
-    elif kind == "occlude":
-        for one, colour, (way, words) in itertools.product(
-            balls, LAB_COLOURS, list(_DIRECTION_PHRASES.items())[:2]
-        ):
-            if one[0] == colour:
-                continue
-            screen = (colour, "screen")
-            for outcome, end in _OCCLUSION_PHRASES.items():
-                combination = Combination(event="occlude", relation=outcome, objects=(one, screen))
-                told = end.format(other=_noun_phrase(screen), way=way)
-                found.append((outcome, f"{_noun_phrase(one)} rolls {words}{told}", combination, ""))
-    elif kind == "drop":
-        for one, (outcome, end) in itertools.product(_colour_shape_pairs(), _DROP_PHRASES.items()):
-            if outcome != "no bounce" and one[1] != "ball":
-                continue
-            combination = Combination(event="drop", relation=outcome, objects=(one,))
-            found.append((outcome, f"{_noun_phrase(one)} falls down and {end}", combination, ""))
-    else:
-        for one, two, (move, words) in itertools.product(
-            _colour_shape_pairs(), _colour_shape_pairs(), _CAMERA_PHRASES
-        ):
-            if one[0] == two[0]:
-                continue
-            combination = Combination(event="camera", relation=move, objects=(one, two))
-            prompt = f"{_noun_phrase(one)} stands to the left of {_noun_phrase(two)} as the camera {words}"
-            found.append((move, prompt, combination, ""))
-    return found
+                screen = (colour, "screen")
+                for direction, (outcome, ending) in itertools.product(_SIDEWAYS, _OCCLUSION_ENDINGS.items()):
+                    prompt = f"{_noun_phrase(one)} rolls {DIRECTION_PHRASES[direction]}"
+                    prompt += ending.format(other=_noun_phrase(screen), direction=direction)
+                    yield _candidate(kind, outcome, prompt, outcome, one, screen)
+        case "drop":
+            for one, (outcome, ending) in itertools.product(_colour_shape_pairs(), _DROP_ENDINGS.items()):
+                if outcome == "no bounce" or one[1] == "ball":
+                    yield _candidate(
+                        kind, outcome, f"{_noun_phrase(one)} falls down and {ending}", outcome, one
+                    )
+        case "camera":
+            for one, two in _pairs_of_two_colours(_colour_shape_pairs()):
+                for move, phrase in CAMERA_PHRASES.items():
+                    prompt = f"{_noun_phrase(one)} stands to the left of {_noun_phrase(two)}"
+                    yield _candidate(kind, move, f"{prompt} as the camera {phrase}", move, one, two)
 
 
-_DIRECTION_PHRASES = {
-    "left": "to the left", "right": "to the right", "away": "away from the camera",
-    "toward": "toward the camera",
-}  # fmt: skip
-_COLLISION_PHRASES = {
-    "pushed": " and hits {other}",
-    "misses": " and misses {other}",
-    "short of": ", but stops before reaching {other}",
-    "tips over": " and hits {other}, which tips over",
-}
-_OCCLUSION_PHRASES = {
-    "re-emerges": ", disappears behind {other} and reappears on the {way}",
-    "stays hidden": ", disappears behind {other} and stays hidden",
-}
-_DROP_PHRASES = {
-    "bounces high": "bounces high",
-    "bounces a little": "bounces a little",
-    "no bounce": "lands without bouncing",
-}
+def _pairs_of_two_colours(first: Iterable[ColourShape]) -> Iterator[tuple[ColourShape, ColourShape]]:
+    return ((one, two) for one, two in itertools.product(first, _colour_shape_pairs()) if one[0] != two[0])
 
 
 def build_prompt_set(name: str) -> tuple[PromptItem, ...]:
-    """The prompts of a list: combinations that training never sees, none twice while they last.
+    """The prompts of a set: held-out combinations, none twice until all have been used.
 
     Raises:
-        UserError: there is no such list.
+        UserError: there is no such set.
     """
     if name not in PROMPT_SETS:
-        raise UserError(f"there is no list {name!r}; lists are {', '.join(PROMPT_SETS)}")
-    size = _SET_SIZES[name]
+        raise UserError(f"there is no prompt set {name!r}; the prompt sets are {', '.join(PROMPT_SETS)}")
     shares = _TEST_KIND_SHARES if name == "test" else _KIND_SHARES
     items: list[PromptItem] = []
-    for place, (kind, share) in enumerate(shares.items()):
-        wanted = share * (100 if name == "test" else size // 40)
-        rng = np.random.default_rng([2026, PROMPT_SETS.index(name), place])
-        choices = [c for c in _candidate_prompts(kind) if is_held_out(c[2])]
-        order = _balanced_order(choices, rng)
-        for k in range(wanted):
-            outcome, prompt, _, swapped = choices[order[k % len(order)]]
-            item = PromptItem(
-                index=len(items), kind=kind, outcome=outcome, prompt=prompt, swapped_prompt=swapped,
-                seed=int(rng.integers(1 << 31)),
-            )  # fmt: skip
-            items.append(item)
+    for position, (kind, share) in enumerate(shares.items()):
+        rng = np.random.default_rng([2026, PROMPT_SETS.index(name), position])
+        candidates = [candidate for candidate in _candidates(kind) if is_held_out(candidate.combination)]
+        order = _balanced_order(candidates, rng)
+        for k in range(share * _PROMPTS_PER_SHARE[name]):
+            candidate = candidates[order[k % len(order)]]
+            items.append(
+                PromptItem(
+                    index=len(items),
+                    kind=kind,
+                    outcome=candidate.outcome,
+                    prompt=candidate.prompt,
+                    swapped_prompt=candidate.swapped_prompt,
+                    seed=int(rng.integers(1 << 31)),
+                )
+            )
     return tuple(items)
 
 
-def _balanced_order(choices: list[tuple[str, str, Combination, str]], rng: np.random.Generator) -> list[int]:
-    """A random order in which the outcomes and relations take turns."""
+def _balanced_order(candidates: list[_Candidate], rng: np.random.Generator) -> list[int]:
+    """A random order in which outcomes and relations alternate."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for k in rng.permutation(len(choices)):
-        outcome, prompt, combination, _ = choices[int(k)]
-        side = "left" if "to the left" in prompt else "right"
-        groups.setdefault((outcome, combination.relation + side), []).append(int(k))
+    for k in rng.permutation(len(candidates)):
+        candidate = candidates[int(k)]
+        side = "left" if "to the left" in candidate.prompt else "right"
+        groups.setdefault((candidate.outcome, candidate.combination.relation + side), []).append(int(k))
     rows = [groups[key] for key in sorted(groups)]
     return [row[k] for k in range(max(map(len, rows))) for row in rows if k < len(row)]
 
 
 def prompt_set_digest(name: str) -> str:
-    """SHA-256 over the prompts and seeds of a list: it must never change again."""
+    """SHA-256 of the prompts and seeds of a set."""
     text = "\n".join(f"{i.prompt}|{i.swapped_prompt}|{i.seed}" for i in build_prompt_set(name))
     return hashlib.sha256(text.encode()).hexdigest()

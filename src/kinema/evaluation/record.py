@@ -1,4 +1,8 @@
-"""One judged film as it is kept on disk: small, plain and complete enough for every table."""
+"""The scores of one video on disk: small JSON files from which every table is computed.
+
+An output folder has `records/00012-0.json` and `videos/00012-0.mp4` for prompt 12; `-1` is its swapped
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,102 +11,130 @@ import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
 from kinema.atomic_io import write_text
+from kinema.errors import UserError
 from kinema.evaluation.frechet import tracker_features, video_features
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import MEASURES, VideoScores, score_video
+from kinema.frames import FrameArray
 from kinema.media import psnr, ssim
+
+PERMANENCE_FAULTS = ("births", "deaths", "colour_changes", "size_changes")
+COLLISION_FAULTS = ("moved_before_contact", "missed_contact", "passed_through", "moved_without_contact")
+"""Fields of `PermanenceEvents` and `Collision` that are faults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """A film's verdicts and figures. NaN is kept as None."""
+    """Verdicts and metrics of one video. NaN is stored as None."""
 
     index: int
     kind: str
     prompt: str
     has_objects: bool
     verdicts: dict[str, bool | None]
-    """Measure -> right, wrong, or not asked."""
+    """Measure -> pass, fail, or None where it does not apply."""
     faults: dict[str, int]
-    """Events found: births, deaths, recoloured, resized, frozen, early, missed, passed, disturbed."""
+    """Number of faults by name: `PERMANENCE_FAULTS`, `COLLISION_FAULTS` and 'frozen'."""
     metrics: dict[str, float | None]
     video_features: tuple[float, ...]
     tracker_features: tuple[float, ...]
 
 
-def build_record(
-    index: int, kind: str, prompt: str, frames: UInt8[np.ndarray, "f h w 3"], fps: float
-) -> EvaluationRecord:
-    """Judge a film and keep what counts."""
-    seen = score_video(parse_prompt(prompt), frames, fps)
+def build_record(index: int, kind: str, prompt: str, frames: FrameArray, fps: float) -> EvaluationRecord:
+    """Score a video.
+
+    Args:
+        index: of the prompt in its set.
+        kind: of the prompt.
+        prompt: a lab prompt.
+        frames: the video.
+        fps: frames per second.
+
+    Raises:
+        UserError: the prompt cannot be parsed.
+    """
+    scores = score_video(parse_prompt(prompt), frames, fps)
     return EvaluationRecord(
         index=index,
         kind=kind,
         prompt=prompt,
-        has_objects=seen.has_objects,
-        verdicts={measure: seen.verdict(measure) for measure in MEASURES},
-        faults=_count_faults(seen),
-        metrics=_collect_metrics(seen, len(frames) / fps),
+        has_objects=scores.has_objects,
+        verdicts={measure: scores.verdict(measure) for measure in MEASURES},
+        faults=_count_faults(scores),
+        metrics=_collect_metrics(scores, len(frames) / fps),
         video_features=tuple(float(x) for x in video_features(frames)),
-        tracker_features=tuple(float(x) for x in tracker_features(seen.video)),
+        tracker_features=tuple(float(x) for x in tracker_features(scores.video)),
     )
 
 
-def with_similarity(
-    record: EvaluationRecord, frames: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]
-) -> EvaluationRecord:
-    """The record of a copy, with how like the original it is: PSNR in dB and SSIM."""
-    likeness = {"PSNR": psnr(frames, reference), "SSIM": ssim(frames, reference)}
-    return replace(record, metrics=record.metrics | _finite_or_none(likeness))
+def with_similarity(record: EvaluationRecord, frames: FrameArray, reference: FrameArray) -> EvaluationRecord:
+    """The record of a copy, with its PSNR in dB and SSIM against the original added."""
+    similarity = {"psnr": psnr(frames, reference), "ssim": ssim(frames, reference)}
+    return replace(record, metrics=record.metrics | _finite_or_none(similarity))
 
 
-def _finite_or_none(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: float(x) if math.isfinite(x) else None for name, x in numbers.items()}
+def _finite_or_none(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: float(x) if math.isfinite(x) else None for name, x in values.items()}
 
 
 def _count_faults(scores: VideoScores) -> dict[str, int]:
-    lasting, met = scores.permanence, scores.collision
+    permanence, collision = scores.permanence, scores.collision
     return {
-        "births": len(lasting.births),
-        "deaths": len(lasting.deaths),
-        "recoloured": len(lasting.colour_changes),
-        "resized": len(lasting.size_changes),
+        **{name: len(getattr(permanence, name)) for name in PERMANENCE_FAULTS},
+        **{name: int(collision is not None and getattr(collision, name)) for name in COLLISION_FAULTS},
         "frozen": int(bool(scores.frozen)),
-        "early": int(met is not None and met.moved_before_contact),
-        "missed": int(met is not None and met.missed_contact),
-        "passed": int(met is not None and met.passed_through),
-        "disturbed": int(met is not None and met.moved_without_contact),
     }
 
 
 def _collect_metrics(scores: VideoScores, seconds: float) -> dict[str, float | None]:
-    # A moving camera changes every pixel and every size, so what is told of a still one is left out.
-    still = scores.camera is None
-    numbers = {
+    collision, laws = scores.collision, scores.motion_laws
+    # A moving camera changes every pixel and every size, so metrics of a static camera do not apply.
+    static = scores.camera is None
+    values = {
         "seconds": seconds,
-        "object minutes": scores.permanence.object_minutes,
-        "energy": scores.collision.energy_ratio if scores.collision else math.nan,
-        "momentum": scores.collision.momentum_error if scores.collision else math.nan,
-        "unevenness": scores.motion_laws.deceleration_residual if scores.motion_laws else math.nan,
-        "gravity": scores.motion_laws.gravity if scores.motion_laws else math.nan,
-        "bounce": scores.motion_laws.bounce_ratio if scores.motion_laws else math.nan,
-        "survival": scores.survival_seconds if still else math.nan,
-        "flicker": scores.flicker.background if still else math.nan,
-        "object flicker": scores.flicker.objects if still else math.nan,
+        "object_minutes": scores.permanence.object_minutes,
+        "energy_ratio": collision.energy_ratio if collision else math.nan,
+        "momentum_error": collision.momentum_error if collision else math.nan,
+        "deceleration_residual": laws.deceleration_residual if laws else math.nan,
+        "gravity": laws.gravity if laws else math.nan,
+        "bounce_ratio": laws.bounce_ratio if laws else math.nan,
+        "survival_seconds": scores.survival_seconds if static else math.nan,
+        "background_flicker": scores.flicker.background if static else math.nan,
+        "object_flicker": scores.flicker.objects if static else math.nan,
     }
-    return _finite_or_none(numbers)
+    return _finite_or_none(values)
+
+
+def record_path(out: Path, index: int, variant: int) -> Path:
+    """The record of a prompt (variant 0) or its swapped prompt (1) in an output folder."""
+    return out / "records" / f"{index:05}-{variant}.json"
+
+
+def video_path(out: Path, index: int, variant: int) -> Path:
+    """The video of a prompt (variant 0) or its swapped prompt (1) in an output folder."""
+    return out / "videos" / f"{index:05}-{variant}.mp4"
 
 
 def save(record: EvaluationRecord, path: Path) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     write_text(path, json.dumps(asdict(record)))
 
 
 def load(path: Path) -> EvaluationRecord:
-    """Read a record."""
-    told = json.loads(path.read_text())
-    return EvaluationRecord(**told | {"features": tuple(told["features"]), "tracked": tuple(told["tracked"])})
+    """Read a record.
+
+    Raises:
+        UserError: another version of Kinema wrote it.
+    """
+    values = json.loads(path.read_text())
+    try:
+        features = {name: tuple(values[name]) for name in ("video_features", "tracker_features")}
+        return EvaluationRecord(**values | features)
+    except (KeyError, TypeError):
+        raise UserError(f"{path} was written by another version of Kinema; evaluate again") from None
+
+
+def load_records(out: Path) -> list[EvaluationRecord]:
+    """All records of an output folder, in the order of their names; empty if there are none."""
+    return [load(path) for path in sorted((out / "records").glob("*.json"))]

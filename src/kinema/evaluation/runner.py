@@ -1,58 +1,47 @@
-"""Judging many films: resumable, in any number of processes, with one result."""
+"""Scores many videos: baselines, synthetic faults, and video files. Resumable, in any number of processes."""
 
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
-
-import numpy as np
-from jaxtyping import UInt8
 
 from kinema.atomic_io import write_text
 from kinema.evaluation import record
 from kinema.evaluation.corruptions import DEFAULT_CORRUPTION, corrupt_frames, freeze_frames, shuffle_frames
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.prompt_sets import PromptItem
-from kinema.evaluation.record import EvaluationRecord
+from kinema.evaluation.record import record_path, video_path
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.synthetic_faults import FAULTS, Fault, is_detected, render_fault_pair
-from kinema.evaluation.video_sources import VideoFormat, load_video, render_reference
+from kinema.evaluation.video_sources import CaptionedVideo, VideoFormat, load_video, render_reference
+from kinema.frames import FrameArray
 from kinema.media import write_video
-from kinema.process_pool import process_pool
+from kinema.process_pool import run_jobs
 
-FrameArray = UInt8[np.ndarray, "f h w 3"]
 Job = TypeVar("Job")
-JobResult = TypeVar("JobResult")
 Baseline = Literal[
-    "simulator", "simulator, worn", "reconstructed", "shuffled captions", "frozen", "frames shuffled"
-]  # fmt: skip
+    "simulator", "simulator, corrupted", "reconstructed", "shuffled captions", "frozen", "frames shuffled"
+]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 FAULT_SEED_STRIDE = 10_000
-"""Clips between those of one seed and of the next: no two seeds share a planted fault."""
-
-
-_BASELINES_WITHOUT_VAE: tuple[Baseline, ...] = tuple(
-    anchor for anchor in BASELINES if anchor != "reconstructed"
-)
-_SIMILARITY_BASELINES: tuple[Baseline, ...] = ("simulator, worn", "reconstructed")
-"""Anchors that are to look like the simulator's films: how far they do is measured too."""
+"""Clip indices between consecutive seeds, so that no two seeds share a clip."""
+_SIMILARITY_BASELINES: tuple[Baseline, ...] = ("simulator, corrupted", "reconstructed")
+"""Baselines whose similarity to the simulator's videos is measured too."""
 
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """Whose reconstructions are judged. Hashable, and little enough to be handed to another process."""
+    """Loads a function that reconstructs videos. Hashable and picklable: worker processes load their own."""
 
     def load_reconstructor(self) -> Callable[[FrameArray], FrameArray]:
-        """Load it."""
+        """Load the autoencoder."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes when its reconstructions would."""
+        """Identify the weights: different weights have different fingerprints."""
         ...
 
 
@@ -63,7 +52,7 @@ def _cached_reconstructor(vae: Autoencoder) -> Callable[[FrameArray], FrameArray
 
 
 def baseline_dir(out: Path, baseline: Baseline) -> Path:
-    """Where the films and records of one anchor lie."""
+    """The folder of one baseline's records."""
     return out / baseline.replace(", ", "-").replace(" ", "-")
 
 
@@ -71,7 +60,7 @@ def baseline_dir(out: Path, baseline: Baseline) -> Path:
 class _BaselineJob:
     item: PromptItem
     shuffled_caption: str
-    """The prompt of another item of the same kind: the shuffled caption."""
+    """The prompt of another item of the same kind."""
     video_format: VideoFormat
     seed: int
     vae: Autoencoder | None
@@ -79,51 +68,48 @@ class _BaselineJob:
 
     @property
     def baselines(self) -> tuple[Baseline, ...]:
-        """The reconstruction needs an autoencoder."""
-        return BASELINES if self.vae is not None else _BASELINES_WITHOUT_VAE
+        """All baselines; without an autoencoder there is no reconstruction."""
+        return tuple(b for b in BASELINES if self.vae is not None or b != "reconstructed")
 
-    def record_paths(self) -> dict[Baseline, list[Path]]:
-        """Where each anchor's records go."""
-        films = 2 if self.item.swapped_prompt else 1
-        return {
-            anchor: [
-                baseline_dir(self.out, anchor) / "judged" / f"{self.item.index:05}-{k}.json"
-                for k in range(films)
-            ]
-            for anchor in self.baselines
-        }
+    def record_path(self, baseline: Baseline, variant: int) -> Path:
+        return record_path(baseline_dir(self.out, baseline), self.item.index, variant)
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        return all(path.exists() for paths in self.record_paths().values() for path in paths)
+        variants = range(2 if self.item.swapped_prompt else 1)
+        return all(self.record_path(b, variant).exists() for b in self.baselines for variant in variants)
 
 
 def _run_baseline_job(job: _BaselineJob) -> None:
-    paths = job.record_paths()
     item, fps = job.item, job.video_format.fps
-    for k, told in enumerate(render_reference(item, job.video_format, job.seed)):
-        # Before the records: they say that all is done.
-        film = job.out / "simulator" / "films" / f"{item.index:05}-{k}.mp4"
-        if not film.exists():
-            write_video(film, told.frames, fps=fps)
-        for anchor in job.baselines:
-            if paths[anchor][k].exists():
+    for variant, reference in enumerate(render_reference(item, job.video_format, job.seed)):
+        # The video is written before the records: the records mark the job as done.
+        path = video_path(baseline_dir(job.out, "simulator"), item.index, variant)
+        if not path.exists():
+            write_video(path, reference.frames, fps=fps)
+        for baseline in job.baselines:
+            if job.record_path(baseline, variant).exists():
                 continue
-            prompt, frames = told.prompt, told.frames
-            if anchor == "simulator, worn":
-                frames = corrupt_frames(frames, DEFAULT_CORRUPTION, seed=item.seed)
-            elif anchor == "reconstructed" and job.vae is not None:
-                frames = _cached_reconstructor(job.vae)(frames)
-            elif anchor == "shuffled captions":
-                prompt = job.shuffled_caption
-            elif anchor == "frozen":
-                frames = freeze_frames(frames)
-            elif anchor == "frames shuffled":
-                frames = shuffle_frames(frames, seed=item.seed)
-            judged = record.build_record(item.index, item.kind, prompt, frames, fps)
-            if anchor in _SIMILARITY_BASELINES:
-                judged = record.with_similarity(judged, frames, told.frames)
-            record.save(judged, paths[anchor][k])
+            video = _baseline_video(job, baseline, reference)
+            scored = record.build_record(item.index, item.kind, video.prompt, video.frames, fps)
+            if baseline in _SIMILARITY_BASELINES:
+                scored = record.with_similarity(scored, video.frames, reference.frames)
+            record.save(scored, job.record_path(baseline, variant))
+
+
+def _baseline_video(job: _BaselineJob, baseline: Baseline, reference: CaptionedVideo) -> CaptionedVideo:
+    prompt, frames, seed = reference.prompt, reference.frames, job.item.seed
+    match baseline:
+        case "simulator, corrupted":
+            frames = corrupt_frames(frames, DEFAULT_CORRUPTION, seed=seed)
+        case "reconstructed" if job.vae is not None:
+            frames = _cached_reconstructor(job.vae)(frames)
+        case "shuffled captions":
+            prompt = job.shuffled_caption
+        case "frozen":
+            frames = freeze_frames(frames)
+        case "frames shuffled":
+            frames = shuffle_frames(frames, seed=seed)
+    return CaptionedVideo(prompt=prompt, frames=frames)
 
 
 def run_baselines(
@@ -135,35 +121,34 @@ def run_baselines(
     vae: Autoencoder | None = None,
     workers: int,
 ) -> Iterator[int]:
-    """Judge simulator films, and what is made of them, for the anchors' rows. Yields how many are done."""
-    for anchor in BASELINES if vae is not None else _BASELINES_WITHOUT_VAE:
-        (baseline_dir(out, anchor) / "judged").mkdir(parents=True, exist_ok=True)
-    (out / "simulator" / "films").mkdir(parents=True, exist_ok=True)
+    """Score simulator videos and modified copies of them. Yields the number of finished prompts.
+
+    Args:
+        items: the prompts whose kinds and outcomes are rendered.
+        video_format: of the videos.
+        out: the output folder.
+        seed: of the scenes; see `scene_seed`.
+        vae: for the reconstructions; None leaves them out.
+        workers: number of processes.
+    """
     jobs = []
     for item in items:
-        same = [other for other in items if other.kind == item.kind]
-        other = same[(same.index(item) + 1) % len(same)]
+        same_kind = [other for other in items if other.kind == item.kind]
+        shuffled_caption = same_kind[(same_kind.index(item) + 1) % len(same_kind)].prompt
         jobs.append(
             _BaselineJob(
                 item=item,
-                shuffled_caption=other.prompt,
+                shuffled_caption=shuffled_caption,
                 video_format=video_format,
                 seed=seed,
                 vae=vae,
                 out=out,
             )
         )
+    for baseline in jobs[0].baselines:
+        (baseline_dir(out, baseline) / "records").mkdir(parents=True, exist_ok=True)
+    (baseline_dir(out, "simulator") / "videos").mkdir(exist_ok=True)
     yield from _run_and_count(_run_baseline_job, [job for job in jobs if not job.is_done()], workers)
-
-
-def load_baseline_records(out: Path, baseline: Baseline) -> list[EvaluationRecord]:
-    """What has been judged of an anchor."""
-    return load_records(baseline_dir(out, baseline) / "judged")
-
-
-def load_records(folder: Path) -> list[EvaluationRecord]:
-    """All records of a folder, in the order of their names."""
-    return [record.load(path) for path in sorted(folder.glob("*.json"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,38 +161,50 @@ class _FaultJob:
 
 
 def _run_fault_job(job: _FaultJob) -> None:
-    form = job.video_format
-    number = job.index + FAULT_SEED_STRIDE * job.seed
-    clip = render_fault_pair(job.fault, number, size=form.height, num_frames=form.num_frames, fps=form.fps)
-    meaning = parse_prompt(clip.prompt)
-    found = is_detected(job.fault, score_video(meaning, clip.faulty, clip.fps))
-    alarm = is_detected(job.fault, score_video(meaning, clip.clean, clip.fps))
-    write_text(job.result_path, f"{int(found)} {int(alarm)} {clip.prompt}\n")
+    clip = render_fault_pair(
+        job.fault,
+        job.index + FAULT_SEED_STRIDE * job.seed,
+        size=job.video_format.height,
+        num_frames=job.video_format.num_frames,
+        fps=job.video_format.fps,
+    )
+    prompt_spec = parse_prompt(clip.prompt)
+    found, false_alarm = (
+        is_detected(job.fault, score_video(prompt_spec, frames, clip.fps))
+        for frames in (clip.faulty, clip.clean)
+    )
+    write_text(job.result_path, f"{int(found)} {int(false_alarm)} {clip.prompt}\n")
 
 
 def evaluate_detectors(
     clips_per_fault: int, video_format: VideoFormat, out: Path, *, seed: int = 0, workers: int
 ) -> Iterator[int]:
-    """Plant every fault so many times and see whether its detector goes off, with it and without."""
+    """Score clips with and without each synthetic fault. Yields the number of finished pairs."""
     (out / "faults").mkdir(parents=True, exist_ok=True)
     jobs = [
         _FaultJob(
-            fault=f,
-            index=k,
+            fault=fault,
+            index=index,
             video_format=video_format,
             seed=seed,
-            result_path=out / "faults" / f"{f.replace(' ', '-')}-{k:03}.txt",
+            result_path=out / "faults" / f"{_fault_stem(fault)}-{index:03}.txt",
         )
-        for k in range(clips_per_fault)
-        for f in FAULTS
+        for index in range(clips_per_fault)
+        for fault in FAULTS
     ]
     yield from _run_and_count(_run_fault_job, [job for job in jobs if not job.result_path.exists()], workers)
 
 
 def count_detections(out: Path, fault: Fault) -> tuple[int, int, int]:
-    """Found, false alarms and clips of one planted fault."""
-    lines = [p.read_text().split() for p in sorted((out / "faults").glob(f"{fault.replace(' ', '-')}-*.txt"))]
+    """The number of detections, false alarms, and clips of one fault."""
+    lines = [
+        path.read_text().split() for path in sorted((out / "faults").glob(f"{_fault_stem(fault)}-*.txt"))
+    ]
     return sum(int(line[0]) for line in lines), sum(int(line[1]) for line in lines), len(lines)
+
+
+def _fault_stem(fault: Fault) -> str:
+    return fault.replace(" ", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,59 +212,37 @@ class _VideoFileJob:
     index: int
     kind: str
     prompt: str
-    video_path: Path
-    record_path: Path
+    video_file: Path
+    out: Path
+
+    @property
+    def record_path(self) -> Path:
+        return record_path(self.out, self.index, 0)
 
 
 def _run_video_file_job(job: _VideoFileJob) -> None:
-    frames, fps = load_video(job.video_path)
+    frames, fps = load_video(job.video_file)
     record.save(record.build_record(job.index, job.kind, job.prompt, frames, fps), job.record_path)
 
 
 def score_video_files(pairs: list[tuple[str, Path]], out: Path, *, workers: int) -> Iterator[int]:
-    """Judge film files against their prompts."""
-    (out / "judged").mkdir(parents=True, exist_ok=True)
+    """Score video files against their prompts. Yields the number of finished videos.
+
+    Raises:
+        UserError: a prompt cannot be parsed, or a file is not a video.
+    """
+    (out / "records").mkdir(parents=True, exist_ok=True)
     jobs = [
         _VideoFileJob(
-            index=k,
-            kind=parse_prompt(prompt).event,
-            prompt=prompt,
-            video_path=film,
-            record_path=out / "judged" / f"{k:05}-0.json",
+            index=index, kind=parse_prompt(prompt).event, prompt=prompt, video_file=video_file, out=out
         )
-        for k, (prompt, film) in enumerate(pairs)
+        for index, (prompt, video_file) in enumerate(pairs)
     ]
     yield from _run_and_count(
         _run_video_file_job, [job for job in jobs if not job.record_path.exists()], workers
     )
 
 
-def run_jobs(work: Callable[[Job], JobResult], jobs: Iterable[Job], workers: int) -> Iterator[JobResult]:
-    """Do all jobs; each writes its own file, so neither their order nor who does them matters.
-
-    Jobs are taken as they are needed, a few ahead of the processes, so that they may be large.
-    """
-    if workers <= 1:
-        for job in jobs:
-            yield work(job)
-        return
-    yield from run_jobs_isolated(work, jobs, workers)
-
-
-def run_jobs_isolated(
-    work: Callable[[Job], JobResult], jobs: Iterable[Job], workers: int
-) -> Iterator[JobResult]:
-    """The same, in other processes even if it is only one: of one thread each."""
-    with process_pool(workers) as pool:
-        begun: deque[Future[JobResult]] = deque()
-        for job in jobs:
-            begun.append(pool.submit(work, job))
-            if len(begun) >= 3 * workers:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-
-
 def _run_and_count(work: Callable[[Job], object], jobs: Iterable[Job], workers: int) -> Iterator[int]:
-    for done, _ in enumerate(run_jobs(work, jobs, workers), 1):
-        yield done
+    for num_done, _ in enumerate(run_jobs(work, jobs, workers), 1):
+        yield num_done

@@ -1,12 +1,9 @@
-"""Everything the judge says about one film, and the smoke test's short form of it."""
+"""All scores of one video against its prompt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
-
-import numpy as np
-from jaxtyping import UInt8
 
 from kinema.evaluation.binding import check_left_right, measure_binding
 from kinema.evaluation.camera import check_camera_move
@@ -19,9 +16,10 @@ from kinema.evaluation.permanence import PermanenceEvents, measure_permanence
 from kinema.evaluation.physics_laws import MotionLaws, measure_motion_laws
 from kinema.evaluation.prompt_parser import PromptSpec
 from kinema.evaluation.tracking import TrackedVideo, track_objects
+from kinema.frames import FrameArray
 
 Measure = Literal[
-    "colour", "shape", "binding", "left/right", "direction", "camera", "permanence", "cause", "laws",
+    "colour", "shape", "binding", "left/right", "direction", "camera", "permanence", "causality", "physics",
     "identity",
 ]  # fmt: skip
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -29,28 +27,47 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoScores:
-    """One film judged. None where the prompt does not ask for a measure."""
+    """The scores of one video. None where a measure does not apply to the prompt."""
 
     has_objects: bool
-    """False: nothing was found that could be judged; everything asked for then counts as wrong."""
+    """False if no object was found; every measure that applies then fails."""
     colour: bool
     shape: bool
     binding: bool
+    """Colours, shapes and counts together."""
     left_right: bool | None
     direction: bool | None
     camera: bool | None
     frozen: bool | None
+    """An object that should move stands still: a fault."""
     permanence: PermanenceEvents
     collision: Collision | None
     motion_laws: MotionLaws | None
     survival_seconds: float
-    """Seconds up to which everything stayed the same; see `identity`."""
+    """Seconds until the first change of identity; see `identity`."""
     identity_preserved: bool
     flicker: Flicker
     video: TrackedVideo
 
+    @property
+    def is_correct(self) -> bool:
+        """Whether the requested objects do what the prompt says and none appears or disappears.
+
+        Measures of quality (changes of colour and size, laws of motion, identity, camera) are not included.
+        """
+        passed = (
+            self.binding,
+            self.direction is not False,
+            self.left_right is not False,
+            self.collision is None or self.collision.is_correct(),
+            not self.frozen,
+            not self.permanence.births,
+            not self.permanence.deaths,
+        )
+        return all(passed)
+
     def verdict(self, measure: Measure) -> bool | None:
-        """Right, wrong, or not asked."""
+        """Pass or fail by one measure; None where it does not apply."""
         match measure:
             case "colour":
                 return self.colour
@@ -68,38 +85,44 @@ class VideoScores:
                 return (
                     None if self.camera is not None else self.has_objects and not self.permanence.num_faults
                 )
-            case "cause":
-                # A thing that never sets out can't fail to miss another one.
+            case "causality":
+                # A near miss without any motion is not a success.
                 return None if self.collision is None else self.collision.is_correct() and not self.frozen
-            case "laws":
+            case "physics":
                 return None if self.motion_laws is None else self.motion_laws.is_correct
             case "identity":
                 return None if self.camera is not None else self.identity_preserved
 
 
-def score_video(prompt_spec: PromptSpec, frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> VideoScores:
-    """Judge a film against the meaning of its prompt: all measures at once."""
-    film = track_objects(frames, fps)
-    scene = match_objects(prompt_spec, film)
-    bound = measure_binding(scene)
-    lasting = measure_permanence(film)
+def score_video(prompt_spec: PromptSpec, frames: FrameArray, fps: float) -> VideoScores:
+    """Score a video of the lab by all measures.
+
+    Args:
+        prompt_spec: the parsed prompt.
+        frames: at least 48 pixels high, seen by the lab's own camera.
+        fps: frames per second.
+    """
+    video = track_objects(frames, fps)
+    scene = match_objects(prompt_spec, video)
+    binding = measure_binding(scene)
+    permanence = measure_permanence(video)
     chunks = measure_identity(
-        film, grounded=prompt_spec.event != "falls", lost_frame=lasting.first_lost_frame
+        video, grounded=prompt_spec.event != "falls", lost_frame=permanence.first_lost_frame
     )
     return VideoScores(
-        has_objects=bool(film.tracks),
-        colour=bound.passes(bound.colour),
-        shape=bound.passes(bound.shape),
-        binding=bound.passes(bound.pairs),
+        has_objects=bool(video.tracks),
+        colour=binding.passes(binding.colour),
+        shape=binding.passes(binding.shape),
+        binding=binding.passes(binding.pairs),
         left_right=check_left_right(scene),
         direction=check_direction(scene),
         camera=check_camera_move(scene),
         frozen=is_frozen(scene),
-        permanence=lasting,
+        permanence=permanence,
         collision=measure_collision(scene),
         motion_laws=measure_motion_laws(scene),
-        survival_seconds=survival_seconds(chunks, film.num_frames / fps),
+        survival_seconds=survival_seconds(chunks, video.num_frames / fps),
         identity_preserved=all(chunk.is_same for chunk in chunks),
-        flicker=measure_flicker(frames, film),
-        video=film,
+        flicker=measure_flicker(frames, video),
+        video=video,
     )

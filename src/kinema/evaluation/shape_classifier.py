@@ -1,7 +1,7 @@
 """Shape classifier: logistic regression on the outline and shading of a blob.
 
-The 425 parameters were fitted on simulator clips of the training split, clean, blurred, noisy and compressed, at 64
-and 128 pixels (`tools/fit_shape_classifier.py`).
+The 425 parameters were fitted on simulator clips of the training split, clean, blurred, noisy and compressed,
+at 64 and 128 pixels (`tools/fit_shape_classifier.py`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def _load_weights() -> _ClassifierWeights:
 
 
 def shape_log_probs(blob: Blob) -> Float[np.ndarray, " shapes"]:
-    """Log probability of each of `prompt_parser.SHAPES`, at least log 0.001, so that no single frame decides."""
+    """Log probability of each of `prompt_parser.SHAPES`, at least log 0.001, so that no single frame
+    decides."""
     weights = _load_weights()
     z = np.clip((shape_features(blob) - weights.mean) / weights.spread, -4, 4)
     logits = np.concatenate([z, z * z - 1]) @ weights.weight + weights.bias

@@ -1,25 +1,26 @@
-"""Planted faults: simulator clips in which one thing is wrong on purpose, rendered anew where it can be."""
+"""Simulator clips with one synthetic fault each, to measure the recall and false alarms of the detectors."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import UInt8
 
+from kinema.evaluation.corruptions import freeze_frames
 from kinema.evaluation.palette import COLOURS
 from kinema.evaluation.score_video import VideoScores
+from kinema.frames import FrameArray
 from kinema.simulator.annotate import annotate_clip, measure_tracks
 from kinema.simulator.annotations import Event
-from kinema.simulator.appearance.lab import LAB_ENVIRONMENT
 from kinema.simulator.body_builder import build_body
 from kinema.simulator.captions import generate_captions
 from kinema.simulator.clip import ClipSpec
 from kinema.simulator.entities import Entity
 from kinema.simulator.render.tracer import render
-from kinema.simulator.render_scene import build_render_scene
+from kinema.simulator.render_scene import LAB_ENVIRONMENT, build_render_scene
 from kinema.simulator.scene_sampler import SampledScene, sample_scene
 
 Fault = Literal[
@@ -27,7 +28,6 @@ Fault = Literal[
     "frozen", "drift",
 ]  # fmt: skip
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-FrameArray = UInt8[np.ndarray, "f h w 3"]
 
 _BASE_CLIPS: dict[Fault, tuple[tuple[Event, str], ...]] = {
     "pop": (("still", "pair"), ("roll", "stops"), ("collide", "pushed")),
@@ -41,16 +41,17 @@ _BASE_CLIPS: dict[Fault, tuple[tuple[Event, str], ...]] = {
     "frozen": (("roll", "keeps going"), ("drop", "bounces high"), ("collide", "pushed")),
     "drift": (("still", "pair"), ("roll", "stops")),
 }
-"""Clips in which each fault is planted, in turns."""
-
-
+"""Event and outcome of the clips that get each fault, in turns."""
 _EARLY_SECONDS = (0.35, 0.6)
-"""Seconds by which the striking thing comes later than what it strikes moves."""
+"""Range in seconds of the delay of the striking object, after which the struck one moves before the
+contact."""
+_DRIFT_STEPS = 11
+"""Sizes that an object passes through during a drift."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FaultPair:
-    """A clip with a fault, and the same without."""
+    """A clip with a fault, and the same clip without."""
 
     fault: Fault
     prompt: str
@@ -62,9 +63,17 @@ class FaultPair:
 def render_fault_pair(
     fault: Fault, index: int, *, size: int = 128, num_frames: int = 33, fps: float = 12.0
 ) -> FaultPair:
-    """The `index`-th clip with this fault. Deterministic."""
-    grounds = _BASE_CLIPS[fault]
-    event, outcome = grounds[index % len(grounds)]
+    """Render a clip with and without a fault. The same arguments give the same clip.
+
+    Args:
+        fault: the fault.
+        index: of the clip.
+        size: height and width in pixels.
+        num_frames: of the clip.
+        fps: frames per second.
+    """
+    base_clips = _BASE_CLIPS[fault]
+    event, outcome = base_clips[index % len(base_clips)]
     spec = ClipSpec(
         seed=900_000 + index, lab=True, event=event, outcome=outcome, split="test",
         height=size, width=size, num_frames=num_frames, fps=fps,
@@ -75,43 +84,42 @@ def render_fault_pair(
         build_render_scene(spec, scene, LAB_ENVIRONMENT), size, size, object_ids=True, threads=1
     )
     if rendering.object_ids is None:
-        raise ValueError("the tracer gave no id buffer")
-    facts = annotate_clip(spec, scene, measure_tracks(scene, rendering.object_ids), LAB_ENVIRONMENT)
+        raise ValueError("the renderer returned no object ids")
+    annotations = annotate_clip(spec, scene, measure_tracks(scene, rendering.object_ids), LAB_ENVIRONMENT)
+    context = _FaultContext(spec=spec, scene=scene, clean=rendering.frames, rng=rng)
     return FaultPair(
         fault=fault,
-        prompt=generate_captions(facts)[0].text,
+        prompt=generate_captions(annotations)[0].text,
         fps=fps,
         clean=rendering.frames,
-        faulty=_FAULT_RENDERERS[fault](
-            _FaultContext(spec=spec, scene=scene, clean=rendering.frames, rng=rng)
-        ),
+        faulty=_FAULT_RENDERERS[fault](context),
     )
 
 
 def _render_frames(
     spec: ClipSpec, scene: SampledScene, start: int = 0, stop: int | None = None
 ) -> FrameArray:
-    """Some frames of a scene."""
-    whole = build_render_scene(spec, scene, LAB_ENVIRONMENT)
-    part = slice(start, stop)
-    placed = tuple(
-        replace(p, position=p.position[part], rotation=p.rotation[part]) if len(p.position) > 1 else p
-        for p in whole.objects
+    """Render the frames from `start` to `stop` of a scene."""
+    full = build_render_scene(spec, scene, LAB_ENVIRONMENT)
+    frames = slice(start, stop)
+    objects = tuple(
+        replace(o, position=o.position[frames], rotation=o.rotation[frames]) if len(o.position) > 1 else o
+        for o in full.objects
     )
-    part_scene = replace(whole, objects=placed, cameras=whole.cameras[part])
-    return render(part_scene, spec.height, spec.width, object_ids=False, threads=1).frames
+    part = replace(full, objects=objects, cameras=full.cameras[frames])
+    return render(part, spec.height, spec.width, object_ids=False, threads=1).frames
 
 
 def _with_path(
     scene: SampledScene, index: int, position: np.ndarray, rotation: np.ndarray | None = None
 ) -> SampledScene:
-    """The scene with another path for one thing."""
-    seen = scene.trajectory
-    places, turns = seen.position.copy(), seen.rotation.copy()
-    places[:, index] = position
+    """The scene with another path of one object."""
+    trajectory = scene.trajectory
+    positions, rotations = trajectory.position.copy(), trajectory.rotation.copy()
+    positions[:, index] = position
     if rotation is not None:
-        turns[:, index] = rotation
-    return replace(scene, trajectory=replace(seen, position=places, rotation=turns))
+        rotations[:, index] = rotation
+    return replace(scene, trajectory=replace(trajectory, position=positions, rotation=rotations))
 
 
 def _with_entity(scene: SampledScene, index: int, replacement: Entity) -> SampledScene:
@@ -120,16 +128,17 @@ def _with_entity(scene: SampledScene, index: int, replacement: Entity) -> Sample
 
 
 def _with_scaled_entity(scene: SampledScene, index: int, factor: float) -> SampledScene:
-    """One thing larger by a factor, standing on the same floor."""
-    thing = scene.entities[index]
-    place = scene.trajectory.position[:, index].copy()
-    place[:, 2] *= factor
-    return _with_path(_with_entity(scene, index, replace(thing, extent=thing.extent * factor)), index, place)
+    """The scene with one object scaled, standing on the same floor."""
+    entity = scene.entities[index]
+    position = scene.trajectory.position[:, index].copy()
+    position[:, 2] *= factor
+    scaled = _with_entity(scene, index, replace(entity, extent=entity.extent * factor))
+    return _with_path(scaled, index, position)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _FaultContext:
-    """A clip in which a fault is to be planted."""
+    """A clip that gets a fault, and the random choices of the fault."""
 
     spec: ClipSpec
     scene: SampledScene
@@ -137,18 +146,22 @@ class _FaultContext:
     rng: np.random.Generator
 
     def pick_entity(self) -> int:
-        """Draw the thing that is to go wrong."""
+        """Choose the object that gets the fault."""
         return int(self.rng.integers(len(self.scene.entities)))
 
     def pick_frame(self) -> int:
-        """Draw the frame from which it does."""
+        """Choose the frame in the middle half at which the fault happens."""
         return int(self.rng.integers(self.spec.num_frames // 4, 3 * self.spec.num_frames // 4))
+
+    def pick_factor(self, low: float, high: float) -> float:
+        """Choose a scale factor in a range, or its inverse."""
+        return float(self.rng.uniform(low, high)) ** (1 if self.rng.random() < 0.5 else -1)
 
 
 def _render_absent(spec: ClipSpec, scene: SampledScene, index: int, frames: slice) -> FrameArray:
-    place = scene.trajectory.position[:, index].copy()
-    place[frames] = (0.0, 0.0, -50.0)
-    return _render_frames(spec, _with_path(scene, index, place))
+    position = scene.trajectory.position[:, index].copy()
+    position[frames] = (0.0, 0.0, -50.0)
+    return _render_frames(spec, _with_path(scene, index, position))
 
 
 def _render_pop(context: _FaultContext) -> FrameArray:
@@ -162,53 +175,46 @@ def _render_vanish(context: _FaultContext) -> FrameArray:
 
 
 def _render_recolour(context: _FaultContext) -> FrameArray:
-    who, when = context.pick_entity(), context.pick_frame()
-    taken = {entity.colour for entity in context.scene.entities}
-    free = [colour for colour in COLOURS if colour not in taken]
-    other = replace(context.scene.entities[who], colour=free[int(context.rng.integers(len(free)))])
-    return np.concatenate(
-        [context.clean[:when], _render_frames(context.spec, _with_entity(context.scene, who, other), when)]
-    )
+    index, frame = context.pick_entity(), context.pick_frame()
+    used = {entity.colour for entity in context.scene.entities}
+    unused = [colour for colour in COLOURS if colour not in used]
+    colour = unused[int(context.rng.integers(len(unused)))]
+    recoloured = _with_entity(context.scene, index, replace(context.scene.entities[index], colour=colour))
+    return np.concatenate([context.clean[:frame], _render_frames(context.spec, recoloured, frame)])
 
 
 def _render_resize(context: _FaultContext) -> FrameArray:
-    who, when = context.pick_entity(), context.pick_frame()
-    factor = float(context.rng.uniform(1.3, 1.5)) ** (1 if context.rng.random() < 0.5 else -1)
-    return np.concatenate(
-        [
-            context.clean[:when],
-            _render_frames(context.spec, _with_scaled_entity(context.scene, who, factor), when),
-        ]
-    )
+    index, frame = context.pick_entity(), context.pick_frame()
+    factor = context.pick_factor(1.3, 1.5)
+    resized = _with_scaled_entity(context.scene, index, factor)
+    return np.concatenate([context.clean[:frame], _render_frames(context.spec, resized, frame)])
 
 
 def _render_early_motion(context: _FaultContext) -> FrameArray:
-    # The striker comes late, from further away, rather than the struck thing moving before the film begins.
-    late = round(context.spec.fps * float(context.rng.uniform(*_EARLY_SECONDS)))
-    frames = np.arange(context.spec.num_frames) - late
-    place, turn = context.scene.trajectory.position[:, 0], context.scene.trajectory.rotation[:, 0]
-    ahead = np.minimum(frames, 0)[:, None] * (place[1] - place[0])
+    # The striking object is delayed and starts further away: the struck one keeps its motion within the clip.
+    delay = round(context.spec.fps * float(context.rng.uniform(*_EARLY_SECONDS)))
+    frames = np.arange(context.spec.num_frames) - delay
+    position, rotation = context.scene.trajectory.position[:, 0], context.scene.trajectory.rotation[:, 0]
+    before_start = np.minimum(frames, 0)[:, None] * (position[1] - position[0])
     frames = np.maximum(frames, 0)
-    return _render_frames(context.spec, _with_path(context.scene, 0, place[frames] + ahead, turn[frames]))
+    return _render_frames(
+        context.spec, _with_path(context.scene, 0, position[frames] + before_start, rotation[frames])
+    )
 
 
 def _render_pass_through(context: _FaultContext) -> FrameArray:
-    seen = context.scene.trajectory
-    steps = np.arange(context.spec.num_frames)[:, None]
-    straight = seen.position[0, 0] + steps * (seen.position[1, 0] - seen.position[0, 0])
-    still = np.repeat(seen.position[:1, 1], context.spec.num_frames, axis=0)
-    ghost = _with_path(context.scene, 0, straight)
-    return _render_frames(
-        context.spec,
-        _with_path(ghost, 1, still, np.repeat(seen.rotation[:1, 1], context.spec.num_frames, axis=0)),
-    )
+    trajectory, num_frames = context.scene.trajectory, context.spec.num_frames
+    frames = np.arange(num_frames)[:, None]
+    velocity = trajectory.position[1, 0] - trajectory.position[0, 0]
+    scene = _with_path(context.scene, 0, trajectory.position[0, 0] + frames * velocity)
+    position = np.repeat(trajectory.position[:1, 1], num_frames, axis=0)
+    rotation = np.repeat(trajectory.rotation[:1, 1], num_frames, axis=0)
+    return _render_frames(context.spec, _with_path(scene, 1, position, rotation))
 
 
 def _render_swapped_sides(context: _FaultContext) -> FrameArray:
-    first, second = (
-        context.scene.trajectory.position[:, 0].copy(),
-        context.scene.trajectory.position[:, 1].copy(),
-    )
+    position = context.scene.trajectory.position
+    first, second = position[:, 0].copy(), position[:, 1].copy()
     first[:, 0], second[:, 0] = second[:, 0].copy(), first[:, 0].copy()
     return _render_frames(context.spec, _with_path(_with_path(context.scene, 0, first), 1, second))
 
@@ -218,23 +224,16 @@ def _render_reversed(context: _FaultContext) -> FrameArray:
 
 
 def _render_frozen(context: _FaultContext) -> FrameArray:
-    return np.repeat(context.clean[:1], len(context.clean), axis=0)
+    return freeze_frames(context.clean)
 
 
 def _render_drift(context: _FaultContext) -> FrameArray:
-    who = context.pick_entity()
-    whole = float(context.rng.uniform(1.45, 1.7)) ** (1 if context.rng.random() < 0.5 else -1)
-    steps = 11
-    cuts = np.linspace(0, context.spec.num_frames, steps + 1).round().astype(int)
-    parts = [
-        _render_frames(
-            context.spec,
-            _with_scaled_entity(context.scene, who, whole ** (k / (steps - 1))),
-            int(cuts[k]),
-            int(cuts[k + 1]),
-        )
-        for k in range(steps)
-    ]
+    index, factor = context.pick_entity(), context.pick_factor(1.45, 1.7)
+    cuts = np.linspace(0, context.spec.num_frames, _DRIFT_STEPS + 1).round().astype(int)
+    parts = []
+    for step, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        scaled = _with_scaled_entity(context.scene, index, factor ** (step / (_DRIFT_STEPS - 1)))
+        parts.append(_render_frames(context.spec, scaled, int(start), int(stop)))
     return np.concatenate(parts)
 
 
@@ -253,21 +252,21 @@ _FAULT_RENDERERS: dict[Fault, Callable[[_FaultContext], FrameArray]] = {
 
 
 def is_detected(fault: Fault, scores: VideoScores) -> bool:
-    """Whether the detector for a fault goes off."""
-    lasting, met = scores.permanence, scores.collision
+    """Whether the scores of a video report a fault."""
+    permanence, collision = scores.permanence, scores.collision
     match fault:
         case "pop":
-            return bool(lasting.births)
+            return bool(permanence.births)
         case "vanish":
-            return bool(lasting.deaths)
+            return bool(permanence.deaths)
         case "recolour":
-            return bool(lasting.colour_changes or lasting.deaths)
+            return bool(permanence.colour_changes or permanence.deaths)
         case "resize":
-            return bool(lasting.size_changes)
+            return bool(permanence.size_changes)
         case "early motion":
-            return met is not None and met.moved_before_contact
+            return collision is not None and collision.moved_before_contact
         case "pass-through":
-            return met is not None and (met.passed_through or met.missed_contact)
+            return collision is not None and (collision.passed_through or collision.missed_contact)
         case "swapped sides":
             return scores.left_right is False
         case "reversed":

@@ -1,63 +1,63 @@
-"""Every threshold of the judge, in one place. Chosen on simulator clips of the training split, then frozen.
+"""Every threshold of the evaluator. They were chosen on simulator clips of the training split and then
+frozen.
 
-Lengths are in radii of the thing concerned unless they say otherwise, so they hold at any size of film.
+Lengths are in radii of the object unless stated otherwise, so that they hold at every video size.
 """
 
 from __future__ import annotations
 
 MIN_CORRECT_FRAME_SHARE = 0.9
-"""Share of judged frames in which a statement must hold."""
+"""Share of the scored frames in which a property must hold."""
 MIN_FRAMES = 3
-"""Frames that a statement needs to be judged at all."""
+"""Frames in which an object must be visible for a property to be scored."""
 SHAPE_WINDOW = 3
-"""Frames to either side whose evidence for a shape is added up."""
+"""Frames on either side whose shape evidence is summed."""
 
 MIN_SHAPE_LOG_ODDS = 0.7
-"""Log odds of the best shape against the second, over the window, below which none is named: two to one."""
+"""Smallest log odds of the best shape against the second best, summed over the window: two to one."""
 
 MIN_TRAVEL = 0.9
-"""A thing that is to move must travel this far, so that a frozen film never wins. On the floor this is in
-radii of the mean thing, so it is one radius of the smallest."""
+"""Smallest displacement that counts as motion, so that a frozen video never passes. On the floor the unit is
+the mean object radius, and 0.9 of it is one radius of the smallest object."""
 MAX_ANGLE = 45.0
-"""Degrees between the way asked for and the way gone."""
+"""Degrees between the requested and the measured direction."""
 
-MAX_REST_DRIFT = 0.3
-"""What is to stay may stray this far."""
 MIN_RESPONSE = 0.25
-"""What is hit moves at least this far, ..."""
+"""Smallest displacement of an object that was hit."""
 MIN_DEFLECTION = 0.3
-"""... or what hits it loses or turns at least this share of its velocity."""
+"""Smallest relative change of velocity of an object that hit another one."""
 MOTION_ONSET = 0.08
-"""What moves has begun to when it is this far from its place, about a pixel at 128."""
+"""Displacement at which a motion counts as begun, about one pixel at 128."""
 MAX_CONTACT_GAP = 0.1
-"""Gap at which two things touch; a pixel of blur is allowed for besides."""
+"""Gap up to which two objects touch; one pixel of blur is allowed in addition."""
 MIN_VISIBLE_AREA = 0.75
-"""Share of its area below which a thing next to another one is too much hidden to say where it is."""
+"""Share of its area below which an object next to another one is too occluded to locate."""
 
 MAX_AREA_JUMP = 1.35
-"""Ratio of corrected areas between neighbouring spans of a film that no motion explains."""
+"""Largest ratio of areas in neighbouring frames, relative to the trend."""
 MAX_HUE_CHANGE = 12.0
-"""Degrees of hue by which a thing may change: half the distance of the nearest two hues."""
+"""Largest change of hue in degrees: half the distance of the two nearest palette hues."""
 OCCLUSION_AREA_RATIO = 0.8
-"""Share of its size to which a thing falls before it is hidden; one that vanishes whole is not hidden."""
+"""Share of its area to which an object shrinks before it is occluded. One that disappears at full size was
+not occluded."""
 MAX_OCCLUDER_DISTANCE = 1.3
-"""How near the place where a thing appears or disappears must be to what hides it, beyond touching."""
+"""Largest distance between an occluder and the position where an object appears or disappears."""
 
 MAX_STATIC_CAMERA_RESIDUAL = 0.6
-"""Pixels at 128 by which things may stray on screen while the camera counts as still."""
+"""Reprojection error in pixels at 128 up to which the camera counts as static."""
 
 MAX_DECELERATION_RESIDUAL = 0.12
-"""Radii by which a roll may stray from a steady slowing down."""
+"""Largest residual of a roll from uniform deceleration."""
 GRAVITY_RANGE = (5.0, 16.0)
-"""Metres per second squared between which a fall is one: the fit has a handful of frames."""
+"""Accepted gravity in m/s². The range is wide because the fit has only a few frames."""
 HIGH_BOUNCE_RANGE = (0.27, 1.0)
 LOW_BOUNCE_RANGE = (0.05, 0.30)
 NO_BOUNCE_RANGE = (-0.05, 0.08)
-"""Height of the first bounce over the height fallen, for the three words there are for it."""
+"""Height of the first bounce over the height of the fall, for the three outcomes of a prompt."""
+MIN_FALL_STEPS = 3
+"""Frames of free fall from which gravity is fitted."""
 
 MAX_COLOUR_DIFFERENCE = 12.0
-"""CIE 1976 difference up to which a colour is the same: shading varies by 6 along a roll."""
+"""CIE 1976 colour difference up to which a colour is unchanged. Shading varies it by 6 along a roll."""
 MAX_SIZE_RATIO = 1.5
-"""Ratio of areas up to which a size is the same; coming nearer by a quarter makes 1.6."""
-MIN_FALL_STEPS = 3
-"""Steps of free fall from which gravity is fitted."""
+"""Ratio of areas up to which a size is unchanged. An object a quarter nearer has a ratio of 1.6."""

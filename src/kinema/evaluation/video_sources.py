@@ -1,4 +1,4 @@
-"""Where the films come from: a model, a folder, or the simulator."""
+"""Sources of videos: a model, a folder, or the simulator."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_sets import PromptItem
+from kinema.frames import FrameArray
 from kinema.media import probe, read_video
 from kinema.simulator.annotations import ClipAnnotations
 from kinema.simulator.captions import generate_captions
 from kinema.simulator.clip import ClipSpec, make_clip
 
 _MAX_PRE_CONTACT_MOTION = 0.05
-"""Metres."""
-FrameArray = UInt8[np.ndarray, "f h w 3"]
+"""Metres that a struck object may move before the contact in a reference clip."""
+_MAX_SEED_TRIES = 20
+_MAX_SCORED_HEIGHT = 256
+"""Taller videos are scored at 128 pixels: the evaluator measures nothing more at a higher resolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFormat:
-    """Of the films that are made."""
+    """Size, length and frame rate of generated videos."""
 
     height: int = 128
     width: int = 128
@@ -32,12 +34,12 @@ class VideoFormat:
     fps: float = 12.0
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height}, {self.num_frames} frames at {self.fps:g} a second"
+        return f"{self.width}x{self.height}, {self.num_frames} frames at {self.fps:g} fps"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """A film to be made."""
+    """A video to generate."""
 
     prompt: str
     seed: int
@@ -45,126 +47,134 @@ class SampleRequest:
 
 @runtime_checkable
 class VideoGenerator(Protocol):
-    """All that the scorecard asks of a model."""
+    """The part of a model that the scorecard needs."""
 
     def generate(self, requests: Sequence[SampleRequest], video_format: VideoFormat) -> Iterable[FrameArray]:
-        """The film of each order; the same whenever all orders of the batch are."""
+        """Generate one video per request. The videos depend on nothing but the batch."""
         ...
 
 
 @runtime_checkable
 class GeneratorFactory(Protocol):
-    """Where a generator comes from. Hashable, and little enough to be handed to another process."""
+    """Loads a generator. Hashable and picklable: worker processes load their own."""
 
     @property
     def per_process(self) -> bool:
-        """Whether every process films for itself; else this one films for all of them."""
+        """Whether every process has its own generator; otherwise this process generates all videos."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """Films in a batch."""
+        """Videos generated at once."""
         ...
 
     def load_generator(self) -> VideoGenerator:
-        """Load it."""
+        """Load the generator."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes when the films of a prompt and seed would."""
+        """Identify the weights: different weights have different fingerprints."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaptionedVideo:
-    """A film and the prompt that it answers."""
+    """A video and the prompt that describes it."""
 
     prompt: str
     frames: FrameArray
 
 
 def scene_seed(item: PromptItem, seed: int) -> int:
-    """The simulator's seed for an item: its own for seed 0, another one for every other seed."""
+    """The simulator's seed for a prompt: the prompt's own for seed 0, a different one for every other
+    seed."""
     return int(np.random.default_rng([item.seed, seed]).integers(1 << 31)) if seed else item.seed
 
 
 def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0) -> list[CaptionedVideo]:
-    """The simulator's film for an item: its own caption of the kind and outcome, held-out combinations only.
+    """Render simulator videos of a prompt's kind and outcome, with the simulator's own captions.
 
-    The scene is drawn from the item's seed (`scene_seed`), so the colours are not those of the item's prompt.
-    An item with a swapped prompt gives the film of the swapped scene as well.
+    The scene is sampled from `scene_seed`, from held-out combinations only, so the colours are not those of
+    the prompt. An item with a swapped prompt gives a second video, of the scene with the colours exchanged.
 
     Raises:
-        UserError: the simulator finds no such clip in so few frames.
+        UserError: the simulator finds no such clip with so few frames.
     """
-    first = scene_seed(item, seed)
-    told = []
+    first_seed = scene_seed(item, seed)
+    videos = []
     for swap in ("", "colours") if item.swapped_prompt else ("",):
         clip = None
-        for again in range(20):
+        for offset in range(_MAX_SEED_TRIES):
             spec = ClipSpec(
-                seed=first + again, lab=True, event=item.kind, outcome=item.outcome, split="test",
-                height=video_format.height, width=video_format.width, num_frames=video_format.num_frames, fps=video_format.fps,
-                swap="colours" if swap else "",
-            )  # fmt: skip
+                seed=first_seed + offset,
+                lab=True,
+                event=item.kind,
+                outcome=item.outcome,
+                split="test",
+                height=video_format.height,
+                width=video_format.width,
+                num_frames=video_format.num_frames,
+                fps=video_format.fps,
+                swap=swap,
+            )
             try:
                 clip = make_clip(spec)
             except UserError:
-                # Some outcomes can't be had from some seeds within so few frames: the next seed can.
+                # Not every seed has every outcome within so few frames; try the next seed.
                 continue
             if _is_usable_clip(clip.annotations):
                 break
         if clip is None or clip.frames is None:
             raise UserError(
-                f"the simulator finds no clip for {item.prompt!r} with {video_format}; give it more frames"
+                f"the simulator finds no clip for {item.prompt!r} with {video_format}; use more frames"
             )
-        told.append(CaptionedVideo(prompt=generate_captions(clip.annotations)[0].text, frames=clip.frames))
-    return told
+        videos.append(CaptionedVideo(prompt=generate_captions(clip.annotations)[0].text, frames=clip.frames))
+    return videos
 
 
-def _is_usable_clip(facts: ClipAnnotations) -> bool:
-    """Whether a clip can stand for the list's prompts: two things for the camera, nothing loose in a meeting.
+def _is_usable_clip(annotations: ClipAnnotations) -> bool:
+    """Whether a clip can serve as a reference: two objects for a camera move, no early motion in a collision.
 
-    The physics engine lets some light things hop before they are touched; that is a fault of those clips,
-    and the judge calls it one.
+    In the physics engine some light objects hop before they are touched. The evaluator correctly reports that
+    as a fault, so such clips are not references.
     """
-    if facts.event == "camera":
-        return len(facts.entities) > 1
-    if facts.event != "collide":
+    if annotations.event == "camera":
+        return len(annotations.entities) > 1
+    if annotations.event != "collide":
         return True
-    met = [c.first for c in facts.contacts if {c.a, c.b} == {0, 1}]
-    before = facts.tracks.position[: int(met[0]) + 1 if met else None, 1]
+    contacts = [c.first for c in annotations.contacts if {c.a, c.b} == {0, 1}]
+    before = annotations.tracks.position[: int(contacts[0]) + 1 if contacts else None, 1]
     return bool(np.linalg.norm(before - before[0], axis=1).max() < _MAX_PRE_CONTACT_MOTION)
 
 
 def pair_videos_with_prompts(folder: Path, prompt_file: Path) -> list[tuple[str, Path]]:
-    """Films made elsewhere, in the order of their names, beside the lines of a text file.
+    """Pair the videos of a folder, in the order of their names, with the lines of a text file.
 
     Raises:
         UserError: their numbers differ, or there are none.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give one with films in it")
+        raise UserError(f"{folder} is not a folder; pass a folder of videos")
     if not prompt_file.is_file():
-        raise UserError(f"{prompt_file} does not exist; give a text file with one prompt a line")
-    films = sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and not p.name.startswith(".") and not p.samefile(prompt_file)
+        raise UserError(f"{prompt_file} does not exist; pass a text file with one prompt per line")
+    videos = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and not path.samefile(prompt_file)
     )
-    lines = [line.strip() for line in prompt_file.read_text().splitlines() if line.strip()]
-    if not films or len(films) != len(lines):
+    prompts = [line.strip() for line in prompt_file.read_text().splitlines() if line.strip()]
+    if not videos or len(videos) != len(prompts):
         raise UserError(
-            f"{folder} has {len(films)} films and {prompt_file} {len(lines)} prompts; "
-            "give one prompt a line, in the order of the films' names"
+            f"{folder} has {len(videos)} videos and {prompt_file} {len(prompts)} prompts; "
+            "write one prompt per line, in the order of the file names"
         )
-    return list(zip(lines, films, strict=True))
+    return list(zip(prompts, videos, strict=True))
 
 
 def load_video(path: Path) -> tuple[FrameArray, float]:
-    """A film file's frames and rate, large ones at 128 pixels high: the judge sees no more in larger ones."""
-    told = probe(path)
-    # Scaled while it is read: a long film of full size need not fit into memory.
-    size = (round(told.width * 128 / told.height), 128) if told.height > 256 else None
-    film = read_video(path, size=size)
-    return film.frames, film.fps
+    """The frames and the frame rate of a video file; videos above 256 pixels in height are scaled to 128."""
+    info = probe(path)
+    # Scaled while it is read: a long video at full size may not fit into memory.
+    size = (round(info.width * 128 / info.height), 128) if info.height > _MAX_SCORED_HEIGHT else None
+    video = read_video(path, size=size)
+    return video.frames, video.fps
