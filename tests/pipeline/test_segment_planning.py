@@ -1,4 +1,4 @@
-"""Every verb with models that know the answer: what comes out is the simulated film."""
+"""Every task with a model that knows the answer: the result is the simulated video."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from kinema.errors import UserError
+from kinema.evaluation.frame_statistics import frame_mae, loop_seam_ratio
 from kinema.media import write_video
-from kinema.pipeline.pipeline import SamplingStep
-from kinema.pipeline.resolve import (
+from kinema.pipeline.progress import FrameChunk, SamplingStep
+from kinema.pipeline.request import (
     EditInput,
     ExtendInput,
     InterpolateInput,
     Keyframe,
     Shot,
     VideoRequest,
-    resolve_request,
 )
-from kinema.pipeline.segments import crossfade, frame_mae, loop_seam_ratio
-from kinema.pipeline.video import GeneratedVideo
+from kinema.pipeline.resolve import resolve_request
+from kinema.pipeline.segments import crossfade
 from tests.fixtures import oracle
 from tests.fixtures.wan_videos import smooth_image
 
@@ -35,19 +35,19 @@ def truth():
 
 @pytest.fixture(scope="module")
 def pipe(truth):
-    return oracle.oracle_pipeline({"a": truth, "b": truth[::-1].copy()}, frames=17)
+    return oracle.oracle_pipeline({"a": truth, "b": truth[::-1].copy()}, num_frames=17)
 
 
 @pytest.fixture(scope="module")
 def matching_pipe(truth):
-    """What is given and let go again is placed where it agrees best with the film."""
-    return oracle.oracle_pipeline({"a": truth}, frames=17, first=None)
+    """Released frames are placed where they agree best with the video."""
+    return oracle.oracle_pipeline({"a": truth}, num_frames=17, first=None)
 
 
 @pytest.fixture(scope="module")
 def file(truth, tmp_path_factory):
-    """Writes a part of the true film, pixel by pixel."""
-    folder = tmp_path_factory.mktemp("films")
+    """Writes a part of the true video without loss."""
+    folder = tmp_path_factory.mktemp("videos")
 
     def write(start: int | None, stop: int | None):
         path = folder / f"{start}-{stop}.webm"
@@ -66,20 +66,22 @@ def check_join(frames: np.ndarray, at: int) -> None:
 
 @pytest.mark.parametrize(("seconds", "frames"), [(None, 29), (1.5, 29), (2.0, 33), (4.0, 49), (0.4, 21)])
 def test_extending_continues_the_video(matching_pipe, truth, file, seconds, frames):
-    film = finding.make(VideoRequest(prompt="a", source=ExtendInput(video=file(0, 17)), seconds=seconds))
-    assert np.array_equal(film.frames, truth[:frames])
+    video = matching_pipe.generate(
+        VideoRequest(prompt="a", source=ExtendInput(video=file(0, 17)), seconds=seconds)
+    )
+    assert np.array_equal(video.frames, truth[:frames])
 
 
 @pytest.mark.parametrize(("seconds", "start"), [(None, 20), (1.6, 20), (4.0, 0)])
 def test_extending_backward_gives_the_preceding_video(matching_pipe, truth, file, seconds, start):
-    film = finding.make(
+    video = matching_pipe.generate(
         VideoRequest(prompt="a", source=ExtendInput(video=file(33, None), backward=True), seconds=seconds)
     )
-    made = len(film.frames) - 16
-    assert abs(made - (33 - start)) <= 3
-    assert np.array_equal(film.frames[made:], truth[33:])
-    if len(resolve_request(finding.model, extend_backward_request(file, seconds)).segments) == 1:
-        assert np.array_equal(film.frames, truth[33 - made :])
+    new = len(video.frames) - 16
+    assert abs(new - (33 - start)) <= 3
+    assert np.array_equal(video.frames[new:], truth[33:])
+    if len(resolve_request(matching_pipe.model, extend_backward_request(file, seconds)).segments) == 1:
+        assert np.array_equal(video.frames, truth[33 - new :])
 
 
 def extend_backward_request(file, seconds):
@@ -88,39 +90,39 @@ def extend_backward_request(file, seconds):
 
 @pytest.mark.parametrize(("last", "seconds"), [(25, None), (25, 1.0), (33, 2.0), (41, 3.0)])
 def test_interpolation_gives_the_video_between(matching_pipe, truth, file, last, seconds):
-    film = finding.make(
+    video = matching_pipe.generate(
         VideoRequest(
             prompt="a", source=InterpolateInput(first=file(0, 17), last=file(last, None)), seconds=seconds
         )
     )
-    assert np.array_equal(film.frames, truth)
-    check_join(film.frames, 17)
-    check_join(film.frames, last)
+    assert np.array_equal(video.frames, truth)
+    check_join(video.frames, 17)
+    check_join(video.frames, last)
 
 
 def test_a_loop_comes_back_to_where_it_begins():
-    """A film that goes there and back again for ever; the bridge is the part of it that closes the circle."""
+    """A video that moves to and fro; the loop segment is the part of it that returns to the start."""
     still = oracle.simulated_video(2, frames=17)
     there = still[[0, 1, 2, 3, 4, 3, 2, 1] * 3]  # 24 frames, then again from 0
     endless = there[np.arange(49) % 24]
-    pipe = oracle.oracle_pipeline({"a": endless}, frames=17, first=None)
-    film = pipe.make(VideoRequest(prompt="a", loop=True))
-    # 17 frames and a bridge of 8: the oracle's circle has 24, so the bridge arrives a frame late at most.
-    assert len(film.frames) == 25
-    assert np.array_equal(film.frames[4:25], endless[4:25])
-    assert loop_seam_ratio(film.frames) <= 1.5
+    pipe = oracle.oracle_pipeline({"a": endless}, num_frames=17, first=None)
+    video = pipe.generate(VideoRequest(prompt="a", loop=True))
+    # 17 frames and a loop segment of 8: the period is 24, so the loop arrives one frame late at most.
+    assert len(video.frames) == 25
+    assert np.array_equal(video.frames[4:25], endless[4:25])
+    assert loop_seam_ratio(video.frames) <= 1.5
     assert loop_seam_ratio(still[:13]) > 1.5
-    assert frame_mae(film.frames[-1], film.frames[0]) > 0, "it does not stand still there"
+    assert frame_mae(video.frames[-1], video.frames[0]) > 0, "it moves there"
 
 
 def test_the_seam_score_knows_a_seam():
-    def film(*levels: int) -> np.ndarray:
+    def video(*levels: int) -> np.ndarray:
         return np.array(levels, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
 
-    assert loop_seam_ratio(film(0, 2, 4, 6, 4, 2)) == 1, "there and back again"
-    assert loop_seam_ratio(film(0, 2, 4, 6)) == 3
-    assert loop_seam_ratio(film(5, 5, 5)) == 1
-    assert loop_seam_ratio(film(5, 5, 6)) == np.inf or loop_seam_ratio(film(5, 5, 5, 6)) == np.inf
+    assert loop_seam_ratio(video(0, 2, 4, 6, 4, 2)) == 1, "there and back again"
+    assert loop_seam_ratio(video(0, 2, 4, 6)) == 3
+    assert loop_seam_ratio(video(5, 5, 5)) == 1
+    assert loop_seam_ratio(video(5, 5, 6)) == np.inf or loop_seam_ratio(video(5, 5, 5, 6)) == np.inf
 
 
 def test_crossfade_is_slow_at_both_ends():
@@ -133,38 +135,38 @@ def test_crossfade_is_slow_at_both_ends():
 
 
 def test_images_at_their_frames(pipe, truth):
-    film = pipe.make(VideoRequest(prompt="a", image=truth[0]))
-    assert np.array_equal(film.frames, truth[:17])
-    film = pipe.make(VideoRequest(prompt="a", image=truth[0], last_image=truth[13]))
-    assert np.array_equal(film.frames[-1], truth[13])
-    assert np.array_equal(film.frames, truth[:14]), "it arrives in motion and does not stand still"
+    video = pipe.generate(VideoRequest(prompt="a", image=truth[0]))
+    assert np.array_equal(video.frames, truth[:17])
+    video = pipe.generate(VideoRequest(prompt="a", image=truth[0], last_image=truth[13]))
+    assert np.array_equal(video.frames[-1], truth[13])
+    assert np.array_equal(video.frames, truth[:14]), "it reaches the image in motion"
 
 
 @pytest.mark.parametrize("seconds", [(1.0,), (0.625, 1.5), (3.0, 5.0)])
 def test_each_keyframe_appears_once_near_its_time(pipe, seconds):
-    shown = [smooth_image(n, side=32) for n in range(len(seconds))]
-    keys = tuple(Keyframe(seconds=s, image=image) for s, image in zip(seconds, shown, strict=True))
-    wish = VideoRequest(prompt="a", keyframes=keys, num_frames=49 if max(seconds) > 2 else None)
-    film = pipe.make(wish)
-    for moment, image in zip(seconds, shown, strict=True):
-        seen = [n for n, frame in enumerate(film.frames) if np.abs(frame.astype(int) - image).max() <= 1]
-        assert len(seen) == 1
-        assert abs(seen[0] - moment * FPS) <= 2
+    images = [smooth_image(n, side=32) for n in range(len(seconds))]
+    keys = tuple(Keyframe(seconds=s, image=image) for s, image in zip(seconds, images, strict=True))
+    fields = VideoRequest(prompt="a", keyframes=keys, num_frames=49 if max(seconds) > 2 else None)
+    video = pipe.generate(fields)
+    for time, image in zip(seconds, images, strict=True):
+        found = [n for n, frame in enumerate(video.frames) if np.abs(frame.astype(int) - image).max() <= 1]
+        assert len(found) == 1
+        assert abs(found[0] - time * FPS) <= 2
 
 
 @pytest.mark.parametrize("length", [17, 14, 46])
 def test_an_edit_with_the_true_velocity_gives_the_video_back(pipe, truth, file, length):
-    film = pipe.make(VideoRequest(prompt="a", source=EditInput(video=file(0, length), strength=0.6)))
-    assert np.array_equal(film.frames, truth[:length])
+    video = pipe.generate(VideoRequest(prompt="a", source=EditInput(video=file(0, length), strength=0.6)))
+    assert np.array_equal(video.frames, truth[:length])
 
 
 def test_an_edit_changes_only_what_its_mask_shows(pipe, truth, file):
     mask = np.zeros((32, 32, 3), np.uint8)
     mask[:, 16:] = 255
     edit = EditInput(video=file(0, 17), strength=1.0, mask=mask)
-    film = pipe.make(VideoRequest(prompt="b", source=edit))
-    assert np.array_equal(film.frames[:, :, :16], truth[:17, :, :16])
-    assert np.array_equal(film.frames[:, :, 16:], truth[::-1][:17, :, 16:])
+    video = pipe.generate(VideoRequest(prompt="b", source=edit))
+    assert np.array_equal(video.frames[:, :, :16], truth[:17, :, :16])
+    assert np.array_equal(video.frames[:, :, 16:], truth[::-1][:17, :, 16:])
 
 
 def test_the_first_step_of_an_edit_is_as_noisy_as_its_strength(pipe, file):
@@ -172,7 +174,7 @@ def test_the_first_step_of_an_edit_is_as_noisy_as_its_strength(pipe, file):
         request = resolve_request(
             pipe.model, VideoRequest(prompt="a", source=EditInput(video=file(0, 17), strength=strength))
         )
-        *_, step = (event for event in pipe.run(request) if isinstance(event, SamplingStep))
+        *_, step = (event for event in pipe.stream(request) if isinstance(event, SamplingStep))
         assert step.total == steps
 
 
@@ -182,20 +184,18 @@ def test_a_storyboard_cuts_and_blends(pipe, truth):
         Shot(prompt="b", seconds=1.625, transition="blend"),
         Shot(prompt="b", seconds=2.5),
     )
-    film = pipe.make(VideoRequest(storyboard=shots, seconds=3.5))
-    assert len(film.frames) == 28
+    video = pipe.generate(VideoRequest(storyboard=shots, seconds=3.5))
+    assert len(video.frames) == 28
     back = truth[::-1]
-    assert np.array_equal(film.frames[:13], truth[:13])
-    assert np.array_equal(film.frames[13:20], back[13:20]), "the second prompt speaks, and time goes on"
-    assert np.array_equal(film.frames[20:], back[:8]), "after a cut it begins anew"
+    assert np.array_equal(video.frames[:13], truth[:13])
+    assert np.array_equal(video.frames[13:20], back[13:20]), "the second prompt applies, and time continues"
+    assert np.array_equal(video.frames[20:], back[:8]), "after a cut the video starts at its beginning"
 
 
-def test_a_storyboard_longer_than_one_segment_continues(pipe, truth):
-    request = resolve_request(pipe.model, VideoRequest(storyboard=(Shot(prompt="a"),), seconds=6.0))
-    assert len(request.segments) > 1
-    assert max(take.video_shape.frames for take in request.segments) <= 17
-    film = pipe.make(VideoRequest(storyboard=(Shot(prompt="a"),), seconds=6.0))
-    assert np.array_equal(film.frames, truth[:48])
+def test_a_storyboard_longer_than_the_model_s_videos_is_streamed(pipe, truth):
+    assert pipe.resolve(VideoRequest(storyboard=(Shot(prompt="a"),), seconds=6.0)).is_streamed
+    video = pipe.generate(VideoRequest(storyboard=(Shot(prompt="a"),), seconds=6.0))
+    assert np.array_equal(video.frames, truth[:48])
 
 
 def test_a_storyboard_s_images(pipe, truth):
@@ -205,21 +205,21 @@ def test_a_storyboard_s_images(pipe, truth):
         Shot(prompt="b", seconds=1.0, image=other, transition="blend"),
         Shot(prompt="b", seconds=2.0, image=truth[-1]),
     )
-    film = pipe.make(VideoRequest(storyboard=shots, seconds=3.0))
-    assert len(film.frames) == 24
-    seen = [n for n, frame in enumerate(film.frames) if np.abs(frame.astype(int) - other).max() <= 1]
-    assert len(seen) == 1
-    assert abs(seen[0] - 8) <= 2
-    assert np.array_equal(film.frames[16:], truth[::-1][:8])
+    video = pipe.generate(VideoRequest(storyboard=shots, seconds=3.0))
+    assert len(video.frames) == 24
+    found = [n for n, frame in enumerate(video.frames) if np.abs(frame.astype(int) - other).max() <= 1]
+    assert len(found) == 1
+    assert abs(found[0] - 8) <= 2
+    assert np.array_equal(video.frames[16:], truth[::-1][:8])
 
 
 def test_clean_conditioning_frames_come_back(pipe, truth, file):
-    """The image-to-film path at every position against the plain path."""
+    """The conditioning path at every position against a plain encode."""
     from kinema.pipeline.conditioning import Conditioning, TimedPrompt, VideoCondition, encode_conditions
     from kinema.shapes import LatentShape, VideoShape
 
     stride = pipe.model.vae.stride
-    film = VideoShape(frames=17, height=32, width=32)
+    video = VideoShape(frames=17, height=32, width=32)
     with torch.no_grad():
         plain = pipe.vae.encode(oracle.to_float(truth[:17]))
         clips = (
@@ -227,12 +227,12 @@ def test_clean_conditioning_frames_come_back(pipe, truth, file):
             VideoCondition(frames=truth[5:13], frame=5),
             VideoCondition(frames=truth[13:17], frame=-4),
         )
-        told = Conditioning(prompts=(TimedPrompt(prompt="a"),), videos=clips)
-        given = encode_conditions(
-            told, LatentShape.of(film, stride), stride, pipe.model.vae.z_dim, pipe.vae.encode
+        conditioning = Conditioning(prompts=(TimedPrompt(prompt="a"),), videos=clips)
+        encoded = encode_conditions(
+            conditioning, LatentShape.of(video, stride), stride, pipe.model.vae.z_dim, pipe.vae.encode
         )
-    assert torch.equal(given.latents, plain)
-    assert given.sigmas.tolist() == [0.0] * 5
+    assert torch.equal(encoded.latents, plain)
+    assert encoded.sigmas.tolist() == [0.0] * 5
 
 
 REQUESTS = {
@@ -253,34 +253,33 @@ REQUESTS = {
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize(("solver", "eta"), [("euler", 0.0), ("euler", 0.8), ("unipc", 0.0)])
 def test_resuming_from_every_step_is_bit_exact(truth, file, name, solver, eta):
-    pipe = oracle.oracle_pipeline({"a": truth, "b": truth[::-1].copy()}, frames=17)
-    recipe = pipe.model.recipe
-    object.__setattr__(recipe, "solver", solver)
-    object.__setattr__(recipe, "eta", eta)
-    object.__setattr__(recipe, "schedule", "wan" if solver == "unipc" else "linear")
+    pipe = oracle.oracle_pipeline({"a": truth, "b": truth[::-1].copy()}, num_frames=17)
+    defaults = pipe.model.sampling_defaults
+    object.__setattr__(defaults, "solver", solver)
+    object.__setattr__(defaults, "eta", eta)
+    object.__setattr__(defaults, "schedule", "wan" if solver == "unipc" else "linear")
     request = resolve_request(pipe.model, REQUESTS[name](file))
-    events = [event for event in pipe.run(request) if isinstance(event, SamplingStep | GeneratedVideo)]
-    *steps, whole = events
+    *steps, whole = (event for event in pipe.stream(request) if isinstance(event, SamplingStep | FrameChunk))
     assert [step.index for step in steps] == list(range(steps[0].total))
     for step in steps:
-        *rest, film = pipe.run(request, start=step.to_state())
+        *rest, video, _ = pipe.stream(request, state=step.to_state())
         assert sum(isinstance(event, SamplingStep) for event in rest) == step.total - 1 - step.index
-        assert np.array_equal(film.frames, whole.frames)
+        assert np.array_equal(video.frames, whole.frames)
 
 
 def test_a_state_of_another_video_is_refused(pipe):
     request = resolve_request(pipe.model, VideoRequest(prompt="a"))
-    first = next(event for event in pipe.run(request) if isinstance(event, SamplingStep)).to_state()
-    with pytest.raises(UserError, match="another film"):
-        list(pipe.run(resolve_request(pipe.model, VideoRequest(prompt="a", num_frames=9)), start=first))
+    first = next(event for event in pipe.stream(request) if isinstance(event, SamplingStep)).to_state()
+    with pytest.raises(UserError, match="another video"):
+        list(pipe.stream(VideoRequest(prompt="a", num_frames=9), state=first))
 
 
 IMPOSSIBLE = [
-    ({"frames": 17, "seconds": 1.0}, "give one of them"),
-    ({"seconds": -1.0}, "make no film"),
-    ({"refine": 3}, "1, 2 or 4"),
+    ({"num_frames": 17, "seconds": 1.0}, "give one of them"),
+    ({"seconds": -1.0}, "give no video"),
+    ({"upscale": 3}, "1, 2 or 4"),
     ({"loop": True, "last_image": smooth_image(1)}, "leave out last_image"),
-    ({"loop": True, "frames": 9}, "too few for a loop"),
+    ({"loop": True, "num_frames": 9}, "too few for a loop"),
     ({"storyboard": (Shot(prompt="b"),)}, "put the prompt into a shot"),
     (
         {"storyboard": (Shot(prompt="b"),), "prompt": "", "image": smooth_image(1)},
@@ -292,22 +291,26 @@ IMPOSSIBLE = [
         {"storyboard": (Shot(prompt="b"), Shot(prompt="a", seconds=2.0)), "prompt": "", "seconds": 1.0},
         "longer",
     ),
-    ({"keyframes": (Keyframe(seconds=9.0, image=smooth_image(1)),)}, "outside a film"),
+    ({"keyframes": (Keyframe(seconds=9.0, image=smooth_image(1)),)}, "outside a video"),
     ({"keyframes": (Keyframe(seconds=-1.0, image=smooth_image(1)),)}, "0 or more"),
-    ({"keyframes": tuple(Keyframe(seconds=1.0, image=smooth_image(n)) for n in (1, 2))}, "too near"),
+    ({"keyframes": tuple(Keyframe(seconds=1.0, image=smooth_image(n)) for n in (1, 2))}, "too close"),
     ({"source": ExtendInput(video="nowhere.mp4")}, "does not exist"),
     ({"source": ExtendInput(video="x.mp4"), "image": smooth_image(1)}, "leave out image"),
     ({"source": InterpolateInput(first="x.mp4", last="y.mp4"), "loop": True}, "leave out loop"),
-    ({"source": EditInput(video="x.mp4"), "seconds": 2.0}, "as long as the film"),
-    ({"noise": torch.zeros(1, 192, 5, 8, 8), "loop": True}, "leave out noise"),
+    ({"source": EditInput(video="x.mp4"), "seconds": 2.0}, "as long as its source"),
 ]
 
 
-@pytest.mark.parametrize(("wish", "message"), IMPOSSIBLE)
-def test_impossible_requests_end_in_one_line(pipe, wish, message):
+@pytest.mark.parametrize(("fields", "message"), IMPOSSIBLE)
+def test_impossible_requests_end_in_one_line(pipe, fields, message):
     with pytest.raises(UserError, match=message) as caught:
-        resolve_request(pipe.model, VideoRequest(**({"prompt": "a"} | wish)))
+        resolve_request(pipe.model, VideoRequest(**({"prompt": "a"} | fields)))
     assert "\n" not in str(caught.value)
+
+
+def test_noise_is_for_one_segment(pipe):
+    with pytest.raises(UserError, match="leave out noise"):
+        pipe.generate("a", loop=True, noise=torch.zeros(1, 192, 5, 8, 8))
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, 1.1])

@@ -12,6 +12,7 @@ from benchmarks.long_videos import compute_drift
 from benchmarks.long_videos import stream_in_subprocess as streamed_alone
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinema.pipeline.segment_denoiser import SegmentDenoiser
 
 from kinema.errors import UserError
 from kinema.media import open_writer
@@ -30,7 +31,6 @@ from kinema.pipeline.denoiser import PromptEmbeddings
 from kinema.pipeline.pipeline import Pipeline
 from kinema.pipeline.progress import SamplingStep, StageProgress
 from kinema.pipeline.resolve import ResolvedRequest, Shot, VideoRequest, resolve_request
-from kinema.pipeline.segment_denoiser import SegmentDenoiser
 from kinema.pipeline.segments import Segment, empty_timeline
 from kinema.pipeline.streaming import (
     StreamingConfig,

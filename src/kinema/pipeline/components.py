@@ -1,4 +1,4 @@
-"""The modules of a checkpoint in memory: text encoder, transformers and autoencoder, each loaded when needed."""
+"""The modules of a checkpoint: text encoder, transformers and autoencoder, each loaded when needed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Conditioning: prompts by frame, and the frames that are known before sampling.
 
 Text-to-video, image-to-video, first and last frame, extension, interpolation and editing are values of one
-type: a `Conditioning` says which frames are known, at which sigma each is clamped, and which prompt applies to
-which frames. `LatentConditioning` is the part about frames on the latent grid.
+type: a `Conditioning` says which frames are known, at which sigma each is clamped, and which prompt applies
+to which frames. `LatentConditioning` is the part about frames on the latent grid.
 """
 
 from __future__ import annotations
@@ -233,8 +233,8 @@ def encode_conditions(
 ) -> LatentConditioning:
     """Encode known frames onto the latent grid.
 
-    The first video frame is a latent frame of its own. A later image fills the whole group of video frames that
-    share its latent frame, because latents can't represent one of them alone.
+    The first video frame is a latent frame of its own. A later image fills the whole group of video frames
+    that share its latent frame, because latents can't represent one of them alone.
 
     Args:
         conditioning: with frames counted from the beginning.
@@ -353,8 +353,8 @@ def encode_i2v_channels(
 ) -> Float[Tensor, "1 k f h w"]:
     """Mask and image channels, which Wan's image-to-video transformers read next to the latents.
 
-    The image channels are the encoding of a video that shows the images and is grey elsewhere. The mask has one
-    channel for each video frame of a latent frame's group; the first frame fills its group alone.
+    The image channels are the encoding of a video that shows the images and is grey elsewhere. The mask has
+    one channel for each video frame of a latent frame's group; the first frame fills its group alone.
 
     Args:
         conditioning: with frames counted from the beginning.
@@ -368,8 +368,8 @@ def encode_i2v_channels(
     """
     if conditioning.latents or conditioning.videos or any(image.sigma for image in conditioning.images):
         raise UserError(
-            "this model takes clean images only, no latents, clips or noised images; use a model with a noise "
-            "level for each latent frame (Wan 2.2 TI2V-5B, world)"
+            "this model takes clean images only, no latents, clips or noised images; use a model with a "
+            "noise level for each latent frame (Wan 2.2 TI2V-5B, world)"
         )
     shown = torch.zeros(1, 3, video_shape.frames, video_shape.height, video_shape.width)
     is_known = torch.zeros(video_shape.frames)

@@ -1,7 +1,7 @@
-"""What a film will cost here: time and peak memory of every stage, before anything is spent.
+"""Estimate time and peak memory of every stage of a request before it runs.
 
-Operations and bytes are counted from the model's settings; how fast this machine is at them is measured
-in about a second, on products, attention and convolutions of the model's own sizes.
+Operations and bytes are counted from the model's settings. The speed of the machine is measured in about a
+second on matrix products, attention and convolutions of the model's own sizes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
 from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
-"""Of a prompt; usual ones have 20 to 120."""
+"""Tokens of a prompt; usual prompts have 20 to 120."""
 _DECODER_PEAK_FACTOR = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
 _INTERPRETER_BYTES = 400 * 2**20
@@ -42,7 +42,7 @@ StageName = Literal["text", "images", "sample", "decode"]
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage: its operations, how long it takes, and memory while it runs, all weights included."""
+    """A stage: its operations, seconds, and peak memory in bytes with all weights."""
 
     name: StageName
     flops: float
@@ -52,13 +52,13 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """All stages of a film.
+    """All stages of a request.
 
     Attributes:
-        video_shape: its shape.
-        num_inference_steps: of the solver.
-        costs: in the order in which they come.
-        available: bytes that this process may have in all.
+        video_shape: the largest shape that is sampled at once.
+        num_inference_steps: solver steps of all segments.
+        costs: of the stages, in order.
+        available: bytes that this process may use in all.
     """
 
     video_shape: VideoShape
@@ -68,16 +68,16 @@ class CostEstimate:
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes at the worst moment."""
+        """Peak memory of all stages."""
         return max(cost.peak_bytes for cost in self.costs)
 
     @property
     def seconds(self) -> float:
-        """Of all stages."""
+        """Seconds of all stages."""
         return sum(cost.seconds for cost in self.costs)
 
     def scale(self, num_segments: int) -> CostEstimate:
-        """The same for so many takes, one after the other."""
+        """The same for a number of segments, one after the other."""
         costs = tuple(
             dataclasses.replace(cost, flops=num_segments * cost.flops, seconds=num_segments * cost.seconds)
             for cost in self.costs
@@ -88,7 +88,7 @@ class CostEstimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the worst moment has room."""
+        """Whether the peak fits into the available memory."""
         return self.peak_bytes <= self.available
 
 
@@ -168,18 +168,18 @@ def estimate_cost(
     throughput: DeviceThroughput,
     resident_bytes: int = 0,
 ) -> CostEstimate:
-    """Count what a film costs.
+    """The cost of one segment.
 
     Args:
-        model: its settings and files' headers are read.
+        model: its settings and the headers of its files are read.
         video_shape: a shape that fits the model.
-        device: where it is made.
-        policy: in which type, and whether parts stay.
-        num_inference_steps: of the solver.
-        use_cfg: whether each step runs twice.
-        num_images: how many are given.
+        device: where it runs.
+        policy: type of the weights, and whether modules stay loaded.
+        num_inference_steps: solver steps.
+        use_cfg: whether each step runs the network with and without the prompt.
+        num_images: images and clips that the autoencoder encodes.
         throughput: of this machine.
-        resident_bytes: bytes that parts of this model take already.
+        resident_bytes: of modules that are in memory already.
     """
     weights = weight_bytes(model, policy.dtype, int8=policy.int8)
     memory = peak_memory(
@@ -232,7 +232,7 @@ def peak_memory(
     use_cfg: bool,
     num_images: int,
 ) -> dict[StageName, int]:
-    """Bytes of each stage at its worst moment, in the order in which they come."""
+    """Peak bytes of each stage, in order."""
     shape = LatentShape.of(video_shape, model.vae.stride)
     numbers = video_shape.frames * video_shape.height * video_shape.width * 3
     latents = 16 * model.vae.z_dim * shape.frames * shape.height * shape.width
@@ -259,7 +259,7 @@ def peak_memory(
 
 
 def _available_memory(device: torch.device, resident_bytes: int) -> int:
-    """Bytes that this process may have in all, as `peak_memory` counts them."""
+    """Bytes that this process may use in all, as `peak_memory` counts them."""
     return free_memory(device) + resident_bytes + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
 
 
@@ -307,10 +307,10 @@ def check_fits(
     num_images: int,
     fps: float,
 ) -> None:
-    """Refuse a film that has no room, and say what has.
+    """Refuse what does not fit into memory, and say what fits.
 
     Raises:
-        UserError: the plan does not fit.
+        UserError: the estimate does not fit.
     """
     if estimate.fits:
         return
@@ -328,7 +328,7 @@ def check_fits(
         )
         return max(worst.values()) <= estimate.available
 
-    ways = []
+    options = []
     low = dataclasses.replace(policy, keep_loaded=False)
     frugal = [
         ("memory low", low),
@@ -338,24 +338,25 @@ def check_fits(
         frugal.append(("dtype int8 and memory low", dataclasses.replace(low, int8=True)))
     for name, chosen in frugal:
         if chosen != policy and fits(estimate.video_shape, chosen):
-            ways.append(f"this film with {name}")
+            options.append(f"this video with {name}")
             break
-    smaller = _largest_fitting_shape(model, estimate.video_shape, lambda film: fits(film, policy))
+    smaller = _largest_fitting_shape(model, estimate.video_shape, lambda shape: fits(shape, policy))
     if smaller is not None:
-        ways.append(
+        options.append(
             f"{smaller.width}x{smaller.height} for {smaller.frames / fps:.1f} s ({smaller.frames} frames)"
         )
-    what = " or ".join(ways) if ways else "nothing of this model fits; use a smaller model"
+    what = " or ".join(options) if options else "nothing of this model; use a smaller model"
     raise UserError(
-        f"{estimate.video_shape.frames} frames at {estimate.video_shape.width}x{estimate.video_shape.height} need "
-        f"{estimate.peak_bytes / 2**30:.1f} GiB and {estimate.available / 2**30:.1f} GiB are free; what fits: {what}"
+        f"{estimate.video_shape.frames} frames at {estimate.video_shape.width}x{estimate.video_shape.height} "
+        f"need {estimate.peak_bytes / 2**30:.1f} GiB and {estimate.available / 2**30:.1f} GiB are free; what "
+        f"fits: {what}"
     )
 
 
 def _largest_fitting_shape(
     model: ModelCheckpoint, video_shape: VideoShape, fits: Callable[[VideoShape], bool]
 ) -> VideoShape | None:
-    """The film made shorter and smaller until it fits, in its proportions."""
+    """A shorter and smaller shape of the same aspect ratio that fits; None if there is none."""
     for scale in (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.18, 0.125):
         for length in (1.0, 0.75, 0.5, 0.25):
             smaller = VideoShape(
@@ -369,7 +370,7 @@ def _largest_fitting_shape(
 
 
 def _chunk_activation_bytes(config: VaeConfig, video_shape: VideoShape, width: int) -> int:
-    """Bytes of one activation at full size of the frames that are coded at once."""
+    """Bytes of one full-resolution activation of the frames that are coded at once."""
     pixels = video_shape.height * video_shape.width
     group = max(1, CHUNK_PIXELS // (pixels * config.stride.temporal)) * config.stride.temporal
     cells = pixels // config.patch_size**2

@@ -1,4 +1,4 @@
-"""What this machine has: where to compute, in which type, and how much memory is free."""
+"""The device by name, and its free memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU if there is one.
+    """The device of a name; `auto` is the GPU if there is one.
 
     Raises:
-        UserError: the name is no device, or this machine does not have it.
+        UserError: the name is not a device, or this machine does not have it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,18 +25,16 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         short = str(error).splitlines()[0]
-        raise UserError(
-            f"there is no device {name!r} here ({short}); auto, cpu and cuda are possible"
-        ) from None
+        raise UserError(f"there is no device {name!r} here ({short}); give auto, cpu or cuda") from None
     if device.type == "meta":
-        raise UserError("nothing can be computed on the device 'meta'; auto, cpu and cuda are possible")
+        raise UserError("the device 'meta' can't compute; give auto, cpu or cuda")
     return device
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a new tensor may take on the device before it runs out.
+    """Bytes that new tensors may take on the device.
 
-    On Linux what the kernel can make available, within the limit of the container.
+    On Linux, what the kernel can make available within the limit of the container.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -57,7 +55,7 @@ def _available_ram() -> int:
 
 
 def _reclaimable_cache() -> int:
-    """Bytes of the container's file pages, which count as used but give way."""
+    """Bytes of the container's page cache, which count as used but can be reclaimed."""
     stat = _CGROUP / "memory.stat"
     if not stat.exists():
         return 0

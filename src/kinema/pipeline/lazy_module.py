@@ -1,4 +1,4 @@
-"""Parts of a model that are in memory while they are needed."""
+"""Modules of a model that are loaded when needed and dropped after use if memory is short."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ T = TypeVar("T")
 
 
 class LazyModule(Generic[T]):
-    """A part that is loaded when first used, and either kept or dropped after each use.
+    """A module that is loaded on first use, and kept or dropped after each use.
 
-    Dropping frees the memory of a part whose weights were mapped or copied; loading it again reads the
-    same files, which the operating system usually still has.
+    Dropping frees the memory of mapped or copied weights. Loading again reads the same files, which are
+    usually still in the page cache.
+
+    Args:
+        load: loads the module.
+        keep_loaded: keep it after use.
     """
 
     def __init__(self, load: Callable[[], T], *, keep_loaded: bool) -> None:
@@ -28,32 +32,32 @@ class LazyModule(Generic[T]):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it is in memory between uses now."""
+        """Whether it is in memory between uses."""
         return self._loaded is not None
 
     def get(self) -> T:
-        """The part, loaded if it must be. Whoever keeps it longer than a use holds its memory."""
+        """The module, loaded if necessary. A caller that keeps the reference keeps its memory."""
         if self._loaded is not None:
             return self._loaded
-        part = self._load()
+        module = self._load()
         if self._keep_loaded:
-            self._loaded = part
-        return part
+            self._loaded = module
+        return module
 
     @contextmanager
     def use(self) -> Iterator[T]:
-        """The part for the length of a block; dropped after it unless it is kept."""
-        part = self.get()
+        """The module for a `with` block; dropped after it unless it is kept."""
+        module = self.get()
         try:
-            yield part
+            yield module
         finally:
-            del part
+            del module
             if not self._keep_loaded:
                 empty_cache()
 
 
 def empty_cache() -> None:
-    """Give memory of dropped parts back, on the GPU too."""
+    """Return the memory of dropped modules to the system, also on the GPU."""
     gc.collect()
     release_free_memory()
     if torch.cuda.is_available():

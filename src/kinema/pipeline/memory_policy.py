@@ -1,4 +1,4 @@
-"""In which type a model runs here, and whether all its parts stay in memory."""
+"""The type in which a model runs, and whether all its modules stay in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from kinema.pipeline.device import free_memory
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 MemoryMode = Literal["auto", "high", "low"]
 
-MODEL_PARTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
+MODEL_COMPONENTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
 _MAX_WEIGHT_SHARE = 0.7
-"""Of the free memory that weights may take; the rest is for what is computed with them."""
+"""Share of the free memory that weights may use; the rest is for activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPolicy:
-    """How the parts are held: their type, the transformers' 8 bits, and whether they stay."""
+    """How modules are loaded.
+
+    Attributes:
+        dtype: of the weights.
+        int8: whether the transformers' large weights are int8.
+        keep_loaded: whether modules stay in memory after use.
+    """
 
     dtype: torch.dtype
     int8: bool
@@ -29,33 +35,33 @@ class MemoryPolicy:
 
 
 def parse_dtype(name: str) -> Dtype:
-    """A type by its name.
+    """Check the name of a type.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such type.
     """
     for known in get_args(Dtype):
         if name == known:
             return known
-    raise UserError(f"{name!r} is no type to run in; {', '.join(get_args(Dtype))} are")
+    raise UserError(f"{name!r} is not a dtype; give one of {', '.join(get_args(Dtype))}")
 
 
 def parse_memory_mode(name: str) -> MemoryMode:
-    """A way with memory by its name.
+    """Check the name of a memory mode.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such mode.
     """
     for known in get_args(MemoryMode):
         if name == known:
             return known
-    raise UserError(f"memory can't be {name!r}; {', '.join(get_args(MemoryMode))} are possible")
+    raise UserError(f"memory can't be {name!r}; give one of {', '.join(get_args(MemoryMode))}")
 
 
 def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
-    """Bytes of each part's weights in memory, by its folder's name."""
+    """Bytes of each module's weights in memory, by the name of its folder."""
     sizes = {}
-    for part in MODEL_PARTS:
+    for part in MODEL_COMPONENTS:
         numbers = sum(tensor.numel for tensor in model.list_tensors(part).values())
         if numbers:
             each = 4 if part == "vae" else 1 if int8 and part.startswith("transformer") else dtype.itemsize
@@ -66,23 +72,29 @@ def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> d
 def select_memory_policy(
     model: ModelCheckpoint, device: torch.device, *, dtype: Dtype, memory: MemoryMode
 ) -> MemoryPolicy:
-    """Decide what was left to us.
+    """Choose type and memory mode by the free memory of the device.
+
+    Args:
+        model: its weights are counted.
+        device: where it runs.
+        dtype: `auto` is bfloat16 on a GPU, and float32 on a CPU if that fits.
+        memory: `auto` keeps all modules loaded if they fit.
 
     Raises:
-        UserError: int8 was asked for on a GPU.
+        UserError: int8 is requested on a GPU.
     """
     int8 = dtype == "int8"
     if int8 and device.type != "cpu":
         raise UserError(f"int8 weights run on the CPU only, not on {device}; use bfloat16 there")
-    room = _MAX_WEIGHT_SHARE * free_memory(device)
+    available = _MAX_WEIGHT_SHARE * free_memory(device)
     if dtype in ("float32", "bfloat16"):
         kind = torch.float32 if dtype == "float32" else torch.bfloat16
     elif device.type == "cuda":
         kind = torch.bfloat16
     else:
         largest = max(weight_bytes(model, torch.float32, int8=int8).values())
-        kind = torch.float32 if largest <= room else torch.bfloat16
+        kind = torch.float32 if largest <= available else torch.bfloat16
     keep = memory == "high" or (
-        memory == "auto" and sum(weight_bytes(model, kind, int8=int8).values()) <= room
+        memory == "auto" and sum(weight_bytes(model, kind, int8=int8).values()) <= available
     )
     return MemoryPolicy(dtype=kind, int8=int8, keep_loaded=keep)

@@ -1,7 +1,7 @@
-"""Velocities of films larger than a network was trained for, from overlapping windows.
+"""MultiDiffusion (arXiv 2302.08113): one velocity for a large video from overlapping tiles.
 
-At every step each window gives its velocity and neighbours are blended where they overlap (MultiDiffusion,
-arXiv 2302.08113), so the windows agree on one film before the next step; nothing is sewn together afterwards.
+At every step the velocities of the tiles are blended where they overlap, so all tiles agree on one video
+before the next step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Tile:
     columns: range
 
     def crop(self, latents: Float[Tensor, "b c f h w"]) -> Float[Tensor, "b c f2 h2 w2"]:
-        """The window's part, not copied."""
+        """The tile's part of the latents, a view."""
         f, h, w = ((side.start, side.stop) for side in (self.frames, self.rows, self.columns))
         return latents[:, :, f[0] : f[1], h[0] : h[1], w[0] : w[1]]
 
@@ -36,16 +36,16 @@ class Tile:
 def tile_grid(
     latent_shape: LatentShape, tile_shape: LatentShape, *, overlap: float, patch: int
 ) -> tuple[Tile, ...]:
-    """Windows that cover a film evenly, in the order of its frames; one where the film is no larger.
+    """Tiles that cover a video evenly, in the order of its frames; one tile if the video is not larger.
 
     Args:
-        latent_shape: the film's latents.
-        tile_shape: of each window, or of the film where that is smaller.
+        latent_shape: of the video.
+        tile_shape: of each tile, or of the video where that is smaller.
         overlap: the least share of a side that neighbours have in common, 0 up to below 1.
-        patch: windows begin and end with a patch of so many latent pixels.
+        patch: tiles begin and end at multiples of this number of latent pixels.
     """
     if not 0 <= overlap < 1:
-        raise ValueError(f"windows can't overlap by {overlap} of a side")
+        raise ValueError(f"tiles can't overlap by {overlap} of a side")
     sides = (
         _tile_spans(latent_shape.frames, tile_shape.frames, overlap, 1),
         _tile_spans(latent_shape.height, tile_shape.height, overlap, patch),
@@ -67,11 +67,11 @@ def _tile_spans(side: int, tile_size: int, overlap: float, unit: int) -> list[ra
 def multidiffusion(
     denoiser_for: Callable[[Tile], sampling.Denoiser], tiles: tuple[Tile, ...]
 ) -> sampling.Denoiser:
-    """One velocity from those of windows: the mean, weighted less towards a window's inner edges.
+    """One denoiser from those of tiles: their weighted mean, with less weight towards a tile's inner edges.
 
     Args:
-        denoiser_for: the velocity of a window; asked at every step, window by window.
-        tiles: the windows; together they cover the film.
+        denoiser_for: the denoiser of a tile; called at every step, tile by tile.
+        tiles: together they cover the video.
     """
     if len(tiles) == 1:
         return denoiser_for(tiles[0])
@@ -79,18 +79,19 @@ def multidiffusion(
     def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
         total = torch.zeros_like(latents)
         weights = latents.new_zeros(latents.shape[2:])
-        for cut in tiles:
-            found = denoiser_for(cut)(cut.crop(latents), sigma[:, cut.frames.start : cut.frames.stop])
-            weight = _blend_weights(cut, latents.shape[2:]).to(latents)
-            cut.crop(total).add_(found * weight)
-            cut.crop(weights[None, None]).add_(weight)
+        for tile in tiles:
+            frames = slice(tile.frames.start, tile.frames.stop)
+            prediction = denoiser_for(tile)(tile.crop(latents), sigma[:, frames])
+            weight = _blend_weights(tile, latents.shape[2:]).to(latents)
+            tile.crop(total).add_(prediction * weight)
+            tile.crop(weights[None, None]).add_(weight)
         return total.div_(weights)
 
     return velocity
 
 
 def _blend_weights(tile: Tile, latent_size: torch.Size) -> Float[Tensor, "f h w"]:
-    """A pyramid: 1 in the middle and low at edges that are not the film's."""
+    """A pyramid: 1 in the middle, low at edges that are not the video's."""
     f, h, w = (
         _ramp(span, side)
         for span, side in zip((tile.frames, tile.rows, tile.columns), latent_size, strict=True)
@@ -99,9 +100,9 @@ def _blend_weights(tile: Tile, latent_size: torch.Size) -> Float[Tensor, "f h w"
 
 
 def _ramp(span: range, side: int) -> Float[Tensor, " n"]:
-    place = torch.arange(len(span)) + 0.5
-    left = torch.ones(len(span)) if span.start == 0 else place
-    right = torch.ones(len(span)) if span.stop == side else len(span) - place
+    position = torch.arange(len(span)) + 0.5
+    left = torch.ones(len(span)) if span.start == 0 else position
+    right = torch.ones(len(span)) if span.stop == side else len(span) - position
     if span.start == 0 and span.stop == side:
         return left
     if span.start == 0:

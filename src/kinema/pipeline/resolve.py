@@ -375,8 +375,8 @@ def _check_shape(model: ModelCheckpoint, video_shape: VideoShape) -> None:
     if (nearest.width, nearest.height) != (video_shape.width, video_shape.height):
         unit = model.vae.stride.spatial * model.dit.patch_size
         raise UserError(
-            f"videos of {video_shape.width}x{video_shape.height} do not fit this model: sides must be multiples "
-            f"of {unit}; the nearest is {nearest.width}x{nearest.height}"
+            f"videos of {video_shape.width}x{video_shape.height} do not fit this model: sides must be "
+            f"multiples of {unit}; the nearest is {nearest.width}x{nearest.height}"
         )
     if nearest != video_shape:
         raise UserError(
@@ -396,10 +396,12 @@ def _check_combinations(request: VideoRequest) -> None:
     images = [
         name
         for name, value in (
-            ("image", request.image), ("last_image", request.last_image), ("keyframes", request.keyframes or None)
+            ("image", request.image),
+            ("last_image", request.last_image),
+            ("keyframes", request.keyframes or None),
         )
         if value is not None
-    ]  # fmt: skip
+    ]
     if request.storyboard and (images or request.prompt):
         what = images[0] if images else "prompt"
         raise UserError(f"a storyboard has prompts and images of its own; put the {what} into a shot")
@@ -434,7 +436,7 @@ def _check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None
     if isinstance(source, ExtendInput):
         what = f"extend videos{' backward' if source.backward else ''}"
     raise UserError(
-        f"{model.name} can't {what}; use a model that takes known frames at any place (world, Wan 2.2 TI2V-5B)"
+        f"{model.name} can't {what}; use a model that takes known frames anywhere (world, Wan 2.2 TI2V-5B)"
     )
 
 

@@ -106,8 +106,8 @@ def sample(
         config: solver, schedule and steps.
         seeds: of the fresh noise of each sample of the batch; any tuple of whole numbers from 0.
         conditioning: latent frames that are known, and the sigma at which each is clamped.
-        edit: latents to start from instead of noise, and the region that may change. Edits use no fresh noise,
-            so that they stay close to their source.
+        edit: latents to start from instead of noise, and the region that may change. Edits use no fresh
+            noise, so that they stay close to their source.
         context: finished frames in front of the new ones.
         previewer: for `SamplingStep.preview`.
         resume: continue an interrupted run, bit for bit.

@@ -1,12 +1,12 @@
-"""Each verb as takes of the one pipeline: which frames are given, how noisy, and which prompt speaks when.
+"""The segments of each task: lengths, overlaps, images at their frames, prompts by frame.
 
-A later latent frame stands for a whole group of film frames (4 in all models so far). A picture that is to
-be seen at one moment therefore pins a group, in which it stands still; only the first frame of such a group
-is shown, so the film arrives at the picture, or passes through it, without stopping. That holds for a last
-image, for keyframes and for pictures of a storyboard, and moves them to the nearest beginning of a group.
+A latent frame after the first stands for a group of video frames (4 in all models so far). An image at one
+time therefore fills a group, in which it does not move; only the first frame of that group is shown, so the
+video reaches the image, or passes through it, without stopping. This holds for a last image, for keyframes
+and for images of a storyboard, and moves them to the nearest beginning of a group.
 
-A loop is not pinned to a picture: a bridge leads from the film's end back to its first group, so that not
-only what is seen but how it moves agrees where the film begins again. Connecting is that with another film.
+A loop ends with a segment that leads from the video's end back to its first group of frames, not to one
+image, so that the motion matches too. Interpolation is the same with another video.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kinema.errors import UserError
+from kinema.frames import FrameArray
 from kinema.pipeline.conditioning import Conditioning, EditSource, ImageCondition, TimedPrompt
 from kinema.pipeline.images import resize_and_crop
 from kinema.pipeline.request import Shot
 from kinema.pipeline.segments import LOOP_RELEASE_SIGMA, RELEASE_SIGMA, Segment
 from kinema.shapes import Stride, VideoShape
 
-FrameArray = UInt8[np.ndarray, "f h w 3"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpec:
-    """What every take of a film has in common.
+    """What every segment of a video has in common.
 
     Attributes:
         size: width and height.
         fps: frames per second.
         stride: of the autoencoder.
-        window: latent frames that the model makes at a time; None where takes can't go on from each other.
-        overlap: groups that a take shares with the film it goes on from.
-        num_frames: how many are asked for; None: the model's own choice.
-        default_num_frames: frames of the model's own films.
-        image_pins_one_frame: whether a picture holds one film frame alone (models that read pictures beside the noise).
+        window: latent frames that the model samples at a time; None if segments can't continue each other.
+        overlap: latent groups that a segment shares with the video that it continues.
+        num_frames: requested; None: the model's default.
+        default_num_frames: the model's default.
+        image_pins_one_frame: whether an image fills one video frame alone (models with image channels).
         negative_prompt: what guidance steers away from.
     """
 
@@ -57,31 +56,31 @@ class VideoSpec:
     negative_prompt: str
 
     def shape(self, frames: int) -> VideoShape:
-        """A film of so many frames."""
+        """The shape of that many frames."""
         return VideoShape(frames=frames, height=self.size[1], width=self.size[0])
 
     def nearest_valid(self, frames: int | float) -> int:
-        """The nearest number of frames that a take can have."""
+        """The nearest number of frames that a segment can have."""
         return self.shape(max(1, round(frames))).rounded(self.stride).frames
 
     def min_valid(self, frames: int) -> int:
-        """The smallest number of frames that a take can have which is not less."""
+        """The smallest number of frames of a segment that is not less than `frames`."""
         return self.stride.frames(self.stride.groups(frames + self.stride.temporal - 1))
 
     def prompt_conditioning(self, prompt: str) -> Conditioning:
-        """One prompt throughout, and nothing given."""
+        """One prompt for all frames, and no known frames."""
         return Conditioning(prompts=(TimedPrompt(prompt=prompt),), negative_prompt=self.negative_prompt)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentPlan:
-    """The takes of a film, and the films they join.
+    """The segments of a video, and the videos that they join.
 
     Attributes:
-        segments: in the order in which they are made.
-        source_frames: the film that is there before; None: nothing.
+        segments: in the order in which they are sampled; long ones are not split yet.
+        source_frames: the video before the first segment; None: nothing.
         tail_latents: latents of its last groups, if they are known.
-        target_video: the film that the last take leads up to.
+        target_video: the video that the last segment leads up to.
     """
 
     segments: tuple[Segment, ...]
@@ -92,7 +91,7 @@ class SegmentPlan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeyframeImage:
-    """A picture at a moment of the film that is seen, in frames from 0; -1 is the last."""
+    """An image and the frame of the finished video that shows it, from 0; -1 is the last."""
 
     image: UInt8[np.ndarray, "h w 3"]
     frame: int
@@ -101,10 +100,10 @@ class KeyframeImage:
 def plan_text_to_video(
     spec: VideoSpec, prompt: str, keyframes: Sequence[KeyframeImage], *, loop: bool
 ) -> SegmentPlan:
-    """A film from words and pictures at their moments.
+    """A video from a prompt and images at their frames.
 
     Raises:
-        UserError: pictures lie outside the film or too near to each other, or the film is too short to loop.
+        UserError: images are outside the video or too close to each other, or the video is too short to loop.
     """
     closing = _loop_segment(spec, prompt, has_images=bool(keyframes)) if loop else None
     frames = spec.default_num_frames if spec.num_frames is None else spec.num_frames
@@ -115,85 +114,91 @@ def plan_text_to_video(
                 f"{spec.num_frames} frames are too few for a loop; give "
                 f"{_frames_added_by_loop(spec, closing) + spec.stride.frames(spec.overlap)} or more"
             )
-    take = _single_segment(spec, (TimedPrompt(prompt=prompt),), keyframes, frames, exact_length=False)
-    return SegmentPlan(segments=(take,) if closing is None else (take, closing))
+    segment = _single_segment(spec, (TimedPrompt(prompt=prompt),), keyframes, frames, exact_length=False)
+    return SegmentPlan(segments=(segment,) if closing is None else (segment, closing))
 
 
 def plan_storyboard(
     spec: VideoSpec, shots: Sequence[Shot], images: Sequence[np.ndarray | None], *, loop: bool
 ) -> SegmentPlan:
-    """A film from shots. A cut begins a take of its own; a shot that blends in speaks on in the take before.
+    """A video from shots. A cut begins a segment; a blend changes the prompt within the segment before.
 
     Args:
-        spec: its `num_frames` are those of all shots; None: the last shot lasts as long as the model's films.
+        spec: its `num_frames` are those of all shots; None: the last shot has the model's default length.
         shots: by time.
-        images: what each begins with, of any size.
-        loop: whether the last frame flows into the first.
+        images: the first frame of each shot, of any size, or None.
+        loop: whether the last frame leads into the first.
 
     Raises:
-        UserError: the times contradict each other or the film's length.
+        UserError: the times contradict each other or the video's length.
     """
     starts = [round(shot.seconds * spec.fps) for shot in shots]
     end = starts[-1] + spec.default_num_frames if spec.num_frames is None else spec.num_frames
     _check_times(shots, starts, end, spec)
     cuts = [number for number, shot in enumerate(shots) if not number or shot.transition == "cut"]
-    takes: list[Segment] = []
+    segments: list[Segment] = []
     for first, following in zip(cuts, [*cuts[1:], len(shots)], strict=True):
         begin = starts[first]
         length = (starts[following] if following < len(shots) else end) - begin
         own = range(first, following)
-        lines = tuple(TimedPrompt(prompt=shots[n].prompt, frame=starts[n] - begin) for n in own)
-        stills = [
+        prompts = tuple(TimedPrompt(prompt=shots[n].prompt, frame=starts[n] - begin) for n in own)
+        keyframes = [
             KeyframeImage(image=image, frame=starts[n] - begin)
             for n in own
             if (image := images[n]) is not None
         ]
-        takes.append(_single_segment(spec, lines, stills, length, exact_length=True))
+        segments.append(_single_segment(spec, prompts, keyframes, length, exact_length=True))
     if loop:
-        takes.append(
-            _loop_segment(spec, shots[-1].prompt, has_images=any(image is not None for image in images))
-        )
-    return SegmentPlan(segments=tuple(takes))
+        has_images = any(image is not None for image in images)
+        segments.append(_loop_segment(spec, shots[-1].prompt, has_images=has_images))
+    return SegmentPlan(segments=tuple(segments))
 
 
 def plan_extension(
     spec: VideoSpec, prompt: str, source_frames: FrameArray, tail_latents: Tensor | None, *, backward: bool
 ) -> SegmentPlan:
-    """A film goes on, or begins earlier, by `canvas.num_frames` new frames.
+    """Continue a video, or generate what comes before it, by `spec.num_frames` new frames.
+
+    Args:
+        spec: of the new part.
+        prompt: of the new part.
+        source_frames: the video.
+        tail_latents: latents of its last groups, if they are known.
+        backward: generate what comes before it.
 
     Raises:
-        UserError: the film is too short to lead up to.
+        UserError: the video is too short to lead up to.
     """
     stride = spec.stride
     if not backward:
-        carried = min(spec.overlap, stride.groups(len(source_frames)))
-        takes = [
-            _continuation_segment(spec, prompt, new, carried) for new in _split_groups(spec, carried, None)
+        overlap = min(spec.overlap, stride.groups(len(source_frames)))
+        segments = [
+            _continuation_segment(spec, prompt, new, overlap) for new in _split_groups(spec, overlap, None)
         ]
-        return SegmentPlan(segments=tuple(takes), source_frames=source_frames, tail_latents=tail_latents)
-    reached = min(spec.overlap, len(source_frames) // stride.temporal)
-    if not reached:
+        return SegmentPlan(segments=tuple(segments), source_frames=source_frames, tail_latents=tail_latents)
+    overlap = min(spec.overlap, len(source_frames) // stride.temporal)
+    if not overlap:
         raise UserError(
             f"{len(source_frames)} frames are too few to lead up to; {stride.temporal} are needed"
         )
-    room = _segment_window(spec) - 1 - reached
-    frames = stride.frames(room) if spec.num_frames is None else spec.num_frames
-    # Each take begins with a frame of its own, as films do.
-    count = -(-frames // stride.frames(room))
-    groups = min(count * room, round((frames - count) / stride.temporal))
-    takes = []
+    available = _segment_window(spec) - 1 - overlap  # latent groups
+    frames = stride.frames(available) if spec.num_frames is None else spec.num_frames
+    # Each segment begins with a single frame, as every video does.
+    count = -(-frames // stride.frames(available))
+    groups = min(count * available, round((frames - count) / stride.temporal))
+    segments = []
     for number in range(count):
-        free = groups // count + (number < groups % count)
-        takes.append(
+        new_groups = groups // count + (number < groups % count)
+        segments.append(
             Segment(
                 conditioning=spec.prompt_conditioning(prompt),
-                video_shape=spec.shape(stride.frames(free + reached)),
+                video_shape=spec.shape(stride.frames(new_groups + overlap)),
                 join_mode="prepend",
-                overlap_after=reached,
+                overlap_after=overlap,
                 release_sigma=RELEASE_SIGMA,
             )
         )
-    return SegmentPlan(segments=tuple(takes), source_frames=source_frames, tail_latents=tail_latents)
+    return SegmentPlan(segments=tuple(segments), source_frames=source_frames, tail_latents=tail_latents)
 
 
 def plan_interpolation(
@@ -203,27 +208,33 @@ def plan_interpolation(
     tail_latents: Tensor | None,
     last: UInt8[np.ndarray, "f2 h w 3"],
 ) -> SegmentPlan:
-    """`canvas.num_frames` new frames lead from the end of one film to the beginning of another.
+    """`spec.num_frames` new frames from the end of one video to the beginning of another.
+
+    Args:
+        spec: of the new part.
+        prompt: of the new part.
+        first: the first video.
+        tail_latents: latents of its last groups, if they are known.
+        last: the second video.
 
     Raises:
-        UserError: the second film is too short to lead up to.
+        UserError: the second video is too short to lead up to.
     """
     stride = spec.stride
-    carried = min(spec.overlap, stride.groups(len(first)))
-    reached = min(spec.overlap, len(last) // stride.temporal)
-    if spec.overlap and not reached:
+    before = min(spec.overlap, stride.groups(len(first)))
+    after = min(spec.overlap, len(last) // stride.temporal)
+    if spec.overlap and not after:
         raise UserError(f"{len(last)} frames are too few to lead up to; {stride.temporal} are needed")
-    portions = _split_groups(spec, carried, reached)
-    takes = [_continuation_segment(spec, prompt, new, carried) for new in portions]
-    final = takes[-1]
-    takes[-1] = dataclasses.replace(
-        final,
-        video_shape=spec.shape(stride.frames(carried + portions[-1] + (reached or 1))),
+    groups = _split_groups(spec, before, after)
+    segments = [_continuation_segment(spec, prompt, new, before) for new in groups]
+    segments[-1] = dataclasses.replace(
+        segments[-1],
+        video_shape=spec.shape(stride.frames(before + groups[-1] + (after or 1))),
         join_mode="interpolate",
-        overlap_after=reached,
+        overlap_after=after,
     )
     return SegmentPlan(
-        segments=tuple(takes), source_frames=first, tail_latents=tail_latents, target_video=last
+        segments=tuple(segments), source_frames=first, tail_latents=tail_latents, target_video=last
     )
 
 
@@ -236,32 +247,32 @@ def plan_edit(
     mask: Float[np.ndarray, "h w"] | None,
     image_frames: Sequence[int],
 ) -> SegmentPlan:
-    """A film is changed: its latents are noised part of the way and carried back under the prompt.
+    """Edit a video: its latents are noised part of the way and denoised under the new prompt.
 
     Args:
-        spec: of the film.
-        prompt: what it shows then.
-        source_frames: the film.
-        strength: the noise level it is carried to.
-        mask: where it may change.
-        image_frames: frames that the model wants to be given besides (0, -1): pictures of the film itself.
+        spec: of the video.
+        prompt: of the edited video.
+        source_frames: the video.
+        strength: the sigma to which it is noised.
+        mask: where it may change; None: everywhere.
+        image_frames: frames of the video that the model needs as image conditions (0, -1).
     """
     frames = spec.min_valid(len(source_frames))
     whole = np.concatenate(
         [source_frames, np.repeat(source_frames[-1:], frames - len(source_frames), axis=0)]
     )
-    condition = dataclasses.replace(
+    conditioning = dataclasses.replace(
         spec.prompt_conditioning(prompt),
         edit_source=EditSource(frames=whole, sigma=strength, mask=mask),
         images=tuple(ImageCondition(image=whole[at], frame=at % frames) for at in image_frames),
     )
-    take = Segment(
-        conditioning=condition,
+    segment = Segment(
+        conditioning=conditioning,
         video_shape=spec.shape(frames),
         dropped_frames=tuple(range(len(source_frames), frames)),
         join_mode="cut",
     )
-    return SegmentPlan(segments=(take,))
+    return SegmentPlan(segments=(segment,))
 
 
 def _single_segment(
@@ -272,61 +283,68 @@ def _single_segment(
     *,
     exact_length: bool,
 ) -> Segment:
-    """One stretch without a cut, in which pictures behind the first frame take a group each, see the module.
+    """One segment, in which images after the first frame fill a latent group each; see the module.
 
-    `exact_length`: the film shows just so many frames; else it is as long as the model makes it.
+    Args:
+        spec: of the video.
+        prompts: by frame of the finished video.
+        keyframes: images by frame of the finished video.
+        frames: of the finished video.
+        exact_length: show exactly `frames` frames; else the nearest length that the model can sample.
     """
     group, size = spec.stride.temporal, spec.size
-    later = [still for still in keyframes if still.frame]
+    later = [key for key in keyframes if key.frame]
     extra = 0 if spec.image_pins_one_frame else (group - 1) * len(later)
     if exact_length:
-        made = spec.min_valid(frames + extra)
+        num_sampled = spec.min_valid(frames + extra)
     else:
-        made = spec.nearest_valid(frames + extra) if spec.num_frames is not None else frames
-    pictures = [
-        ImageCondition(image=resize_and_crop(s.image, size), original=s.image)
-        for s in keyframes
-        if not s.frame
+        num_sampled = spec.nearest_valid(frames + extra) if spec.num_frames is not None else frames
+    images = [
+        ImageCondition(image=resize_and_crop(key.image, size), original=key.image)
+        for key in keyframes
+        if not key.frame
     ]
-    hidden: list[int] = []
-    taken: list[tuple[int, int]] = []
-    for still in sorted(later, key=lambda still: still.frame if still.frame >= 0 else made):
+    dropped: list[int] = []
+    placed: list[tuple[int, int]] = []  # frame of the finished video, sampled frame
+    for key in sorted(later, key=lambda key: key.frame if key.frame >= 0 else num_sampled):
         if spec.image_pins_one_frame:
-            at = still.frame % made
-        elif still.frame < 0:
-            at = made - group
+            at = key.frame % num_sampled
+        elif key.frame < 0:
+            at = num_sampled - group
         else:
-            at = spec.nearest_valid(still.frame + (group - 1) * len(taken) - 1)
-            if still.frame >= frames or not 0 < at < made:
+            at = spec.nearest_valid(key.frame + (group - 1) * len(placed) - 1)
+            if key.frame >= frames or not 0 < at < num_sampled:
                 raise UserError(
-                    f"a picture at {still.frame / spec.fps:g} s is outside a film of "
-                    f"{frames / spec.fps:g} s; make the film longer or show it earlier"
+                    f"an image at {key.frame / spec.fps:g} s is outside a video of "
+                    f"{frames / spec.fps:g} s; make the video longer or show the image earlier"
                 )
-        if taken and at <= taken[-1][1]:
+        if placed and at <= placed[-1][1]:
             raise UserError(
-                f"two pictures near {still.frame / spec.fps:g} s are too near to each other; leave "
+                f"two images near {key.frame / spec.fps:g} s are too close to each other; leave "
                 f"{group / spec.fps:g} s between them"
             )
-        taken.append((still.frame, at))
-        pictures.append(
-            ImageCondition(image=resize_and_crop(still.image, size), frame=at, original=still.image)
-        )
-        hidden += [] if spec.image_pins_one_frame else range(at + 1, at + group)
+        placed.append((key.frame, at))
+        images.append(ImageCondition(image=resize_and_crop(key.image, size), frame=at, original=key.image))
+        dropped += [] if spec.image_pins_one_frame else range(at + 1, at + group)
     if exact_length:
-        shown = made - len(hidden)
-        rest = [frame for frame in range(made) if frame not in hidden]
-        hidden += rest[frames:] if shown > frames else []
+        visible = [frame for frame in range(num_sampled) if frame not in dropped]
+        dropped += visible[frames:]
 
     def shift_for_keyframes(frame: int) -> int:
         return frame + sum(
-            group - 1 for moment, _ in taken if 0 <= moment < frame and not spec.image_pins_one_frame
+            group - 1 for shown, _ in placed if 0 <= shown < frame and not spec.image_pins_one_frame
         )
 
-    told = tuple(dataclasses.replace(line, frame=shift_for_keyframes(line.frame)) for line in prompts)
     return Segment(
-        conditioning=Conditioning(prompts=told, negative_prompt=spec.negative_prompt, images=tuple(pictures)),
-        video_shape=spec.shape(made),
-        dropped_frames=tuple(sorted(hidden)),
+        conditioning=Conditioning(
+            prompts=tuple(
+                dataclasses.replace(prompt, frame=shift_for_keyframes(prompt.frame)) for prompt in prompts
+            ),
+            negative_prompt=spec.negative_prompt,
+            images=tuple(images),
+        ),
+        video_shape=spec.shape(num_sampled),
+        dropped_frames=tuple(sorted(dropped)),
     )
 
 
@@ -345,30 +363,31 @@ def _continuation_segment(spec: VideoSpec, prompt: str, new_groups: int, overlap
 
 
 def _split_groups(spec: VideoSpec, overlap_before: int, overlap_after: int | None) -> list[int]:
-    """New groups of each take that goes on; the last of them may have to lead up to something."""
-    room = _segment_window(spec) - 1 - overlap_before
-    last = room if overlap_after is None else room - max(1, overlap_after)
+    """New latent groups of each continuing segment; the last one may lead up to another video."""
+    available = _segment_window(spec) - 1 - overlap_before
+    last = available if overlap_after is None else available - max(1, overlap_after)
     if last < 1:
         raise UserError(
-            f"this model makes {spec.default_num_frames} frames at a time, too few to lead from one film to another"
+            f"this model samples {spec.default_num_frames} frames at a time, too few to lead from one video "
+            "to another"
         )
     stride = spec.stride
     groups = last if spec.num_frames is None else max(1, round(spec.num_frames / stride.temporal))
     if groups <= last:
         return [groups]
-    count = -(-(groups - last) // room)
-    # The last take is filled; those before share the rest evenly.
+    count = -(-(groups - last) // available)
+    # The last segment is full; those before share the rest evenly.
     rest = groups - last
     return [rest // count + (number < rest % count) for number in range(count)] + [last]
 
 
 def _loop_segment(spec: VideoSpec, prompt: str, *, has_images: bool) -> Segment:
-    """The take that leads back to the film's beginning, which may be a picture that has to be seen."""
+    """The segment that leads back to the beginning; `has_images`: the beginning is an exact image."""
     overlap = spec.overlap
     free = _segment_window(spec) - 1 - 2 * overlap
     if free < 1:
         raise UserError(
-            f"this model makes {spec.default_num_frames} frames at a time, too few to close a loop"
+            f"this model samples {spec.default_num_frames} frames at a time, too few to close a loop"
         )
     return Segment(
         conditioning=spec.prompt_conditioning(prompt),
@@ -381,7 +400,7 @@ def _loop_segment(spec: VideoSpec, prompt: str, *, has_images: bool) -> Segment:
 
 
 def _frames_added_by_loop(spec: VideoSpec, loop_segment: Segment) -> int:
-    """Frames by which a closing take makes the film longer."""
+    """Frames by which the loop segment makes the video longer."""
     return (
         spec.stride.groups(loop_segment.video_shape.frames)
         - loop_segment.overlap_before
@@ -400,6 +419,6 @@ def _check_times(shots: Sequence[Shot], starts: Sequence[int], end: int, spec: V
             )
     if end <= starts[-1]:
         raise UserError(
-            f"the last shot begins at {shots[-1].seconds:g} s and the film ends at {end / spec.fps:g} s; "
-            "make the film longer"
+            f"the last shot begins at {shots[-1].seconds:g} s and the video ends at {end / spec.fps:g} s; "
+            "make the video longer"
         )

@@ -2,9 +2,9 @@
 
 A segment that continues a video is conditioned on that video's end, so that both show the same frames where
 they meet; there one is cross-faded into the other. Shared frames are clamped only down to `RELEASE_SIGMA` and
-then sampled with the new ones: frames that stay clamped to the end are sharper than sampled ones, and the step
-is visible. The end is passed as latents where they are known. Only the frame in front of them, which a causal
-autoencoder encodes by itself, is encoded again, so quality does not fall from segment to segment.
+then sampled with the new ones: frames that stay clamped to the end are sharper than sampled ones, and the
+step is visible. The end is passed as latents where they are known. Only the frame in front of them, which a
+causal autoencoder encodes by itself, is encoded again, so quality does not fall from segment to segment.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Segment:
         conditioning: what is known beforehand; `VideoTimeline.conditioning_for` adds the video so far.
         video_shape: of what is sampled, shared frames included.
         dropped_frames: frames that are sampled and not shown.
-        join_mode: `cut`: behind the video so far, independent of it. `continue`: continues it. `prepend`: leads
-            up to its beginning. `interpolate`: continues it and leads up to the target video. `loop`: leads
-            back to its beginning.
+        join_mode: `cut`: behind the video so far, independent of it. `continue`: continues it. `prepend`:
+            leads up to its beginning. `interpolate`: continues it and leads up to the target video. `loop`:
+            leads back to its beginning.
         overlap_before: latent groups shared with the end of the video so far.
         overlap_after: latent groups shared with the beginning of the video that the segment leads up to.
         release_sigma: the sigma below which shared frames are sampled again; 0 clamps them to the end.

@@ -1,6 +1,6 @@
-"""Storyboards as TOML files: shots with times, prompts and pictures.
+"""Storyboards as TOML files: shots with times, prompts and images.
 
-seconds = 6                  # how long the film is; without it the last shot takes the model's own length
+seconds = 6                  # length of the video; without it the last shot has the model's default length
 
 [[shot]]
 prompt = "a red ball rolls to the left"
@@ -8,8 +8,8 @@ prompt = "a red ball rolls to the left"
 [[shot]]
 at = 2.5                     # seconds from the beginning; the first shot begins at 0
 prompt = "a blue cube falls down"
-image = "cube.png"           # the shot begins with it; beside the storyboard
-transition = "cut"           # or "blend": the shot before turns into this one
+image = "cube.png"           # the first frame of the shot; relative to the storyboard's folder
+transition = "cut"           # or "blend": the prompt changes within the shot before
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHOT_KEYS = ("at", "prompt", "image", "transition")
 
 @dataclass(frozen=True, kw_only=True)
 class Storyboard:
-    """Shots by time, and how long the film is; None: the last shot has the model's own length."""
+    """Shots by time, and the length of the video; None: the last shot has the model's default length."""
 
     shots: tuple[Shot, ...]
     seconds: float | None = None
@@ -41,7 +41,7 @@ def read_storyboard(path: str | os.PathLike[str]) -> Storyboard:
     """A storyboard from a file.
 
     Raises:
-        UserError: the file can't be read, or says something impossible; the message names the line.
+        UserError: the file can't be read or is not valid; the message names the line.
     """
     source = Path(path)
     try:
@@ -59,16 +59,18 @@ def parse_storyboard(text: str, *, name: str, base_dir: Path) -> Storyboard:
     Args:
         text: TOML.
         name: of the file, for messages.
-        base_dir: the folder that names of pictures start from.
+        base_dir: the folder that image paths are relative to.
 
     Raises:
-        UserError: it says something impossible; the message names the line.
+        UserError: it is not valid; the message names the line.
     """
     try:
         board = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error).replace("\n", " ")
-        raise UserError(f"{name} is not TOML: {message}; see docs/verbs.md for the form") from None
+        raise UserError(
+            f"{name} is not TOML: {message}; see the guide on storyboards for the format"
+        ) from None
     lines = _LineIndex(text)
 
     def fail(line: int, message: str) -> UserError:
@@ -78,7 +80,7 @@ def parse_storyboard(text: str, *, name: str, base_dir: Path) -> Storyboard:
         if key not in _STORYBOARD_KEYS:
             raise fail(
                 lines.line_of_key(key, 0, None),
-                f"{key!r} is no setting of a storyboard{did_you_mean(key, _STORYBOARD_KEYS)}",
+                f"{key!r} is not a setting of a storyboard{did_you_mean(key, _STORYBOARD_KEYS)}",
             )
     entries = board.get("shot")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not entries:
@@ -92,7 +94,7 @@ def parse_storyboard(text: str, *, name: str, base_dir: Path) -> Storyboard:
         if not _is_number(seconds) or not seconds > shots[-1].seconds:
             raise fail(
                 line,
-                f"the film ends at {seconds!r} s and its last shot begins at {shots[-1].seconds:g} s; "
+                f"the video ends at {seconds!r} s and its last shot begins at {shots[-1].seconds:g} s; "
                 "give more seconds",
             )
     return Storyboard(shots=tuple(shots), seconds=None if seconds is None else float(seconds))
@@ -108,7 +110,7 @@ def _parse_shot(
 
     for key in entry:
         if key not in _SHOT_KEYS:
-            raise fail(at(key), f"{key!r} is no setting of a shot{did_you_mean(key, _SHOT_KEYS)}")
+            raise fail(at(key), f"{key!r} is not a setting of a shot{did_you_mean(key, _SHOT_KEYS)}")
     prompt = entry.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise fail(at("prompt"), 'a shot needs a prompt; write prompt = "what it shows"')
@@ -122,17 +124,19 @@ def _parse_shot(
     if number and begins <= previous[-1].seconds:
         raise fail(
             at("at"),
-            f"shot {number + 1} begins at {begins:g} s, not after shot {number} at {previous[-1].seconds:g} s; "
-            "order shots by time",
+            f"shot {number + 1} begins at {begins:g} s, not after shot {number} at "
+            f"{previous[-1].seconds:g} s; order shots by time",
         )
     image = entry.get("image")
     if image is not None and (not isinstance(image, str) or not (base_dir / image).is_file()):
-        raise fail(at("image"), f"there is no picture {image!r} beside the storyboard; check the name")
+        raise fail(
+            at("image"), f"there is no image {image!r} in the folder of the storyboard; check the name"
+        )
     transition = entry.get("transition", "cut")
     known: tuple[Transition, ...] = ("cut", "blend")
     chosen = next((name for name in known if name == transition), None)
     if chosen is None:
-        raise fail(at("transition"), f"{transition!r} is no transition; 'cut' and 'blend' are")
+        raise fail(at("transition"), f"{transition!r} is not a transition; give 'cut' or 'blend'")
     if not number and chosen == "blend":
         raise fail(at("transition"), "the first shot has nothing to blend from; leave out transition")
     return Shot(
@@ -149,10 +153,11 @@ def _is_number(value: object) -> bool:
 
 
 class _LineIndex:
-    """Where things stand in the text; lines count from 1.
+    """Line numbers of keys, from 1.
 
-    A TOML parser keeps no lines. A line that looks like a header or a setting is one if the text before it is
-    a whole document: within a text of several lines it is not.
+    The TOML parser keeps no line numbers. A line that looks like a header or a key is one if the text before
+    it
+    is a complete document: within a multi-line string it is not.
     """
 
     def __init__(self, text: str) -> None:
@@ -160,11 +165,11 @@ class _LineIndex:
         self._shots = self._find(re.compile(r"\s*\[\[\s*(shot|\"shot\"|'shot')\s*\]\]"), 0, None)
 
     def line_of_shot(self, number: int) -> int:
-        """Of a shot's header; the end of the text where there is none (shots in one line, say)."""
+        """The line of a shot's header; the end of the text if there is none (for example inline tables)."""
         return self._shots[number] if number < len(self._shots) else len(self._lines)
 
     def line_of_key(self, key: str, start: int, stop: int | None) -> int:
-        """Of a setting after line `start`; that line itself if it can't be found."""
+        """The line of a key after line `start`; `start` if it can't be found."""
         name = re.escape(key)
         pattern = re.compile(rf"\s*(\[+\s*)?({name}|\"{name}\"|'{name}')\s*[\].=]")
         found = self._find(pattern, start, stop)

@@ -1,4 +1,4 @@
-"""How fast this machine is at what films are made of, measured in about a second."""
+"""A micro-benchmark of the device on the model's own layer sizes; takes about a second."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceThroughput:
-    """Operations a second in products, attention and convolutions, and bytes a second from memory.
+    """Operations per second of matrix products, attention and convolutions; bytes per second from memory.
 
-    A multiplication and an addition are two operations. Convolutions count as if done directly.
+    A multiplication and an addition are two operations. Convolutions are counted as direct ones.
     """
 
     matmul: float
@@ -33,7 +33,7 @@ class DeviceThroughput:
 def measure_throughput(
     dit: DitConfig, vae: VaeConfig, *, device: torch.device, dtype: torch.dtype
 ) -> DeviceThroughput:
-    """Measure on layers of the model's widths; the tokens and pixels are few, so that it is quick."""
+    """Measure layers of the model's widths on few tokens and pixels."""
     width, tokens = dit.width, 512 if device.type == "cpu" else 4096
     x = torch.randn(tokens, width, device=device, dtype=dtype)
     weight = torch.randn(width, width, device=device, dtype=dtype)
@@ -64,16 +64,16 @@ def measure_throughput(
 
 
 def _measure_rate(work: Callable[[], object], amount: float, device: torch.device) -> float:
-    """Amounts a second, by the fastest of the calls that fit into a fraction of a second."""
+    """Amount per second of the fastest call within `_SECONDS`."""
     work()
-    best, spent = float("inf"), 0.0
-    while spent < _SECONDS:
+    best, elapsed = float("inf"), 0.0
+    while elapsed < _SECONDS:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        took = time.perf_counter() - start
-        best, spent = min(best, took), spent + took
+        duration = time.perf_counter() - start
+        best, elapsed = min(best, duration), elapsed + duration
     return amount / best

@@ -56,9 +56,9 @@ class UpscaleConfig:
     Attributes:
         sigma: the noise level it is noised to, between 0 and 1: low keeps the enlargement, high invents.
         upsample: what is enlarged by bicubic interpolation: the video's `pixels`, or its `latents`.
-        tiled: denoise tiles of the trained size (True) or the whole frame at once (False). None: at once where
-            positions are fractions of the frame (`DitConfig.rope_grid`); an earlier 64 x 64 model came 1 dB
-            nearer to the true video that way.
+        tiled: denoise tiles of the trained size (True) or the whole frame at once (False). None: at once
+            where positions are fractions of the frame (`DitConfig.rope_grid`); an earlier 64 x 64 model came
+            1 dB nearer to the true video that way.
         overlap: share of a side that neighbouring tiles have in common.
         back_projection: keep the mean of every square of pixels that was one pixel (Irani and Peleg 1991), so
             that colours and positions stay the video's and only detail is new.
@@ -94,7 +94,7 @@ def check_upscale(model: ModelCheckpoint, factor: int, sigma: float = UpscaleCon
         )
     if defaults.boundary_ratio is not None and sigma >= defaults.boundary_ratio:
         raise UserError(
-            f"{model.name} upscales with its expert for low noise; give a sigma below {defaults.boundary_ratio}"
+            f"{model.name} upscales with its low-noise expert; give a sigma below {defaults.boundary_ratio}"
         )
 
 

@@ -93,7 +93,7 @@ class _VideoFile:
 def _open_file(
     path: str | os.PathLike[str], *, fps: float, size: tuple[int, int], metadata: GenerationMetadata | None
 ) -> Iterator[_VideoFile]:
-    """A file that appears under its name when the block ends, with metadata and tail latents, or not at all."""
+    """A file with metadata and tail latents that appears when the block ends, or not at all."""
     from kinema.atomic_io import atomic_write
     from kinema.media.mp4_uuid_box import append_box, supports_box
     from kinema.media.write import open_writer

@@ -18,7 +18,7 @@ class CfgModel(Protocol):
     def __call__(
         self, latents: Float[Tensor, "b c f h w"], sigma: Float[Tensor, "b f"], *, with_unconditional: bool
     ) -> Float[Tensor, "b2 c f h w"]:
-        """The conditional velocities; with `with_unconditional` the unconditional ones follow in the batch."""
+        """The conditional velocities; `with_unconditional`: the unconditional ones follow in the batch."""
         ...
 
 

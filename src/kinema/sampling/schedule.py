@@ -13,8 +13,8 @@ class Schedule:
 
     Attributes:
         sigmas: falling, within 1 and 0; one more than there are steps, the last is usually 0.
-        model_sigmas: what the network gets at each step. It differs from `sigmas` for models that were trained on
-            whole thousandths (timestep = 1000 * sigma).
+        model_sigmas: what the network gets at each step. It differs from `sigmas` for models that were
+            trained on whole thousandths (timestep = 1000 * sigma).
     """
 
     sigmas: tuple[float, ...]

@@ -43,8 +43,8 @@ class FrameClamp:
         latents: their values, at their noise level; values of the other frames are not read.
         sigmas: the noise level of each known frame, 0 where it is clean.
         release_sigmas: the sigma of the other frames below which a known frame is released: it is noised to
-            that sigma and sampled with the others, so that no step is visible between known and sampled frames.
-            0 never releases, and only clean frames can be released. None: no frame is released.
+            that sigma and sampled with the others, so that no step is visible between known and sampled
+            frames. 0 never releases, and only clean frames can be released. None: no frame is released.
         noise: the noise of released frames.
     """
 
@@ -86,8 +86,8 @@ def _frame_mask(frames: Bool[Tensor, " f"], latents: Float[Tensor, "b c f h w"])
 class InpaintMask:
     """A region that keeps its values (blended diffusion, arXiv 2111.14818; RePaint, arXiv 2201.09865).
 
-    At every step the region is replaced by the known latents, noised to the step's sigma with the noise of the
-    run. It needs nothing of the network, so every model can do it.
+    At every step the region is replaced by the known latents, noised to the step's sigma with the noise of
+    the run. It needs nothing of the network, so every model can do it.
 
     Attributes:
         clean: the known latents.
@@ -111,8 +111,8 @@ class AncestralNoise:
 
     A deterministic solver carries an error in the predicted noise to the end. Here a step goes below its next
     sigma, and fresh noise brings the latents back up to it. That noise has the right distribution, and later
-    steps correct errors in the rest. The distribution of the results is the same. The noise depends on the seed
-    and the index of the step alone, so an interrupted run continues as it was.
+    steps correct errors in the rest. The distribution of the results is the same. The noise depends on the
+    seed and the index of the step alone, so an interrupted run continues as it was.
 
     Attributes:
         eta: how far below the next sigma a step goes, as a share of the step: 0 is the deterministic solver.
