@@ -1,4 +1,4 @@
-"""Buckets: the batch of a step is a function of (seed, step), videos take turns, batches have equal tokens."""
+"""Buckets: batches are a function of (seed, step), videos take turns, batches have equal tokens."""
 
 from collections import Counter
 

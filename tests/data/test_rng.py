@@ -1,4 +1,4 @@
-"""Stateless random numbers: batches cover every sample once per epoch, and values depend on their key alone."""
+"""Stateless random numbers: batches cover every sample once per epoch, values depend on their key."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified, pruned without losing the best."""
+"""Checkpoints: complete or absent, verified on load, pruned without losing the best."""
 
 import json
 import shutil
@@ -60,14 +60,14 @@ def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage):
 
 def test_partial_checkpoint_is_ignored(tmp_path):
     checkpoint.save(tmp_path, make_checkpoint(1), keep_last=1)
-    half = tmp_path / ".step-00000002.part"
-    shutil.copytree(checkpoint.checkpoint_dir(tmp_path, 1), half)
-    unfinished = tmp_path / "step-00000003"
-    unfinished.mkdir()
-    (unfinished / "state.json").write_text("{}")
+    partial = tmp_path / ".step-00000002.part"
+    shutil.copytree(checkpoint.checkpoint_dir(tmp_path, 1), partial)
+    incomplete = tmp_path / "step-00000003"
+    incomplete.mkdir()
+    (incomplete / "state.json").write_text("{}")
     assert checkpoint.load(tmp_path).step == 1
     checkpoint.save(tmp_path, make_checkpoint(4), keep_last=1)
-    assert not half.exists()
+    assert not partial.exists()
     assert checkpoint.list_steps(tmp_path) == [4]
 
 
@@ -85,7 +85,7 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     assert checkpoint.load(tmp_path).step == 1
 
 
-def test_the_manifest_names_every_file(tmp_path):
+def test_manifest_has_every_file(tmp_path):
     folder = checkpoint.save(tmp_path, make_checkpoint(1), keep_last=1)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sorted(manifest["files"]) == ["ema.safetensors", "model.safetensors", "state.json"]

@@ -1,4 +1,4 @@
-"""A grown transformer computes what the smaller one did, and its copies learn apart."""
+"""An expanded transformer computes the same function, and its copied channels diverge in training."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ from kinema.training.net2net import net2net_expand
 SMALL = tiny(text_conditioning="joint")
 
 
-def a_model(config: DitConfig) -> Dit:
-    """With numbers everywhere: a fresh one answers zero."""
+def make_model(config: DitConfig) -> Dit:
+    """Create a model without zero weights: a newly initialised one predicts zero."""
     torch.manual_seed(3)
     dit = Dit(config)
     for parameter in dit.parameters():
@@ -43,18 +43,18 @@ def larger(factor: int, layers: int = SMALL.layers) -> DitConfig:
 
 
 @pytest.mark.parametrize("blocks", [(), (1, 2)])
-@pytest.mark.parametrize("to", [larger(2), larger(3), larger(1, 4), larger(2, 3)])
-def test_expanded_model_computes_the_same(to: DitConfig, blocks: tuple[int, ...]) -> None:
-    small = a_model(SMALL)
-    large = Dit(to)
-    large.load_state_dict(net2net_expand(small.state_dict(), SMALL, to))
+@pytest.mark.parametrize("target", [larger(2), larger(3), larger(1, 4), larger(2, 3)])
+def test_expanded_model_computes_the_same(target: DitConfig, blocks: tuple[int, ...]) -> None:
+    small = make_model(SMALL)
+    large = Dit(target)
+    large.load_state_dict(net2net_expand(small.state_dict(), SMALL, target))
     torch.testing.assert_close(velocity(large, blocks), velocity(small, blocks), atol=2e-5, rtol=1e-4)
 
 
 def test_copied_channels_diverge() -> None:
-    to = larger(2)
-    dit = Dit(to)
-    dit.load_state_dict(net2net_expand(a_model(SMALL).state_dict(), SMALL, to))
+    target = larger(2)
+    dit = Dit(target)
+    dit.load_state_dict(net2net_expand(make_model(SMALL).state_dict(), SMALL, target))
     velocity(dit).square().mean().backward()
     for name, parameter in dit.named_parameters():
         if name.startswith("blocks.") and parameter.ndim == 2:
@@ -65,7 +65,7 @@ def test_copied_channels_diverge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "named"),
+    ("target", "message"),
     [
         (dataclasses.replace(larger(2), patch_size=1), "patch"),
         (dataclasses.replace(larger(2), heads=SMALL.heads), "heads"),
@@ -73,6 +73,6 @@ def test_copied_channels_diverge() -> None:
         (dataclasses.replace(SMALL, layers=1), "no fewer layers"),
     ],
 )
-def test_unsupported_expansion_is_a_user_error(to: DitConfig, named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        net2net_expand(Dit(SMALL).state_dict(), SMALL, to)
+def test_unsupported_expansion_is_a_user_error(target: DitConfig, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        net2net_expand(Dit(SMALL).state_dict(), SMALL, target)

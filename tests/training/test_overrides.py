@@ -1,4 +1,4 @@
-"""Settings: round trips through JSON, and every wrong name or value is one line that helps."""
+"""Settings: round trips through JSON, and a helpful one-line error for every wrong name or value."""
 
 import json
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def test_json_round_trip(width, rate, clip, levels, name, fast):
     assert from_values(Outer, json.loads(json.dumps(to_plain(config))), source="settings") == config
 
 
-def test_override_reaches_nested_settings_and_leaves_the_rest():
+def test_overrides_change_nested_settings_only():
     changed = apply_overrides(
         Outer(), ["inner.width=16", "clip=2", "inner.kind=causal", "levels=[4]", "name=long run"]
     )
@@ -62,7 +62,7 @@ def test_override_reaches_nested_settings_and_leaves_the_rest():
         ("steps=true", "of type int"),
         ("fast=1", "of type bool"),
         ("inner=3", "not a JSON object"),
-        ("steps.deeper=1", "goes deeper"),
+        ("steps.deeper=1", "part of a plain value"),
         ("inner.kind=casual", "did you mean 'causal'"),
         ("inner.rates=[1]", "must have 2"),
     ],

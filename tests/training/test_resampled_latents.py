@@ -1,4 +1,4 @@
-"""Latents as the transformer makes them, and a decoder that is trained on them."""
+"""Resampled latents, and decoder training on them."""
 
 import dataclasses
 
@@ -34,18 +34,18 @@ def make_latent_dataset(count=5):
 
 
 class ExactDit(Dit):
-    """Knows the film that every noised one stands for."""
+    """Returns the velocity towards the video of the dataset that is nearest to the noisy latents."""
 
     def __init__(self, dataset):
         super().__init__(small(width=64, layers=1, channels=4, grid=(2, 2)))
-        self.films, self.levels = dataset, []
+        self.dataset, self.sigmas = dataset, []
 
     def forward(self, latents, sigma, context, **_):
-        level = float(sigma[0, 0])
-        if latents.shape[0] == 2:  # the first batch; later ones go on from where it left off
-            self.levels.append(level)
-        near = torch.cdist(latents.flatten(1), self.films.latents.flatten(1) * (1 - level)).argmin(1)
-        velocity = (latents - self.films.latents[near]) / level
+        value = float(sigma[0, 0])
+        self.sigmas.append(value)
+        clean = self.dataset.latents
+        nearest = torch.cdist(latents.flatten(1), clean.flatten(1) * (1 - value)).argmin(1)
+        velocity = (latents - clean[nearest]) / value
         return velocity.repeat(context.batch // latents.shape[0], 1, 1, 1, 1)
 
 
@@ -54,38 +54,39 @@ def resample_all(dit, dataset, config):
 
 
 def test_exact_velocity_returns_the_clean_latents():
-    films = make_latent_dataset()
-    dit = ExactDit(films)
-    made = resample_all(
-        dit, films, ResampleConfig(num_videos=4, max_sigma=0.6, num_inference_steps=20, batch_size=2)
-    )
-    assert made.shape == films.latents[:4].shape
-    assert (made - films.latents[:4]).abs().max() < 1e-5
-    assert dit.levels
-    assert max(dit.levels) <= 0.6
+    dataset = make_latent_dataset()
+    dit = ExactDit(dataset)
+    config = ResampleConfig(num_videos=4, max_sigma=0.6, num_inference_steps=20, batch_size=2)
+    resampled = resample_all(dit, dataset, config)
+    assert resampled.shape == dataset.latents[:4].shape
+    assert (resampled - dataset.latents[:4]).abs().max() < 1e-5
+    assert dit.sigmas
+    assert max(dit.sigmas) <= 0.6
 
 
 def test_zero_velocity_leaves_the_noise():
-    """A fresh transformer's velocity is zero: the noise of the level stays, and it is each film's own."""
-    films = make_latent_dataset()
+    """A newly initialised transformer predicts zero: the noise stays, and each video has its own."""
+    dataset = make_latent_dataset()
     dit = Dit(small(width=64, layers=1, channels=4, grid=(2, 2))).eval()
     config = ResampleConfig(num_videos=99, max_sigma=0.7, num_inference_steps=10, batch_size=5, seed=3)
-    made = resample_all(dit, films, config)
-    level = sampling.linear_schedule(10).truncate(0.7 * rng.uniform(3, "worn level", 0)).sigmas[0]
+    resampled = resample_all(dit, dataset, config)
+    sigma = sampling.linear_schedule(10).truncate(0.7 * rng.uniform(3, "worn level", 0)).sigmas[0]
     noise = torch.stack([rng.normal((4, 3, 4, 4), 3, "worn", index) for index in range(5)])
-    assert 0 < level <= 0.7
-    assert (made - sampling.add_noise(films.latents, noise, level)).abs().max() < 1e-5
-    assert len(made) == len(films)
+    assert 0 < sigma <= 0.7
+    assert (resampled - sampling.add_noise(dataset.latents, noise, sigma)).abs().max() < 1e-5
+    assert len(resampled) == len(dataset)
 
 
-@pytest.mark.parametrize("changes", [{"level": 0.0}, {"level": 1.2}, {"films": 0}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"max_sigma": 0.0}, {"max_sigma": 1.2}, {"num_videos": 0}, {"num_inference_steps": 0}]
+)
 def test_invalid_settings_are_refused(changes):
-    with pytest.raises(ValueError, match="level"):
+    with pytest.raises(ValueError, match=next(iter(changes))):
         ResampleConfig(**changes)
 
 
 def numbered_videos(count=3, side=64, frames=5):
-    """Films in which every square that one latent stands for has a colour of its own."""
+    """Videos and latents in which every latent pixel and its square of pixels have a colour of their own."""
     stride = VAE.stride.spatial
     rows, columns = np.divmod(np.arange((side // stride) ** 2), side // stride)
     pixels = np.zeros((count, frames, side, side, 3), np.uint8)
@@ -98,45 +99,44 @@ def numbered_videos(count=3, side=64, frames=5):
     return InMemoryVideos(pixels=pixels, texts=(("squares",),) * count), latents
 
 
-def vae_train_config(**changes):
-    return dataclasses.replace(
-        VaeTrainConfig(
-            batch_size=2, crop_size=16, precision="float32", decoder_only=True, resampled_p=1.0, model=VAE
-        ),
-        **changes,
+def vae_config(**changes):
+    base = VaeTrainConfig(
+        batch_size=2, crop_size=16, precision="float32", decoder_only=True, resampled_p=1.0, model=VAE
     )
+    return dataclasses.replace(base, **changes)
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 def test_video_and_latent_crops_are_aligned(step, monkeypatch):
-    films, latents = numbered_videos()
-    task = VaeTask(vae_train_config(), films, films, CPU, resampled_latents=latents)
-    stride, seen = VAE.stride.spatial, []
-    decode = task.vae.decode_raw
-    likeness = task._reconstruction_loss
-    monkeypatch.setattr(task.vae, "decode_raw", lambda z: (seen.append(z), decode(z))[1])
+    videos, latents = numbered_videos()
+    task = VaeTask(vae_config(), videos, videos, CPU, resampled_latents=latents)
+    stride, captured = VAE.stride.spatial, []
+    decode, reconstruction_loss = task.vae.decode_raw, task._reconstruction_loss
+    monkeypatch.setattr(task.vae, "decode_raw", lambda z: (captured.append(z), decode(z))[1])
     monkeypatch.setattr(
-        task, "_reconstruction_loss", lambda made, true: (seen.append(true), likeness(made, true))[1]
+        task,
+        "_reconstruction_loss",
+        lambda output, target: (captured.append(target), reconstruction_loss(output, target))[1],
     )
     task.loss(step, 0, 1)
-    known, true = seen
-    assert true.shape[-1] == (64 if step == 0 else 16)
-    colours = ((true + 1) * 127.5)[:, :2, 0, ::stride, ::stride]
-    assert (colours - task.vae.normalize(known)[:, :2, 0]).abs().max() < 1e-3
+    latent_crop, target = captured
+    assert target.shape[-1] == (64 if step == 0 else 16)
+    colours = ((target + 1) * 127.5)[:, :2, 0, ::stride, ::stride]
+    assert (colours - task.vae.normalize(latent_crop)[:, :2, 0]).abs().max() < 1e-3
 
 
 def test_microbatches_add_up_to_the_step():
-    films, latents = numbered_videos(4)
-    task = VaeTask(vae_train_config(batch=4), films, films, CPU, resampled_latents=latents)
+    videos, latents = numbered_videos(4)
+    task = VaeTask(vae_config(batch_size=4), videos, videos, CPU, resampled_latents=latents)
     whole = task.loss(1, 0, 1).value.item()
     assert sum(task.loss(1, part, 2).value.item() for part in range(2)) == pytest.approx(whole, rel=1e-5)
 
 
 def test_decoder_learns_and_encoder_stays_frozen(tmp_path):
-    films, latents = numbered_videos()
-    fast = OptimizerConfig(learning_rate=3e-3, muon_learning_rate=3e-3, warmup_steps=2)
-    loop = LoopConfig(steps=30, validate_every=30, save_every=30, ema_decay=0.9, optimizer=fast)
-    task = VaeTask(vae_train_config(loop=loop), films, films, CPU, resampled_latents=latents / 30)
+    videos, latents = numbered_videos()
+    optimizer = OptimizerConfig(learning_rate=3e-3, muon_learning_rate=3e-3, warmup_steps=2)
+    loop = LoopConfig(steps=30, validate_every=30, save_every=30, ema_decay=0.9, optimizer=optimizer)
+    task = VaeTask(vae_config(loop=loop), videos, videos, CPU, resampled_latents=latents / 30)
     before = {name: value.clone() for name, value in task.vae.state_dict().items()}
     first = task.loss(0, 0, 1).value.item()
     for _ in train(task, loop, tmp_path, settings={}):
@@ -149,9 +149,9 @@ def test_decoder_learns_and_encoder_stays_frozen(tmp_path):
 
 
 def test_resampled_latents_need_decoder_only_training():
-    films, latents = numbered_videos()
-    with pytest.raises(UserError, match="worn=0"):
-        VaeTask(vae_train_config(), films, films, CPU)
+    videos, latents = numbered_videos()
+    with pytest.raises(UserError, match="resampled_p=0"):
+        VaeTask(vae_config(), videos, videos, CPU)
     with pytest.raises(UserError, match="decoder_only"):
-        VaeTask(vae_train_config(decoder_only=False), films, films, CPU, resampled_latents=latents)
-    assert isinstance(VaeTask(vae_train_config(worn=0.0), films, films, CPU).vae, VideoVae)
+        VaeTask(vae_config(decoder_only=False), videos, videos, CPU, resampled_latents=latents)
+    assert isinstance(VaeTask(vae_config(resampled_p=0.0), videos, videos, CPU).vae, VideoVae)

@@ -1,0 +1,120 @@
+"""`kinema train vae|dit|resume` at the smallest size, and a one-line error for every mistake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.cli import main
+from kinema.data.latent_cache import load_latent_datasets
+from kinema.models.formats.native import load_vae
+from kinema.models.text_encoders.minilm import MiniLm
+from kinema.training.render_shards import RenderConfig, render_missing
+from tests.fixtures.toy_training import LengthTextEncoder
+
+RENDER_CONFIG = RenderConfig(
+    num_clips=9, height=32, width=32, num_frames=9, shard_size=4, events=(("still", 1.0),)
+)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for _ in render_missing(RENDER_CONFIG, folder, num_workers=0):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(videos, tmp_path_factory):
+    """An autoencoder, then a transformer over it, from the command line."""
+    folder = tmp_path_factory.mktemp("runs")
+    vae, dit = str(folder / "vae"), str(folder / "dit")
+    common = ["--preset", "tiny", "--videos", str(videos), "--device", "cpu"]
+    common += ["--set", "training.loop.steps=4", "--set", "training.loop.validate_every=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
+        main(["train", "vae", "--out", vae, *common])
+        main(["train", "dit", "--out", dit, "--vae", f"{vae}/weights", *common])
+    return folder
+
+
+def test_separately_trained_vae_and_dit_make_a_model(runs):
+    log = [json.loads(line) for line in (runs / "dit" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2, 3, 4]
+    assert all(line["samples_per_second"] > 0 and line["flops_per_second"] > 0 for line in log)
+    assert (runs / "dit" / "sheets" / log[-1]["sheet"]).is_file()
+    assert (runs / "vae" / "sheets" / "vae" / "step-00000004.png").is_file()
+    assert (runs / "dit" / "weights" / "kinema.json").is_file()
+    data = load_latent_datasets(runs / "dit")
+    assert len(data.train) == 1
+    assert len(data.train[0]) == 8
+
+
+def test_resume_recognises_every_kind_of_run(runs, capsys):
+    before = (runs / "vae" / "log.jsonl").read_text()
+    main(["train", "resume", str(runs / "vae"), "--device", "cpu"])
+    assert (runs / "vae" / "log.jsonl").read_text() == before
+    assert "weights" in capsys.readouterr().out
+
+
+def test_init_from_exported_weights(runs, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
+    weights, out = str(runs / "dit" / "weights"), tmp_path / "second"
+    common = ["--preset", "tiny", "--videos", str(videos), "--device", "cpu", "--vae", weights]
+    main(["train", "dit", "--out", str(out), *common, "--from", weights, "--set", "training.loop.steps=2"])
+    settings = json.loads((out / "dit-run.json").read_text())
+    assert settings["init_from"] == weights
+    first = json.loads((out / "log.jsonl").read_text().splitlines()[0])
+    assert np.isfinite(first["loss"])
+
+
+def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
+    weights, out = str(runs / "vae" / "weights"), str(tmp_path / "finetuned")
+    common = ["--preset", "tiny", "--videos", str(videos), "--device", "cpu", "--from", weights]
+    for assignment in ("training.decoder_only=true", "training.loop.steps=2", "data.held_out_share=0.5"):
+        common += ["--set", assignment]
+    main(["train", "vae", "--out", out, *common])
+    old, new = (load_vae(Path(folder), device=torch.device("cpu")) for folder in (weights, f"{out}/weights"))
+    before, after = old.state_dict(), new.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+    assert old.config == new.config, "the latent statistics stay"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vae", "--set", "training.batch_siz=3"], "did you mean 'batch_size'"),
+        (["vae", "--set", "training.batch_size"], "has no value"),
+        (["dit", "--vae", "nowhere"], "nowhere"),
+        (["vae", "--videos", "nowhere"], "not a folder"),
+        (["vae", "--device", "tpu"], "no device"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments, "--preset", "tiny", "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vae", "--set", "training.batch_size=3"], "other settings"),
+        (["dit", "--vae", "world"], "another kind"),
+        (["resume"], "has no run"),
+    ],
+)
+def test_other_settings_or_another_kind_are_refused(runs, capsys, arguments, message):
+    kind, *options = arguments
+    where = [str(runs)] if kind == "resume" else ["--out", str(runs / "vae"), "--preset", "tiny"]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", kind, *where, *options])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

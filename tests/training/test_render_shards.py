@@ -1,0 +1,41 @@
+"""Rendered datasets: only missing shards are rendered, and clips do not depend on the size of the dataset."""
+
+import dataclasses
+
+import pytest
+
+from kinema.data.video_shards import open_shards, shard_path
+from kinema.errors import UserError
+from kinema.training.render_shards import RenderConfig, render_missing
+
+RENDER_CONFIG = RenderConfig(
+    num_clips=6, height=32, width=32, num_frames=9, shard_size=4, events=(("still", 0.7), ("roll", 0.3))
+)
+
+
+def test_only_missing_shards_are_rendered(tmp_path):
+    assert list(render_missing(RENDER_CONFIG, tmp_path, num_workers=0)) == [0, 4, 6]
+    videos = open_shards(tmp_path, max_clips=RENDER_CONFIG.num_clips)
+    assert len(videos) == 6
+    assert videos.frames(5).shape == (9, 32, 32, 3)
+    assert all(captions[0] for captions in videos.texts)
+    before = shard_path(tmp_path, 1).read_bytes()
+    shard_path(tmp_path, 1).unlink()
+    assert list(render_missing(RENDER_CONFIG, tmp_path, num_workers=0)) == [4, 6]
+    assert shard_path(tmp_path, 1).read_bytes() == before
+
+
+def test_clips_do_not_depend_on_the_dataset_size():
+    longer = dataclasses.replace(RENDER_CONFIG, num_clips=1000)
+    assert [RENDER_CONFIG.clip_spec(i) for i in range(6)] == [longer.clip_spec(i) for i in range(6)]
+    events = [longer.clip_spec(i).event for i in range(1000)]
+    for event, share in RENDER_CONFIG.events:
+        assert events.count(event) / 1000 == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"window_frames": 18}, {"window_frames": 1}, {"window_frames": 9, "windows_per_clip": 0}]
+)
+def test_impossible_windows_are_refused(changes):
+    with pytest.raises(UserError, match="17 frames can't be cut"):
+        RenderConfig(num_clips=4, **changes)
