@@ -11,7 +11,7 @@ first.save("first.mp4")  # an MP4 keeps the latents of its last frames, so an ex
 second = pipe.generate(prompt, seed=1)
 second.save("second.mp4")
 
-longer = pipe.generate(prompt, source=ExtendInput(video="first.mp4"), seconds=2)
+longer = pipe.generate(prompt, source=ExtendInput(video="first.mp4"), seconds=2.0)
 print(f"extended from {len(first.frames)} to {len(longer.frames)} frames")
 longer.save("longer.mp4")
 

@@ -10,7 +10,7 @@ shots = [
     Shot(prompt="a blue cube slides to the right", seconds=2.0, transition="cut"),
     Shot(prompt="a blue cube stands still", seconds=3.0, transition="blend"),
 ]
-video = pipe.generate(storyboard=shots, seconds=4, seed=0)
+video = pipe.generate(storyboard=shots, seconds=4.0, seed=0)
 print(f"{video.seconds:.2f} s, {len(video.frames)} frames")
 video.save("storyboard.mp4")
 
