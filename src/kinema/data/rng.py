@@ -4,7 +4,7 @@ Sample orders depend on (seed, epoch); noise, sigmas and caption dropout on (see
 resumed run therefore draws the numbers of the uninterrupted run without saved generator states, and nothing
 depends on the number of workers or processes.
 
-The purpose is a string such as "round" or "worn level". Purposes are hashed into the seed, so renaming one
+The purpose is a string such as "round" or "crop". Purposes are hashed into the seed, so renaming one
 changes every run that uses it: they stay as they are, whatever the code around them is called.
 """
 
