@@ -1,4 +1,4 @@
-"""Content credentials: signed, read back, and found out when anything was changed. No network anywhere."""
+"""Content credentials: signing, verification, and detection of changes, without the network."""
 
 import datetime
 import http.server
@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media import probe, read_video, save_png, write_video
-from kinema.provenance import certificates as identities
+from kinema.provenance import certificates
 from kinema.provenance.manifest import Ingredient, Provenance, c2pa_settings, check_signable, sign
 from kinema.provenance.verify import _parse_report, verify_credentials
 
@@ -30,7 +31,7 @@ PROVENANCE = Provenance(prompt='a "red" ball, für Ünï', model="world", seed=2
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
-    """A user of its own for each test."""
+    """A new home folder for each test."""
     path = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(path))
     return path
@@ -44,7 +45,7 @@ def video(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a.webp", "a.zip", "a.png"])
-def test_what_is_signed_reads_back_and_the_frames_stay(tmp_path, name):
+def test_signing_keeps_the_frames_and_verification_reads_the_provenance(tmp_path, name):
     path = tmp_path / name
     if name == "a.png":
         save_png(path, FRAMES[0])
@@ -91,8 +92,8 @@ def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
     sign(video, Provenance(prompt="more", ingredients=ingredients))
     found = verify_credentials(video)
     assert found.state == "valid"
-    told = [(source.title, source.role, source.state) for source in found.sources]
-    assert told == [
+    sources = [(source.title, source.role, source.state) for source in found.sources]
+    assert sources == [
         ("p.png", "first frame", "unsigned"),
         ("my first video", "extended", "valid"),
         ("spoiled.mp4", "interpolated", "tampered"),
@@ -103,38 +104,38 @@ def test_ingredients_are_listed_with_their_own_credentials(video, tmp_path):
     assert len({source.sha256 for source in found.sources}) == 5
 
 
-def test_every_changed_byte_of_the_frames_is_found(video):
+def test_every_changed_byte_of_the_frames_is_detected(video):
     sign(video, PROVENANCE)
-    whole = video.read_bytes()
-    start = whole.index(b"mdat")
+    data = video.read_bytes()
+    start = data.index(b"mdat")
     assert start > 0
-    for at in range(start + 8, len(whole), 997):
-        video.write_bytes(_flip_byte(whole, at))
+    for offset in range(start + 8, len(data), 997):
+        video.write_bytes(_flip_byte(data, offset))
         found = verify_credentials(video)
         assert found.state == "tampered"
         assert found.problems == ("the video was changed after it was signed",)
 
 
-def test_another_prompt_put_into_the_credentials_is_found(video):
+def test_a_changed_prompt_in_the_credentials_is_detected(video):
     sign(video, Provenance(prompt="a red ball rolls"))
-    whole = video.read_bytes()
-    assert whole.count(b"a red ball rolls") == 1
-    video.write_bytes(whole.replace(b"a red ball rolls", b"a tax form, seen"))
+    data = video.read_bytes()
+    assert data.count(b"a red ball rolls") == 1
+    video.write_bytes(data.replace(b"a red ball rolls", b"a tax form, seen"))
     assert verify_credentials(video).state == "tampered"
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1), st.integers(1, 255))
 @example(0.0, 255)
-def test_no_damage_whatever_makes_it_crash(video, where, how):
+def test_damaged_files_do_not_raise(video, position, flip):
     if not (video.parent / "signed").exists():
         sign(video, PROVENANCE)
         (video.parent / "signed").write_bytes(video.read_bytes())
-    whole = bytearray((video.parent / "signed").read_bytes())
-    whole[int(where * (len(whole) - 1))] ^= how
-    video.write_bytes(whole)
+    data = bytearray((video.parent / "signed").read_bytes())
+    data[int(position * (len(data) - 1))] ^= flip
+    video.write_bytes(data)
     assert verify_credentials(video).state in ("valid", "tampered", "unsigned")
-    video.write_bytes(whole[: max(1, int(where * len(whole)))])
+    video.write_bytes(data[: max(1, int(position * len(data)))])
     assert verify_credentials(video).state in ("tampered", "unsigned")
 
 
@@ -146,7 +147,7 @@ def test_signing_twice_leaves_one_signature(video):
     assert video.stat().st_size == size
 
 
-def test_kinds_without_a_place_for_credentials_say_so(tmp_path):
+def test_unsupported_formats_are_user_errors(tmp_path):
     path = tmp_path / "video.webm"
     write_video(path, FRAMES, fps=8)
     with pytest.raises(UserError, match=r"video.webm can't be signed: .*\.webm file; write .mp4"):
@@ -181,13 +182,13 @@ def test_a_missing_or_damaged_ingredient_stops_the_signing(video, tmp_path):
         assert video.read_bytes() == before
 
 
-def test_no_address_in_a_video_is_ever_visited(video):
-    """A video may say that its credentials lie elsewhere; looking would tell a stranger who reads it."""
-    visits = []
+def test_no_address_in_a_file_is_requested(video):
+    """A file may link to remote credentials; a request would reveal the reader to the server."""
+    requests = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            visits.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
         def log_message(self, format, *args):  # noqa: A002 (the name is http.server's)
@@ -195,56 +196,52 @@ def test_no_address_in_a_video_is_ever_visited(video):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        identity = identities.load_self_signed()
+        identity = certificates.load_self_signed()
         builder = c2pa.Builder(
             {"title": "elsewhere", "claim_generator_info": [{"name": "x"}]}, c2pa.Context(c2pa_settings())
         )
         builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
         builder.set_remote_url(f"http://127.0.0.1:{server.server_port}/credentials")
         builder.set_no_embed()
-        who = c2pa.C2paSignerInfo(identity.algorithm, identity.chain, identity.key, None)
+        signer_info = c2pa.C2paSignerInfo(identity.algorithm, identity.chain, identity.key, None)
         with video.open("rb") as source, (video.parent / "elsewhere.mp4").open("wb+") as out:
-            builder.sign(c2pa.Signer.from_info(who), "video/mp4", source, out)
+            builder.sign(c2pa.Signer.from_info(signer_info), "video/mp4", source, out)
         assert verify_credentials(video.parent / "elsewhere.mp4").state != "valid"
         server.shutdown()
-    assert visits == []
+    assert requests == []
 
 
 def test_the_self_signed_certificate_is_created_once_and_private(home):
-    first, again = identities.load_self_signed(), identities.load_self_signed()
+    first, again = certificates.load_self_signed(), certificates.load_self_signed()
     assert first == again
-    path = identities.signing_dir() / identities.CERTIFICATE_FILE
+    path = certificates.signing_dir() / certificates.CERTIFICATE_FILE
     assert path.is_relative_to(home)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert os.listdir(path.parent) == [identities.CERTIFICATE_FILE]
+    assert os.listdir(path.parent) == [certificates.CERTIFICATE_FILE]
     assert "PRIVATE" not in repr(first)
 
 
-def test_many_at_once_end_up_with_one_certificate():
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(identities.load_self_signed())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_concurrent_calls_create_one_certificate():
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: certificates.load_self_signed(), range(8)))
     assert len(found) == 8
     assert all(identity == found[0] for identity in found)
 
 
 def test_a_foreign_signer_is_valid_but_unknown(video, tmp_path):
-    sign(video, PROVENANCE, identity=identities.load_self_signed(tmp_path / "other"))
+    sign(video, PROVENANCE, identity=certificates.load_self_signed(tmp_path / "other"))
     found = verify_credentials(video)
     assert (found.state, found.trust) == ("valid", "unknown")
-    root = identities.root_pem(tmp_path / "other")
+    root = certificates.root_pem(tmp_path / "other")
     assert root is not None
     assert verify_credentials(video, roots=root).trust == "known"
 
 
 @pytest.mark.parametrize("kind", ["es256", "es384", "es512", "ed25519", "ps256"])
-def test_an_operators_own_certificate_signs(video, tmp_path, kind):
+def test_an_operators_certificate_signs(video, tmp_path, kind):
     certificate, key = _create_operator_certificate(tmp_path, kind)
-    identity = identities.load_certificate(certificate, key)
+    identity = certificates.load_certificate(certificate, key)
     assert identity.algorithm == kind
     sign(video, PROVENANCE, identity=identity)
     found = verify_credentials(video, roots=certificate.read_bytes())
@@ -264,44 +261,44 @@ def test_unfit_certificates_have_their_own_messages(tmp_path):
         (text, None, "is not a certificate with its key"),
         (certificate, foreign, "does not belong"),
         (certificate, text, "is not a certificate with its key"),
-        (old, old_key, "ran out on"),
+        (old, old_key, "expired on"),
     ]
     for path, own_key, line in cases:
         with pytest.raises(UserError, match=line):
-            identities.load_certificate(path, own_key)
-    assert identities.load_certificate(certificate, key).algorithm == "es256"
+            certificates.load_certificate(path, own_key)
+    assert certificates.load_certificate(certificate, key).algorithm == "es256"
 
 
 def test_a_home_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="can't keep a signing certificate"):
-        identities.load_self_signed(tmp_path / "file" / "signing")
+    with pytest.raises(UserError, match="can't write a signing certificate"):
+        certificates.load_self_signed(tmp_path / "file" / "signing")
 
 
-def test_the_command_answers_each_state_in_one_way(video, capsys):
+def test_the_inspect_command_reports_each_state(video, capsys):
     def inspected(*options):
         with pytest.raises(SystemExit) as ended:
             main(["inspect", str(video), *options])
         return ended.value.code, capsys.readouterr().out
 
     code, out = inspected()
-    assert (code, out.splitlines()[0]) == (3, f"{video}: UNSIGNED: nobody signed it")
+    assert (code, out.splitlines()[0]) == (3, f"{video}: UNSIGNED: it has no credentials")
     sign(video, Provenance(prompt="red\x1b[2J ball", model="world", seed=7))
     code, out = inspected()
     assert code == 0
     assert out.splitlines() == [
         f"{video}: VALID: unchanged since it was signed",
-        "  video       48x32, 1.12 s, h264",
-        "  signed by  Kinema self-signed (known here)",
-        f"  made with  {verify_credentials(video).tool}",
-        "  declares   c2pa.created; a trained model made it",
+        "  video      48x32, 1.12 s, h264",
+        "  signed by  Kinema self-signed (known certificate)",
+        f"  tool       {verify_credentials(video).tool}",
+        "  actions    c2pa.created; generated by a trained model",
         "  model      world",
         "  prompt     red?[2J ball",
         "  seed       7",
     ]
     code, out = inspected("--json")
-    told = json.loads(out)
-    assert (code, told["state"], told["seed"], told["video"]["width"]) == (0, "valid", 7, 48)
+    values = json.loads(out)
+    assert (code, values["state"], values["seed"], values["video"]["width"]) == (0, "valid", 7, 48)
     video.write_bytes(_flip_byte(video.read_bytes(), -300))
     code, out = inspected()
     head = f"{video}: TAMPERED: the video was changed after it was signed"
@@ -328,23 +325,23 @@ _json = st.recursive(
 @settings(max_examples=50)
 @given(_json, _json)
 def test_reports_of_any_shape_are_read(manifest, results):
-    told = {"active_manifest": "a", "manifests": {"a": manifest}, "validation_results": results}
-    assert _parse_report(told).state == "tampered"
+    report = {"active_manifest": "a", "manifests": {"a": manifest}, "validation_results": results}
+    assert _parse_report(report).state == "tampered"
 
 
-def _flip_byte(data: bytes, at: int) -> bytes:
+def _flip_byte(data: bytes, offset: int) -> bytes:
     changed = bytearray(data)
-    changed[at] ^= 0xFF
+    changed[offset] ^= 0xFF
     return bytes(changed)
 
 
 def _create_operator_certificate(folder: Path, kind: str, days: int = 30) -> tuple[Path, Path]:
-    """Files of a certificate under a root, as an operator would have them."""
+    """The files of a certificate that was issued by a root, and of its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-    made = {
+    signing_key = {
         "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "es512": lambda: ec.generate_private_key(ec.SECP521R1()),
@@ -354,16 +351,16 @@ def _create_operator_certificate(folder: Path, kind: str, days: int = 30) -> tup
     root_key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
 
-    def certificate(name, issuer, key, ca):
-        def named(text):
+    def build_certificate(name, issuer, key, ca):
+        def build_name(text):
             return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text),
                               x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, text)])  # fmt: skip
 
         usage = [not ca, False, False, False, False, ca, ca, False, False]
         builder = (
             x509.CertificateBuilder()
-            .subject_name(named(name))
-            .issuer_name(named(issuer))
+            .subject_name(build_name(name))
+            .issuer_name(build_name(issuer))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=60))
@@ -380,11 +377,11 @@ def _create_operator_certificate(folder: Path, kind: str, days: int = 30) -> tup
 
     chain, key = folder / f"{kind}{days}.pem", folder / f"{kind}{days}.key"
     chain.write_bytes(
-        certificate("Example Studio", "House Root", made, False)
-        + certificate("House Root", "House Root", root_key, True)
+        build_certificate("Example Studio", "Example Root", signing_key, False)
+        + build_certificate("Example Root", "Example Root", root_key, True)
     )
     key.write_bytes(
-        made.private_bytes(
+        signing_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
