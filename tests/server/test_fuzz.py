@@ -49,8 +49,8 @@ def assert_valid_response(response) -> None:
 
 
 def assert_no_orphan_files(app) -> None:
-    folders = {path.name for path in (app.state.settings.data_dir / "videos").iterdir()}
-    assert folders == queue.existing_ids(app.state.database, list(folders))
+    folders = {path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()}
+    assert folders == queue.existing_ids(app.state.server.database, list(folders))
 
 
 NAMES = st.text(max_size=12) | st.sampled_from(

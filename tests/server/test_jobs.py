@@ -179,9 +179,9 @@ def test_a_source_may_be_deleted_before_its_remix_is_generated(tmp_path):
 def test_expired_videos_are_deleted_with_their_files(tmp_path):
     settings = Settings(data_dir=tmp_path, model="testcard", workers=0)
     with server.in_process_server(tmp_path, retention_s=0.0) as app:
-        database = app.state.database
+        database = app.state.server.database
         job = new_job()
-        queue.enqueue(database, job, Limits())
+        queue.enqueue(database, [job], Limits())
         get_job_dir(tmp_path, job.id).mkdir()
         (tmp_path / "videos" / "orphan").mkdir()
         worker = leases.register_worker(database)
@@ -196,7 +196,7 @@ def test_expired_videos_are_deleted_with_their_files(tmp_path):
 def test_the_job_of_a_hanging_worker_is_taken_over(tmp_path):
     database = Database(tmp_path, durable=False)
     job = new_job()
-    queue.enqueue(database, job, Limits())
+    queue.enqueue(database, [job], Limits())
     silent, other = leases.register_worker(database), leases.register_worker(database)
     leases.claim_job(database, silent, lease_s=0.2, max_attempts=3)
     assert leases.claim_job(database, other, lease_s=5, max_attempts=3) is None

@@ -250,9 +250,10 @@ def test_hostile_images_are_400s_and_name_the_parameter(client, app):
         assert error["param"] == "input_reference", error
         assert error["code"] in ("invalid_image", "invalid_value"), error
     known = queue.existing_ids(
-        app.state.database, [path.name for path in (app.state.settings.data_dir / "videos").iterdir()]
+        app.state.server.database,
+        [path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()],
     )
-    assert {path.name for path in (app.state.settings.data_dir / "videos").iterdir()} == known
+    assert {path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()} == known
 
 
 def test_only_the_pixels_of_an_image_are_stored(client, app):
@@ -266,7 +267,7 @@ def test_only_the_pixels_of_an_image_are_stored(client, app):
     polyglot = buffer.getvalue() + b"PK\x03\x04 a zip follows"
     files = {"prompt": (None, "x"), "input_reference": ("../../../../tmp/evil.png\0.exe", polyglot)}
     video = client.post("/v1/videos", files=files).json()
-    folder = app.state.settings.data_dir / "videos" / video["id"]
+    folder = app.state.server.settings.data_dir / "videos" / video["id"]
     assert [path.name for path in folder.iterdir()] == ["input_reference.png"]
     stored = (folder / "input_reference.png").read_bytes()
     assert b"PK" not in stored

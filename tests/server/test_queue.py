@@ -15,6 +15,7 @@ from kinema.errors import UserError
 from kinema.pipeline.request import VideoRequest
 from kinema.server import leases, queue
 from kinema.server.database import Database
+from kinema.server.job import Job
 from kinema.server.settings import Limits
 
 LEASE_ARGS = {"lease_s": 60.0, "max_attempts": 3}
@@ -32,8 +33,15 @@ def new_job(owner: str = "alice", **values) -> queue.JobCreate:
     return queue.JobCreate(id=queue.new_id(), owner=owner, request=VideoRequest(prompt="a ball"), **fields)
 
 
+def enqueue(database: Database, job: queue.JobCreate, limits: Limits) -> tuple[Job, bool]:
+    (result,) = queue.enqueue(database, [job], limits)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def enqueue_job(database: Database, owner: str = "alice", **values) -> str:
-    return queue.enqueue(database, new_job(owner, **values), Limits())[0].id
+    return enqueue(database, new_job(owner, **values), Limits())[0].id
 
 
 def test_identifiers_sort_by_time_and_are_validated():
@@ -136,20 +144,20 @@ def test_progress_never_decreases_and_is_100_only_at_the_end(database):
 def test_the_queue_is_full_for_one_before_it_is_full_for_all(database):
     limits = Limits(max_queued=4, max_queued_per_owner=3)
     for _ in range(3):
-        queue.enqueue(database, new_job("alice"), limits)
+        enqueue(database, new_job("alice"), limits)
     with pytest.raises(queue.QueueFullError):
-        queue.enqueue(database, new_job("alice"), limits)
-    queue.enqueue(database, new_job("bob"), limits)
+        enqueue(database, new_job("alice"), limits)
+    enqueue(database, new_job("bob"), limits)
     with pytest.raises(queue.QueueFullError):
-        queue.enqueue(database, new_job("carol"), limits)
+        enqueue(database, new_job("carol"), limits)
 
 
 def test_a_repeated_request_is_one_job(database):
-    first, new = queue.enqueue(database, new_job(idempotency_key="k", request_hash="b"), Limits())
-    again, newer = queue.enqueue(database, new_job(idempotency_key="k", request_hash="b"), Limits())
+    first, new = enqueue(database, new_job(idempotency_key="k", request_hash="b"), Limits())
+    again, newer = enqueue(database, new_job(idempotency_key="k", request_hash="b"), Limits())
     assert (new, newer, first.id) == (True, False, again.id)
     with pytest.raises(queue.IdempotencyConflictError):
-        queue.enqueue(database, new_job(idempotency_key="k", request_hash="c"), Limits())
+        enqueue(database, new_job(idempotency_key="k", request_hash="c"), Limits())
 
 
 def test_expired_jobs_are_deleted(database):

@@ -89,7 +89,7 @@ def wait_until_finished(client, video: dict) -> dict:
 
 
 def job_request(app, video: dict) -> VideoRequest:
-    job = queue.get_job(app.state.database, LOCAL_OWNER, video["id"])
+    job = queue.get_job(app.state.server.database, LOCAL_OWNER, video["id"])
     assert job is not None
     return job.request
 
@@ -121,7 +121,7 @@ def test_images_keyframes_and_shots_are_files_in_the_job_s_folder(app, client):
         (1.5, "keyframes-0-image.png"),
         (2.0, "keyframes-1-image.png"),
     ]
-    folder = get_job_dir(app.state.settings.data_dir, video["id"])
+    folder = get_job_dir(app.state.server.settings.data_dir, video["id"])
     assert {path.name for path in folder.iterdir()} >= set(request.files())
     client.delete(f"/v1/videos/{video['id']}")
     shots = [
@@ -214,7 +214,7 @@ def test_a_model_without_images_names_the_first_one(tmp_path):
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
-        database = app.state.database
+        database = app.state.server.database
         leases.publish_model_info(database, leases.register_worker(database), limited)
         for body, param in (
             ({"last_image": IMAGE}, "last_image"),
@@ -233,7 +233,7 @@ def test_a_model_that_can_t_edit_remixes_with_the_same_noise(tmp_path):
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
-        database = app.state.database
+        database = app.state.server.database
         worker = leases.register_worker(database)
         video = submit(client, "/v1/videos", seed=3, size="32x32", storyboard=[{"prompt": "a"}], fps=4)
         job = leases.claim_job(database, worker, lease_s=60, max_attempts=3)

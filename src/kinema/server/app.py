@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kinema import __version__
 from kinema.errors import UserError
@@ -32,24 +31,8 @@ DRAIN_TIMEOUT_S = 20.0
 """Time that workers have to save their jobs when the server shuts down."""
 
 
-class KinemaApp:
-    """The server as an ASGI application.
-
-    Attributes:
-        state: what the routes share.
-        api: the FastAPI application inside the middleware.
-    """
-
-    def __init__(self, asgi_app: ASGIApp, state: AppState, api: FastAPI) -> None:
-        self._asgi_app, self.state, self.api = asgi_app, state, api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection."""
-        await self._asgi_app(scope, receive, send)
-
-
-def create_app(settings: Settings) -> KinemaApp:
-    """The application; its workers run from its startup to its shutdown.
+def create_app(settings: Settings) -> FastAPI:
+    """The application, with its `AppState` as `app.state.server`. It starts and stops the workers.
 
     Raises:
         UserError: the data folder can't be used.
@@ -80,6 +63,7 @@ def create_app(settings: Settings) -> KinemaApp:
         title="Kinema", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
+    api.state.server = state
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (estimate, videos, events, models, health):
         api.include_router(group.router(state))
@@ -95,7 +79,8 @@ def create_app(settings: Settings) -> KinemaApp:
         return document
 
     api.openapi = openapi  # FastAPI's documented way to replace the document.
-    return KinemaApp(add_middleware(api, settings, state.metrics), state, api)
+    add_middleware(api, settings, state.metrics)
+    return api
 
 
 def _error_response(error: ApiError) -> Response:

@@ -19,7 +19,7 @@ class InsertBatcher:
         self._writer: asyncio.Task[None] | None = None
 
     async def enqueue(self, job: queue.JobCreate) -> tuple[Job, bool]:
-        """As `queue.enqueue`; the job is on the disk when this returns."""
+        """Add a job as `queue.enqueue` does, and raise its errors; the job is then on the disk."""
         future: asyncio.Future[queue.EnqueueResult] = asyncio.get_running_loop().create_future()
         self._pending.append((job, future))
         if self._writer is None:
@@ -35,7 +35,7 @@ class InsertBatcher:
                 batch, self._pending = self._pending, []
                 jobs = [job for job, _ in batch]
                 try:
-                    results = await asyncio.to_thread(queue.enqueue_many, self._database, jobs, self._limits)
+                    results = await asyncio.to_thread(queue.enqueue, self._database, jobs, self._limits)
                 except Exception as error:
                     results = [error] * len(batch)
                 for (_, future), result in zip(batch, results, strict=True):

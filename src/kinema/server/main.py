@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -16,7 +17,7 @@ import uvicorn
 
 from kinema.errors import UserError
 from kinema.provenance.certificates import load_identity
-from kinema.server.app import KinemaApp, create_app
+from kinema.server.app import create_app
 from kinema.server.settings import Settings, ensure_data_dir
 
 SHUTDOWN_TIMEOUT_S = 5
@@ -28,13 +29,13 @@ KEEP_ALIVE_TIMEOUT_S = 75
 class _UvicornServer(uvicorn.Server):
     """Ends event streams first: at shutdown they would wait for videos that no worker generates."""
 
-    def __init__(self, config: uvicorn.Config, kinema_app: KinemaApp) -> None:
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
         super().__init__(config)
-        self._kinema_app = kinema_app
+        self._draining = draining
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called at SIGTERM and SIGINT."""
-        self._kinema_app.state.draining.set()
+        self._draining.set()
         super().handle_exit(sig, frame)
 
 
@@ -73,7 +74,7 @@ def serve(settings: Settings) -> None:
         )
         # uvicorn raises the signal again after its shutdown, which is then complete.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        _UvicornServer(config, app).run(sockets=[listener])
+        _UvicornServer(config, app.state.server.draining).run(sockets=[listener])
 
 
 @contextlib.contextmanager

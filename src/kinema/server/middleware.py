@@ -10,6 +10,7 @@ import secrets
 import time
 from urllib.parse import urlsplit
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,20 +36,20 @@ STATUS_MESSAGES = {
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
-def add_middleware(app: ASGIApp, settings: Settings, metrics: Metrics) -> ASGIApp:
-    """The application inside all middleware, the outermost last."""
-    app = BodyLimitMiddleware(app, settings.limits.max_body_bytes)
-    app = AuthMiddleware(app, settings)
-    app = ErrorMiddleware(app)
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Add all middleware, the outermost last."""
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(ErrorMiddleware)
     if settings.origins:
-        app = CORSMiddleware(
-            app,
+        app.add_middleware(
+            CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("authorization", "content-type", "idempotency-key", "range"),
             expose_headers=("x-request-id", "openai-poll-after-ms", "retry-after-ms"),
         )
-    return RequestMiddleware(app, metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
 
 
 class RequestMiddleware:

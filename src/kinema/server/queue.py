@@ -78,8 +78,14 @@ EnqueueResult = tuple[Job, bool] | Exception
 """The job and whether it is new, or the reason why there is none."""
 
 
-def enqueue_many(database: Database, jobs: list[JobCreate], limits: Limits) -> list[EnqueueResult]:
-    """Add jobs to the queue in one transaction; one result for each."""
+def enqueue(database: Database, jobs: list[JobCreate], limits: Limits) -> list[EnqueueResult]:
+    """Add jobs to the queue in one transaction.
+
+    Returns:
+        For each job the job and True; with a repeated Idempotency-Key the earlier job and False;
+        QueueFullError where the maximum number is waiting, of this owner or of all; IdempotencyConflictError
+        where the key was used with a different request.
+    """
     results: list[EnqueueResult] = []
     with database.transaction() as connection:
         for job in jobs:
@@ -88,20 +94,6 @@ def enqueue_many(database: Database, jobs: list[JobCreate], limits: Limits) -> l
             except (QueueFullError, IdempotencyConflictError) as error:
                 results.append(error)
     return results
-
-
-def enqueue(database: Database, job: JobCreate, limits: Limits) -> tuple[Job, bool]:
-    """Add a job to the queue.
-
-    Returns:
-        The job, and whether it is new: with the same Idempotency-Key it is the one submitted before.
-
-    Raises:
-        QueueFullError: the maximum number of jobs is waiting, of this owner or of all.
-        IdempotencyConflictError: the Idempotency-Key was used before with a different request.
-    """
-    with database.transaction() as connection:
-        return _insert_job(connection, job, limits)
 
 
 def _insert_job(connection: sqlite3.Connection, job: JobCreate, limits: Limits) -> tuple[Job, bool]:
