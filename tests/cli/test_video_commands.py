@@ -19,7 +19,7 @@ from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
-from kinema.pipeline.denoiser import ExpertDenoiser
+from kinema.pipeline.denoiser import ExpertDenoiser, FrameRangeDenoiser
 from kinema.pipeline.reproduce import load_state, read_metadata
 from kinema.pipeline.tail_latents import read_tail_latents
 from tests.fixtures.wan_videos import smooth_image
@@ -238,3 +238,55 @@ def test_unknown_words_are_named(model, here, capsys):
 )
 def test_mistakes_end_in_one_line(model, here, capsys, arguments, message):
     assert message in error_line(capsys, model, *arguments)
+
+
+def test_streamed_video_grows_with_its_preview_and_is_reproduced(model, here, capsys):
+    run_cli(model, "generate", BALL, "--seconds", "5", "--preview", "live.mp4", "--json")
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    chunks = [event["done"] for event in events if event["event"] == "frames"]
+    assert len(chunks) > 1
+    assert chunks[-1] == events[-1]["frames"] == len(read_frames("video.mp4")) == len(read_frames("live.mp4"))
+    main(["reproduce", "video.mp4"])
+    assert "bit for bit" in capsys.readouterr().out
+    assert np.array_equal(read_frames("video-reproduced.mp4"), read_frames("video.mp4"))
+
+
+def test_interrupted_stream_leaves_its_preview_and_no_state(model, here, capsys, monkeypatch):
+    original, blocks = FrameRangeDenoiser.for_frames, []
+
+    def for_frames(self, *arguments):
+        blocks.append(1)
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(FrameRangeDenoiser, "for_frames", for_frames)
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(model, "generate", BALL, "--seconds", "5", "--preview", "live.mp4")
+    assert stopped.value.code == 130
+    assert "nothing is saved" in capsys.readouterr().err
+    assert not (here / "video.mp4").exists()
+    assert not list(here.glob("*.state"))
+    assert len(read_frames("live.mp4")) >= 17
+
+
+def test_upscaled_video_has_twice_the_size(model, here, capsys):
+    run_cli(model, "generate", BALL, "--upscale", "2")
+    assert "17 frames at 64x64" in capsys.readouterr().out
+    assert read_frames("video.mp4").shape == (17, 64, 64, 3)
+
+
+def test_best_of_writes_the_best_seed(model, here, capsys):
+    run_cli(model, "generate", BALL, "--best-of", "2", "--size", "64x64")
+    printed = capsys.readouterr().out
+    assert "seed 0: " in printed
+    assert "seed 1: " in printed
+    assert "best of 2: " in printed
+    assert read_metadata("video.mp4").request.seed in (0, 1)
+    line = error_line(capsys, model, "generate", BALL, "--best-of", "2", "--upscale", "2")
+    assert "best-of needs short videos" in line
+
+
+def test_count_numbers_the_files(model, here):
+    run_cli(model, "generate", BALL, "--count", "2")
+    assert [read_metadata(f"video-{number}.mp4").request.seed for number in (1, 2)] == [0, 1]

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, over the real server and its test card: what a person does, done.
+"""The page in Chromium, with the real server and its fake backend.
 
 Needs Chromium at one of the usual places and playwright (`pip install playwright`); skips without.
 """
@@ -25,8 +25,9 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 TIMEOUT_MS = 240_000
-"""Milliseconds until a step is given up: machines are shared."""
-UNLABELLED_ELEMENTS_JS = """() => [...document.querySelectorAll('button, input, textarea, select, [role=button]')]
+"""Milliseconds per step; generous, because machines are shared."""
+UNLABELLED_ELEMENTS_JS = """() =>
+    [...document.querySelectorAll('button, input, textarea, select, [role=button]')]
     .filter(e => e.offsetParent !== null && !e.closest('[aria-hidden=true]'))
     .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('title') || e.innerText.trim()
                    || (e.labels && [...e.labels].some(l => l.innerText.trim()))
@@ -36,7 +37,7 @@ UNLABELLED_ELEMENTS_JS = """() => [...document.querySelectorAll('button, input, 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Where `kinema studio` says that it is; it starts its own server."""
+    """The address that `kinema studio` prints; it starts its own server."""
     command = [
         sys.executable, "-m", "kinema", "studio", "--model", "testcard", "--port", "0",
         "--data", str(tmp_path_factory.mktemp("data")),
@@ -44,13 +45,13 @@ def address(tmp_path_factory):
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
     )
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if found := re.search(r"the studio is at (http://\S+?)[, ]", line):
             break
     else:
-        pytest.fail("the studio ended: " + "".join(said))
+        pytest.fail("the studio ended: " + "".join(lines))
     rest = threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True)
     rest.start()
     yield found[1]
@@ -64,41 +65,42 @@ def address(tmp_path_factory):
 def chromium():
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 
 
 class PageSession:
-    """A page that remembers everything that should not have happened."""
+    """A page that records console errors and requests to other hosts."""
 
     def __init__(self, chromium, address, width, height=900):
         self.page = chromium.new_page(viewport={"width": width, "height": height})
         self.page.set_default_timeout(TIMEOUT_MS)
         self.problems = []
         self.page.on(
-            "console", lambda said: said.type in ("error", "warning") and self.problems.append(said.text)
+            "console",
+            lambda message: message.type in ("error", "warning") and self.problems.append(message.text),
         )
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._check_url(request.url, address))
         self.page.goto(address)
-        self.page.wait_for_selector("#chosen")
+        self.page.wait_for_selector("#selected")
 
     def _check_url(self, url, address):
         if not url.startswith((address, "data:", "blob:")):
-            self.problems.append(f"asked for {url}")
+            self.problems.append(f"requested {url}")
 
     def fill(self, name, text):
         self.page.fill(f"#{name} textarea, #{name} input", text)
 
     def click(self, name):
-        # An id is on the button itself, or on what surrounds it.
+        # The id is on the button itself or on its parent.
         self.page.locator(f"button#{name}, #{name} button").first.click()
 
     def wait_for_progress_text(self, text):
         self.page.wait_for_function(
-            "words => document.querySelector('#progress').innerText.includes(words)", arg=text
+            "text => document.querySelector('#progress').innerText.includes(text)", arg=text
         )
 
     def count_videos(self):
@@ -117,36 +119,35 @@ class PageSession:
 def test_create_cancel_remix_extend_storyboard_and_delete(chromium, address, tmp_path):
     visit = PageSession(chromium, address, 1280)
     page = visit.page
-    # Nothing is there yet, and what is there says so.
-    page.wait_for_timeout(2000)  # in which what happens at the opening has happened
-    assert page.inner_text("#progress").strip() == "No film is being made."
+    page.wait_for_timeout(2000)  # until the load events have run
+    assert page.inner_text("#progress").strip() == "No video is in progress."
     assert page.inner_text("#cancel").strip() == "Cancel"
     assert page.evaluate(UNLABELLED_ELEMENTS_JS) == []
     _screenshot(page, "empty", full_page=True)
-    # Make, and watch.
+    # Generate, and follow the progress.
     visit.fill("prompt", "A red ball rolls to the left pace=0.5")
-    visit.click("make")
+    visit.click("generate")
     page.wait_for_selector("[role=progressbar]")
     page.wait_for_function("() => +document.querySelector('[role=progressbar]')?.ariaValueNow > 20")
     page.wait_for_selector("#progress img.preview")
-    _screenshot(page, "making")
+    _screenshot(page, "progress")
     visit.wait_for_progress_text("Done.")
-    page.wait_for_selector("#new-film video")
+    page.wait_for_selector("#new-video video")
     visit.wait_for_videos(1)
     # Cancel.
-    visit.fill("prompt", "A slow film pace=5")
-    visit.click("make")
+    visit.fill("prompt", "A slow video pace=5")
+    visit.click("generate")
     visit.wait_enabled("cancel")
     visit.click("cancel")
     visit.wait_for_progress_text("Cancelled.")
-    # A mistake is told in words, and goes away.
+    # An error is shown, and disappears.
     visit.fill("prompt", "")
-    visit.click("make")
+    visit.click("generate")
     page.wait_for_selector("#notice [role=alert]")
-    assert "Write what the film shall show." in page.inner_text("#notice [role=alert]")
-    # Remix, extend, loop, connect.
+    assert "The prompt is empty." in page.inner_text("#notice [role=alert]")
+    # Remix, extend, loop.
     visit.wait_enabled("remix")
-    visit.fill("again", "A blue ball rolls to the left")
+    visit.fill("new-prompt", "A blue ball rolls to the left")
     visit.click("remix")
     visit.wait_for_videos(2)
     visit.wait_enabled("extend")
@@ -159,26 +160,26 @@ def test_create_cancel_remix_extend_storyboard_and_delete(chromium, address, tmp
     page.get_by_role("tab", name="Storyboard").click()
     visit.click("add-shot")
     page.wait_for_selector("#shot-3")
-    for number, words in enumerate(("A ball rolls", "It hits a box", "It stops"), 1):
-        visit.fill(f"shot-{number}", words)
-    visit.fill("begin-2", "0.5")
-    visit.fill("begin-3", "1")
-    visit.click("tell")
+    for number, prompt in enumerate(("A ball rolls", "It hits a box", "It stops"), 1):
+        visit.fill(f"shot-{number}", prompt)
+    visit.fill("start-2", "0.5")
+    visit.fill("start-3", "1")
+    visit.click("generate-storyboard")
     visit.wait_for_videos(5)
-    # Connect the newest to another, chosen with the keyboard.
-    page.locator("#other input").focus()
+    # Interpolate between the newest and another, which is selected with the keyboard.
+    page.locator("#second input").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    visit.click("connect")
+    visit.click("interpolate")
     visit.wait_for_videos(6)
     # Download.
     visit.wait_enabled("download")
-    with page.expect_download() as given:
+    with page.expect_download() as download:
         page.locator("#download").click()
-    given.value.save_as(tmp_path / "film.mp4")
-    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
-    _screenshot(page, "films", full_page=True)
-    # Delete, after a second thought.
+    download.value.save_as(tmp_path / "video.mp4")
+    assert (tmp_path / "video.mp4").read_bytes()[4:8] == b"ftyp"
+    _screenshot(page, "videos", full_page=True)
+    # Delete, after the confirmation was declined once.
     visit.click("delete")
     page.wait_for_selector("#delete-no")
     visit.click("delete-no")
@@ -194,9 +195,9 @@ def test_phone_viewport(chromium, address):
     visit = PageSession(chromium, address, 390, 844)
     page = visit.page
     visit.fill("prompt", "A green cylinder falls pace=0.3")
-    visit.click("make")
+    visit.click("generate")
     page.wait_for_selector("#progress img.preview")
-    # What was begun is in sight without scrolling.
+    # The progress bar is visible without scrolling.
     page.wait_for_function(
         "() => { const r = document.querySelector('[role=progressbar]').getBoundingClientRect();"
         " return r.top >= 0 && r.bottom <= innerHeight }"
@@ -207,7 +208,7 @@ def test_phone_viewport(chromium, address):
     page.get_by_role("tab", name="Storyboard").click()
     page.wait_for_selector("#shot-2")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    _screenshot(page, "phone-whole", full_page=True)
+    _screenshot(page, "phone-full-page", full_page=True)
     assert visit.problems == []
 
 
@@ -219,7 +220,7 @@ def test_keyboard_only(chromium, address):
     page.keyboard.type("A yellow cone stands still")
     for _ in range(12):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText") == "Make the film":
+        if page.evaluate("document.activeElement.innerText") == "Generate":
             break
     page.keyboard.press("Enter")
     visit.wait_for_progress_text("Done.")
@@ -227,6 +228,6 @@ def test_keyboard_only(chromium, address):
 
 
 def _screenshot(page, name, *, full_page=False):
-    """A picture for whoever asks for one: STUDIO_PICTURES=folder."""
-    if folder := os.environ.get("STUDIO_PICTURES"):
+    """Save a screenshot if STUDIO_SCREENSHOTS names a folder."""
+    if folder := os.environ.get("STUDIO_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/{name}.png", full_page=full_page)

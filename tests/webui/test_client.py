@@ -1,4 +1,4 @@
-"""The client of our HTTP API, against a server in memory."""
+"""The client of the HTTP API against a server in memory."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from PIL import Image
 httpx = pytest.importorskip("httpx")
 
 from kinema.errors import UserError  # noqa: E402
-from kinema.webui.client import Client, Shot, VideoRequest  # noqa: E402
+from kinema.pipeline.request import Keyframe, Shot, VideoRequest  # noqa: E402
+from kinema.webui.client import Client  # noqa: E402
 from tests.webui.fake_server import FakeServer  # noqa: E402
 
 
@@ -19,28 +20,28 @@ def server():
 
 @pytest.fixture
 def client(server, monkeypatch):
-    monkeypatch.setattr("kinema.webui.client._PAUSE", 0.0)
-    with Client("http://films/v1/", transport=server.transport()) as made:
-        yield made
+    monkeypatch.setattr("kinema.webui.client._RECONNECT_DELAY", 0.0)
+    with Client("http://server/v1/", transport=server.transport()) as client:
+        yield client
 
 
 def test_follow_until_final_status(client, server, tmp_path):
-    begun = client.create(VideoRequest(prompt="a red ball", size="80x48", seconds=2.125, seed=3))
-    assert (begun.status, begun.seed) == ("queued", 3)
-    seen = list(client.follow(begun.id))
-    assert [video.status for video in seen] == ["queued"] + ["in_progress"] * 9 + ["completed"]
-    assert [video.progress for video in seen] == sorted(video.progress for video in seen)
-    assert seen[2].preview is not None
-    assert seen[2].preview[:4] == b"RIFF"
-    assert seen[-1].progress == 100
-    assert all(video.prompt == "a red ball" for video in seen)
-    assert client.download(begun.id, tmp_path / "film.mp4").read_bytes() == b"film"
-    assert client.content(begun.id, "thumbnail")[:4] == b"RIFF"
+    created = client.create(VideoRequest(prompt="a red ball", size=(80, 48), seconds=2.125, seed=3))
+    assert (created.status, created.seed) == ("queued", 3)
+    states = list(client.follow(created.id))
+    assert [video.status for video in states] == ["queued"] + ["in_progress"] * 9 + ["completed"]
+    assert [video.progress for video in states] == sorted(video.progress for video in states)
+    assert states[2].preview is not None
+    assert states[2].preview[:4] == b"RIFF"
+    assert states[-1].progress == 100
+    assert all(video.prompt == "a red ball" for video in states)
+    assert client.download(created.id, tmp_path / "video.mp4").read_bytes() == b"video"
+    assert client.content(created.id, "thumbnail")[:4] == b"RIFF"
 
 
 def test_unset_fields_are_not_sent(client, server):
     client.create(VideoRequest(prompt="a"))
-    assert server.bodies[-1] == ("/videos", {"prompt": "a"})
+    assert server.bodies[-1] == ("/videos", {"prompt": "a", "seed": 0})
 
 
 def test_all_fields_use_the_api_names(client, server, tmp_path):
@@ -48,18 +49,20 @@ def test_all_fields_use_the_api_names(client, server, tmp_path):
     Image.new("RGB", (4, 4)).save(path)
     client.create(
         VideoRequest(
-            prompt="a", size="64x48", seconds=3.5, seed=0, num_inference_steps=7, guidance_scale=2.5, negative_prompt="rain",
-            image=path, last_image=path, loop=True,
-            shots=(Shot(prompt="b"), Shot(prompt="c", seconds=1.0, transition="blend", image=path)),
+            prompt="a", size=(64, 48), seconds=3.5, seed=0, fps=8.0, num_inference_steps=7, guidance_scale=2.5,
+            flow_shift=3.0, negative_prompt="rain", image=path, last_image=path, loop=True, upscale=2,
+            keyframes=(Keyframe(seconds=1.0, image=path),),
+            storyboard=(Shot(prompt="b"), Shot(prompt="c", seconds=1.0, transition="blend", image=path)),
         )
     )  # fmt: skip
     body = server.bodies[-1][1]
     url = body["input_reference"]["image_url"]
     assert url.startswith("data:image/png;base64,")
     assert body == {
-        "prompt": "a", "size": "64x48", "seconds": "3.5", "seed": 0, "steps": 7, "guidance": 2.5,
-        "negative_prompt": "rain", "input_reference": {"image_url": url}, "last_frame": {"image_url": url},
-        "loop": True, "storyboard": [
+        "prompt": "a", "size": "64x48", "seconds": "3.5", "seed": 0, "fps": 8.0, "num_inference_steps": 7,
+        "guidance_scale": 2.5, "flow_shift": 3.0, "negative_prompt": "rain", "upscale": 2, "loop": True,
+        "input_reference": {"image_url": url}, "last_image": {"image_url": url},
+        "keyframes": [{"seconds": 1.0, "image": {"image_url": url}}], "storyboard": [
             {"prompt": "b", "seconds": 0.0, "transition": "cut"},
             {"prompt": "c", "seconds": 1.0, "transition": "blend", "image": {"image_url": url}},
         ],
@@ -67,70 +70,81 @@ def test_all_fields_use_the_api_names(client, server, tmp_path):
 
 
 def test_bodies_validate_against_server_schemas(client, server, tmp_path):
-    """The client's bodies against the server's own models: no test double can drift from them."""
+    """The bodies of the client are valid for the schemas of the real server."""
     pytest.importorskip("pydantic")
-    bodies = pytest.importorskip("kinema.server.schemas.requests")
+    requests = pytest.importorskip("kinema.server.schemas.requests")
     path = tmp_path / "p.png"
     Image.new("RGB", (4, 4)).save(path)
-    order = VideoRequest(
-        prompt="a", size="64x48", seconds=3.5, seed=0, num_inference_steps=7, guidance_scale=2.5, negative_prompt="rain", image=path,
-        last_image=path, loop=True, shots=(Shot(prompt="b", image=path), Shot(prompt="c", seconds=1.0)),
+    request = VideoRequest(
+        prompt="a", size=(64, 48), seconds=3.5, seed=0, fps=8.0, num_inference_steps=7, guidance_scale=2.5,
+        flow_shift=3.0, negative_prompt="rain", image=path, last_image=path, loop=True, upscale=2,
+        keyframes=(Keyframe(seconds=1.0, image=path),),
+        storyboard=(Shot(prompt="b", image=path), Shot(prompt="c", seconds=1.0)),
     )  # fmt: skip
-    film = client.create(order).id
-    client.remix(film, "b")
-    client.extend(film, "c", 2.0, backward=True)
-    client.connect(film, film, "d")
-    kinds = [bodies.CreateBody, bodies.RemixBody, bodies.ExtendBody, bodies.ConnectBody]
-    for (_, body), kind in zip(server.bodies, kinds, strict=True):
-        bodies.checked(kind, body)
+    video_id = client.create(request).id
+    client.remix(video_id, "b")
+    client.extend(video_id, "c", 2.0, backward=True)
+    client.interpolate(video_id, video_id, "d")
+    schemas = [
+        requests.CreateVideoRequest,
+        requests.RemixRequest,
+        requests.ExtendRequest,
+        requests.InterpolateRequest,
+    ]
+    for (_, body), schema in zip(server.bodies, schemas, strict=True):
+        requests.validate_body(schema, body)
 
 
 def test_task_endpoints(client, server):
-    film = client.create(VideoRequest(prompt="a")).id
-    client.remix(film, "b")
-    client.extend(film, "c", 2.0, backward=True)
-    client.connect(film, film, "d")
+    video_id = client.create(VideoRequest(prompt="a")).id
+    client.remix(video_id, "b")
+    client.extend(video_id, "c", 2.0, backward=True)
+    client.interpolate(video_id, video_id, "d")
     assert server.bodies[1:] == [
-        (f"/videos/{film}/remix", {"prompt": "b"}),
-        ("/videos/extensions", {"video": {"id": film}, "prompt": "c", "seconds": "2", "backward": True}),
-        ("/videos/connections", {"video": {"id": film}, "next_video": {"id": film}, "prompt": "d"}),
+        (f"/videos/{video_id}/remix", {"prompt": "b"}),
+        ("/videos/extensions", {"video": {"id": video_id}, "prompt": "c", "seconds": "2", "backward": True}),
+        (
+            "/videos/interpolations",
+            {"video": {"id": video_id}, "next_video": {"id": video_id}, "prompt": "d"},
+        ),
     ]
 
 
 def test_cancel_list_and_delete(client):
-    first, second = (client.create(VideoRequest(prompt=words)).id for words in "ab")
+    first, second = (client.create(VideoRequest(prompt=prompt)).id for prompt in "ab")
     assert client.cancel(first).cancelled
-    assert [video.id for video in client.videos()] == [second, first]
+    assert [video.id for video in client.list_videos()] == [second, first]
     client.delete(first)
-    assert [video.id for video in client.videos()] == [second]
+    assert [video.id for video in client.list_videos()] == [second]
     with pytest.raises(UserError, match="There is no video"):
         client.retrieve(first)
 
 
 def test_broken_stream_reconnects(client, server):
-    server.breaks = 3
-    film = client.create(VideoRequest(prompt="a")).id
-    assert list(client.follow(film))[-1].status == "completed"
+    server.num_broken_streams = 3
+    video_id = client.create(VideoRequest(prompt="a")).id
+    assert list(client.follow(video_id))[-1].status == "completed"
 
 
 def test_silent_stream_gives_up(client, server, monkeypatch):
-    monkeypatch.setattr(FakeServer, "_stream_events", lambda *_: "")
-    film = client.create(VideoRequest(prompt="a")).id
-    with pytest.raises(UserError, match="stopped telling"):
-        list(client.follow(film))
+    monkeypatch.setattr(FakeServer, "_events", lambda *_: "")
+    video_id = client.create(VideoRequest(prompt="a")).id
+    with pytest.raises(UserError, match="stopped sending events"):
+        list(client.follow(video_id))
 
 
 def test_deleted_video_ends_the_stream(client, server, monkeypatch):
-    monkeypatch.setattr(FakeServer, "_stream_events", lambda *_: 'event: deleted\ndata: {"id": "x"}\n\n')
-    film = client.create(VideoRequest(prompt="a")).id
-    assert list(client.follow(film))[-1].error == "It was deleted."
+    monkeypatch.setattr(FakeServer, "_events", lambda *_: 'event: deleted\ndata: {"id": "x"}\n\n')
+    video_id = client.create(VideoRequest(prompt="a")).id
+    assert list(client.follow(video_id))[-1].error == "The video was deleted."
 
 
 def test_cost_estimate_and_model_info(client):
-    served = client.served()
-    assert (served.name, served.width, served.height, served.unit) == ("fake", 64, 48, 16)
-    plan = client.plan(VideoRequest(prompt="a"))
-    assert (plan.seconds, plan.memory, plan.fits) == (90.0, 2**31, True)
+    info = client.model_info()
+    assert (info.name, info.width, info.height, info.size_multiple) == ("fake", 64, 48, 16)
+    assert info.tasks == ("edit", "extend", "interpolate")
+    estimate = client.estimate(VideoRequest(prompt="a"))
+    assert (estimate.seconds, estimate.peak_memory, estimate.fits) == (90.0, 2**31, True)
 
 
 def _connection_refused(request):
@@ -142,20 +156,20 @@ def _read_timeout(request):
 
 
 @pytest.mark.parametrize(
-    ("answer", "line"),
+    ("response", "line"),
     [
-        (_connection_refused, "can't reach the server at http://films; is `kinema serve` running there"),
+        (_connection_refused, "can't reach the server at http://server; is `kinema serve` running there"),
         (_read_timeout, "does not answer in time"),
-        (lambda _: httpx.Response(200, text="<html>"), "does not speak the Videos API"),
-        (lambda _: httpx.Response(200, json=[1]), "does not speak the Videos API"),
-        (lambda _: httpx.Response(200, json={"id": 1}), "does not speak the Videos API"),
-        (lambda _: httpx.Response(502, text="<html>"), "answered 502 without saying why"),
-        (lambda _: httpx.Response(429, json={"error": {"message": "Too many wait."}}), "Too many wait"),
+        (lambda _: httpx.Response(200, text="<html>"), "does not implement the Videos API"),
+        (lambda _: httpx.Response(200, json=[1]), "does not implement the Videos API"),
+        (lambda _: httpx.Response(200, json={"id": 1}), "does not implement the Videos API"),
+        (lambda _: httpx.Response(502, text="<html>"), "answered 502 without an error message"),
+        (lambda _: httpx.Response(429, json={"error": {"message": "The queue is full."}}), "queue is full"),
     ],
 )  # fmt: skip
-def test_errors_are_one_line(answer, line):
+def test_errors_are_one_line(response, line):
     with (
-        Client("http://films", transport=httpx.MockTransport(answer)) as client,
+        Client("http://server", transport=httpx.MockTransport(response)) as client,
         pytest.raises(UserError, match=line) as caught,
     ):
         client.retrieve("video_1")
@@ -165,19 +179,19 @@ def test_errors_are_one_line(answer, line):
 def test_foreign_server_is_rejected(server):
     other = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [{"id": "gpt"}]}))
     with (
-        Client("http://films", transport=other) as client,
-        pytest.raises(UserError, match="is not Kinema's"),
+        Client("http://server", transport=other) as client,
+        pytest.raises(UserError, match="is not a Kinema server"),
     ):
         client.model_info()
 
 
 def test_api_key():
     server = FakeServer(key="secret-key")
-    with Client("http://films", key="secret-key", transport=server.transport()) as client:
+    with Client("http://server", key="secret-key", transport=server.transport()) as client:
         assert client.list_videos() == []
     with (
-        Client("http://films", transport=server.transport()) as client,
-        pytest.raises(UserError, match="asks for an API key"),
+        Client("http://server", transport=server.transport()) as client,
+        pytest.raises(UserError, match="needs an API key"),
     ):
         client.list_videos()
 
@@ -192,5 +206,5 @@ def test_non_image_is_rejected(client, tmp_path):
 
 
 def test_invalid_address():
-    with pytest.raises(UserError, match="is no address"):
+    with pytest.raises(UserError, match="is not an address"):
         Client("http://[::1")

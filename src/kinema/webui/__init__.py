@@ -1,1 +1,1 @@
-"""The page: a client of the HTTP API, nothing more."""
+"""The web UI: a page that uses the HTTP API."""

@@ -1,4 +1,4 @@
-"""What the page does when a person does something: calls of the client, and news for the components."""
+"""Callbacks of the page: calls of the HTTP client, and updates of the components."""
 
 from __future__ import annotations
 
@@ -11,27 +11,23 @@ import gradio as gr
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
+from kinema.pipeline.request import VideoRequest
 from kinema.server.model_info import ModelInfo
+from kinema.shapes import parse_size
 from kinema.webui import forms
-from kinema.webui.client import Client, Video, VideoRequest
+from kinema.webui.client import Client, Video
 
 ComponentUpdate = Any
-"""What gradio takes as news for a component: a value, or `gr.update(...)`."""
+"""An update of a gradio component: a value, or `gr.update(...)`."""
 
-AFTER_END, BEFORE_START = "After its end", "Before its beginning"
-CANCEL, REMIX, LOOP, EXTEND, INTERPOLATE, DELETE = (
-    "Cancel",
-    "Remix",
-    "Make a loop",
-    "Extend",
-    "Connect",
-    "Delete",
-)
+AFTER_END, BEFORE_START = "After its end", "Before its start"
+CANCEL, DELETE = "Cancel", "Delete"
+REMIX, LOOP, EXTEND, INTERPOLATE = "Remix", "Loop", "Extend", "Interpolate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressUpdate:
-    """News for the panel that shows a film being made. The order of fields is that of its components."""
+    """Update of the progress panel. The fields are in the order of its components."""
 
     notice: ComponentUpdate
     progress: ComponentUpdate
@@ -40,13 +36,13 @@ class ProgressUpdate:
     watched_id: ComponentUpdate
 
     def values(self) -> tuple[ComponentUpdate, ...]:
-        """For gradio."""
+        """The updates as gradio takes them."""
         return astuple(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryUpdate:
-    """News for the list of films. The order of fields is that of its components."""
+    """Update of the gallery. The fields are in the order of its components."""
 
     gallery: ComponentUpdate
     selected: ComponentUpdate
@@ -54,18 +50,18 @@ class GalleryUpdate:
     video_ids: ComponentUpdate
 
     def values(self) -> tuple[ComponentUpdate, ...]:
-        """For gradio."""
+        """The updates as gradio takes them."""
         return astuple(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """What the page does when a person does something; plain functions around the client.
+    """Callbacks of the page's buttons.
 
     Attributes:
-        client: of the server.
-        model_info: what its model can make.
-        folder: for films and thumbnails that the browser is given.
+        client: client of the server.
+        model_info: what the model can generate.
+        folder: for videos and thumbnails that the browser loads.
     """
 
     client: Client
@@ -73,44 +69,43 @@ class Callbacks:
     folder: Path
 
     def follow(self, submit: Callable[[], Video]) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """Begin a film and follow it to its end."""
+        """Submit a request and yield updates until the video is finished."""
         try:
-            begun = submit()
-            for video in self.client.follow(begun.id):
+            submitted = submit()
+            for video in self.client.follow(submitted.id):
                 yield self._progress_update(video).values()
         except UserError as error:
             yield _idle_update(str(error)).values()
 
     def submit_text(self, prompt: str, *form: Any) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """The button of the tab Words."""
+        """Generate a video from a prompt."""
         yield from self.follow(lambda: self.client.create(self._build_request(prompt, form)))
 
     def submit_storyboard(self, *values: Any) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """The button of the tab Storyboard: rows of words, beginning and transition, then the form."""
+        """Generate a video from a storyboard: rows of prompt, start and transition, then the form."""
         rows, form = _storyboard_rows(values[: 3 * forms.MAX_SHOTS]), values[3 * forms.MAX_SHOTS :]
 
         def submit() -> Video:
             shots = forms.parse_shots(rows)
-            told = " Then: ".join(shot.prompt for shot in shots)
-            return self.client.create(forms.build_request(_parse_form(form), told, self.model_info, shots))
+            return self.client.create(forms.build_request(_parse_form(form), "", self.model_info, shots))
 
         yield from self.follow(submit)
 
     def resume_running(self) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """When the page opens: follow the film that is being made, if there is one."""
+        """Follow the oldest video in progress when the page opens."""
         try:
-            open_films = [video for video in self.client.list_videos() if not video.ended]
+            running = [video for video in self.client.list_videos() if not video.ended]
         except UserError as error:
             yield _idle_update(str(error)).values()
             return
-        if open_films:
-            yield from self.follow(lambda: open_films[-1])
+        if running:
+            yield from self.follow(lambda: running[-1])
         else:
-            # Gradio empties the panel of a function that says nothing.
+            # Gradio clears the outputs of a generator that yields nothing.
             yield _idle_update("").values()
 
     def cancel(self, watched_id: str) -> str:
-        """End the film that is being made; what becomes of it is told by those who follow it."""
+        """Cancel the video in progress; `follow` updates the panel."""
         try:
             if watched_id:
                 self.client.cancel(watched_id)
@@ -118,15 +113,16 @@ class Callbacks:
             return forms.alert_html(str(error))
         return ""
 
-    def estimate_cost(self, prompt: str, *form: Any) -> str:
-        """Time and memory, before they are spent."""
+    def estimate(self, prompt: str, *form: Any) -> str:
+        """Estimate time and memory of the form's request."""
         try:
-            return forms.cost_text(self.client.estimate_cost(self._build_request(prompt or "A film.", form)))
+            # The cost does not depend on the prompt.
+            return forms.cost_text(self.client.estimate(self._build_request(prompt or "A video.", form)))
         except UserError as error:
-            return f"No plan: {error}"
+            return f"No estimate: {error}"
 
     def remix(self, selected: str | None, prompt: str) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """The chosen film with other words."""
+        """Generate the selected video again with another prompt."""
         yield from self.follow(
             lambda: self.client.remix(_require_selected(selected), _require_prompt(prompt))
         )
@@ -134,36 +130,40 @@ class Callbacks:
     def extend(
         self, selected: str | None, prompt: str, seconds: float, position: str
     ) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """The chosen film, longer."""
+        """Extend the selected video; an empty prompt keeps its own."""
 
         def submit() -> Video:
-            film = _require_selected(selected)
-            said = prompt.strip() or self.client.retrieve(film).prompt
-            return self.client.extend(film, said, seconds, backward=position == BEFORE_START)
+            video_id = _require_selected(selected)
+            text = prompt.strip() or self.client.retrieve(video_id).prompt
+            return self.client.extend(video_id, text, seconds, backward=position == BEFORE_START)
 
         yield from self.follow(submit)
 
     def loop(self, selected: str | None) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """The chosen film made once more so that its end leads into its beginning."""
+        """Generate the selected video again as a loop."""
 
         def submit() -> Video:
-            old = self.client.retrieve(_require_selected(selected))
-            order = VideoRequest(
-                prompt=old.prompt, size=old.size, seconds=float(old.seconds), seed=old.seed, loop=True
+            video = self.client.retrieve(_require_selected(selected))
+            request = VideoRequest(
+                prompt=video.prompt,
+                size=parse_size(video.size),
+                seconds=float(video.seconds),
+                seed=video.seed,
+                loop=True,
             )
-            return self.client.create(order)
+            return self.client.create(request)
 
         yield from self.follow(submit)
 
     def interpolate(
         self, selected: str | None, second: str | None, prompt: str
     ) -> Iterator[tuple[ComponentUpdate, ...]]:
-        """A bridge from the chosen film to another."""
+        """Generate the frames between the selected video and another."""
 
         def submit() -> Video:
             first = _require_selected(selected)
             if not second:
-                raise UserError("Choose the film to lead to.")
+                raise UserError("Choose the second video.")
             return self.client.interpolate(
                 first, second, prompt.strip() or self.client.retrieve(second).prompt
             )
@@ -171,7 +171,7 @@ class Callbacks:
         yield from self.follow(submit)
 
     def delete(self, selected: str | None) -> str:
-        """Remove the chosen film from the server."""
+        """Delete the selected video from the server."""
         try:
             self.client.delete(_require_selected(selected))
         except UserError as error:
@@ -179,55 +179,55 @@ class Callbacks:
         return ""
 
     def list_videos(self, selected: str | None) -> tuple[ComponentUpdate, ...]:
-        """The list of films anew."""
+        """Update the gallery."""
         try:
             videos = self.client.list_videos()
         except UserError:
             videos = []
         done = [video for video in videos if video.status == "completed"]
         choices = [(forms.video_label(video), video.id) for video in done]
-        known = [video.id for video in done]
-        kept = selected if selected in known else (known[0] if known else None)
-        pictures = [(str(self._cached_thumbnail(video.id)), forms.video_label(video)) for video in done]
+        video_ids = [video.id for video in done]
+        kept = selected if selected in video_ids else next(iter(video_ids), None)
+        thumbnails = [(str(self._cached_thumbnail(video.id)), forms.video_label(video)) for video in done]
         return GalleryUpdate(
-            gallery=pictures,
+            gallery=thumbnails,
             selected=gr.update(choices=choices, value=kept),
             second=gr.update(choices=choices, value=None),
-            video_ids=known,
+            video_ids=video_ids,
         ).values()
 
     def show_selected(self, selected: str | None) -> tuple[ComponentUpdate, ...]:
-        """The chosen film: player, download, and what can be done with it."""
-        able = bool(selected)
+        """Update player, download and buttons for the selected video."""
+        enabled = bool(selected)
         try:
             path = None if not selected else str(self._cached_video(selected))
         except UserError:
-            path, able = None, False
-        verbs = self.model_info.tasks
+            path, enabled = None, False
+        tasks = self.model_info.tasks
         return (
             path,
             gr.update(value=path, interactive=path is not None),
-            _button_update(REMIX, able),
-            _button_update(EXTEND, able and "extend" in verbs),
-            _button_update(LOOP, able),
-            _button_update(INTERPOLATE, able and "connect" in verbs),
-            _button_update(DELETE, able),
+            _button_update(REMIX, enabled),
+            _button_update(EXTEND, enabled and "extend" in tasks),
+            _button_update(LOOP, enabled),
+            _button_update(INTERPOLATE, enabled and "interpolate" in tasks),
+            _button_update(DELETE, enabled),
         )
 
     def _build_request(self, prompt: str, form: Sequence[Any]) -> VideoRequest:
         return forms.build_request(_parse_form(form), prompt, self.model_info)
 
     def _progress_update(self, video: Video) -> ProgressUpdate:
-        film: ComponentUpdate = gr.skip()
+        player: ComponentUpdate = gr.skip()
         if video.status == "completed":
-            film = str(self._cached_video(video.id))
+            player = str(self._cached_video(video.id))
         elif not video.ended:
-            film = None
+            player = None
         failed = video.status == "failed" and not video.cancelled
         return ProgressUpdate(
             notice=forms.alert_html(forms.status_text(video)) if failed else "",
             progress=forms.progress_html(video),
-            video=film,
+            video=player,
             cancel=_button_update(CANCEL, not video.ended),
             watched_id="" if video.ended else video.id,
         )
@@ -244,7 +244,7 @@ class Callbacks:
 
 
 def _idle_update(message: str) -> ProgressUpdate:
-    """No film is being made; what is wrong, if anything."""
+    """The panel without a video in progress, with an error message if there is one."""
     return ProgressUpdate(
         notice=forms.alert_html(message),
         progress=forms.progress_html(None),
@@ -255,30 +255,40 @@ def _idle_update(message: str) -> ProgressUpdate:
 
 
 def _parse_form(values: Sequence[Any]) -> forms.Form:
-    """The values of the form's components, in the order in which the page has them."""
-    shape, seconds, seed, steps, guidance, negative, first, last, loop = values
+    """The values of the form's components, in the order of the page."""
+    (
+        aspect_ratio, seconds, seed, num_inference_steps, guidance_scale, negative_prompt, image, last_image,
+        loop,
+    ) = values  # fmt: skip
     return forms.Form(
-        aspect_ratio=shape, seconds=seconds, seed=seed, num_inference_steps=steps, guidance_scale=guidance,
-        negative_prompt=negative, image=first, last_image=last, loop=loop,
-    )  # fmt: skip
+        aspect_ratio=aspect_ratio,
+        seconds=seconds,
+        seed=seed,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        image=image,
+        last_image=last_image,
+        loop=loop,
+    )
 
 
 def _button_update(label: str, enabled: bool) -> ComponentUpdate:
-    """News for a button. Its words are said again: without them it loses those that it had."""
+    """Update of a button. The label is repeated, because gradio clears it otherwise."""
     return gr.update(value=label, interactive=enabled)
 
 
 def _require_selected(selected: str | None) -> str:
     if not selected:
-        raise UserError("Choose a film first.")
+        raise UserError("Choose a video first.")
     return selected
 
 
 def _require_prompt(prompt: str) -> str:
     if not prompt.strip():
-        raise UserError("Write what shall be different.")
+        raise UserError("The prompt is empty. Describe the new video.")
     return prompt.strip()
 
 
 def _storyboard_rows(values: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
-    return [(values[at], values[at + 1], values[at + 2]) for at in range(0, len(values), 3)]
+    return [(values[i], values[i + 1], values[i + 2]) for i in range(0, len(values), 3)]

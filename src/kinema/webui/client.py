@@ -1,10 +1,10 @@
-"""The HTTP API as plain calls: the Videos API with Kinema's additions, over httpx.
+"""Client of the HTTP API: the OpenAI Videos API with the additions of Kinema.
 
 with Client("http://127.0.0.1:8000") as client:
-    video = client.create(Order(prompt="a red ball rolls"))
+    video = client.create(VideoRequest(prompt="a red ball rolls"))
     for video in client.follow(video.id):
         print(video.status, video.progress)
-    client.download(video.id, Path("film.mp4"))
+    client.download(video.id, Path("video.mp4"))
 """
 
 from __future__ import annotations
@@ -21,62 +21,36 @@ import httpx
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
+from kinema.models.formats.serialization import from_values
+from kinema.pipeline.request import VideoRequest
 from kinema.server.model_info import ModelInfo, format_seconds
-from kinema.shapes import parse_size
 
-Transition = Literal["cut", "blend"]
 FINAL_STATUSES = ("completed", "failed")
 _TIMEOUTS = httpx.Timeout(60.0, connect=5.0)
 _MAX_RECONNECTS = 5
-"""How often a broken event stream is opened again without having said anything new."""
+"""How often an interrupted event stream is opened again without a new event."""
 _RECONNECT_DELAY = 0.5
-"""Seconds before that, more each time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shot:
-    """A shot of a storyboard: from `seconds` on, `prompt` speaks, and `image`, if any, is shown there."""
-
-    prompt: str
-    seconds: float = 0.0
-    transition: Transition = "cut"
-    image: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoRequest:
-    """A film to be made. None leaves a choice to the server."""
-
-    prompt: str
-    size: str | None = None
-    seconds: float | None = None
-    seed: int | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    image: Path | None = None
-    last_image: Path | None = None
-    loop: bool = False
-    shots: tuple[Shot, ...] = ()
+"""Seconds before the first of these attempts; the delay grows linearly."""
+_NOT_THE_API = "this server does not implement the Videos API; check its address"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """A film on the server, finished or not.
+    """A video on the server, finished or not.
 
     Attributes:
-        id: its name on the server.
+        id: name of the video on the server.
         status: queued, in_progress, completed or failed.
         progress: in percent.
-        prompt: what it was asked for.
-        size: width x height, as asked.
-        seconds: how long, as asked.
-        seed: of the noise.
-        error: why it failed, or an empty string.
-        cancelled: whether it failed because somebody cancelled it.
-        step: of the solver, from 1; 0 before it.
-        num_inference_steps: of the solver.
-        preview: a rough picture (WebP), where an event brought one.
+        prompt: prompt of the request.
+        size: requested width x height.
+        seconds: requested length.
+        seed: seed of the noise.
+        error: why it failed, else empty.
+        cancelled: whether it failed because it was cancelled.
+        step: finished solver steps.
+        total_steps: solver steps of the whole video; 0 before they are known.
+        preview: a rough image of the current step (WebP), if an event carried one.
     """
 
     id: str
@@ -89,23 +63,23 @@ class Video:
     error: str = ""
     cancelled: bool = False
     step: int = 0
-    num_inference_steps: int = 0
+    total_steps: int = 0
     preview: bytes | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether its status is final."""
         return self.status in FINAL_STATUSES
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """What a film would cost on the server.
+    """Estimated cost of a video on the server.
 
     Attributes:
-        seconds: how long making it takes, without waiting for others.
-        peak_memory: bytes at the worst moment.
-        available_memory: bytes that there are.
+        seconds: time of the generation, without waiting in the queue.
+        peak_memory: in bytes.
+        available_memory: in bytes.
     """
 
     seconds: float
@@ -114,19 +88,19 @@ class CostEstimate:
 
     @property
     def fits(self) -> bool:
-        """Whether there is room."""
+        """Whether the memory suffices."""
         return self.peak_memory <= self.available_memory
 
 
 class Client:
-    """One server. May be used from several threads.
+    """Client of one server, safe to use from several threads.
+
+    Every method raises UserError with the error message of the server, or if the server can't be reached.
 
     Args:
-        server: where it listens, with or without `/v1`.
-        key: API key, if it asks for one.
-        transport: what carries the requests; tests put their own.
-
-    Every call raises UserError with the server's own sentence, or with one that says it can't be reached.
+        server: address, with or without `/v1`.
+        key: API key, if the server needs one.
+        transport: replaces the network in tests.
     """
 
     def __init__(
@@ -139,12 +113,12 @@ class Client:
                 headers={} if key is None else {"authorization": f"Bearer {key}"},
                 timeout=_TIMEOUTS,
                 transport=transport,
-                # Proxies are for the world outside, and a film server is next door.
+                # The server is on this machine or in its network, where a proxy would be in the way.
                 trust_env=False,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise UserError(
-                f"{server!r} is no address ({error}); give one like http://127.0.0.1:8000"
+                f"{server!r} is not an address ({error}); give one like http://127.0.0.1:8000"
             ) from None
 
     def __enter__(self) -> Client:
@@ -154,52 +128,40 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._http.close()
 
     def model_info(self) -> ModelInfo:
-        """What the server's model can make."""
-        entries = self._json("GET", "/models").get("data", [])
+        """What the model of the server can generate."""
+        models = self._json("GET", "/models").get("data", [])
         try:
-            told = entries[0]["kinema"]
-            width, height = parse_size(told["size"])
-            return ModelInfo(
-                name=str(told["model"]),
-                width=width,
-                height=height,
-                size_multiple=int(told["unit"]),
-                num_frames=int(told["frames"]),
-                fps=float(told["fps"]),
-                temporal_stride=int(told.get("temporal", 4)),
-                num_inference_steps=int(told["steps"]),
-                guidance_scale=float(told["guidance"]),
-                supports_images=bool(told["pictures"]),
-                tasks=tuple(told["verbs"]),
-            )
-        except (KeyError, TypeError, ValueError, IndexError):
+            # Fields that a newer server adds are ignored.
+            known = {name: models[0]["kinema"][name] for name in ModelInfo.__dataclass_fields__}
+            return from_values(ModelInfo, known, source="the model")
+        except (KeyError, TypeError, IndexError, UserError):
             raise UserError(
-                f"the server at {self.server} is not Kinema's; start one with: kinema serve"
+                f"the server at {self.server} is not a Kinema server; start one with: kinema serve"
             ) from None
 
     def create(self, request: VideoRequest) -> Video:
-        """Ask for a film."""
+        """Submit a request without source videos."""
         return self._video("POST", "/videos", _create_body(request))
 
-    def estimate_cost(self, request: VideoRequest) -> CostEstimate:
-        """What it would cost, before it is asked for."""
-        told = self._json("POST", "/videos/plan", _create_body(request))
+    def estimate(self, request: VideoRequest) -> CostEstimate:
+        """Estimate the cost of a request."""
+        values = self._json("POST", "/videos/estimate", _create_body(request))
         return CostEstimate(
-            seconds=float(told["seconds"]),
-            peak_memory=int(told["memory"]),
-            available_memory=int(told["free"]),
+            seconds=float(values["seconds"]),
+            peak_memory=int(values["peak_memory"]),
+            available_memory=int(values["available_memory"]),
         )
 
     def remix(self, video_id: str, prompt: str) -> Video:
-        """The film once more, with other words."""
+        """Generate the video again with another prompt."""
         return self._video("POST", f"/videos/{video_id}/remix", {"prompt": prompt})
 
     def extend(self, video_id: str, prompt: str, seconds: float, *, backward: bool = False) -> Video:
-        """The film with `seconds` more at its end, or before its beginning."""
+        """Extend a video by `seconds` after its end, or before its beginning."""
         body = {
             "video": {"id": video_id},
             "prompt": prompt,
@@ -209,75 +171,73 @@ class Client:
         return self._video("POST", "/videos/extensions", body)
 
     def interpolate(self, first: str, second: str, prompt: str) -> Video:
-        """A bridge from the end of one film to the beginning of another."""
+        """Generate the frames between the end of one video and the beginning of another."""
         body = {"video": {"id": first}, "next_video": {"id": second}, "prompt": prompt}
-        return self._video("POST", "/videos/connections", body)
+        return self._video("POST", "/videos/interpolations", body)
 
     def retrieve(self, video_id: str) -> Video:
-        """How it stands."""
+        """The current state of a video."""
         return self._video("GET", f"/videos/{video_id}")
 
     def list_videos(self, limit: int = 60) -> list[Video]:
-        """The latest films, newest first."""
-        told = self._json("GET", f"/videos?limit={limit}&order=desc")
-        return [_parse_video(entry) for entry in told.get("data", [])]
+        """The latest videos, newest first."""
+        page = self._json("GET", f"/videos?limit={limit}&order=desc")
+        return [_parse_video(entry) for entry in page.get("data", [])]
 
     def cancel(self, video_id: str) -> Video:
-        """End it before it is done."""
+        """Cancel a video that is not finished."""
         return self._video("POST", f"/videos/{video_id}/cancel")
 
     def delete(self, video_id: str) -> None:
-        """Remove it, film and all."""
+        """Delete a video and its files."""
         self._json("DELETE", f"/videos/{video_id}")
 
     def content(
         self, video_id: str, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
     ) -> bytes:
-        """The film (MP4), its thumbnail (WebP) or its sprite sheet (JPEG)."""
+        """The video (MP4), its thumbnail (WebP) or its sprite sheet (JPEG)."""
         response = self._request("GET", f"/videos/{video_id}/content?variant={variant}")
         return response.content
 
     def download(self, video_id: str, path: Path) -> Path:
-        """Write the film to a path, whole or not at all."""
+        """Write the video to a file, which appears when it is complete."""
         write_bytes(path, self.content(video_id))
         return path
 
     def follow(self, video_id: str) -> Iterator[Video]:
-        """How it stands, at every change until it has ended; the last one says how it ended.
+        """Yield the state of a video at every change; the last one is final.
 
-        A broken stream is opened again, until that brings nothing new.
+        An interrupted event stream is opened again, until that brings no new event.
         """
-        now, idle = self.retrieve(video_id), 0
-        yield now
-        while not now.ended:
+        video, attempts = self.retrieve(video_id), 0
+        yield video
+        while not video.ended:
+            connection_error = None
             try:
-                for name, told in self._events(video_id):
-                    idle, now = 0, _apply_event(now, name, told)
-                    yield now
-                    if now.ended:
+                for name, data in self._events(video_id):
+                    attempts, video = 0, _apply_event(video, name, data)
+                    yield video
+                    if video.ended:
                         return
-                broken = None
             except httpx.HTTPError as error:
-                broken = error
-            idle += 1
-            if idle >= _MAX_RECONNECTS:
-                raise (
-                    self._connection_error(broken)
-                    if broken
-                    else UserError("the server stopped telling how it goes")
-                )
-            time.sleep(idle * _RECONNECT_DELAY)
-            now = self.retrieve(video_id)
-            yield now
+                connection_error = error
+            attempts += 1
+            if attempts >= _MAX_RECONNECTS:
+                if connection_error is not None:
+                    raise self._connection_error(connection_error)
+                raise UserError("the server stopped sending events; reload to see the video's state")
+            time.sleep(attempts * _RECONNECT_DELAY)
+            video = self.retrieve(video_id)
+            yield video
 
     def _events(self, video_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         headers = {"accept": "text/event-stream"}
-        with self._http.stream("GET", f"/videos/{video_id}/events", headers=headers) as answer:
-            if answer.status_code != 200:
-                answer.read()
-                raise _server_error(answer)
+        with self._http.stream("GET", f"/videos/{video_id}/events", headers=headers) as response:
+            if response.status_code != 200:
+                response.read()
+                raise _server_error(response)
             name, data = "", ""
-            for line in answer.iter_lines():
+            for line in response.iter_lines():
                 field, _, value = line.partition(": ")
                 if field == "event":
                     name = value
@@ -304,32 +264,32 @@ class Client:
 
     def _connection_error(self, error: httpx.HTTPError) -> UserError:
         if isinstance(error, httpx.TimeoutException):
-            return UserError(f"{self.server} does not answer in time; is it busy?")
+            return UserError(f"{self.server} does not answer in time; try again later")
         return UserError(f"can't reach the server at {self.server}; is `kinema serve` running there?")
 
 
 def _server_error(response: httpx.Response) -> UserError:
-    """The server's sentence."""
+    """The error message of the server."""
     try:
         message = str(_parse_json(response.text)["error"]["message"])
     except (UserError, KeyError, TypeError):
-        message = f"the server answered {response.status_code} without saying why"
+        message = f"the server answered {response.status_code} without an error message"
     return UserError(message)
 
 
 def _parse_json(text: str) -> dict[str, Any]:
     try:
-        told = json.loads(text)
+        values = json.loads(text)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise UserError("this server does not speak the Videos API; check its address")
-    return told
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(_NOT_THE_API)
+    return values
 
 
 def _parse_video(data: Mapping[str, Any]) -> Video:
-    """A video object of the API."""
-    error, making = data.get("error") or {}, data.get("kinema") or {}
+    """Parse a video object of the API."""
+    error, info = data.get("error") or {}, data.get("kinema") or {}
     try:
         return Video(
             id=str(data["id"]),
@@ -338,22 +298,22 @@ def _parse_video(data: Mapping[str, Any]) -> Video:
             prompt=str(data["prompt"] or ""),
             size=str(data["size"]),
             seconds=str(data["seconds"]),
-            seed=int(making.get("seed", 0)),
+            seed=int(info.get("seed", 0)),
             error=str(error.get("message", "")),
             cancelled=error.get("code") == "cancelled",
-            step=int(making.get("step", 0)),
-            num_inference_steps=int(making.get("steps", 0)),
+            step=int(info.get("step", 0)),
+            total_steps=int(info.get("total_steps", 0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError("this server does not speak the Videos API; check its address") from None
+        raise UserError(_NOT_THE_API) from None
 
 
 def _apply_event(video: Video, name: str, data: Mapping[str, Any]) -> Video:
-    """The film after an event of the stream."""
+    """The state of a video after an event."""
     if name in FINAL_STATUSES:
         return _parse_video(data)
     if name == "deleted":
-        return replace(video, status="failed", error="It was deleted.")
+        return replace(video, status="failed", error="The video was deleted.")
     if name == "preview":
         return replace(video, preview=_decode_data_url(str(data.get("image", ""))) or video.preview)
     if name != "progress":
@@ -361,11 +321,11 @@ def _apply_event(video: Video, name: str, data: Mapping[str, Any]) -> Video:
     status = str(data.get("status", video.status))
     return replace(
         video,
-        # How it ended is told by the event that ends the stream, which says why as well.
+        # The last event of the stream carries the final status and the error message.
         status=video.status if status in FINAL_STATUSES else status,
         progress=int(data.get("progress", video.progress)),
         step=int(data.get("step", video.step)),
-        num_inference_steps=int(data.get("steps", video.num_inference_steps)),
+        total_steps=int(data.get("total_steps", video.total_steps)),
     )
 
 
@@ -375,35 +335,52 @@ def _decode_data_url(url: str) -> bytes | None:
 
 
 def _create_body(request: VideoRequest) -> dict[str, Any]:
-    """The fields of create; what is None is left out."""
-    fields: dict[str, Any] = {
-        "prompt": request.prompt,
-        "size": request.size,
-        "seconds": None if request.seconds is None else format_seconds(request.seconds),
+    """The request as the body of `POST /v1/videos`; fields at their defaults are left out."""
+    values = request.to_dict()
+    body: dict[str, Any] = {
+        # The API requires a prompt; a storyboard replaces it.
+        "prompt": request.prompt or " Then: ".join(shot.prompt for shot in request.storyboard),
         "seed": request.seed,
-        "steps": request.num_inference_steps,
-        "guidance": request.guidance_scale,
-        "negative_prompt": request.negative_prompt or None,
-        "input_reference": None if request.image is None else _data_url(request.image),
-        "last_frame": None if request.last_image is None else _data_url(request.last_image),
-        "loop": request.loop or None,
-        "storyboard": [_shot_body(shot) for shot in request.shots] or None,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    same_name = (
+        "fps", "num_inference_steps", "guidance_scale", "flow_shift", "negative_prompt", "upscale", "loop"
+    )  # fmt: skip
+    body |= {name: values[name] for name in same_name if name in values}
+    if request.size is not None:
+        body["size"] = f"{request.size[0]}x{request.size[1]}"
+    if request.seconds is not None:
+        body["seconds"] = format_seconds(request.seconds)
+    if "image" in values:
+        body["input_reference"] = _image_url(values["image"])
+    if "last_image" in values:
+        body["last_image"] = _image_url(values["last_image"])
+    for name in ("keyframes", "storyboard"):
+        if name in values:
+            body[name] = [_with_image_url(entry) for entry in values[name]]
+    return body
 
 
-def _shot_body(shot: Shot) -> dict[str, Any]:
-    fields: dict[str, Any] = {"prompt": shot.prompt, "seconds": shot.seconds, "transition": shot.transition}
-    return fields if shot.image is None else {**fields, "image": _data_url(shot.image)}
+def _with_image_url(entry: dict[str, Any]) -> dict[str, Any]:
+    """A keyframe or shot with its image as a data URL; a shot without image has no such field."""
+    image = entry.pop("image")
+    return entry if image is None else {**entry, "image": _image_url(image)}
 
 
-def _data_url(path: Path) -> dict[str, str]:
+def _image_url(image: str) -> dict[str, str]:
+    """A path or data URL as an image of the API.
+
+    Raises:
+        UserError: the file can't be read, or is not an image.
+    """
+    if image.startswith("data:"):
+        return {"image_url": image}
+    path = Path(image)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"can't read {path.name}: {error.strerror}; choose the picture again") from None
-    kinds = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
-    kind = next((kind for start, kind in kinds.items() if data.startswith(start)), None)
+        raise UserError(f"can't read {path.name}: {error.strerror}; choose the image again") from None
+    signatures = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
+    kind = next((kind for signature, kind in signatures.items() if data.startswith(signature)), None)
     if kind is None:
-        raise UserError(f"{path.name} is not a JPEG, PNG or WebP picture; choose another")
+        raise UserError(f"{path.name} is not a JPEG, PNG or WebP image; choose another")
     return {"image_url": f"data:image/{kind};base64,{base64.b64encode(data).decode()}"}
