@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kinema.data import rng
 from kinema.data.dataset import VideoDataset
-from kinema.frames import videos_to_model_range
+from kinema.frames import FrameArray, videos_to_model_range
 
 OBJECT_THRESHOLD = 60
 """An object pixel differs by more than this from the median colour of its row, in one channel of 0 to 255."""
@@ -26,7 +26,7 @@ OBJECT_PIXELS_PER_VIDEO = 64
 
 
 def crop_origin(
-    frames: UInt8[np.ndarray, "f h w 3"], side: int, object_crop_p: float, generator: np.random.Generator
+    frames: FrameArray, side: int, object_crop_p: float, generator: np.random.Generator
 ) -> tuple[int, int]:
     """Draw the top left corner of a square crop.
 
@@ -61,7 +61,7 @@ def crop_origin(
 
 
 def random_crop(
-    frames: UInt8[np.ndarray, "f h w 3"], side: int, object_crop_p: float, generator: np.random.Generator
+    frames: FrameArray, side: int, object_crop_p: float, generator: np.random.Generator
 ) -> UInt8[np.ndarray, "f s s 3"]:
     """Crop all frames at one `crop_origin`, which documents the arguments."""
     top, left = crop_origin(frames, side, object_crop_p, generator)
@@ -69,7 +69,7 @@ def random_crop(
 
 
 def crop_with_latents(
-    frames: UInt8[np.ndarray, "f h w 3"],
+    frames: FrameArray,
     latents: Float[Tensor, "c f2 h2 w2"],
     side: int,
     object_crop_p: float,

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.frames import FrameArray
+
 
 @runtime_checkable
 class VideoDataset(Protocol):
@@ -18,7 +20,7 @@ class VideoDataset(Protocol):
         """Return the number of videos."""
         ...
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Return the frames of a video."""
         ...
 
@@ -41,7 +43,7 @@ class InMemoryVideos:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Return the frames of a video."""
         return self.pixels[index]
 
@@ -61,7 +63,7 @@ class SubsetVideos:
     def __len__(self) -> int:
         return self.count
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Return the frames of a video."""
         return self.videos.frames(self.start + index)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
 from safetensors import safe_open
 
 from kinema.data.dataset import SubsetVideos, VideoDataset
 from kinema.data.video_shards import open_shards, shard_path
 from kinema.errors import UserError
+from kinema.frames import FrameArray
 from kinema.media import read_video
 
 MANIFEST = "manifest.parquet"
@@ -38,7 +38,7 @@ class FolderVideos:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Read the frames of a clip from its file."""
         clip = self.clips[index]
         if clip.file.suffix == ".safetensors":

@@ -18,6 +18,7 @@ import safetensors.numpy
 from jaxtyping import UInt8
 
 from kinema.atomic_io import atomic_write
+from kinema.frames import FrameArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +38,7 @@ class ShardedVideos:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Return the frames of a clip."""
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.pixels[shard][index - self.starts[shard]]
@@ -55,7 +56,7 @@ def shard_path(folder: Path, shard_index: int) -> Path:
 def write_shard(
     folder: Path,
     shard_index: int,
-    frames: Sequence[UInt8[np.ndarray, "f h w 3"]],
+    frames: Sequence[FrameArray],
     captions: Sequence[Sequence[str]],
 ) -> None:
     """Write a shard atomically.

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import UInt8
-
 from kinema.data import rng
 from kinema.data.dataset import VideoDataset
+from kinema.frames import FrameArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +29,7 @@ class WindowedVideos:
     def __len__(self) -> int:
         return len(self.videos) * self.windows_per_video
 
-    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+    def frames(self, index: int) -> FrameArray:
         """Return the frames of a window."""
         video, window = divmod(index, self.windows_per_video)
         frames = self.videos.frames(video)

@@ -16,12 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from jaxtyping import UInt8
-
 from kinema.data import rng
 from kinema.data.video_shards import shard_path, write_shard
 from kinema.errors import UserError
+from kinema.frames import FrameArray
 from kinema.process_pool import process_pool, single_threaded
 from kinema.simulator.annotations import Event
 from kinema.simulator.clip_spec import ClipSpec
@@ -201,7 +199,7 @@ def _render_in_background(config: RenderConfig, folder: Path, worker: int, num_w
 
 def _render_clip(
     config: RenderConfig, index: int, render_device: RenderDevice
-) -> tuple[UInt8[np.ndarray, "f h w 3"], list[str]]:
+) -> tuple[FrameArray, list[str]]:
     """Render a clip and its captions, with other seeds where an outcome does not fit into the video."""
     from kinema.simulator.captions import generate_captions
     from kinema.simulator.clip import make_clip

@@ -19,6 +19,7 @@ import torch
 
 from kinema.atomic_io import atomic_write, write_text
 from kinema.data.latent_cache import LatentDataset
+from kinema.errors import UserError
 from kinema.models.formats.serialization import to_json
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.training.dit_task import CAPTION_LOSS_RATIO, DitTask, DitTrainConfig
@@ -181,8 +182,15 @@ def write_scaling(config: ScalingConfig, points: Sequence[ScalingPoint], folder:
 
 
 def plot_scaling(points: Sequence[ScalingPoint]) -> Figure:
-    """Plot loss against FLOPs on logarithmic axes, one line for each size."""
-    from matplotlib.figure import Figure
+    """Plot loss against FLOPs on logarithmic axes, one line for each size.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("the plot needs matplotlib; install it with: pip install 'kinema[train]'") from None
 
     figure = Figure(figsize=(9.0, 5.6), layout="constrained")
     axes = figure.add_subplot()

@@ -17,7 +17,7 @@ from kinema.data.cropping import to_model_input
 from kinema.data.dataset import VideoDataset
 from kinema.data.latent_cache import TextEmbeddingTable
 from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
-from kinema.frames import to_frames
+from kinema.frames import FrameArray, to_frames
 from kinema.media.contact_sheet import contact_sheet
 from kinema.models.precision import Precision, autocast
 from kinema.models.transformer.dit import Dit
@@ -54,7 +54,7 @@ class ValidationSample:
     """A generated video and its prompt."""
 
     prompt: str
-    frames: UInt8[np.ndarray, "f h w 3"]
+    frames: FrameArray
 
 
 Scorer = Callable[[Sequence[ValidationSample]], Mapping[str, float]]
@@ -72,7 +72,7 @@ def sample_videos(
     config: SampleConfig,
     *,
     precision: Precision = "auto",
-) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
+) -> Iterator[FrameArray]:
     """Generate a video for each caption, with noise from (seed, position of the caption).
 
     Args:
