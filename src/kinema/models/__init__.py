@@ -6,6 +6,7 @@
     clip_image_encoder.py   the image encoder of Wan 2.1 image-to-video
     formats/                model folders: opening by name, reading and writing
     sampling_defaults.py    the settings that a checkpoint is sampled with by default
+    flops.py                floating-point operations of transformer and autoencoder
     precision.py            bfloat16 autocast and torch.compile for training
     module_init.py          building modules without initial values
 

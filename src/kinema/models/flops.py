@@ -1,4 +1,4 @@
-"""Floating-point operations of transformer and autoencoder, counted from their configurations."""
+"""Floating-point operations of transformer and autoencoder, computed from their configs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PROBE_SIDE = 4
 
 
 def dit_step_flops(config: DitConfig, shape: LatentShape, num_context_tokens: float) -> tuple[float, float]:
-    """Count one denoising step of one sample, whose text keys and values are computed already.
+    """Operations of one denoising step of one sample, without those of the text's keys and values.
 
     Args:
-        config: of the transformer.
-        shape: of the latents.
+        config: the config of the transformer.
+        shape: the shape of the latents.
         num_context_tokens: text and image tokens that the video attends to.
 
     Returns:
-        Operations of the blocks' linear layers, and of their attention.
+        Operations of the linear layers of all blocks, and of their attention.
     """
     tokens = shape.tokens(config.patch_size)
     linear = 2.0 * tokens * config.width * _linear_width(config)
@@ -35,12 +35,12 @@ def dit_step_flops(config: DitConfig, shape: LatentShape, num_context_tokens: fl
 
 
 def dit_forward_flops(config: DitConfig, shape: LatentShape, num_text_tokens: float) -> float:
-    """Count a forward pass of one sample with its text, as in training; a backward pass takes twice as many.
+    """Operations of a forward pass of one sample with its text; a backward pass needs twice as many.
 
     Args:
-        config: of the transformer.
-        shape: of the latents.
-        num_text_tokens: of the prompt.
+        config: the config of the transformer.
+        shape: the shape of the latents.
+        num_text_tokens: tokens of the prompt.
     """
     tokens = shape.tokens(config.patch_size)
     linear, attention = dit_step_flops(config, shape, num_text_tokens)
@@ -59,15 +59,15 @@ def _linear_width(config: DitConfig) -> int:
 
 @functools.lru_cache(maxsize=256)
 def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frames: bool) -> float:
-    """Count a pass of the encoder or decoder.
+    """Operations of a pass of the encoder or decoder.
 
-    The operations grow with the pixels, so they are counted on a small video and scaled.
+    They are proportional to the number of pixels, so they are counted on a small video and scaled.
 
     Args:
-        config: of the autoencoder.
-        shape: of the latents.
-        encoder: of the encoder; else of the decoder.
-        all_frames: of all latent frames; else of the first one.
+        config: the config of the autoencoder.
+        shape: the shape of the latents.
+        encoder: count the encoder; otherwise the decoder.
+        all_frames: count all latent frames; otherwise the first one.
     """
     with skip_init():
         vae = VideoVae(config)

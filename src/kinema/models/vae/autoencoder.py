@@ -324,7 +324,7 @@ class VideoVae(nn.Module):
     def _groups_per_chunk(self, video: Tensor, latent_pixels: int, channels: int) -> int:
         """Number of latent frames per chunk, so that no activation exceeds `_CHUNK_BYTES`.
 
-        Under autograd all activations stay alive anyway, and one piece is fastest.
+        With autograd all activations are kept anyway, and one chunk is fastest.
         """
         if torch.is_grad_enabled():
             return video.shape[2]

@@ -57,7 +57,7 @@ def causal_conv(
         bias: one value per output channel.
         past: up to two frames that came before `x`, as returned by the last call; None at the start.
             Frames before the start are zeros.
-        gamma: if given, the convolution reads SiLU(rms_norm(x, gamma)) in place of x.
+        gamma: with it, the convolution reads SiLU(rms_norm(x, gamma)) instead of x.
         workspace: memory that successive convolutions share.
         overwrite: x is not read again, so the output may use its memory.
 
