@@ -15,8 +15,8 @@ from kinema.simulator.clip import make_clip
 from kinema.simulator.clip_spec import ClipSpec
 
 
-def flat_video(*levels: int) -> np.ndarray:
-    return np.array(levels, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+def flat_video(*values: int) -> np.ndarray:
+    return np.array(values, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
 
 
 def test_frame_differences():

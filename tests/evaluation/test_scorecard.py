@@ -48,7 +48,7 @@ def test_frechet_between_turned_gaussians_is_the_closed_form():
     """Of two matrices of 2 x 2, tr((AB)^½) = (tr AB + 2 (det AB)^½)^½."""
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(500, 2))
-    # White to the last digit, so that the sample's covariances are exactly those asked for.
+    # Whitened, so that the sample covariances are exactly those of the roots.
     noise = (noise - noise.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(noise, rowvar=False))).T
     roots = np.array([[2.0, 0.0], [0.7, 0.5]]), np.array([[0.4, 0.3], [-0.3, 1.1]])
     a, b = (root @ root.T for root in roots)

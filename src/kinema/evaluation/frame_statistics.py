@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.frames import FrameArray
 from kinema.simulator.appearance.colours import srgb_to_lab
 
 
@@ -16,12 +17,12 @@ def frame_mae(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> f
     return float(np.abs(a.astype(np.int16) - b).mean())
 
 
-def frame_differences(frames: UInt8[np.ndarray, "f h w 3"]) -> list[float]:
+def frame_differences(frames: FrameArray) -> list[float]:
     """Mean absolute difference of each frame and the next one, 0 to 255."""
     return [frame_mae(a, b) for a, b in itertools.pairwise(frames)]
 
 
-def loop_seam_ratio(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
+def loop_seam_ratio(frames: FrameArray) -> float:
     """The difference of last and first frame over the median difference of neighbouring frames.
 
     1 means that the seam is not visible. A video without motion has 1 if it ends as it begins, else infinity.
@@ -34,7 +35,7 @@ def loop_seam_ratio(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
     return seam / median
 
 
-def sharpness(frames: UInt8[np.ndarray, "f h w 3"]) -> float:
+def sharpness(frames: FrameArray) -> float:
     """Standard deviation of the Laplacian of the grey values."""
     grey = frames.astype(np.float32).mean(-1)
     centre = 4 * grey[:, 1:-1, 1:-1]
@@ -55,8 +56,8 @@ class Drift:
     delta_e: float
 
 
-def compute_drift(frames: UInt8[np.ndarray, "f h w 3"], num_compared: int) -> Drift:
-    """Compare the first and the last `num_compared` frames."""
+def compute_drift(frames: FrameArray, num_compared: int) -> Drift:
+    """Measure the change between the first and the last `num_compared` frames."""
     first, last = frames[:num_compared], frames[-num_compared:]
     colours = [srgb_to_lab(part.reshape(-1, 3) / 255).mean(0) for part in (first, last)]
     return Drift(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import parse_prompt
-from kinema.evaluation.score_video import MEASURES, Measure, score_video
+from kinema.evaluation.score_video import Measure, score_video
 from kinema.frames import FrameArray
 
 
@@ -30,10 +30,10 @@ def score_prompt(prompt: str, frames: FrameArray, fps: float) -> PromptScore:
     Raises:
         UserError: the prompt is not a lab prompt.
     """
-    scores = score_video(parse_prompt(prompt), frames, fps)
-    verdicts = {name: passed for name in MEASURES if (passed := scores.verdict(name)) is not None}
-    failed = tuple(name for name, passed in verdicts.items() if not passed)
-    return PromptScore(accuracy=1 - len(failed) / max(1, len(verdicts)), failed=failed)
+    verdicts = score_video(parse_prompt(prompt), frames, fps).verdicts
+    failed = tuple(measure for measure, passed in verdicts.items() if passed is False)
+    num_applicable = sum(passed is not None for passed in verdicts.values())
+    return PromptScore(accuracy=1 - len(failed) / num_applicable, failed=failed)
 
 
 def lab_scores(videos: Iterable[tuple[str, FrameArray]], fps: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from kinema.atomic_io import write_text
 from kinema.errors import UserError
 from kinema.evaluation.frechet import tracker_features, video_features
 from kinema.evaluation.prompt_parser import parse_prompt
-from kinema.evaluation.score_video import MEASURES, VideoScores, score_video
+from kinema.evaluation.score_video import VideoScores, score_video
 from kinema.frames import FrameArray
 from kinema.media import psnr, ssim
 
@@ -60,7 +60,7 @@ def build_record(index: int, kind: str, prompt: str, frames: FrameArray, fps: fl
         kind=kind,
         prompt=prompt,
         has_objects=scores.has_objects,
-        verdicts={measure: scores.verdict(measure) for measure in MEASURES},
+        verdicts={str(measure): passed for measure, passed in scores.verdicts.items()},
         faults=_count_faults(scores),
         metrics=_collect_metrics(scores, len(frames) / fps),
         video_features=tuple(float(x) for x in video_features(frames)),

@@ -66,32 +66,24 @@ class VideoScores:
         )
         return all(passed)
 
-    def verdict(self, measure: Measure) -> bool | None:
-        """Pass or fail by one measure; None where it does not apply."""
-        match measure:
-            case "colour":
-                return self.colour
-            case "shape":
-                return self.shape
-            case "binding":
-                return self.binding
-            case "left/right":
-                return self.left_right
-            case "direction":
-                return self.direction
-            case "camera":
-                return self.camera
-            case "permanence":
-                return (
-                    None if self.camera is not None else self.has_objects and not self.permanence.num_faults
-                )
-            case "causality":
-                # A near miss without any motion is not a success.
-                return None if self.collision is None else self.collision.is_correct() and not self.frozen
-            case "physics":
-                return None if self.motion_laws is None else self.motion_laws.is_correct
-            case "identity":
-                return None if self.camera is not None else self.identity_preserved
+    @property
+    def verdicts(self) -> dict[Measure, bool | None]:
+        """Pass or fail by every measure; None where it does not apply."""
+        static = self.camera is None
+        collision, laws = self.collision, self.motion_laws
+        return {
+            "colour": self.colour,
+            "shape": self.shape,
+            "binding": self.binding,
+            "left/right": self.left_right,
+            "direction": self.direction,
+            "camera": self.camera,
+            "permanence": self.has_objects and not self.permanence.num_faults if static else None,
+            # A near miss without any motion is not a success.
+            "causality": None if collision is None else collision.is_correct() and not self.frozen,
+            "physics": None if laws is None else laws.is_correct,
+            "identity": self.identity_preserved if static else None,
+        }
 
 
 def score_video(prompt_spec: PromptSpec, frames: FrameArray, fps: float) -> VideoScores:
