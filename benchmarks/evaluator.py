@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from benchmarks import phyworld
 from benchmarks.harness import BenchRow
-from kinema.evaluation import phyworld
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.tracking import track_objects

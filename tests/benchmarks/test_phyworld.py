@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kinema.evaluation import phyworld
+from benchmarks import phyworld
 
 
 @pytest.mark.parametrize(
