@@ -114,7 +114,7 @@ class PipelineBackend:
         defaults, shape = self._pipeline.model.sampling_defaults, resolved.largest_shape
         pixels = shape.frames * shape.height * shape.width
         default_pixels = defaults.num_frames * defaults.size[0] * defaults.size[1]
-        if pixels > _UNCHECKED_PIXEL_RATIO * default_pixels or resolved.request.upscale > 1:
+        if pixels > _UNCHECKED_PIXEL_RATIO * default_pixels:
             self._pipeline.require_memory(resolved)
 
 
