@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.transformer import dit_config
-from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline import cost as plan
 from kinema.pipeline import device as machine
 from kinema.pipeline import memory_policy
-from kinema.pipeline.cost import CostEstimate, check_fits, dit_flops, vae_flops
+from kinema.pipeline.cost import CostEstimate, check_fits
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
 from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
-from kinema.shapes import LatentShape, VideoShape
+from kinema.shapes import VideoShape
 from tests.fixtures import wan_fixtures
 
 CPU = torch.device("cpu")
@@ -48,38 +45,6 @@ def estimate(model, video_shape=VIDEO_SHAPE, **changes) -> CostEstimate:
         "speed": THROUGHPUT,
     }
     return plan.estimate_cost(model, video_shape, **(settings | changes))
-
-
-@pytest.mark.parametrize(
-    "config", [VaeConfig.tiny(), VaeConfig.tiny(residual=True), VaeConfig.tiny(patchified=True)]
-)
-@pytest.mark.parametrize("encoder", [False, True])
-def test_vae_flops_match_the_flop_counter(config, encoder):
-    shape = LatentShape(frames=3, height=8, width=6)
-    film = shape.video(config.stride)
-    with torch.device("meta"):
-        vae = VideoVae(config)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            if encoder:
-                vae.encode_posterior(torch.empty(1, 3, film.frames, film.height, film.width))
-            else:
-                vae.decode_raw(torch.empty(1, config.z_dim, 3, 8, 6))
-    counted = vae_flops(config, shape, encoder=encoder, all_frames=True)
-    assert counted == pytest.approx(counter.get_total_flops(), rel=0.02)
-
-
-def test_dit_flops_match_the_layers():
-    """The transformer's weights say how much its linear layers do: two operations for each and token."""
-    config = dit_config.wan21_t2v_1_3b()
-    shape = LatentShape(frames=21, height=60, width=104)
-    tokens = shape.tokens(2)
-    linear, attention = dit_flops(config, shape)
-    matrices = config.layers * (6 * config.width**2 + 2 * config.width * config.mlp_width)
-    assert linear == 2 * tokens * matrices
-    assert attention > 4 * tokens**2 * config.width * config.layers
-    double = dit_flops(config, dataclasses.replace(shape, frames=42))
-    assert double[0] == 2 * linear
-    assert 3.5 * attention < double[1] < 4 * attention
 
 
 def test_stages_and_their_peaks(model):

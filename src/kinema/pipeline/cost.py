@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import UserError
+from kinema.models.flops import dit_step_flops, vae_flops
 from kinema.models.formats.loader import ModelCheckpoint
-from kinema.models.module_init import skip_init
-from kinema.models.transformer.dit_config import DitConfig
-from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.decoder import CHUNK_PIXELS
@@ -31,6 +28,8 @@ from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
 """Tokens of a prompt; usual prompts have 20 to 120."""
+IMAGE_TOKENS = 257
+"""Tokens of the CLIP image encoder."""
 _DECODER_PEAK_FACTOR = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
 _INTERPRETER_BYTES = 400 * 2**20
@@ -204,7 +203,8 @@ def estimate_cost(
         whole = model.sampling_defaults.image_conditioning == "channels"
         operations["images"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
         seconds["images"] = operations["images"] / throughput.convolution
-    linear, attention = dit_flops(model.dit, shape)
+    image_tokens = IMAGE_TOKENS if model.dit.image_width else 0
+    linear, attention = dit_step_flops(model.dit, shape, float(TEXT_TOKENS + image_tokens))
     times = num_inference_steps * (2 if use_cfg else 1)
     operations["sample"] = times * (linear + attention)
     seconds["sample"] = times * (linear / throughput.matmul + attention / throughput.attention)
@@ -261,40 +261,6 @@ def peak_memory(
 def _available_memory(device: torch.device, resident_bytes: int) -> int:
     """Bytes that this process may use in all, as `peak_memory` counts them."""
     return free_memory(device) + resident_bytes + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
-
-
-def dit_flops(config: DitConfig, shape: LatentShape) -> tuple[float, float]:
-    """Operations of linear layers and of attention, for one sample and one step."""
-    tokens = shape.tokens(config.patch_size)
-    cross = 2 if config.text_conditioning == "cross" else 0
-    width = config.width
-    seen = TEXT_TOKENS + (257 if config.image_width else 0)
-    linear = 2.0 * tokens * width * ((4 + cross) * width + 2 * config.mlp_width)
-    keys = tokens + (0 if cross else TEXT_TOKENS)
-    attention = 4.0 * tokens * width * (keys + (seen if cross else 0))
-    return config.layers * linear, config.layers * attention
-
-
-def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frames: bool) -> float:
-    """Operations of the encoder or decoder, counted on a small film and scaled: they grow with the pixels.
-
-    `all_frames` is all latent frames; else the first alone.
-    """
-    with skip_init():
-        vae = VideoVae(config)
-    side, stride = 4, config.stride
-    counts = []
-    for frames in (1, 2):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            if encoder:
-                pixels = (1 + (frames - 1) * stride.temporal, side * stride.spatial, side * stride.spatial)
-                vae.encode_posterior(torch.empty(1, config.channels, *pixels, device="meta"))
-            else:
-                vae.decode_raw(torch.empty(1, config.z_dim, frames, side, side, device="meta"))
-        counts.append(counter.get_total_flops())
-    scale = shape.height * shape.width / side**2
-    later = (shape.frames - 1) * (counts[1] - counts[0]) if all_frames else 0
-    return scale * (counts[0] + later)
 
 
 def check_fits(
