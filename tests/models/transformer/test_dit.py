@@ -338,7 +338,6 @@ def test_presets_have_the_published_sizes() -> None:
     sizes = {
         presets.wan21_t2v_1_3b: 1.42,
         presets.wan21_t2v_14b: 14.29,
-        presets.wan22_t2v_a14b: 14.29,
         presets.wan21_i2v_14b: 16.39,
         presets.wan21_flf2v_14b: 16.39,
         presets.wan22_i2v_a14b: 14.29,

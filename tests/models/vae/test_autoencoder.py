@@ -15,7 +15,7 @@ from kinema.models.formats.serialization import from_json, to_json
 from kinema.models.vae import autoencoder as vae_module
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.layers import add_duplicate_up
-from kinema.models.vae.tiling import Tiling, decode_tiled, encode_tiled
+from kinema.models.vae.tiling import Tiling, decode_tiled_chunk, encode_tiled
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.shapes import LatentShape, VideoShape
 
@@ -194,6 +194,15 @@ def test_duplicating_shortcut_equals_its_definition(
 
 
 # ---- tiling
+
+
+def decode_tiled(vae: VideoVae, latents: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """The complete video, decoded in tiles one latent frame at a time."""
+    chunks, cache = [], None
+    for latent in latents.split(1, dim=2):
+        frames, cache = decode_tiled_chunk(vae, latent, cache, tiling)
+        chunks.append(frames)
+    return torch.cat(chunks, dim=2)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -89,7 +89,7 @@ def wan21_t2v_1_3b() -> DitConfig:
 
 
 def wan21_t2v_14b() -> DitConfig:
-    """Wan 2.1 T2V-14B."""
+    """Wan 2.1 T2V-14B, and each expert of Wan 2.2 T2V-A14B."""
     return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824)
 
 
@@ -109,11 +109,6 @@ def wan21_flf2v_14b() -> DitConfig:
         image_width=1280,
         image_positions=514,
     )
-
-
-def wan22_t2v_a14b() -> DitConfig:
-    """Each expert of Wan 2.2 T2V-A14B."""
-    return wan21_t2v_14b()
 
 
 def wan22_i2v_a14b() -> DitConfig:

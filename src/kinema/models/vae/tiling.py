@@ -53,22 +53,6 @@ class TiledCache:
     tile_caches: tuple[VaeCache, ...]
 
 
-def decode_tiled(
-    vae: VideoVae, latents: Float[Tensor, "b z f h w"], tiling: Tiling
-) -> Float[Tensor, "b c f2 h2 w2"]:
-    """`vae.decode` in tiles, one latent frame at a time.
-
-    Raises:
-        UserError: the tiling does not fit the model.
-    """
-    chunks: list[Tensor] = []
-    cache: TiledCache | None = None
-    for latent in latents.split(1, dim=2):
-        frames, cache = decode_tiled_chunk(vae, latent, cache, tiling)
-        chunks.append(frames)
-    return torch.cat(chunks, dim=2)
-
-
 def decode_tiled_chunk(
     vae: VideoVae, latents: Float[Tensor, "b z f h w"], cache: TiledCache | None, tiling: Tiling
 ) -> tuple[Float[Tensor, "b c f2 h2 w2"], TiledCache]:
