@@ -1,4 +1,4 @@
-"""What a film will cost: counted, not guessed; and refused where there is no room."""
+"""Cost estimates: operations and bytes are counted, and requests that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.transformer import dit_config
 from kinema.models.vae.vae_config import VaeConfig
-from kinema.pipeline import cost as plan
-from kinema.pipeline import device as machine
-from kinema.pipeline import memory_policy
+from kinema.pipeline import cost, memory_policy
+from kinema.pipeline import device as device_module
 from kinema.pipeline.cost import CostEstimate, check_fits
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
 from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
@@ -38,31 +37,31 @@ def model(saved):
 def estimate(model, video_shape=VIDEO_SHAPE, **changes) -> CostEstimate:
     settings = {
         "device": CPU,
-        "choice": MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True),
-        "steps": 10,
-        "guided": True,
-        "pictures": 0,
-        "speed": THROUGHPUT,
+        "policy": MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True),
+        "num_inference_steps": 10,
+        "use_cfg": True,
+        "num_images": 0,
+        "throughput": THROUGHPUT,
     }
-    return plan.estimate_cost(model, video_shape, **(settings | changes))
+    return cost.estimate_cost(model, video_shape, **(settings | changes))
 
 
 def test_stages_and_their_peaks(model):
     whole = estimate(model)
-    assert [cost.name for cost in whole.costs] == ["text", "steps", "decode"]
-    assert whole.seconds == pytest.approx(sum(cost.seconds for cost in whole.costs))
-    assert whole.peak_bytes == max(cost.peak_bytes for cost in whole.costs)
-    low = estimate(model, choice=MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=False))
+    assert [stage.name for stage in whole.costs] == ["text", "sample", "decode"]
+    assert whole.seconds == pytest.approx(sum(stage.seconds for stage in whole.costs))
+    assert whole.peak_bytes == max(stage.peak_bytes for stage in whole.costs)
+    low = estimate(model, policy=MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=False))
     assert all(a.peak_bytes < b.peak_bytes for a, b in zip(low.costs, whole.costs, strict=True))
-    twice = estimate(model, steps=20)
+    twice = estimate(model, num_inference_steps=20)
     assert twice.costs[1].seconds == pytest.approx(2 * whole.costs[1].seconds)
-    alone = estimate(model, guided=False)
+    alone = estimate(model, use_cfg=False)
     assert alone.costs[1].seconds == pytest.approx(whole.costs[1].seconds / 2)
 
 
 def test_images_are_a_stage(saved):
-    names = [cost.name for cost in estimate(open_model(str(saved["i2v-2.1"])), pictures=1).costs]
-    assert names == ["text", "pictures", "steps", "decode"]
+    names = [stage.name for stage in estimate(open_model(str(saved["i2v-2.1"])), num_images=1).costs]
+    assert names == ["text", "images", "sample", "decode"]
 
 
 def test_weights_are_counted_from_headers(model):
@@ -75,13 +74,13 @@ def test_weights_are_counted_from_headers(model):
 
 
 def refuse(model, cost_estimate):
-    choice = MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True)
-    check_fits(model, cost_estimate, device=CPU, policy=choice, use_cfg=True, num_images=0, fps=16.0)
+    policy = MemoryPolicy(dtype=torch.float32, int8=False, keep_loaded=True)
+    check_fits(model, cost_estimate, device=CPU, policy=policy, use_cfg=True, num_images=0, fps=16.0)
 
 
 def test_too_large_a_video_is_refused_with_what_fits(model, monkeypatch):
-    room = 600 * 2**20
-    monkeypatch.setattr(plan, "free_memory", lambda device: room)
+    available = 600 * 2**20
+    monkeypatch.setattr(cost, "free_memory", lambda device: available)
     large = VideoShape(frames=161, height=1024, width=1024)
     with pytest.raises(UserError, match="what fits: ") as caught:
         refuse(model, estimate(model, large))
@@ -96,22 +95,22 @@ def test_too_large_a_video_is_refused_with_what_fits(model, monkeypatch):
 
 
 def test_weights_that_do_not_fit_are_refused(model, monkeypatch):
-    monkeypatch.setattr(plan, "free_memory", lambda device: 0)
-    with pytest.raises(UserError, match="nothing of this model fits"):
+    monkeypatch.setattr(cost, "free_memory", lambda device: 0)
+    with pytest.raises(UserError, match="nothing of this model"):
         refuse(model, estimate(model))
 
 
 def test_free_memory_decides_what_stays_loaded(model, monkeypatch):
     sizes = weight_bytes(model, torch.float32, int8=False).values()
     total, largest = sum(sizes), max(sizes)
-    for room, dtype, keep in (
+    for available, dtype, keep in (
         (10 * total, torch.float32, True),
         (int((total + largest) / 2 / 0.7), torch.float32, False),
         (1, torch.bfloat16, False),
     ):
-        monkeypatch.setattr(memory_policy, "free_memory", lambda device, room=room: room)
-        choice = select_memory_policy(model, CPU, dtype="auto", memory="auto")
-        assert (choice.dtype, choice.keep_loaded) == (dtype, keep)
+        monkeypatch.setattr(memory_policy, "free_memory", lambda device, available=available: available)
+        policy = select_memory_policy(model, CPU, dtype="auto", memory="auto")
+        assert (policy.dtype, policy.keep_loaded) == (dtype, keep)
     assert select_memory_policy(model, CPU, dtype="int8", memory="high") == MemoryPolicy(
         dtype=torch.bfloat16, int8=True, keep_loaded=True
     )
@@ -125,12 +124,12 @@ def test_throughput_is_measured():
 
 
 def test_this_machine_has_memory():
-    assert machine.free_memory(CPU) > 2**20
-    assert machine.resolve_device("cpu") == CPU
+    assert device_module.free_memory(CPU) > 2**20
+    assert device_module.resolve_device("cpu") == CPU
 
 
 @pytest.mark.parametrize("name", ["gpu9", "cuda:99", "meta"])
 def test_missing_devices_are_refused(name):
     with pytest.raises(UserError, match="auto") as caught:
-        machine.resolve_device(name)
+        device_module.resolve_device(name)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whole films against diffusers: same weights, same noise, same film, in both directions."""
+"""Whole videos against diffusers: same weights and noise give the same video, in both directions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from kinema.models.formats import safetensors_io
-from kinema.pipeline.resolve import VideoRequest
+from kinema.pipeline.progress import SamplingStep
+from kinema.pipeline.request import VideoRequest
 from tests.fixtures import wan_fixtures, wan_videos
 from tests.fixtures.wan_videos import CASES, check_frames_match
 
@@ -24,23 +25,23 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def videos(saved):
-    """diffusers' film of each case, made once."""
-    made = {}
+    """diffusers' video of each case, results once."""
+    results = {}
 
-    def film(case):
-        if case not in made:
+    def reference(case):
+        if case not in results:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made[case] = wan_videos.generate_with_diffusers(saved[case.variant], case)
-        return made[case]
+                results[case] = wan_videos.generate_with_diffusers(saved[case.variant], case)
+        return results[case]
 
-    return film
+    return reference
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_video_equals_diffusers(case, saved, videos):
     check_frames_match(
-        wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case), films(case)
+        wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case), videos(case)
     )
 
 
@@ -65,13 +66,13 @@ def test_what_we_save_diffusers_loads(case, saved, videos, tmp_path):
         assert before.keys() == after.keys()
         for name in before:
             assert torch.equal(read(before[name]), read(after[name]))
-    check_frames_match(wan_videos.generate_with_diffusers(tmp_path / "again", case), films(case))
+    check_frames_match(wan_videos.generate_with_diffusers(tmp_path / "again", case), videos(case))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_input_changes_the_video(case, saved):
     pipe = wan_videos.load_pipeline(saved[case.variant])
-    film = wan_videos.generate_with_kinema(pipe, case)
+    video = wan_videos.generate_with_kinema(pipe, case)
     others = {
         "prompt": wan_videos.generate_with_kinema(pipe, case, prompt="two cat"),
         "negative": wan_videos.generate_with_kinema(pipe, case, negative_prompt="a film of the right"),
@@ -82,7 +83,7 @@ def test_every_input_changes_the_video(case, saved):
     if case.last_image:
         others["last image"] = wan_videos.generate_with_kinema(pipe, case, image_seeds=(1, 3))
     for what, other in others.items():
-        assert (film != other).mean() > 0.05, what
+        assert (video != other).mean() > 0.05, what
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=str)
@@ -92,7 +93,7 @@ def test_low_memory_generates_the_same_video(case, saved):
         wan_videos.generate_with_kinema(short, case),
         wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case),
     )
-    assert not any(part.resident for part in [short._text, short._vae, *short._dits])
+    assert not short.components.resident_bytes
 
 
 def test_noise_in_place_of_the_seed(saved):
@@ -108,8 +109,9 @@ def test_noise_in_place_of_the_seed(saved):
 def test_iterating_steps_gives_the_same_video(saved):
     case = CASES[0]
     pipe = wan_videos.load_pipeline(saved[case.variant])
-    seen = list(
-        pipe.steps(
+    steps = [
+        event
+        for event in pipe.stream(
             VideoRequest(
                 prompt=wan_videos.PROMPT,
                 negative_prompt=wan_videos.NEGATIVE_PROMPT,
@@ -119,28 +121,28 @@ def test_iterating_steps_gives_the_same_video(saved):
                 guidance_scale=3.0,
             )
         )
-    )
-    assert [(step.index, step.of) for step in seen] == [(0, 4), (1, 4), (2, 4), (3, 4)]
-    assert seen[-1].time == 0
-    assert seen[0].preview().shape == (3, 8, 8, 3)
+        if isinstance(event, SamplingStep)
+    ]
+    assert [(step.index, step.total) for step in steps] == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    assert steps[-1].sigma == 0
+    assert steps[0].preview().shape == (3, 8, 8, 3)
     with torch.no_grad():
-        decoded = pipe.vae.decode(seen[-1].latents)
-    film = ((decoded[0].permute(1, 2, 3, 0) / 2 + 0.5) * 255).round().to(torch.uint8).numpy()
-    assert np.array_equal(film, wan_videos.generate_with_kinema(pipe, case))
+        decoded = pipe.vae.decode(steps[-1].latents)
+    video = ((decoded[0].permute(1, 2, 3, 0) / 2 + 0.5) * 255).round().to(torch.uint8).numpy()
+    assert np.array_equal(video, wan_videos.generate_with_kinema(pipe, case))
 
 
 def test_the_conditioning_frame_is_kept(saved):
     case = CASES[6]
     pipe = wan_videos.load_pipeline(saved[case.variant])
-    *_, last = pipe.steps(
-        VideoRequest(
-            prompt="a cat",
-            size=(64, 64),
-            num_frames=9,
-            num_inference_steps=3,
-            image=wan_videos.smooth_image(1),
-        )
+    request = VideoRequest(
+        prompt="a cat",
+        size=(64, 64),
+        num_frames=9,
+        num_inference_steps=3,
+        image=wan_videos.smooth_image(1),
     )
+    *_, last = (event for event in pipe.stream(request) if isinstance(event, SamplingStep))
     pixels = torch.from_numpy(wan_videos.smooth_image(1).copy()).permute(2, 0, 1)[None, :, None] / 127.5 - 1
     with torch.no_grad():
         expected = pipe.vae.encode(pixels)
@@ -149,8 +151,8 @@ def test_the_conditioning_frame_is_kept(saved):
 
 def test_eight_bits_are_near(saved):
     case = CASES[0]
-    film = wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case).astype(int)
+    video = wan_videos.generate_with_kinema(wan_videos.load_pipeline(saved[case.variant]), case).astype(int)
     eight = wan_videos.generate_with_kinema(
         wan_videos.load_pipeline(saved[case.variant], dtype="int8"), case
     ).astype(int)
-    assert 0 < np.abs(film - eight).mean() < 2
+    assert 0 < np.abs(video - eight).mean() < 2

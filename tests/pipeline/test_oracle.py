@@ -1,4 +1,4 @@
-"""The oracle itself: a test that leans on it must be able to trust it."""
+"""The oracle model itself, on which the other tests rely."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ def videos():
 
 
 def test_the_autoencoder_loses_nothing() -> None:
-    vae, film = oracle.exact_vae(), oracle.to_float(oracle.simulated_video(1))
+    vae, video = oracle.exact_vae(), oracle.to_float(oracle.simulated_video(1))
     with torch.no_grad():
-        latents = vae.encode(film)
-        assert torch.equal(vae.decode(latents), film)
+        latents = vae.encode(video)
+        assert torch.equal(vae.decode(latents), video)
         parts = list(vae.decode_stream(latents.split(2, dim=2)))
-        assert torch.equal(torch.cat(parts, dim=2), film)
+        assert torch.equal(torch.cat(parts, dim=2), video)
     assert latents.shape[1:] == (192, 5, 8, 8)
 
 
 def test_each_prompt_generates_its_video() -> None:
     pipe = oracle.oracle_pipeline(videos())
-    for prompt, film in videos().items():
-        assert np.array_equal(pipe.generate(prompt).frames, film)
+    for prompt, video in videos().items():
+        assert np.array_equal(pipe.generate(prompt).frames, video)
 
 
 def test_position_follows_from_cache_and_clean_frames() -> None:
     model = oracle.oracle_model(videos())
-    dit, words = model.oracle, model.load_text(dtype=torch.float32, device=torch.device("cpu"))
-    context = dit.context(words.encode(["a blue cube", ""]))
-    clean = dit.films[1][None]
+    dit, encoder = model.oracle, model.load_text_encoder(dtype=torch.float32, device=torch.device("cpu"))
+    context = dit.context(encoder.encode(["a blue cube", ""]))
+    clean = dit.latents[1][None]
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     noisy = 0.4 * clean + 0.6 * noise
     true = noise - clean
 
-    def level(*times: float) -> torch.Tensor:
-        return torch.tensor([times], dtype=torch.float64)
+    def sigmas(*values: float) -> torch.Tensor:
+        return torch.tensor([values], dtype=torch.float64)
 
-    whole = dit(noisy, level(*[0.6] * 5), context)
+    whole = dit(noisy, sigmas(*[0.6] * 5), context)
     assert torch.allclose(whole, true.expand(2, -1, -1, -1, -1), atol=1e-5)
-    cache = dit.remember(clean[:, :, :2], level(0, 0), context, KvCache(sink_frames=1, window_frames=1))
-    later = dit(noisy[:, :, 2:4], level(0.6, 0.6), context, cache=cache)
+    cache = dit.update_cache(clean[:, :, :2], sigmas(0, 0), context, KvCache(sink_frames=1, window_frames=1))
+    later = dit(noisy[:, :, 2:4], sigmas(0.6, 0.6), context, cache=cache)
     assert torch.allclose(later, true[:, :, 2:4].expand(2, -1, -1, -1, -1), atol=1e-5)
     part = torch.cat([clean[:, :, 2:3], noisy[:, :, 3:]], dim=2)
-    placed = dit(part, level(0, 0.6, 0.6), context)
+    placed = dit(part, sigmas(0, 0.6, 0.6), context)
     assert torch.allclose(placed[:, :, 1:], true[:, :, 3:].expand(2, -1, -1, -1, -1), atol=1e-5)
-    assert not torch.allclose(dit(noisy[:, :, 3:], level(0.6, 0.6), context)[:1], true[:, :, 3:], atol=0.1)
+    assert not torch.allclose(dit(noisy[:, :, 3:], sigmas(0.6, 0.6), context)[:1], true[:, :, 3:], atol=0.1)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import UInt8
 
 import kinema
+from kinema.atomic_io import file_sha256
 from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint
@@ -159,6 +160,5 @@ def path_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()

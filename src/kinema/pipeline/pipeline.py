@@ -5,6 +5,7 @@ VideoRequest -> resolve_request -> segments -> encode prompts and conditioning -
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,14 @@ from kinema.pipeline.memory_policy import (
     select_memory_policy,
 )
 from kinema.pipeline.metadata import GenerationMetadata, build_metadata
-from kinema.pipeline.progress import Event, Finished, FrameChunk, SamplerState, StageProgress
+from kinema.pipeline.progress import (
+    Event,
+    Finished,
+    FrameChunk,
+    SamplerState,
+    SamplingStep,
+    StageProgress,
+)
 from kinema.pipeline.request import (
     EditInput,
     ExtendInput,
@@ -227,7 +235,9 @@ class Pipeline:
             if isinstance(event, FrameChunk):
                 chunks.append(event.frames)
                 yield StageProgress(name="decode", done=event.done, total=event.total)
-            elif not isinstance(event, Finished):
+            elif isinstance(event, SamplingStep):
+                yield dataclasses.replace(event, resumable=False)
+            elif isinstance(event, StageProgress):
                 yield event
         yield from upscale(self.components, resolved, np.concatenate(chunks), resolved.request.upscale)
 
