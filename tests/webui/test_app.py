@@ -30,7 +30,7 @@ def server():
 
 @pytest.fixture
 def callbacks(server, tmp_path):
-    with Client("http://films", transport=server.transport()) as client:
+    with Client("http://server", transport=server.transport()) as client:
         yield Callbacks(client=client, model_info=client.model_info(), folder=tmp_path)
 
 

@@ -49,8 +49,9 @@ def test_all_fields_use_the_api_names(client, server, tmp_path):
     Image.new("RGB", (4, 4)).save(path)
     client.create(
         VideoRequest(
-            prompt="a", size=(64, 48), seconds=3.5, seed=0, fps=8.0, num_inference_steps=7, guidance_scale=2.5,
-            flow_shift=3.0, negative_prompt="rain", image=path, last_image=path, loop=True, upscale=2,
+            prompt="a", size=(64, 48), seconds=3.5, seed=0, fps=8.0, num_inference_steps=7,
+            guidance_scale=2.5, flow_shift=3.0, negative_prompt="rain", image=path, last_image=path,
+            loop=True, upscale=2,
             keyframes=(Keyframe(seconds=1.0, image=path),),
             storyboard=(Shot(prompt="b"), Shot(prompt="c", seconds=1.0, transition="blend", image=path)),
         )
