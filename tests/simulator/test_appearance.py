@@ -30,14 +30,14 @@ def render_ball_colours(colours, sky, floor, height=48):
         ball = Primitive(kind=PrimitiveKind.SPHERE, size=(0.5, 0, 0), material=row, occlusion=0.5)
         place, turn = np.array([[0, 0, 0.5]]), np.eye(3)[None]
         thing = PosedObject(object_id=1, primitives=(ball,), position=place, rotation=turn)
-        made = render(
+        rendered = render(
             RenderScene(
                 objects=(thing,), materials=table.array(), sky=sky, sky_seed=5, floor=floor, floor_seed=0,
                 cameras=camera_row((0, -4, 1.2), (0, 0, 0.5), 24)[None],
             ),
             height, height, object_ids=True,
         )  # fmt: skip
-        means.append(np.median(made.frames[0][made.object_ids[0] == 1], 0) / 255)
+        means.append(np.median(rendered.frames[0][rendered.object_ids[0] == 1], 0) / 255)
     return np.array(means)
 
 
@@ -93,14 +93,14 @@ def test_black_objects_keep_shading():
     thing = PosedObject(
         object_id=1, primitives=(ball,), position=np.array([[0, 0, 0.5]]), rotation=np.eye(3)[None]
     )
-    made = render(
+    rendered = render(
         RenderScene(
             objects=(thing,), materials=table.array(), sky="clear blue sky", sky_seed=5, floor="plain floor",
             floor_seed=0, cameras=camera_row((0, -4, 1.2), (0, 0, 0.5), 24)[None],
         ),
         48, 48, object_ids=True,
     )  # fmt: skip
-    seen = made.frames[0][made.object_ids[0] == 1].mean(-1)
+    seen = rendered.frames[0][rendered.object_ids[0] == 1].mean(-1)
     # Light and shade on it tell that it is round; and it stays black.
     assert np.percentile(seen, 90) - np.percentile(seen, 10) > 12
     assert np.median(seen) < 60
@@ -156,10 +156,10 @@ def test_floors_tile_and_shrink_to_their_mean(name):
 def test_backgrounds_stay_behind_the_scene(kind):
     for seed in range(5):
         table = MaterialTable()
-        made = build_background(kind, np.random.default_rng(seed), table, night=bool(seed % 2))
+        rendered = build_background(kind, np.random.default_rng(seed), table, night=bool(seed % 2))
         again = build_background(kind, np.random.default_rng(seed), MaterialTable(), night=bool(seed % 2))
-        assert len(made) == (kind != "plain")
-        for thing, twin in zip(made, again, strict=True):
+        assert len(rendered) == (kind != "plain")
+        for thing, twin in zip(rendered, again, strict=True):
             assert thing.object_id == BACKGROUND_ID
             assert len(thing.primitives) == len(twin.primitives)
             for solid in thing.primitives:
@@ -193,11 +193,11 @@ def test_material_rows():
     ]
     with pytest.raises(UserError, match="did you mean 'red'"):
         material_row("plastic", "redd")
-    with pytest.raises(UserError, match="materials are"):
+    with pytest.raises(UserError, match="there is no material"):
         material_row("chrome", "red")
-    with pytest.raises(UserError, match="patterns are"):
+    with pytest.raises(UserError, match="there is no pattern"):
         material_row("plastic", "red", "blue", "dotted")
-    with pytest.raises(UserError, match="decors are"):
+    with pytest.raises(UserError, match="there is no background"):
         build_background("jungle", np.random.default_rng(0), table)
 
 

@@ -42,9 +42,9 @@ def captions_by_style(annotations) -> dict[str, str]:
 
 @pytest.mark.parametrize("case", CORE, ids=lambda case: case.__name__)
 def test_core_is_the_plain_prompt_a_person_would_type(case):
-    told = generate_captions(case())
-    assert told[0].style == "core"
-    assert told[0].text == CORE[case]
+    captions = generate_captions(case())
+    assert captions[0].style == "core"
+    assert captions[0].text == CORE[case]
 
 
 def test_core_does_not_depend_on_the_seed():
@@ -60,8 +60,8 @@ def test_a_moving_camera_is_part_of_core():
 
 
 def test_terse_has_neither_articles_nor_full_stop():
-    told = captions_by_style(cases.colliding())
-    assert told["terse"] == "orange ball rolls right, hits cyan cube, pushes it right, stops"
+    captions = captions_by_style(cases.colliding())
+    assert captions["terse"] == "orange ball rolls right, hits cyan cube, pushes it right, stops"
 
 
 def test_simple_style_has_one_message_per_sentence():
@@ -73,9 +73,9 @@ def test_simple_style_has_one_message_per_sentence():
 @pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.__name__)
 def test_core_and_at_least_five_different_paraphrases_the_same_every_time(case):
     for seed in range(10):
-        told = generate_captions(case(seed=seed))
-        assert len({caption.text for caption in told}) == len(told) >= 6
-        assert told == generate_captions(case(seed=seed))
+        captions = generate_captions(case(seed=seed))
+        assert len({caption.text for caption in captions}) == len(captions) >= 6
+        assert captions == generate_captions(case(seed=seed))
     assert generate_captions(case(seed=1))[4:] != generate_captions(case(seed=2))[4:]
 
 
@@ -100,22 +100,22 @@ def test_every_caption_is_tidy_english(case, seed, move):
 def test_full_and_simple_state_every_claim():
     for case in (cases.rolling, cases.colliding, cases.passing_by, cases.hiding, cases.tower, cases.dominoes):
         annotations = case(move="crane up")
-        told = {caption.style: caption.claims for caption in generate_captions(annotations)}
-        assert told["full"] == tuple(range(len(annotations.claims)))
+        captions = {caption.style: caption.claims for caption in generate_captions(annotations)}
+        assert captions["full"] == tuple(range(len(annotations.claims)))
 
 
 def test_core_omits_consequences_and_their_claims():
-    told = {caption.style: caption for caption in generate_captions(cases.colliding())}
-    assert told["core"].claims == (0, 1)
-    assert told["full"].claims == (0, 1, 2, 3)
+    captions = {caption.style: caption for caption in generate_captions(cases.colliding())}
+    assert captions["core"].claims == (0, 1)
+    assert captions["full"].claims == (0, 1, 2, 3)
 
 
 def test_which_refers_to_the_last_mention():
     annotations = cases.colliding()
     claims = (*annotations.claims[:2], Claim(kind="tips over", subject=1), annotations.claims[-1])
-    told = captions_by_style(replace(cases.colliding(), claims=claims))
-    assert told["core"] == "an orange ball rolls to the right and hits a cyan cube, which tips over"
-    assert told["full"] == "An orange ball rolls to the right and hits a cyan cube, which tips over."
+    captions = captions_by_style(replace(cases.colliding(), claims=claims))
+    assert captions["core"] == "an orange ball rolls to the right and hits a cyan cube, which tips over"
+    assert captions["full"] == "An orange ball rolls to the right and hits a cyan cube, which tips over."
 
 
 def test_subject_is_repeated_after_a_relative_clause():
@@ -148,10 +148,10 @@ def test_hit_chains_use_then():
 
 def test_missing_wall_is_stated_as_cause():
     annotations = cases.rolling()
-    told = captions_by_style(
+    captions = captions_by_style(
         replace(cases.rolling(), claims=annotations.claims[:1] + annotations.claims[-1:], cause="no wall")
     )
-    assert told["core"] == "a red ball keeps rolling to the left because there is no wall"
+    assert captions["core"] == "a red ball keeps rolling to the left because there is no wall"
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_every_environment_has_phrases():
         assert environment_phrases.floor_phrases(Environment(sky="", floor=floor, background="plain")), floor
     for decor in BACKGROUNDS:
         for wall in WALLS if decor == "wall" else ("",):
-            told = environment_phrases.background_phrases(
+            captions = environment_phrases.background_phrases(
                 Environment(sky="", floor="", background=decor, wall=wall)
             )
-            assert bool(told) == (decor != "plain"), (decor, wall)
+            assert bool(captions) == (decor != "plain"), (decor, wall)
 
 
 def test_no_word_means_two_shapes_or_two_colours():

@@ -59,9 +59,9 @@ def test_clip_contents():
 def test_annotations_do_not_depend_on_rendering():
     for seed in (0, 4):
         spec = ClipSpec(seed=seed, **SMALL)
-        rendered, told = make_clip(spec), make_clip(spec, render=False)
-        assert told.frames is None
-        assert clip_digest(replace(rendered, frames=None)) == clip_digest(told)
+        rendered, captions = make_clip(spec), make_clip(spec, render=False)
+        assert captions.frames is None
+        assert clip_digest(replace(rendered, frames=None)) == clip_digest(captions)
 
 
 def test_pixels_and_boxes_are_those_of_the_id_buffer():

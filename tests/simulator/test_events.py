@@ -1,4 +1,4 @@
-"""Every event and outcome, what they claim, their cameras, the lab's split and pairs. Nothing is rendered."""
+"""Events and outcomes, their claims and cameras, the lab split and pairs. Nothing is rendered."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_every_claim_kind_is_produced_somewhere():
     wishes = [(event, outcome, 3) for event, outcome in ALL_OUTCOMES]
     simple = [(event, outcome) for event, outcome in ALL_OUTCOMES if event in ("still", "roll")]
     wishes += [(event, outcome, seed) for seed in range(6) for event, outcome in simple]
-    told = set()
+    captions = set()
     for event, outcome, seed in wishes:
         scene = sample_scene(ClipSpec(seed=seed, event=event, outcome=outcome))
-        told.update(claim.kind for claim in scene.event_outcome.claims)
+        captions.update(claim.kind for claim in scene.event_outcome.claims)
     for event, outcome in LAB_OUTCOMES:
         scene = sample_scene(ClipSpec(seed=3, event=event, outcome=outcome, lab=True))
-        told.update(claim.kind for claim in scene.event_outcome.claims)
-    assert set(get_args(ClaimKind)) - told == set()
+        captions.update(claim.kind for claim in scene.event_outcome.claims)
+    assert set(get_args(ClaimKind)) - captions == set()
 
 
 @pytest.mark.parametrize("frames", [17, 33])
@@ -124,7 +124,7 @@ def test_elongated_shapes_do_not_face_the_camera_end_on(shape, axis):
 
 
 def test_left_and_right_hold_in_the_world_and_on_screen():
-    told = 0
+    captions = 0
     for seed in range(40):
         scene = sample_scene(ClipSpec(seed=seed, event=("roll", "collide", "still", "occlude")[seed % 4]))
         for claim in scene.event_outcome.claims:
@@ -133,13 +133,13 @@ def test_left_and_right_hold_in_the_world_and_on_screen():
                 world = scene.trajectory.position[end, 0, 0] - scene.trajectory.position[0, 0, 0]
                 seen, _ = project(scene.cameras, scene.trajectory.position[:, 0])
                 assert (world > 0) == (claim.value == "right") == (seen[end, 0] > seen[0, 0])
-                told += 1
+                captions += 1
             if claim.kind in ("left of", "right of"):
                 one, _ = project(scene.cameras, scene.trajectory.position[:, claim.subject])
                 two, _ = project(scene.cameras, scene.trajectory.position[:, claim.object])
                 assert ((one[:, 0] < two[:, 0]) == (claim.kind == "left of")).all()
-                told += 1
-    assert told > 30
+                captions += 1
+    assert captions > 30
 
 
 def test_outcomes_are_balanced_with_few_rejections():
@@ -352,21 +352,21 @@ def test_on_screen_checks_can_fail():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"event": "colide"}, "did you mean 'collide'"),
         ({"event": "collide", "outcome": "explodes"}, "choose one of: misses"),
-        ({"event": "bowl", "lab": True}, "no event of the lab"),
+        ({"event": "bowl", "lab": True}, "is not an event of the lab"),
     ],
 )
-def test_impossible_specs_raise_user_error(changes, words):
-    with pytest.raises(UserError, match=words):
+def test_impossible_specs_raise_user_error(changes, message):
+    with pytest.raises(UserError, match=message):
         sample_scene(ClipSpec(seed=0, **changes))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"height": 4}, {"frames": 1}, {"fps": 0.0}, {"seed": -1}, {"split": "test"}, {"swap": "sides"}],
+    [{"height": 4}, {"num_frames": 1}, {"fps": 0.0}, {"seed": -1}, {"split": "test"}, {"swap": "sides"}],
 )
 def test_invalid_specs_raise_user_error(changes):
     with pytest.raises(UserError):

@@ -157,7 +157,7 @@ def test_kinematic_poses():
     assert places[0] == pytest.approx([2.0, 0.0, 1.0])
     assert places[1] == pytest.approx([0.0, 2.0, 1.0])
     assert turns[0] == pytest.approx(np.eye(3))
-    with pytest.raises(ValueError, match="no path"):
+    with pytest.raises(ValueError, match="no prescribed motion"):
         kinematic_poses(Entity(shape="ball"), np.array([0.0]))
 
 

@@ -1,4 +1,4 @@
-"""The audit reads texts back and catches planted faults; true captions pass."""
+"""The audit parses captions and finds false statements; true captions pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tools.caption_audit import AuditConfig, audit_clip, check_statement, parse_caption
+from tools.caption_audit.__main__ import main
 from tools.caption_audit.report import AuditResults, is_framed, smallest_named_size
 
 from kinema.errors import UserError
@@ -17,22 +18,24 @@ from tests.fixtures import clip_cases as cases
 
 
 def false_statement_kinds(annotations: ClipAnnotations, text: str) -> set[str]:
-    """Kinds of statements in the text that are not so."""
+    """Kinds of the false statements in a text."""
     reading = parse_caption(text, annotations)
     assert not reading.unparsed, reading.unparsed
     return {said.kind for said in reading.statements if check_statement(annotations, said) is False}
 
 
 def with_hidden_frames(annotations: ClipAnnotations, entity: int, frames: slice) -> ClipAnnotations:
-    """The same clip with an entity out of sight in some frames."""
+    """The clip with an entity hidden in some frames."""
     pixels = annotations.tracks.pixels.copy()
     pixels[frames, entity] = 0
     return replace(annotations, tracks=replace(annotations.tracks, pixels=pixels))
 
 
-def with_appearance(annotations: ClipAnnotations, **look) -> ClipAnnotations:
-    """The same clip with another look for everything in it."""
-    return replace(annotations, entities=tuple(replace(entity, **look) for entity in annotations.entities))
+def with_appearance(annotations: ClipAnnotations, **appearance) -> ClipAnnotations:
+    """The clip with another appearance for every entity."""
+    return replace(
+        annotations, entities=tuple(replace(entity, **appearance) for entity in annotations.entities)
+    )
 
 
 TRUE_CLIPS = (
@@ -296,3 +299,17 @@ def test_every_environment_phrase_is_parsed():
                     )
                     == set()
                 ), part
+
+
+def test_command_passes_for_true_captions_and_fails_for_false_ones(capsys, monkeypatch):
+    arguments = ["--lab", "--count", "2", "--draws", "0", "--workers", "1", "--num-frames", "13"]
+    main([*arguments, "--size", "128x128"])
+    output = capsys.readouterr().out
+    assert "words not parsed" in output
+    assert "below 99.5%" not in output
+    false_captions = (Caption(style="core", text="nine green cones are on the ground"),)
+    monkeypatch.setattr("tools.caption_audit.report.generate_captions", lambda annotations: false_captions)
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 1
+    assert "below 99.5%" in capsys.readouterr().out

@@ -1,9 +1,10 @@
-"""`kinema world audit`: do the captions tell the truth, and is the film set as it should be?
+"""Checks simulated clips: are their captions true, and is their content balanced? Run `python -m
+tools.caption_audit`.
 
-Every caption of every clip is read back from its text (`reading`, with word tables of its own) and each
-statement is checked against what was measured (`checks`). Neither shares code with the events that made
-the claims or the captions that worded them. The audit also counts outcomes, looks whether the main thing
-is in view when its event happens, how small the smallest named thing is, and how varied the captions are.
+The audit parses every caption (`parser`, with its own word tables in `grammar` and `noun_phrases`) and checks
+every statement against the measurements (`event_checks`, `environment_checks`). It shares no code with the
+events that make the claims or with the caption generator. It also counts outcomes, checks that the main
+object is in view at the event, and measures the smallest named object and the variety of the captions.
 """
 
 from tools.caption_audit.event_checks import check_statement

@@ -1,4 +1,4 @@
-"""Checks on what is not an event: the camera, the names, the place, the causes."""
+"""Checks of statements about the camera, the objects named, the environment and causes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tools.caption_audit.parser import Statement
 
 
 def check_camera(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Whether the camera moves as is said, from its positions, headings and lenses."""
+    """Whether the camera moves as stated, by its positions, directions and fields of view."""
     rows = clip.annotations.cameras
     path = rows[-1, :3] - rows[0, :3]
     right = rows[0, 3:6]
@@ -56,14 +56,14 @@ def check_camera(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def check_exists(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Whether there is such a thing, and it is seen."""
+    """Whether the object exists and is visible."""
     if statement.value:
         return False
     return any(bool((clip.tracks.pixels[:, k] > 0).any()) for k in clip.members(statement.subject))
 
 
 def check_background(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Whether it stands farther away than what the clip is about."""
+    """Whether a background object is farther away than the main object."""
     one = clip.entity_index(statement.subject)
     main = [e.index for e in clip.annotations.entities if e.role == "main" and (e.named or e.group)]
     frame = min(clip.annotations.event_frame, clip.last_frame)
@@ -72,7 +72,7 @@ def check_background(clip: ClipMeasurements, statement: Statement) -> CheckResul
 
 
 def check_cause(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Whether there is such a cause: a wall, no wall, a gap."""
+    """Whether the stated cause exists: a wall, no wall, or a gap."""
     walls = [e for e in clip.annotations.entities if e.shape in ("wall", "screen")]
     if statement.value == "no wall":
         return not walls
@@ -86,5 +86,5 @@ def check_cause(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def check_environment(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Whether the sky, floor or scenery is the one said."""
+    """Whether the sky, floor or background is as stated."""
     return getattr(clip.annotations.environment, statement.kind) == statement.value

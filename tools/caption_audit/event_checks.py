@@ -1,7 +1,7 @@
-"""Is it so? Every kind of statement, judged by the tracks, the id buffer's counts, contacts and cameras.
+"""Checks of every kind of statement against tracks, pixel counts, contacts and cameras.
 
-These rules know nothing of the events that made the claims: they look at what was measured, as a person
-with the film and a ruler would. Left and right are the camera's, with the camera's own motion taken out.
+The checks are independent of the events that make the claims. Left and right are from the camera's point of
+view, with the motion of the camera removed.
 """
 
 from __future__ import annotations
@@ -39,26 +39,27 @@ def _check_moves(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def _check_speed(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
-    end = max(2, clip.first_contact_frame(who))
+    entity = clip.entity_index(statement.subject)
+    end = max(2, clip.first_contact_frame(entity))
     steps = (
-        np.linalg.norm(np.diff(clip.tracks.position[: end + 1, who], axis=0), axis=1) * clip.annotations.fps
+        np.linalg.norm(np.diff(clip.tracks.position[: end + 1, entity], axis=0), axis=1)
+        * clip.annotations.fps
     )
     under_way = steps[: max(1, int(np.flatnonzero(steps > 0.15).max(initial=0)) + 1)]
-    pace = float(under_way.mean())
-    return pace > 1.9 if statement.value == "quick" else pace < 1.25
+    mean_speed = float(under_way.mean())
+    return mean_speed > 1.9 if statement.value == "quick" else mean_speed < 1.25
 
 
 def _check_motion_manner(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
-    shape = clip.annotations.entities[who].shape
+    entity = clip.entity_index(statement.subject)
+    shape = clip.annotations.entities[entity].shape
     if statement.value == "drive":
         return shape == "car"
     end = max(4, min(clip.annotations.event_frame, clip.last_frame) + 1)
-    spin = clip.tracks.rotation[:end, who]
+    spin = clip.tracks.rotation[:end, entity]
     trace = np.einsum("fij,fij->f", spin[1:], spin[:-1])
     turned = float(np.arccos(np.clip((trace - 1) / 2, -1, 1)).sum())
-    path = float(np.linalg.norm(np.diff(clip.tracks.position[:end, who], axis=0), axis=1).sum())
+    path = float(np.linalg.norm(np.diff(clip.tracks.position[:end, entity], axis=0), axis=1).sum())
     if statement.value == "roll":
         return shape in ("ball", "egg", "ring", "disc", "cylinder", "capsule") and turned > 0.5 * path
     if statement.value == "slide":
@@ -67,16 +68,16 @@ def _check_motion_manner(clip: ClipMeasurements, statement: Statement) -> CheckR
 
 
 def _check_stops(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
-    return clip.at_rest(who) and clip.max_displacement(who) > 0.15
+    entity = clip.entity_index(statement.subject)
+    return clip.at_rest(entity) and clip.max_displacement(entity) > 0.15
 
 
 def _check_leaves(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
+    entity = clip.entity_index(statement.subject)
     return (
-        bool(clip.invisible_frames(who)[-1])
-        and bool((~clip.invisible_frames(who)).any())
-        and not clip.in_frame(who, clip.last_frame)
+        bool(clip.invisible_frames(entity)[-1])
+        and bool((~clip.invisible_frames(entity)).any())
+        and not clip.in_frame(entity, clip.last_frame)
     )
 
 
@@ -102,7 +103,7 @@ def _check_pushed(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     right, _, forward = clip.camera_displacement(statement.object, first, clip.last_frame)
     if statement.value in ("left", "right"):
         return is_toward_side(right, statement.value, 0.04)
-    # 'Knocked away' is said of pushes to any side; 'aside' of those across the view.
+    # 'Away' and 'aside' allow any direction.
     return max(abs(right), abs(forward)) > 0.08 if statement.value in ("away", "aside") else None
 
 
@@ -113,10 +114,10 @@ def _check_stays(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def _check_bounces_back(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
-    meeting = min(clip.last_frame - 1, clip.first_contact_frame(who))
-    there = clip.tracks.position[meeting, who] - clip.tracks.position[0, who]
-    back = clip.tracks.position[meeting:, who] - clip.tracks.position[meeting, who]
+    entity = clip.entity_index(statement.subject)
+    meeting = min(clip.last_frame - 1, clip.first_contact_frame(entity))
+    there = clip.tracks.position[meeting, entity] - clip.tracks.position[0, entity]
+    back = clip.tracks.position[meeting:, entity] - clip.tracks.position[meeting, entity]
     along = back[:, :2] @ there[:2] / max(1e-6, float(np.linalg.norm(there[:2])))
     return float(along.max() - along[-1]) > 0.15 and float(along[-1]) < 0.05
 
@@ -130,8 +131,8 @@ def _check_stands(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def _check_falls(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    who = clip.entity_index(statement.subject)
-    height = clip.tracks.position[:, who, 2]
+    entity = clip.entity_index(statement.subject)
+    height = clip.tracks.position[:, entity, 2]
     drop = float(height[0] - height.min())
     fastest = float(-np.diff(height).min() * clip.annotations.fps)
     return drop > 0.35 and fastest > 1.2
@@ -139,7 +140,7 @@ def _check_falls(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 def _check_bounces(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     height = clip.tracks.position[:, clip.entity_index(statement.subject), 2]
-    # The first frame from which it does not go on down: the landing lies within a frame of it.
+    # The first frame in which it does not move down; the landing is within one frame of it.
     steps = np.diff(height)
     fallen = np.flatnonzero((steps > -0.01) & (np.arange(len(steps)) > 1))
     if not len(fallen):
@@ -239,7 +240,7 @@ def _check_seesaw(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     plank = clip.entity_index(statement.object)
     along = clip.tracks.rotation[:, plank, :, 0]
     slope = along[:, 2] * np.sign(np.einsum("fi,fi->f", along, clip.annotations.cameras[:, 3:6]))
-    # What falls onto it may slide off, and the plank tip back: what counts is the first big change.
+    # The weight may slide off and the plank tip back, so only the first large change counts.
     change = slope - slope[0]
     first = float(change[int(np.argmax(np.abs(change) > 0.1))])
     return first < -0.1 if statement.value == "right" else first > 0.1
@@ -257,7 +258,7 @@ def _check_side_of(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def _check_position_in_row(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """'On the left', 'in the middle', 'on the right': among the things that stand there."""
+    """'On the left', 'in the middle', 'on the right', relative to the other objects."""
     others = [
         e.index
         for e in clip.annotations.entities
@@ -280,7 +281,7 @@ def _check_fallen(clip: ClipMeasurements, statement: Statement) -> CheckResult:
     members = clip.members(statement.subject)
     fell = sum(clip.has_fallen(k) for k in members)
     if statement.number == -1:
-        # 'The tower collapses': whatever can fall has fallen; the lowest block lies already.
+        # 'The tower collapses': all blocks have fallen, except perhaps the lowest.
         return fell >= len(members) - 1
     return fell == statement.number
 
@@ -320,7 +321,7 @@ def _check_spins(clip: ClipMeasurements, statement: Statement) -> CheckResult:
 
 
 def _check_rotation_speed(clip: ClipMeasurements, statement: Statement) -> CheckResult:
-    """Slowly or quickly, of what turns or circles: radians a second, between which nothing is said."""
+    """Slow or quick rotation, in radians per second; the ranges overlap."""
     spin = clip.tracks.rotation[:, clip.entity_index(statement.subject)]
     trace = np.einsum("fij,fij->f", spin[1:], spin[:-1])
     rate = float(np.arccos(np.clip((trace - 1) / 2, -1, 1)).mean() * clip.annotations.fps)
@@ -352,7 +353,7 @@ _NO_SUBJECT = {"camera", "because", "sky", "floor", "background", "named", "exis
 
 
 def check_statement(annotations: ClipAnnotations, statement: Statement) -> CheckResult:
-    """Whether a statement is true of a clip; None where nothing measured can tell."""
+    """Whether a statement is true of a clip; None if the measurements cannot decide."""
     if statement.kind not in CHECKS_BY_KIND:
         return None
     if statement.kind not in _NO_SUBJECT and statement.subject is None:

@@ -1,4 +1,4 @@
-"""What the audit takes words to mean: verb phrases, camera words, places. Its own, not the captions'."""
+"""The grammar of the audit: verb phrases, camera moves and environments, independent of the captions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def forms(*verbs: str) -> str:
-    """A pattern for every form of the verbs that a caption may use."""
+    """A pattern for all forms of some verbs."""
     found: set[str] = set()
     for verb in verbs:
         stem = verb[:-1] if verb.endswith("e") else verb
@@ -47,7 +47,7 @@ MOTION_VERBS = {
 MOVING = "(?P<verb>" + "|".join(forms(*verbs) for verbs in MOTION_VERBS.values()) + ")"
 BE = r"(?:is |are |being |stands? |standing |sits? |sitting |rests? |resting |lies? |lying |)"
 
-# (kind, pattern). The first that matches wins, so the longer and more telling ones stand first.
+# (kind, pattern). The first match wins, so longer and more specific patterns come first.
 PREDICATES: tuple[tuple[str, str], ...] = (
     (
         "slides down",

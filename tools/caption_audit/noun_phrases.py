@@ -1,7 +1,6 @@
-"""Finding the things a text mentions: 'a small red ball', 'the other cube', 'four of the blocks'.
+"""Parses noun phrases: 'a small red ball', 'the other cube', 'four of the blocks'.
 
-Written apart from the captions' own lexicon on purpose: what the captions call a thing and what the audit
-takes a word to mean are two opinions, and the audit is their comparison.
+The word tables are deliberately independent of the captions' lexicon, so that errors in either are found.
 """
 
 from __future__ import annotations
@@ -83,17 +82,17 @@ PLURALS = {"boxes": "box", "snowmen": "snowman", "dominoes": "domino", "octahedr
 
 @dataclass(frozen=True, kw_only=True)
 class Mention:
-    """A noun phrase, and what it means in this clip."""
+    """A noun phrase and the entity or group it refers to."""
 
     text: str
     entity: int | None = None
     group: str | None = None
     number: int | None = None
-    """The number said, of a whole group or of some of it."""
+    """The stated number of members."""
     partial: bool = False
-    """'two of the blocks': some of a group, not all of it."""
+    """Whether it refers to part of a group: 'two of the blocks'."""
     error: str = ""
-    """Why nothing in the clip fits the words."""
+    """Why the phrase refers to nothing in the clip; empty if it does."""
 
 
 def _alternatives(table: Iterable[str]) -> str:
@@ -111,7 +110,8 @@ _ADJECTIVES = rf"(?P<adjectives>(?:(?:{_ADJECTIVE})(?: and)? )*)"
 _NUMBER = rf"(?P<number>{_alternatives(NUMBERS)}|\d+)"
 _SPOTS = rf"(?: with (?P<spots>{_alternatives(COLOURS)}) (?:spots|dots))?"
 _SINGULAR = re.compile(
-    rf"(?P<determiner>a |an |the |another |other )?(?P<other>other )?{_ADJECTIVES}(?P<noun>{_alternatives(NOUNS)})\b"
+    rf"(?P<determiner>a |an |the |another |other )?(?P<other>other )?{_ADJECTIVES}"
+    rf"(?P<noun>{_alternatives(NOUNS)})\b"
     rf"(?!s)(?! (?:{_alternatives(NOUNS)})\b){_SPOTS}"
 )
 _PLURAL = re.compile(
@@ -136,7 +136,7 @@ def _find_group(
         if shape and any(member.shape != shape for member in members):
             continue
         if patterned:
-            # Two colours of each of them, not of two kinds among them.
+            # The colours belong to the pattern of each member.
             if not all(_matches_entity(member, shape, adjectives, spots) for member in members):
                 continue
         elif colours and colours != {member.colour for member in members}:
@@ -179,7 +179,7 @@ def _matches_entity(entity: EntityAnnotation, shape: str, adjectives: str, spots
 def parse_mention(
     text: str, start: int, annotations: ClipAnnotations, mentioned: list[int]
 ) -> tuple[Mention, int] | None:
-    """The noun phrase that begins at `start`, and where it ends."""
+    """Parse the noun phrase at `start`; returns it with its end, or None."""
     some = _PARTITIVE.match(text, start)
     if some:
         shape = _PLURAL_NOUNS[some["noun"]] if some["noun"] else ""
@@ -206,11 +206,11 @@ def parse_mention(
 
 def _group_mention(match: re.Match[str], annotations: ClipAnnotations) -> Mention:
     number = match["number"]
-    said = (NUMBERS[number] if number in NUMBERS else int(number)) if number else None
+    count = (NUMBERS[number] if number in NUMBERS else int(number)) if number else None
     group = _find_group(annotations, _PLURAL_NOUNS[match["noun"]], match["adjectives"], match["spots"])
     if group is None:
-        return Mention(text=match[0], number=said, error="no group of such things")
-    return Mention(text=match[0], group=group, number=said)
+        return Mention(text=match[0], number=count, error="no group of such things")
+    return Mention(text=match[0], group=group, number=count)
 
 
 def _entity_mention(match: re.Match[str], annotations: ClipAnnotations, mentioned: list[int]) -> Mention:

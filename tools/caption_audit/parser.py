@@ -1,9 +1,9 @@
-"""Reading a caption back: from its text to the statements it makes, each about certain things.
+"""Parses a caption into statements about entities.
 
-A small left-to-right parser. Noun phrases become marks, then verb phrases are tried at every place where
-one may begin. A subject holds until another one takes over; 'which' is the thing just named, 'it' before
-a verb the subject of the sentence before, 'it' after a verb the thing just named that is not the subject.
-Words that nothing could read are reported: an unread word is a statement nobody checked.
+A left-to-right parser. Noun phrases are replaced by numbered marks, then verb phrases are matched at every
+position. A subject stays until another noun phrase replaces it. 'which' refers to the last noun phrase, 'it'
+before a verb to the subject of the previous sentence, and 'it' after a verb to the last noun phrase that is
+not the subject. Unparsed words are reported, because they may be unchecked statements.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tools.caption_audit.grammar import (
 from tools.caption_audit.noun_phrases import NUMBERS, Mention, parse_mention
 
 EntityRef = int | str | None
-"""An entity's index, the name of a group, or nobody."""
+"""The index of an entity, the name of a group, or None."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One thing a caption says."""
+    """One statement of a caption."""
 
     kind: str
     subject: EntityRef = None
@@ -44,7 +44,7 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedCaption:
-    """What a caption says, and the words that were not understood."""
+    """The statements of a caption, and the words that were not parsed."""
 
     statements: tuple[Statement, ...]
     unparsed: tuple[str, ...]
@@ -66,12 +66,12 @@ _ENVIRONMENT_OPENING = re.compile(r"^(?:the scene is set|all this happens|it tak
 
 
 def parse_caption(text: str, annotations: ClipAnnotations, *, terse: bool = False) -> ParsedCaption:
-    """What a caption says of a clip.
+    """Parse a caption.
 
     Args:
         text: the caption.
-        facts: only its list of entities is looked at, to tell what a noun phrase means.
-        terse: nouns may stand without articles.
+        annotations: the clip's annotations; entities and cause resolve noun phrases.
+        terse: allow nouns without articles.
     """
     parser = _Parser(annotations=annotations, terse=terse)
     return parser.parse(text)
@@ -98,8 +98,6 @@ class _Parser:
         for sentence in re.split(r"\.\s+", text):
             self._parse_sentence(sentence)
         return ParsedCaption(statements=tuple(self.statements), unparsed=tuple(self.unparsed))
-
-    # What is not about the things ------------------------------------------------------------
 
     def _parse_camera(self, text: str) -> str:
         def found(match: re.Match[str]) -> str:
@@ -134,8 +132,6 @@ class _Parser:
                 kept.append(segment)
         return ", ".join(kept)
 
-    # The things ------------------------------------------------------------------------------
-
     def _mark_noun_phrases(self, text: str) -> str:
         """The text with every noun phrase replaced by a numbered mark."""
         out, at = "", 0
@@ -169,10 +165,10 @@ class _Parser:
             out += f"<{len(self.mentions) - 1}>"
         return out
 
-    def _is_mention(self, mention: Mention, before: str) -> bool:
+    def _is_mention(self, mention: Mention, previous_subject: str) -> bool:
         words = mention.text.split()
         if (
-            before.endswith(("in ", "in a ", "off "))
+            previous_subject.endswith(("in ", "in a ", "off "))
             and len(words) <= 2
             and words[-1] in ("row", "screen", "line")
         ):
@@ -182,8 +178,6 @@ class _Parser:
     def _resolve_mark(self, mark: str) -> EntityRef:
         mention = self.mentions[int(mark)]
         return mention.entity if mention.entity is not None else mention.group
-
-    # Sentences -------------------------------------------------------------------------------
 
     def _parse_sentence(self, text: str) -> None:
         text = self._parse_environment(self._parse_causes(self._parse_camera(text)))
@@ -195,7 +189,7 @@ class _Parser:
             r"^(?:in the background|farther back) (stands?) (.*)$", r"\2 \1 in the background", text
         )
         text = self._mark_noun_phrases(text)
-        before, here = self.subject, self.subject
+        previous_subject, current_subject = self.subject, self.subject
         pending: list[str] = []
         which = False
         relative: EntityRef = None
@@ -216,7 +210,11 @@ class _Parser:
                 which, at = True, word.end()
                 continue
             if word and word[0] in ("it", "they"):
-                here, pending, at = before if before is not None else here, [], word.end()
+                current_subject, pending, at = (
+                    previous_subject if previous_subject is not None else current_subject,
+                    [],
+                    word.end(),
+                )
                 continue
             found = next(
                 ((kind, m) for kind, p in COMPILED_PREDICATES if (m := p.match(text, at)) and m.end() > at),
@@ -228,38 +226,40 @@ class _Parser:
                 at = end
                 continue
             kind, match = found
-            subject: EntityRef = here
+            subject: EntityRef = current_subject
             number = None
             if which:
                 subject = relative = self.last_mentioned
             elif relative is not None and not pending and re.match(r"\w+ing\b", text[at:]):
-                # ', which hits a cube, pushing it': the same relative clause goes on.
+                # ', which hits a cube, pushing it': the relative clause continues.
                 subject = relative
             elif pending:
-                here = subject = self._resolve_mark(pending[-1])
+                current_subject = subject = self._resolve_mark(pending[-1])
                 number = (
                     self.mentions[int(pending[-1])].number
                     if self.mentions[int(pending[-1])].partial
                     else None
                 )
             self._add_statements(kind, match, subject, number, pending, ordered)
-            if not which and self.subject != here:
-                before = before if before is not None else here
+            if not which and self.subject != current_subject:
+                previous_subject = previous_subject if previous_subject is not None else current_subject
             which, pending = False, []
             at = match.end()
         for mark in pending:
             if not self._is_unresolved(mark):
                 self.unparsed.append(self.mentions[int(mark)].text)
-        self.subject = here
+        self.subject = current_subject
 
     def _is_unresolved(self, mark: str) -> bool:
         return self._resolve_mark(mark) is None
 
     def _resolve_object(self, groups: dict[str, str | None], subject: EntityRef) -> EntityRef:
-        said = next((groups[name] for name in ("o", "o2", "o3", "some", "some2") if groups.get(name)), None)
-        if said is None:
+        matched = next(
+            (groups[name] for name in ("o", "o2", "o3", "some", "some2") if groups.get(name)), None
+        )
+        if matched is None:
             return None
-        mark = _MARK.fullmatch(said)
+        mark = _MARK.fullmatch(matched)
         if mark:
             self.last_mentioned = self._resolve_mark(mark[1])
             return self.last_mentioned
@@ -267,14 +267,14 @@ class _Parser:
 
     def _parse_number(self, groups: dict[str, str | None]) -> int | None:
         for name in ("some", "some2", "number", "o"):
-            said = groups.get(name)
-            if not said:
+            matched = groups.get(name)
+            if not matched:
                 continue
-            mark = _MARK.fullmatch(said)
+            mark = _MARK.fullmatch(matched)
             if mark:
                 return self.mentions[int(mark[1])].number
-            if said in NUMBERS:
-                return NUMBERS[said]
+            if matched in NUMBERS:
+                return NUMBERS[matched]
         return None
 
     def _add_statements(
@@ -303,11 +303,11 @@ class _Parser:
             elif how and how != "move":
                 add(Statement(kind="manner", subject=subject, value=how, text=text))
         elif kind == "row":
-            who = [self._resolve_mark(mark) for mark in pending]
+            order = [self._resolve_mark(mark) for mark in pending]
             if ordered:
-                for first, second in itertools.pairwise(who):
+                for first, second in itertools.pairwise(order):
                     add(Statement(kind="left of", subject=first, object=second, text=text))
-            elif len(who) < 2:
+            elif len(order) < 2:
                 add(Statement(kind="row", subject=subject, text=text))
         elif kind == "between":
             right = groups.get("o2") or ""

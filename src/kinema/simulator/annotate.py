@@ -1,4 +1,4 @@
-"""From a drawn scene and its id buffer to the facts of the clip."""
+"""Annotations: measures a sampled scene and its object-id buffer."""
 
 from __future__ import annotations
 
@@ -14,52 +14,61 @@ from kinema.simulator.render.camera import project, projected_radius
 from kinema.simulator.scene_sampler import SampledScene
 
 HIDDEN_PIXELS = 0
-"""Pixels of a thing that is out of sight."""
+"""Pixel count of an entity that is out of sight."""
 MIN_CLEAR_EXTENT = 6.0 / 128
-"""Share of the picture's height that a thing must span to be recognised."""
+"""Smallest extent at which an entity is recognisable, as a share of the image height."""
 MIN_REAPPEARED_SHARE = 0.5
-"""Share of its pixels in the first frame that a thing must show to count as seen again."""
+"""Pixels that an entity must show to count as re-emerged, as a share of those in the first frame."""
 
 
 def pixel_stats(
     object_ids: UInt8[np.ndarray, "f h w"], num_entities: int
 ) -> tuple[Int[np.ndarray, "f n"], Float[np.ndarray, "f n 4"]]:
-    """Pixels and boxes of each entity in each frame."""
+    """Count the pixels of each entity in each frame and find their bounding boxes.
+
+    Args:
+        object_ids: the object-id buffer; entity k has the id k + 1.
+        num_entities: number of entities.
+
+    Returns:
+        Pixel counts (frames, entities) and boxes (frames, entities, 4) as left, top, right and bottom in
+        0..1; a box without pixels is NaN.
+    """
     frames, height, width = object_ids.shape
     pixels = np.zeros((frames, num_entities), dtype=np.int32)
     box = np.full((frames, num_entities, 4), np.nan)
     scale = np.array([width, height, width, height], dtype=float)
-    for frame, picture in enumerate(object_ids):
-        pixels[frame] = np.bincount(picture.ravel(), minlength=256)[1 : num_entities + 1]
-        for index, found in enumerate(ndimage.find_objects(picture, max_label=num_entities)):
-            if found is not None:
-                rows, columns = found
+    for frame, image in enumerate(object_ids):
+        pixels[frame] = np.bincount(image.ravel(), minlength=256)[1 : num_entities + 1]
+        for index, bounds in enumerate(ndimage.find_objects(image, max_label=num_entities)):
+            if bounds is not None:
+                rows, columns = bounds
                 box[frame, index] = (columns.start, rows.start, columns.stop, rows.stop) / scale
     return pixels, box
 
 
 def measure_tracks(scene: SampledScene, object_ids: UInt8[np.ndarray, "f h w"]) -> Tracks:
-    """Everything measured frame by frame."""
+    """Measure the tracks of a scene: poses, projections, pixel counts and boxes in every frame."""
     _, height, width = object_ids.shape
-    seen, cameras = scene.trajectory, scene.cameras[:, None]
+    trajectory, cameras = scene.trajectory, scene.cameras[:, None]
     pixels, box = pixel_stats(object_ids, len(scene.entities))
-    centre, depth = project(cameras, seen.position, width / height)
+    screen, depth = project(cameras, trajectory.position, width / height)
     radii = np.array([solid.radius for solid in scene.bodies])
     return Tracks(
-        position=seen.position.astype(np.float32),
-        rotation=seen.rotation.astype(np.float32),
-        velocity=seen.velocity.astype(np.float32),
-        upright=seen.upright().astype(np.float32),
-        screen=centre.astype(np.float32),
+        position=trajectory.position.astype(np.float32),
+        rotation=trajectory.rotation.astype(np.float32),
+        velocity=trajectory.velocity.astype(np.float32),
+        upright=trajectory.upright().astype(np.float32),
+        screen=screen.astype(np.float32),
         depth=depth.astype(np.float32),
-        radius=projected_radius(cameras, seen.position, radii[None]).astype(np.float32),
+        radius=projected_radius(cameras, trajectory.position, radii[None]).astype(np.float32),
         pixels=pixels,
         box=box.astype(np.float32),
     )
 
 
 def claim_holds_in_pixels(claim: Claim, tracks: Tracks) -> bool:
-    """Whether what a claim says about sight is so in the id buffer. True for claims of other kinds."""
+    """Whether a claim about visibility holds in the id buffer. True for claims of other kinds."""
     if claim.subject is None:
         return True
     pixels = tracks.pixels[:, claim.subject]
@@ -86,42 +95,42 @@ def claim_holds_in_pixels(claim: Claim, tracks: Tracks) -> bool:
 
 
 def is_clearly_visible(tracks: Tracks, entity: int, frame: int, aspect: float) -> bool:
-    """Whether what is to be seen of an entity in a frame is large enough to be recognised."""
+    """Whether the visible part of an entity is large enough in a frame to be recognised."""
     left, top, right, bottom = tracks.box[frame, entity].tolist()
     return max((right - left) * aspect, bottom - top) >= MIN_CLEAR_EXTENT
 
 
 _MIN_MEMBER_PIXELS = 3
-"""Pixels by which a member of a group must show in some frame."""
+"""Pixels that a member of a group must show in at least one frame."""
 
 
 def claims_visible(scene: SampledScene, tracks: Tracks, aspect: float) -> bool:
-    """Whether the id buffer bears the verdict out: claims hold, and what is named is clearly seen."""
+    """Whether all claims hold in the id buffer and all named entities are clearly visible."""
     claims = scene.event_outcome.claims
     hiding = {claim.subject for claim in claims if claim.kind == "hides"}
-    clear = all(
+    is_clear = all(
         is_clearly_visible(tracks, index, scene.event_frame, aspect)
         for index, entity in enumerate(scene.entities)
         if entity.named and entity.role != "background" and index not in hiding
     )
-    # Members of a group are counted: a pin that never shows makes 'three pins' a claim nobody can check.
-    counted = [index for index, entity in enumerate(scene.entities) if entity.group]
-    shown = bool((tracks.pixels[:, counted].max(0) >= _MIN_MEMBER_PIXELS).all())
-    return clear and shown and all(claim_holds_in_pixels(claim, tracks) for claim in claims)
+    # Captions state the number of a group's members, so each of them must be visible at least once.
+    group_members = [index for index, entity in enumerate(scene.entities) if entity.group]
+    members_visible = bool((tracks.pixels[:, group_members].max(0) >= _MIN_MEMBER_PIXELS).all())
+    return is_clear and members_visible and all(claim_holds_in_pixels(claim, tracks) for claim in claims)
 
 
 def _is_unclear_background(scene: SampledScene, tracks: Tracks, index: int, spec: ClipSpec) -> bool:
-    """Whether a background thing is so hard to see that no caption should speak of it."""
+    """Whether a background entity is too hard to see to be mentioned in captions."""
     if scene.entities[index].role != "background":
         return False
-    seen = is_clearly_visible(tracks, index, scene.event_frame, spec.width / spec.height)
-    return index in scene.hidden_background or not seen
+    visible = is_clearly_visible(tracks, index, scene.event_frame, spec.width / spec.height)
+    return index in scene.hidden_background or not visible
 
 
 def annotate_clip(
     spec: ClipSpec, scene: SampledScene, tracks: Tracks, environment: Environment
 ) -> ClipAnnotations:
-    """The facts of a clip. The camera's claim comes last, unless the event is about the camera."""
+    """Annotate a clip. The claim about the camera comes last, unless the event is a camera move."""
     claims = scene.event_outcome.claims
     if not any(claim.kind == "camera" for claim in claims):
         claims = (*claims, Claim(kind="camera", value=scene.shot.move))

@@ -1,4 +1,4 @@
-"""Facts on disk: a line of JSON for what is said, arrays for what was measured."""
+"""Annotations and captions on disk: JSON for the discrete values, arrays for the measurements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRACK_NAMES = tuple(field.name for field in fields(Tracks))
 
 
 def annotations_to_json(annotations: ClipAnnotations) -> str:
-    """Everything but the arrays, keys sorted: the same facts are the same text."""
+    """Serialise everything except the arrays. Keys are sorted, so equal annotations give equal text."""
     plain = {
         field.name: getattr(annotations, field.name)
         for field in fields(ClipAnnotations)
@@ -40,11 +40,11 @@ def annotations_to_json(annotations: ClipAnnotations) -> str:
 def _to_builtin_number(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in facts")
+    raise TypeError(f"{type(value).__name__} cannot be stored in annotations")
 
 
 def annotations_to_arrays(annotations: ClipAnnotations) -> dict[str, np.ndarray]:
-    """The tracks and cameras by name; numbers with fractions in float32."""
+    """The tracks and cameras by name, as float32 or int32 arrays."""
     arrays = {name: np.asarray(getattr(annotations.tracks, name)) for name in TRACK_NAMES}
     arrays["cameras"] = np.asarray(annotations.cameras)
     return {
@@ -54,7 +54,7 @@ def annotations_to_arrays(annotations: ClipAnnotations) -> dict[str, np.ndarray]
 
 
 def annotations_from_json(text: str, arrays: Mapping[str, np.ndarray]) -> ClipAnnotations:
-    """The facts that `annotations_to_json` and `annotations_to_arrays` wrote."""
+    """Read annotations written by `annotations_to_json` and `annotations_to_arrays`."""
     plain = json.loads(text)
     plain["entities"] = tuple(EntityAnnotation(**entity) for entity in plain["entities"])
     plain["contacts"] = tuple(Contact(**contact) for contact in plain["contacts"])
@@ -66,12 +66,12 @@ def annotations_from_json(text: str, arrays: Mapping[str, np.ndarray]) -> ClipAn
 
 
 def captions_to_json(captions: tuple[Caption, ...]) -> str:
-    """All wordings of a clip with their styles and claims."""
+    """Serialise the captions of a clip with their styles and claims."""
     return json.dumps([asdict(caption) for caption in captions], ensure_ascii=False, separators=(",", ":"))
 
 
 def captions_from_json(text: str) -> tuple[Caption, ...]:
-    """What `captions_to_json` wrote."""
+    """Read captions written by `captions_to_json`."""
     return tuple(
         Caption(style=c["style"], text=c["text"], claims=tuple(c["claims"])) for c in json.loads(text)
     )

@@ -1,8 +1,8 @@
-"""What is true of a clip: the facts that captions are written from and the audit checks them against.
+"""Annotation types of a clip. Captions are written from them and the caption audit checks against them.
 
-Everything here is measured, from the simulation or from the renderer's object-id buffer, never guessed
-from what an event meant to do. World axes: x to the right of the neutral camera, y away from it, z up,
-metres. Screen coordinates: x from 0 (left edge) to 1 (right edge), y from 0 (top) to 1 (bottom).
+All values are measured in the simulation or in the renderer's object-id buffer. World axes: x to the right of
+the default camera, y away from it, z up, metres. Screen coordinates: x from 0 (left edge) to 1 (right edge),
+y from 0 (top) to 1 (bottom).
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ Event = Literal[
 ]  # fmt: skip
 
 PAIRED_EVENTS: tuple[Event, ...] = ("wall pair", "mass pair")
-"""Events of which each clip has a twin that differs in one cause."""
+"""Events whose clips come in pairs that differ in one cause."""
 
 ClaimKind = Literal[
-    "moves",  # subject travels; value: left | right | away | toward | down
+    "moves",  # subject moves; value: left | right | away | toward | down
     "speed",  # subject's speed when it moves; value: slowly | quickly
     "stops",  # subject comes to rest within the clip
     "leaves",  # subject leaves the frame
     "hits",  # subject touches object
     "misses",  # subject passes object without touching it
     "short of",  # subject stops before reaching object
-    "pushed",  # object of the sentence is set moving by the hit; value: left | right | away | aside
+    "pushed",  # subject is set in motion by the hit; value: left | right | away | aside
     "stays",  # subject does not move
     "bounces back",  # subject reverses after a hit
     "tips over",  # subject falls over
@@ -58,27 +58,27 @@ ClaimKind = Literal[
     "slides down",  # subject goes down object (a ramp); value: left | right
     "rests on",  # subject stays on object from beginning to end
     "hides",  # subject is out of sight behind object for a while
-    "re-emerges",  # subject is seen again; value: left | right (screen side of the occluder)
+    "re-emerges",  # subject is visible again; value: left | right (screen side of the occluder)
     "stays hidden",  # subject is out of sight at the end
     "in front",  # subject passes in front of object
     "falls in",  # subject ends inside object (a container)
     "seesaw",  # object (plank) tips; value: left | right is the end that goes down; subject caused it
     "thrown",  # subject is thrown up by the seesaw
-    "left of", "right of", "middle", "in a row",  # where things stand on screen
+    "left of", "right of", "middle", "in a row",  # positions on screen
     "count",  # number of members of a group; value: the number as digits
     "fallen",  # how many members of a group end fallen; value: digits
     "topple",  # a chain of dominoes falls; value: left | right is the side it starts from
     "chain stops",  # the chain ends early
     "swings",  # subject swings on its rod
-    "circles",  # subject travels round object; value: clockwise | counterclockwise, seen from above
-    "spins",  # subject turns in place; value: clockwise | counterclockwise, seen from above
+    "circles",  # subject circles around object; value: clockwise | counterclockwise, from above
+    "spins",  # subject turns in place; value: clockwise | counterclockwise, from above
     "camera",  # value: a CameraMove
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntityAnnotation:
-    """One thing in the clip: `index` is its place in per-entity arrays; the id buffer holds index + 1."""
+    """One object of the clip. `index` is its position in per-entity arrays; its object id is index + 1."""
 
     index: int
     role: Role
@@ -86,14 +86,14 @@ class EntityAnnotation:
     size: Size
     material: Material
     colour: Colour | None
-    """None where the material has its own colour (wood, marble)."""
+    """None for materials with a colour of their own (wood, marble)."""
     pattern: Pattern = "solid"
     second_colour: Colour | None = None
     fixed: bool = False
     named: bool = True
-    """False for things no caption mentions on their own (a seesaw's pivot, one pin of many)."""
+    """False for objects that captions do not mention individually (a seesaw's pivot, one of many pins)."""
     group: str | None = None
-    """The members of a group (pins, dominoes, tower, count) share this word."""
+    """Name shared by the members of a group (pins, dominoes, tower, count)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,27 +101,27 @@ class Tracks:
     """Per-frame measurements. Axes: f frames, n entities."""
 
     position: Float[np.ndarray, "f n 3"]
-    """Centre in the world, metres."""
+    """Centre in world coordinates, metres."""
     rotation: Float[np.ndarray, "f n 3 3"]
     velocity: Float[np.ndarray, "f n 3"]
     """Metres per second."""
     upright: Float[np.ndarray, "f n"]
-    """Cosine between the entity's own up axis now and in the first frame's world up: 1 standing, 0 lying."""
+    """Cosine between world up and the axis that was up in the first frame: 1 standing, 0 lying."""
     screen: Float[np.ndarray, "f n 2"]
-    """Projected centre; outside 0..1 when out of frame."""
+    """Projected centre; outside 0..1 where it is out of frame."""
     depth: Float[np.ndarray, "f n"]
     """Distance along the view axis, metres; negative behind the camera."""
     radius: Float[np.ndarray, "f n"]
-    """Projected bounding radius as a share of the frame's height."""
+    """Projected bounding radius as a share of the image height."""
     pixels: Int[np.ndarray, "f n"]
-    """Pixels in the id buffer, at the size it was rendered."""
+    """Number of pixels in the id buffer at the rendered size."""
     box: Float[np.ndarray, "f n 4"]
-    """Left, top, right, bottom of those pixels on screen, 0..1; NaN where there are none."""
+    """Left, top, right and bottom of those pixels, 0..1; NaN where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contact:
-    """Two entities touched. Times are in frames, fractional, from the physics step they happened in."""
+    """A contact of two entities. Times are fractional frames."""
 
     a: int
     b: int
@@ -131,7 +131,7 @@ class Contact:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One checkable statement. A caption is the wording of some of a clip's claims, in their order."""
+    """One checkable statement. A caption states some of the claims of its clip."""
 
     kind: ClaimKind
     subject: int | None = None
@@ -142,49 +142,49 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where the clip plays. The names are those of `kinema.simulator.appearance`."""
+    """Surroundings of a clip, by the names used in `kinema.simulator.appearance`."""
 
     sky: str
     floor: str
     background: str
     wall: str = ""
-    """For decor 'wall': which kind of wall stands behind the scene."""
+    """Kind of wall where the background is 'wall'."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipAnnotations:
-    """Everything that is true of one clip."""
+    """All annotations of one clip."""
 
     seed: int
     lab: bool
     event: Event
     outcome: str
-    """Which of the event's possible outcomes happened, by the simulation."""
+    """The outcome of the event in the simulation."""
     fps: float
     height: int
     width: int
-    """Size at which pixels and boxes were counted."""
+    """Image size at which pixels and boxes were measured."""
     entities: tuple[EntityAnnotation, ...]
     tracks: Tracks
     contacts: tuple[Contact, ...]
     claims: tuple[Claim, ...]
     event_frame: int
-    """The frame in which the event happens: the contact, the landing, the vanishing."""
+    """The frame of the event: a contact, a landing, an occlusion."""
     camera: CameraMove
     cameras: Float[np.ndarray, "f 13"]
-    """Position, right, up, forward, and tan(vertical field of view / 2) of the camera in each frame."""
+    """Camera per frame: position, right, up and forward axes, and tan(vertical field of view / 2)."""
     environment: Environment
     pair_id: str = ""
-    """One-cause pairs: both clips of a pair share this key ..."""
+    """Shared by both clips of a pair; empty for other events."""
     cause: str = ""
-    """... and differ in this ('wall', 'no wall', 'light', 'heavy')."""
+    """The cause in which the clips of a pair differ ('wall', 'no wall', 'light', 'heavy')."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """One wording of a clip. `style` is 'core', 'terse', 'plain', 'rich', 'everyday', 'simple', ..."""
+    """One caption of a clip; `style` is the name of a `captions.CaptionStyle`."""
 
     style: str
     text: str
     claims: tuple[int, ...] = ()
-    """Which of the clip's claims the text states, as places in `ClipFacts.claims`."""
+    """Indices into `ClipAnnotations.claims` of the claims that the text states."""

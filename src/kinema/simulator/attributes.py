@@ -1,4 +1,4 @@
-"""The words of the film set, and what each of them means in metres and kilograms."""
+"""Attributes of simulated objects and their physical values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LAB_SHAPES: tuple[Shape, ...] = ("ball", "cube", "cylinder", "cone")
 MATERIALS: tuple[Material, ...] = ("plastic", "rubber", "metal", "glass", "wood", "marble", "clay")
 LAB_MATERIALS: tuple[Material, ...] = ("plastic", "rubber")
 PATTERNS: tuple[Pattern, ...] = ("striped", "checkered", "spotted", "two-tone")
-"""Two-coloured patterns; wooden and marbled belong to their materials."""
+"""Two-coloured patterns. 'wooden' and 'marbled' belong to their materials."""
 SECOND_COLOURS: tuple[Colour, ...] = ("white", "black", "yellow", "blue", "red")
 
 EXTENT: dict[Size, float] = {"small": 0.26, "medium": 0.36, "large": 0.5}
-"""Half the extent of a thing of this size, metres."""
+"""Half extent of an object of each size, metres."""
 
 CAMERA_MOVES: tuple[CameraMove, ...] = get_args(CameraMove)
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -31,14 +31,14 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialProperties:
-    """What a material is made of, as far as collisions go."""
+    """Physical properties of a material."""
 
     density: float
-    """Kilograms per cubic metre. Things are hollow toys, so these are low."""
+    """Kilograms per cubic metre; low, because the objects are hollow toys."""
     restitution: float
-    """Share of the speed that a bounce off the floor gives back, 0..1."""
+    """Share of the speed that remains after a bounce on the floor, 0..1."""
     friction: float
-    """Sliding friction against the floor."""
+    """Coefficient of sliding friction on the floor."""
 
 
 MATERIAL_PROPERTIES: dict[Material, MaterialProperties] = {
@@ -53,6 +53,6 @@ MATERIAL_PROPERTIES: dict[Material, MaterialProperties] = {
 }
 
 SLOW_SPEED = 1.0
-"""Mean speed in metres per second below which a motion is told as slow ..."""
+"""Captions call a mean speed of at most this slow, metres per second."""
 QUICK_SPEED = 2.3
-"""... and above which it is told as quick. Between them the captions say nothing of speed."""
+"""Captions call a mean speed of at least this quick, metres per second; speeds between get no word."""

@@ -1,4 +1,4 @@
-"""Where the camera goes: fifteen moves, and the distance and aim at which everything fits."""
+"""Camera paths of fifteen moves, and a solver that frames the scene."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kinema.simulator.annotations import CameraMove
 
 @dataclass(frozen=True, kw_only=True)
 class CameraShot:
-    """A camera move round a target. Angles in degrees, lengths in metres."""
+    """A camera move around a target. Angles in degrees, lengths in metres."""
 
     move: CameraMove
     amount: float
-    """How far it goes from first frame to last; see `MOVE_AMOUNTS`."""
+    """Size of the move from the first to the last frame, in the units of `MOVE_AMOUNTS`."""
     target: tuple[float, float, float] = (0.0, 0.0, 0.45)
     distance: float = 5.0
     azimuth: float = -90.0
-    """Direction in which the camera stands as seen from the target; -90 is the neutral one."""
+    """Direction from the target to the camera; -90 is the default view."""
     elevation: float = 15.0
     fov: float = 42.0
     """Vertical field of view in the middle of the move."""
@@ -47,12 +47,16 @@ MOVE_AMOUNTS: dict[CameraMove, tuple[float, float]] = {
 
 
 def camera_path(shot: CameraShot, num_frames: int) -> Float[np.ndarray, "f 13"]:
-    """The camera in every frame: an ease in and out from half the amount before to half after.
+    """The camera of a shot in every frame.
 
-    Left and right are the camera's own: it turns (pan), moves (truck), or circles (orbit) that way.
+    The move is eased and centred: it runs from minus half the amount to plus half. Left and right are from
+    the camera's point of view: the direction in which it turns (pan), moves (truck) or circles (orbit).
+
+    Returns:
+        One row per frame: position, right, up and forward axes, tan(vertical field of view / 2).
     """
     t = np.arange(num_frames) / max(1, num_frames - 1)
-    # Half linear, half smoothstep: visible from the first frame on, and no jerk at either end.
+    # Half linear, half smoothstep: motion from the first frame on, but smooth at both ends.
     e = 0.5 * t + 0.5 * t * t * (3 - 2 * t) - 0.5
     still = np.zeros(num_frames)
     azimuth, elevation, distance = shot.azimuth + still, shot.elevation + still, shot.distance + still
@@ -94,9 +98,17 @@ def view_extents(
     required: Bool[np.ndarray, "f p"],
     aspect: float,
 ) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of the watched points over all frames, in view units (-1..1 is in view).
+    """Bounds of the required points over all frames.
 
-    A point behind the camera counts as far outside.
+    Args:
+        cameras: rows of `camera_path`.
+        points: world points per frame, metres.
+        required: which points count in which frames.
+        aspect: image width over height.
+
+    Returns:
+        Left, bottom, right and top in view units, where -1..1 is in view. Points behind the camera count as
+        far outside.
     """
     offset = points - cameras[:, None, 0:3]
     depth = np.einsum("fpc,fc->fp", offset, cameras[:, 9:12])
@@ -109,10 +121,10 @@ def view_extents(
 
 @dataclass(frozen=True, kw_only=True)
 class Framing:
-    """What the solver aims for."""
+    """Constraints of the camera solver."""
 
     margin: float = 0.93
-    """Share of the half picture that watched things may fill."""
+    """Share of half the image that the required points may fill."""
     min_distance: float = 2.6
     max_distance: float = 11.0
 
@@ -124,9 +136,19 @@ def fit_camera(
     aspect: float,
     framing: Framing,
 ) -> tuple[CameraShot, Float[np.ndarray, "f 13"]] | None:
-    """The shot moved so that the watched points just fit, and its path; None where they can't.
+    """Move a shot so that the required points just fit into the frame.
 
-    Fixed-point iteration: aim at the middle of what is seen, then go back by as much as it is too wide.
+    Fixed-point iteration: aim at the centre of the projected points, then scale the distance by their extent.
+
+    Args:
+        shot: the camera move; its target and distance are replaced.
+        points: world points per frame, metres.
+        required: which points must be in view in which frames.
+        aspect: image width over height.
+        framing: margin and range of distances.
+
+    Returns:
+        The adjusted shot and its camera path, or None if the points do not fit.
     """
     frames = len(points)
     everything = points[required]

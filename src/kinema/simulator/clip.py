@@ -1,4 +1,4 @@
-"""One clip of the film set: drawn, filmed and measured."""
+"""One simulated clip: sampled, rendered and annotated."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from kinema.simulator.scene_sampler import SampledScene, sample_scene
 __all__ = ["Clip", "ClipSpec", "make_clip"]
 
 _MAX_RENDER_ATTEMPTS = 12
-"""Scenes rendered before a wish is given up; nearly always the first one is good."""
+"""Scenes rendered before giving up. The first one is nearly always good."""
 _SAMPLES_PER_PIXEL = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-    """A film and everything that is true of it."""
+    """A rendered clip with its annotations."""
 
     annotations: ClipAnnotations
     frames: UInt8[np.ndarray, "f h w 3"] | None = None
-    """None where the clip was not rendered."""
+    """None if the clip was not rendered."""
     object_ids: UInt8[np.ndarray, "f h w"] | None = None
     depth: Float[np.ndarray, "f h w"] | None = None
 
@@ -38,12 +38,12 @@ class Clip:
 def _render_visible_scene(
     spec: ClipSpec, *, samples: int, depth: bool, threads: int, device: Literal["cpu", "cuda"]
 ) -> tuple[SampledScene, Environment, RenderResult, UInt8[np.ndarray, "f h w"], Tracks]:
-    first = 0
+    first_attempt = 0
     for _ in range(_MAX_RENDER_ATTEMPTS):
-        scene = sample_scene(spec, first)
-        setting = sample_environment(spec, scene)
-        film = trace(
-            build_render_scene(spec, scene, setting),
+        scene = sample_scene(spec, first_attempt)
+        environment = sample_environment(spec, scene)
+        rendered = trace(
+            build_render_scene(spec, scene, environment),
             spec.height,
             spec.width,
             samples=samples,
@@ -52,16 +52,16 @@ def _render_visible_scene(
             threads=threads,
             device=device,
         )
-        if film.object_ids is None:
-            raise ValueError("the tracer gave no id buffer")
-        tracks = measure_tracks(scene, film.object_ids)
-        # The clips of a pair must not be redrawn one without the other; they claim nothing of sight.
+        if rendered.object_ids is None:
+            raise ValueError("the tracer returned no id buffer")
+        tracks = measure_tracks(scene, rendered.object_ids)
+        # Both clips of a pair must use the same attempt, so paired events accept the first one.
         if scene.event in PAIRED_EVENTS or claims_visible(scene, tracks, spec.width / spec.height):
-            return scene, setting, film, film.object_ids, tracks
-        first = scene.attempt + 1
+            return scene, environment, rendered, rendered.object_ids, tracks
+        first_attempt = scene.attempt + 1
     raise UserError(
-        f"nothing that seed {spec.seed} draws can be seen well at {spec.width}x{spec.height}; "
-        "make the picture larger, or take another seed or outcome"
+        f"seed {spec.seed} gives no scene that is clearly visible at {spec.width}x{spec.height}; "
+        "use a larger size, another seed or another outcome"
     )
 
 
@@ -74,25 +74,27 @@ def make_clip(
     threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Clip:
-    """Make the clip of a spec: the same bytes in any process, in any order, with any number of threads.
+    """Sample, render and annotate the clip of a spec.
+
+    The result is the same in every process and for any number of threads.
 
     Args:
         spec: everything the clip depends on.
-        render: False for the facts alone; they are the same, and cost less.
-        object_ids: also keep the id buffer.
-        depth: also keep distances.
-        threads: frames rendered at once.
-        device: what renders; a GPU's pictures differ from a processor's by rounding.
+        render: False skips the frames and returns the same annotations in less time.
+        object_ids: also return the object-id buffer.
+        depth: also return distances along the rays, metres.
+        threads: number of frames rendered in parallel.
+        device: where to render; frames from a GPU differ from those of a CPU by rounding.
 
     Raises:
-        UserError: the event or the outcome does not exist or can't be had with these frames.
+        UserError: the event or outcome does not exist, or does not happen within the given frames.
     """
-    scene, setting, film, identities, tracks = _render_visible_scene(
+    scene, environment, rendered, id_buffer, tracks = _render_visible_scene(
         spec, samples=_SAMPLES_PER_PIXEL if render else 1, depth=depth, threads=threads, device=device
     )
     return Clip(
-        annotations=annotate_clip(spec, scene, tracks, setting),
-        frames=film.frames if render else None,
-        object_ids=identities if object_ids else None,
-        depth=film.depth,
+        annotations=annotate_clip(spec, scene, tracks, environment),
+        frames=rendered.frames if render else None,
+        object_ids=id_buffer if object_ids else None,
+        depth=rendered.depth,
     )

@@ -1,4 +1,4 @@
-"""The things that are built of several solids: pins, snowman, car, ramp, table, box, rod."""
+"""Objects built of several solids: pin, snowman, car, ramp, table, box, rod."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def build_pin(s: float, surface: Surface) -> Body:
 
 
 def build_snowman(s: float, surface: Surface) -> Body:
-    """Faces -y, towards the neutral camera."""
+    """A snowman that faces -y, towards the default camera."""
     carrot, coal = Surface(material="plastic", colour="orange"), Surface(material="plastic", colour="black")
     balls = ((-0.6, 0.62), (0.15, 0.43), (0.7, 0.3))
     hat = ((0.36, 0.03, 0.9), (0.25, 0.16, 1.05))
@@ -107,7 +107,7 @@ def build_snowman(s: float, surface: Surface) -> Body:
 
 
 def build_car(s: float, surface: Surface) -> Body:
-    """Drives along +x."""
+    """A toy car that drives along +x."""
     cabin, tyre = Surface(material="plastic", colour="gray"), Surface(material="rubber", colour="black")
     hub = Surface(material="metal", colour="white")
 
@@ -128,7 +128,7 @@ def build_car(s: float, surface: Surface) -> Body:
                 )
                 for r, half, seen in ((0.25, 0.1, tyre), (0.13, 0.105, hub))
             )
-            # An ellipsoid touches the floor in one point, which rolls more steadily than a cylinder's edge.
+            # Ellipsoids have one contact point each, so they roll more steadily than cylinders.
             geom = CollisionGeom(type="ellipsoid", size=at(0.25, 0.1, 0.25), density=600.0, friction=1.2)
             wheels.append(Wheel(position=at(x, y, -0.29), collision_geom=geom, visual_geoms=parts))
     body, roof = at(1, 0.45, 0.2), at(0.5, 0.38, 0.2)
@@ -150,7 +150,7 @@ def build_car(s: float, surface: Surface) -> Body:
 
 
 def build_ramp(length: float, depth: float, height: float, surface: Surface) -> Body:
-    """A wedge, high at -x. Half extents; the collision box under the slope runs on into the floor."""
+    """A wedge that is high at -x. `half` are half extents; its collision box continues below the floor."""
     corners = np.array(
         [
             (x, y, z)
@@ -161,7 +161,7 @@ def build_ramp(length: float, depth: float, height: float, surface: Surface) -> 
     angle = math.atan2(height, length)
     thickness = 0.6
     slope = math.hypot(length, height)
-    # The box's upper face is the slope: its centre lies half a thickness under the middle of the slope.
+    # The upper face of the box is the slope, so its centre lies half a thickness below it.
     centre = (-math.sin(angle) * thickness / 2, 0.0, -math.cos(angle) * thickness / 2)
     geom = CollisionGeom(
         type="box",
@@ -180,7 +180,7 @@ def build_ramp(length: float, depth: float, height: float, surface: Surface) -> 
 
 
 def build_table(half: Vector, surface: Surface) -> Body:
-    """A board on four legs; z of `half` is half its whole height."""
+    """A board on four legs; `half[2]` is half of the total height."""
     x, y, z = half
     board, leg = 0.05, 0.06
     boxes: list[tuple[Vector, Vector]] = [((x, y, board), (0.0, 0.0, z - board))]
@@ -191,7 +191,7 @@ def build_table(half: Vector, surface: Surface) -> Body:
 
 
 def build_container(half: Vector, surface: Surface) -> Body:
-    """A box open at the top."""
+    """A box that is open at the top."""
     x, y, z = half
     wall = 0.04
     boxes: list[tuple[Vector, Vector]] = [((x, y, wall), (0.0, 0.0, wall - z))]
@@ -201,7 +201,7 @@ def build_container(half: Vector, surface: Surface) -> Body:
 
 
 def build_rod(entity: Entity, surface: Surface) -> Body:
-    """A thin rod along z; a fixed one is a stand, a post at +y with an arm towards the camera."""
+    """A thin rod along z. A fixed rod is a stand: a post at +y with an arm towards the camera."""
     thickness, reach, half = entity.dimensions or (0.025, 0.0, 0.8)
 
     def bar(length: float, position: Vector, rotation: Quaternion = IDENTITY_ROTATION) -> VisualGeom:

@@ -1,4 +1,4 @@
-"""What can stand in a scene: one typed value for each thing."""
+"""Entities of a scene, their prescribed motions, and quaternion arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kinema.simulator.annotations import Colour, EntityAnnotation, Material, Pat
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
-"""w, x, y, z; unit length."""
+"""w, x, y, z of a unit quaternion."""
 
 IDENTITY_ROTATION: Quaternion = (1.0, 0.0, 0.0, 0.0)
 
@@ -24,7 +24,7 @@ def quat_from_axis_angle(axis: Vector, angle: float) -> Quaternion:
 
 
 def quat_mul(second: Quaternion, first: Quaternion) -> Quaternion:
-    """The rotation that turns by `first`, then by `second`."""
+    """The rotation by `first` followed by `second`."""
     a, b, c, d = second
     e, f, g, h = first
     return (
@@ -49,30 +49,33 @@ def quat_to_matrix(q: Quaternion) -> Float[np.ndarray, "3 3"]:
 
 @dataclass(frozen=True, kw_only=True)
 class Hinge:
-    """The entity can only turn about an axis through a point given in its own frame."""
+    """A hinge: the entity rotates about an axis through an anchor, both in its own frame."""
 
     axis: Vector
     anchor: Vector
     damping: float = 0.01
     limit: float | None = None
-    """Largest angle to either side, radians."""
+    """Largest angle in either direction, radians."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CircularMotion:
-    """Moved by hand on a level circle, counterclockwise from above where `period` is positive."""
+    """Prescribed motion on a horizontal circle; counterclockwise from above for a positive `period`.
+
+    Lengths in metres, `period` in seconds, `phase` in radians.
+    """
 
     centre: Vector
     radius: float
     period: float
     phase: float
     bob: float = 0.0
-    """Amplitude of the rise and fall on the way, metres."""
+    """Amplitude of a vertical oscillation, metres."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpinMotion:
-    """Turned by hand in the air, counterclockwise from above where `period` is positive."""
+    """Prescribed rotation in the air; counterclockwise from above for a positive `period` (seconds)."""
 
     period: float
     tilt: float = 0.0
@@ -81,7 +84,7 @@ class SpinMotion:
 
 @dataclass(frozen=True, kw_only=True)
 class RigidAttachment:
-    """Rigidly carried by another entity, and touched by nothing (the rod of a pendulum)."""
+    """Rigid attachment to another entity, without contacts (the rod of a pendulum)."""
 
     entity: int
     position: Vector
@@ -90,14 +93,14 @@ class RigidAttachment:
 
 @dataclass(frozen=True, kw_only=True)
 class Entity:
-    """One thing: how it looks, what it is made of, where it starts and how fast."""
+    """One object: its appearance, material, initial pose and initial velocity."""
 
     shape: Shape
     size: Size = "medium"
     extent: float = 0.36
-    """Half of its extent, metres; what that means for each shape stands in `solids`."""
+    """Half of its extent, metres; `body_builder` defines the extent of each shape."""
     dimensions: Vector | None = None
-    """Half extents along x, y, z, for the shapes that have no one size (walls, tables, planks)."""
+    """Half extents along x, y and z, for shapes that need all three (walls, tables, planks)."""
     material: Material = "plastic"
     colour: Colour | None = "red"
     pattern: Pattern = "solid"
@@ -109,17 +112,17 @@ class Entity:
     rotation: Quaternion = IDENTITY_ROTATION
     velocity: Vector = (0.0, 0.0, 0.0)
     angular_velocity: Vector = (0.0, 0.0, 0.0)
-    """Angular velocity in the world, radians per second."""
+    """In world axes, radians per second."""
     fixed: bool = False
     motion: Hinge | CircularMotion | SpinMotion | RigidAttachment | None = None
     density: float | None = None
     restitution: float | None = None
     friction: float | None = None
     rolling_friction: float = 0.0
-    """Rolling friction, metres: the lever arm by which the floor slows a rolling thing."""
+    """Lever arm of the rolling resistance, metres."""
 
     def to_annotation(self, index: int) -> EntityAnnotation:
-        """What captions may say of it."""
+        """The attributes that captions use."""
         return EntityAnnotation(
             index=index,
             role=self.role,
@@ -136,17 +139,16 @@ class Entity:
 
 
 def with_rolling_velocity(entity: Entity, velocity: Vector, radius: float) -> Entity:
-    """The entity set rolling along the floor without slipping."""
+    """The entity with a velocity and the angular velocity of rolling without slipping."""
     return replace(
         entity, velocity=velocity, angular_velocity=(-velocity[1] / radius, velocity[0] / radius, 0.0)
     )
 
 
 def mirror_entity(entity: Entity) -> Entity:
-    """The entity in the mirror image of its scene, left and right exchanged.
+    """The entity in the mirror image of its scene, with left and right exchanged.
 
-    Right for things that are their own mirror images and look the same from both ends of x, which the
-    lab's shapes are.
+    Only valid for shapes that are symmetric in x, such as those of the lab.
     """
     w, x, y, z = entity.rotation
     return replace(

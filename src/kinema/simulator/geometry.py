@@ -1,7 +1,7 @@
-"""What an entity's body is made of: collision solids, visible solids, and the points that bound them.
+"""Geometry of an entity's body: collision solids, visible solids and outline points.
 
-Frames: each entity's origin is the middle of its height when it rests on the floor, z up. Sizes are half
-extents in metres.
+The origin of an entity is at half its height when it rests on the floor, z up. Sizes are half extents in
+metres.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from kinema.simulator.entities import IDENTITY_ROTATION, Quaternion, Vector, qua
 from kinema.simulator.render.scene import PrimitiveKind
 
 LYING_ROTATION = quat_from_axis_angle((1.0, 0.0, 0.0), math.pi / 2)
-"""z laid along -y."""
+"""Rotation that turns the z axis to -y."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """What one part looks like; `kinema.simulator.appearance.material` makes a row of numbers of it."""
+    """Appearance of one visible solid; `kinema.simulator.appearance.material` converts it to a row of
+    numbers."""
 
     material: Material
     colour: Colour | None
@@ -33,21 +34,21 @@ class Surface:
 
 @dataclass(frozen=True, kw_only=True)
 class CollisionGeom:
-    """One collision solid, in MuJoCo's words: type, size, place in the entity's frame."""
+    """One collision solid in MuJoCo's terms: type, size and pose in the entity's frame."""
 
     type: str
     size: tuple[float, ...]
     position: Vector = (0.0, 0.0, 0.0)
     rotation: Quaternion = IDENTITY_ROTATION
     vertices: Float[np.ndarray, "v 3"] | None = None
-    """For a mesh: the corners of its convex hull."""
+    """Vertices of the convex hull, for a mesh."""
     density: float | None = None
     friction: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisualGeom:
-    """One visible solid, in the renderer's words."""
+    """One visible solid in the renderer's terms."""
 
     kind: PrimitiveKind
     size: Vector
@@ -60,7 +61,7 @@ class VisualGeom:
 
 @dataclass(frozen=True, kw_only=True)
 class Wheel:
-    """A part of an entity that turns about the entity's y axis by itself."""
+    """A part of an entity that rotates about the entity's y axis."""
 
     position: Vector
     collision_geom: CollisionGeom
@@ -69,24 +70,24 @@ class Wheel:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """An entity's body."""
+    """The body of an entity."""
 
     collision_geoms: tuple[CollisionGeom, ...]
     visual_geoms: tuple[VisualGeom, ...]
     outline: Float[np.ndarray, "k 3"]
-    """Points on the surface whose projections bound it on screen, within a few percent."""
+    """Surface points whose projections bound the body on screen to within a few percent."""
     rest_height: float
-    """Height of the origin over the floor when it rests as built."""
+    """Height of the origin above the floor at rest, without rotation."""
     wheels: tuple[Wheel, ...] = field(default=())
 
     @property
     def radius(self) -> float:
-        """Distance of the farthest outline point from the origin."""
+        """Distance of the farthest outline point from the origin, metres."""
         return float(np.linalg.norm(self.outline, axis=1).max())
 
 
 def convex_hull_planes(vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "k 4"]:
-    """The faces of a convex hull as outward unit normals and distances, coplanar triangles merged."""
+    """Faces of a convex hull as outward unit normals and distances; coplanar triangles are merged."""
     equations = np.unique(np.round(ConvexHull(vertices).equations, 6), axis=0)
     return np.concatenate([equations[:, :3], -equations[:, 3:]], axis=1)
 
@@ -113,32 +114,32 @@ POLYHEDRON_PLANES = {name: convex_hull_planes(vertices) for name, vertices in PO
 
 
 def box_outline(half: Vector, centre: Vector = (0.0, 0.0, 0.0)) -> Float[np.ndarray, "8 3"]:
-    """The corners of a box."""
+    """Corners of a box."""
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
     return signs * np.array(half) + np.array(centre)
 
 
 def ellipsoid_outline(half: Vector) -> Float[np.ndarray, "32 3"]:
-    """Points round an ellipsoid."""
-    # The corners and face middles of an icosahedron, moved out a little, reach every direction within 4%.
+    """Outline points of an ellipsoid."""
+    # Vertices and face centres of an icosahedron, moved out a little, bound it to within 4%.
     directions = np.concatenate([POLYHEDRON_VERTICES["gem"], POLYHEDRON_PLANES["gem"][:, :3]])
     return directions * np.array(half) * 1.04
 
 
 def ring_outline(radius: float, low: float, high: float) -> Float[np.ndarray, "16 3"]:
-    """Points on two level circles."""
+    """Points on two horizontal circles."""
     angles = np.arange(8) * math.pi / 4
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius * 1.03
     return np.concatenate([np.c_[circle, np.full(8, z)] for z in (low, high)])
 
 
 def equal_volume_radius(half: Vector) -> float:
-    """The size of a cube or ball that takes up about as much room."""
+    """The radius of a sphere with about the volume of the shape."""
     return (half[0] * half[1] * half[2]) ** (1 / 3)
 
 
 def build_boxes_body(boxes: list[tuple[Vector, Vector]], surface: Surface, rest_height: float) -> Body:
-    """A solid of several boxes given as (half extents, centre)."""
+    """A body of several boxes, given as pairs of half extents and centre."""
     return Body(
         collision_geoms=tuple(
             CollisionGeom(type="box", size=half, position=centre) for half, centre in boxes

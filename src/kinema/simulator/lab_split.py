@@ -1,8 +1,8 @@
-"""The lab: the plain part of the film set on which models are measured.
+"""The lab: the plain subset of the simulator for evaluation, and its train/test split.
 
-Eight hues, solid plastic or rubber, four shapes, a neutral floor, a known camera. About a tenth of the
-combinations of event, relation, colours and shapes is held out of training, chosen by a hash of the
-combination itself, so that no seed and no version of the code moves one from one side to the other.
+Eight hues, solid plastic or rubber, four shapes, a neutral floor and a fixed camera. About a tenth of the
+combinations of event, relation, colours and shapes is held out of training. A hash of the combination
+decides, so the split is the same for every seed and version of the code.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _LAB_OUTCOMES: dict[Event, tuple[str, ...]] = {
     "still": ("pair",),
     "occlude": ("re-emerges", "stays hidden", "in front"),
 }
-"""Outcomes the lab keeps to, where it does not have them all."""
+"""Outcomes used in the lab, for events of which it has only some."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """What the held-out split is made over."""
+    """The unit of the held-out split."""
 
     event: Event
     relation: str
-    """A direction, a side or an outcome; see each event."""
+    """A direction, a side or an outcome, depending on the event."""
     objects: tuple[tuple[str, str], ...]
-    """(colour, shape) of everything that takes part, in order."""
+    """(colour, shape) of each main or partner object, in order."""
 
 
 def proposal_combination(event: Event, proposal: SceneProposal) -> Combination:
@@ -43,40 +43,40 @@ def proposal_combination(event: Event, proposal: SceneProposal) -> Combination:
 
 
 def _build_combination(event: Event, relation: str, entities: tuple[Entity, ...]) -> Combination:
-    things = [(e.colour or e.material, e.shape) for e in entities if e.role in ("main", "partner")]
+    objects = [(e.colour or e.material, e.shape) for e in entities if e.role in ("main", "partner")]
     if relation == "right of":
-        # 'a right of b' says what 'b left of a' says: both wordings must fall on the same side.
-        relation, things = "left of", things[::-1]
+        # 'a right of b' means 'b left of a'; both must be in the same split.
+        relation, objects = "left of", objects[::-1]
     if event == "count":
-        things = things[:1]
-    return Combination(event=event, relation=relation, objects=tuple(things))
+        objects = objects[:1]
+    return Combination(event=event, relation=relation, objects=tuple(objects))
 
 
 def is_held_out(item: Combination | ClipAnnotations) -> bool:
-    """Whether a combination is kept out of training. Facts must be those of a lab clip."""
+    """Whether a combination, or the combination of a lab clip, is held out of training."""
     if isinstance(item, ClipAnnotations):
         item = clip_combination(item)
-    words = [item.event, item.relation, *(word for thing in item.objects for word in thing)]
-    digest = hashlib.sha256("|".join(words).encode()).digest()
+    parts = [item.event, item.relation, *(word for thing in item.objects for word in thing)]
+    digest = hashlib.sha256("|".join(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
 
 
 def clip_combination(annotations: ClipAnnotations) -> Combination:
-    """The combination that a finished lab clip shows."""
+    """The combination of an annotated lab clip."""
     relation = annotations.outcome
     for claim in annotations.claims:
         if annotations.event == "roll" and claim.kind == "moves":
             relation = claim.value
         elif annotations.event == "still" and claim.kind in ("left of", "right of"):
             relation = claim.kind
-    things = [
+    objects = [
         (e.colour or e.material, e.shape) for e in annotations.entities if e.role in ("main", "partner")
     ]
     if relation == "right of":
-        relation, things = "left of", things[::-1]
+        relation, objects = "left of", objects[::-1]
     if annotations.event == "count":
-        relation, things = next(c.value for c in annotations.claims if c.kind == "count"), things[:1]
-    return Combination(event=annotations.event, relation=relation, objects=tuple(things))
+        relation, objects = next(c.value for c in annotations.claims if c.kind == "count"), objects[:1]
+    return Combination(event=annotations.event, relation=relation, objects=tuple(objects))
 
 
 def lab_outcomes(event_type: EventType) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def lab_outcomes(event_type: EventType) -> tuple[str, ...]:
 
 
 def lab_camera_move(event_outcome: EventOutcome) -> CameraMove:
-    """The lab's camera is still, except where its move is the event."""
+    """The camera move in the lab: static, unless the event is a camera move."""
     for claim in event_outcome.claims:
         if claim.kind == "camera":
             move: CameraMove = claim.value  # pyrefly: ignore
@@ -100,7 +100,7 @@ LAB_MOVE_AMOUNTS: dict[str, float] = {
 
 
 def lab_shot(move: CameraMove) -> CameraShot:
-    """The lab's camera: always in the same place, or passing through it half-way."""
+    """The camera of the lab: always the same view, which a move passes half-way."""
     return CameraShot(
         move=move,
         amount=LAB_MOVE_AMOUNTS[move.split()[0]],
@@ -113,7 +113,7 @@ def lab_shot(move: CameraMove) -> CameraShot:
 
 
 def swap_colours(entities: tuple[Entity, ...]) -> tuple[Entity, ...]:
-    """The scene with the colours of its first two things exchanged, or its one thing in another colour."""
+    """Exchange the colours of the first two entities; a single entity stays as it is."""
     if len(entities) < 2:
         return entities
     first, second, *rest = entities

@@ -1,4 +1,4 @@
-"""Filming many clips on all cores, so that a stop costs little and leaves no trace in the bytes."""
+"""Renders a dataset in parallel. An interrupted run can be continued and gives the same bytes."""
 
 from __future__ import annotations
 
@@ -31,34 +31,39 @@ from kinema.simulator.shards import (
 
 @dataclass(frozen=True, kw_only=True)
 class RenderSummary:
-    """What was filmed."""
+    """The result of rendering a dataset."""
 
     out: Path
     num_rendered: int
     num_failed: int
     first_failure: str
-    """Why the first clip that failed did."""
+    """The reason of the first failure; empty if there was none."""
 
     def line(self) -> str:
-        """For the person who asked."""
+        """A summary in one line."""
         failed = f", {self.num_failed} failed ({self.first_failure})" if self.num_failed else ""
         return f"{self.num_rendered} videos in {self.out}{failed}"
 
 
 def render_dataset(config: DatasetConfig, *, workers: int = 0, quiet: bool = False) -> RenderSummary:
-    """Film all clips of a request; those that an earlier run finished are kept.
+    """Render all clips of a dataset. Shards that an earlier run finished are kept.
 
-    The bytes depend on the request alone, not on `workers` or on stops in between.
+    The files depend only on the configuration, not on `workers` or on interruptions.
+
+    Args:
+        config: the dataset.
+        workers: number of processes; 0 uses one per core.
+        quiet: show no progress bar.
 
     Raises:
-        UserError: the folder holds another request, can't be written, or a worker was killed.
+        UserError: the folder holds another dataset or cannot be written, or a worker was killed.
     """
     _prepare_folder(config)
-    waiting = [k for k in range(config.num_shards) if not shard_manifest_path(config, k).exists()]
-    done = sum(num_clips_in_shard(config, k) for k in range(config.num_shards) if k not in set(waiting))
-    processes = min(workers or os.cpu_count() or 1, max(1, len(waiting)))
+    pending = [k for k in range(config.num_shards) if not shard_manifest_path(config, k).exists()]
+    done = sum(num_clips_in_shard(config, k) for k in range(config.num_shards) if k not in set(pending))
+    num_processes = min(workers or os.cpu_count() or 1, max(1, len(pending)))
     with Progress(
-        TextColumn("filming"),
+        TextColumn("rendering"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -66,12 +71,12 @@ def render_dataset(config: DatasetConfig, *, workers: int = 0, quiet: bool = Fal
         transient=False,
     ) as bar:
         task = bar.add_task("", total=config.count, completed=done)
-        if waiting and processes == 1:
-            for shard in waiting:
+        if pending and num_processes == 1:
+            for shard in pending:
                 write_shard(config, shard, lambda: bar.advance(task))
-        elif waiting:
+        elif pending:
             _render_in_processes(
-                config, waiting, processes, lambda made: bar.update(task, completed=done + made)
+                config, pending, num_processes, lambda num_done: bar.update(task, completed=done + num_done)
             )
     table = pa.concat_tables(
         [pq.read_table(shard_manifest_path(config, k)) for k in range(config.num_shards)]
@@ -87,64 +92,64 @@ def render_dataset(config: DatasetConfig, *, workers: int = 0, quiet: bool = Fal
 
 
 def _prepare_folder(config: DatasetConfig) -> None:
-    """Make the folder, or see that it holds this very request."""
-    wanted = asdict(config)
-    wanted.pop("out")
-    text = json.dumps(wanted, sort_keys=True, indent=1) + "\n"
-    note = config.out / "request.json"
+    """Create the folder, or check that it holds the same configuration."""
+    settings = asdict(config)
+    settings.pop("out")
+    text = json.dumps(settings, sort_keys=True, indent=1) + "\n"
+    config_file = config.out / "request.json"
     try:
         for folder in ("", "parts", "tracks", "videos" if config.format == "mp4" else "shards"):
             (config.out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"can't make {config.out}: {error.strerror}; choose another folder") from None
-    for beside in config.out.glob("*/.*.part*"):
-        # Half a file that a killed run left behind.
-        beside.unlink(missing_ok=True)
-    if note.exists():
-        if note.read_text() != text:
+        raise UserError(f"cannot create {config.out}: {error.strerror}; choose another folder") from None
+    for partial in config.out.glob("*/.*.part*"):
+        # A partial file of an interrupted run.
+        partial.unlink(missing_ok=True)
+    if config_file.exists():
+        if config_file.read_text() != text:
             raise UserError(
                 f"{config.out} holds videos of another configuration (its request.json differs); "
                 "choose another folder or repeat the same options"
             )
     else:
-        write_text(note, text)
+        write_text(config_file, text)
 
 
 def _render_in_processes(
     config: DatasetConfig, pending_shards: list[int], num_processes: int, on_progress: Callable[[int], None]
 ) -> None:
-    """Share the waiting shards among processes; each takes the next one when it is free."""
+    """Render the pending shards in several processes; each takes the next shard when it is free."""
     context = multiprocessing.get_context("spawn")
-    taken, made = context.Value("l", 0), context.Value("l", 0)
-    troubles = context.SimpleQueue()
-    crew = [
+    next_shard, num_done = context.Value("l", 0), context.Value("l", 0)
+    failures = context.SimpleQueue()
+    workers = [
         context.Process(
-            target=_render_worker, args=(config, pending_shards, taken, made, troubles), daemon=True
+            target=_render_worker, args=(config, pending_shards, next_shard, num_done, failures), daemon=True
         )
         for _ in range(num_processes)
     ]
     with single_threaded():
-        for worker in crew:
+        for worker in workers:
             worker.start()
     try:
-        while any(worker.is_alive() for worker in crew):
-            multiprocessing.connection.wait([worker.sentinel for worker in crew if worker.is_alive()], 0.2)
-            on_progress(made.value)
-            if not troubles.empty() or any(worker.exitcode for worker in crew):
+        while any(worker.is_alive() for worker in workers):
+            multiprocessing.connection.wait([worker.sentinel for worker in workers if worker.is_alive()], 0.2)
+            on_progress(num_done.value)
+            if not failures.empty() or any(worker.exitcode for worker in workers):
                 break
         else:
-            on_progress(made.value)
+            on_progress(num_done.value)
     finally:
-        # Those that are still at work stop with their parent, or with the first that failed.
-        for worker in crew:
+        # After a failure or an interrupt, stop the other workers too.
+        for worker in workers:
             worker.terminate()
-        for worker in crew:
+        for worker in workers:
             worker.join()
-    if not troubles.empty():
-        raise UserError(troubles.get())
-    if made.value < sum(num_clips_in_shard(config, shard) for shard in pending_shards):
+    if not failures.empty():
+        raise UserError(failures.get())
+    if num_done.value < sum(num_clips_in_shard(config, shard) for shard in pending_shards):
         raise UserError(
-            "a worker was stopped, perhaps for want of memory; run the same command again to go on"
+            "a worker process was killed, perhaps for lack of memory; run the same command again to continue"
         )
 
 
@@ -155,7 +160,7 @@ def _render_worker(
     num_done: Synchronized[int],
     failures: SimpleQueue[str],
 ) -> None:
-    """Film shards until none is left."""
+    """Render shards until none is left."""
 
     def on_clip_done() -> None:
         with num_done.get_lock():
@@ -166,12 +171,12 @@ def _render_worker(
 
     while True:
         with next_shard.get_lock():
-            place = next_shard.value
+            position = next_shard.value
             next_shard.value += 1
-        if place >= len(pending_shards):
+        if position >= len(pending_shards):
             return
         try:
-            write_shard(config, pending_shards[place], on_clip_done)
+            write_shard(config, pending_shards[position], on_clip_done)
         except UserError as error:
             failures.put(str(error))
             return

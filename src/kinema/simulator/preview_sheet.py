@@ -1,4 +1,4 @@
-"""Contact sheets of the film set: frames in a row under what is said of them."""
+"""Contact sheets of simulated clips: rows of frames under their captions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kinema.simulator.shards import derive_clip_seed, parse_event, rendered_fram
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewSheetConfig:
-    """Which clips to show, and how."""
+    """Clips and captions of a sheet."""
 
     out: Path
     count: int = 12
@@ -43,31 +43,26 @@ class PreviewSheetConfig:
         parse_event(self.event)
 
 
-def row_caption(
-    annotations: ClipAnnotations, clip_captions: tuple[Caption, ...], style: str, index: int
-) -> str:
-    """What stands above a row: one style, or the core caption and a paraphrase that goes through them all."""
+def row_caption(annotations: ClipAnnotations, captions: tuple[Caption, ...], style: str, index: int) -> str:
+    """The caption of a row: one style, or the core caption and another style that changes by row."""
     if style:
-        return next(
-            (caption.text for caption in clip_captions if caption.style == style), clip_captions[0].text
-        )
-    other = (
-        clip_captions[1 + index % (len(clip_captions) - 1)] if len(clip_captions) > 1 else clip_captions[0]
-    )
-    return f"[{annotations.event}: {annotations.outcome}] {clip_captions[0].text}  |  {other.style}: {other.text}"
+        return next((caption.text for caption in captions if caption.style == style), captions[0].text)
+    other = captions[1 + index % (len(captions) - 1)] if len(captions) > 1 else captions[0]
+    prefix = f"[{annotations.event}: {annotations.outcome}]"
+    return f"{prefix} {captions[0].text}  |  {other.style}: {other.text}"
 
 
 def write_preview_sheet(config: PreviewSheetConfig) -> None:
-    """Film the clips and write their sheet as a PNG.
+    """Render the clips and write their sheet as a PNG file.
 
     Raises:
-        UserError: no such event or style, or the file can't be written.
+        UserError: an unknown event or style, or the file cannot be written.
     """
     width, height = parse_size(config.size)
     rows: list[tuple[str, np.ndarray]] = []
-    for place in track(range(config.count), description="filming"):
+    for index in track(range(config.count), description="rendering"):
         spec = ClipSpec(
-            seed=derive_clip_seed(config.seed, place),
+            seed=derive_clip_seed(config.seed, index),
             lab=config.lab,
             event=parse_event(config.event),
             height=height,
@@ -77,7 +72,7 @@ def write_preview_sheet(config: PreviewSheetConfig) -> None:
         clip = make_clip(spec)
         rows.append(
             (
-                row_caption(clip.annotations, generate_captions(clip.annotations), config.style, place),
+                row_caption(clip.annotations, generate_captions(clip.annotations), config.style, index),
                 rendered_frames(clip),
             )
         )

@@ -1,4 +1,4 @@
-"""From a drawn scene to what the ray tracer is given: primitives, materials, sky, floor, scenery."""
+"""Builds the render scene of a sampled scene: primitives, materials, sky, floor and background."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ LAB_ENVIRONMENT = Environment(sky=LAB_SKY, floor=LAB_FLOOR, background="plain")
 _PROCEDURAL_SKIES = tuple(name for name, sky in SKIES.items() if not sky.hdri)
 _HDRI_SKIES = tuple(name for name, sky in SKIES.items() if sky.hdri)
 _HDRI_SHARE = 0.4
-"""Share of clips under a photographed sky."""
+"""Share of clips with a photographed sky."""
 _BACKGROUND_DISTANCE = {
     "plain": math.inf, "trees": 3.0, "houses": 3.4, "hills": math.inf, "mountains": math.inf, "rocks": 2.0,
     "city": 3.4, "wall": 2.0, "columns": 2.4,
 }  # fmt: skip
-"""How far back a scene may reach, metres, before it meets the scenery."""
+"""Distance at which the background begins, metres behind the centre of the scene."""
 
 
 def _scene_depth(scene: SampledScene) -> float:
-    """How far back anything of the scene reaches, metres."""
+    """Largest y that any entity reaches, metres."""
     if scene.event in PAIRED_EVENTS:
-        return 0.0  # the same for both clips of a pair, whatever happens in them; nothing goes far back
-    reach = [solid.radius for solid in scene.bodies]
+        return 0.0  # both clips of a pair must get the same background; their entities stay near the centre
+    reach = [body.radius for body in scene.bodies]
     return float((scene.trajectory.position[:, :, 1].max(axis=0) + reach).max())
 
 
 def sample_environment(spec: ClipSpec, scene: SampledScene) -> Environment:
-    """Where a clip plays: from its seed, among the places that leave the scene room."""
+    """Choose the environment of a clip by its seed. The background stays clear of the entities."""
     if spec.lab:
-        # A move of the camera shows on a floor with something on it to be seen moving.
+        # A camera move is only visible on a floor with a texture.
         return (
             replace(LAB_ENVIRONMENT, floor="concrete floor") if scene.event == "camera" else LAB_ENVIRONMENT
         )
@@ -52,23 +52,23 @@ def sample_environment(spec: ClipSpec, scene: SampledScene) -> Environment:
     name = names[int(rng.integers(len(names)))]
     sky = SKIES[name]
     floor = sky.floors[int(rng.integers(len(sky.floors)))]
-    room = _scene_depth(scene)
-    kinds = [
-        kind
-        for kind, places in BACKGROUNDS.items()
-        if sky.place in places and room < _BACKGROUND_DISTANCE[kind]
+    depth = _scene_depth(scene)
+    backgrounds = [
+        background_name
+        for background_name, allowed_places in BACKGROUNDS.items()
+        if sky.place in allowed_places and depth < _BACKGROUND_DISTANCE[background_name]
     ]
-    decor_kind = "plain" if sky.hdri else kinds[int(rng.integers(len(kinds)))]
+    background = "plain" if sky.hdri else backgrounds[int(rng.integers(len(backgrounds)))]
     wall = WALLS[int(rng.integers(len(WALLS)))]
     return Environment(
-        sky=name, floor=floor, background=decor_kind, wall=wall if decor_kind == "wall" else ""
+        sky=name, floor=floor, background=background, wall=wall if background == "wall" else ""
     )
 
 
 def _build_primitive(geom: VisualGeom, materials: MaterialTable) -> Primitive:
-    look = geom.surface
-    scale = 1.3 if look.pattern == "wooden" else 1.0
-    row = material_row(look.material, look.colour, look.second_colour, look.pattern, scale)
+    surface = geom.surface
+    scale = 1.3 if surface.pattern == "wooden" else 1.0
+    row = material_row(surface.material, surface.colour, surface.second_colour, surface.pattern, scale)
     return Primitive(
         kind=geom.kind,
         size=geom.size,
@@ -81,42 +81,42 @@ def _build_primitive(geom: VisualGeom, materials: MaterialTable) -> Primitive:
 
 
 def pose_objects(scene: SampledScene, materials: MaterialTable) -> tuple[PosedObject, ...]:
-    """Every entity with its poses; a car's wheels turn by themselves."""
-    found = []
-    for index, (entity, solid) in enumerate(zip(scene.entities, scene.bodies, strict=True)):
-        primitives = tuple(_build_primitive(part, materials) for part in solid.visual_geoms)
+    """The primitives and poses of every entity. The wheels of a car are objects of their own."""
+    objects = []
+    for index, (entity, body) in enumerate(zip(scene.entities, scene.bodies, strict=True)):
+        primitives = tuple(_build_primitive(geom, materials) for geom in body.visual_geoms)
         frames = slice(0, 1) if entity.fixed else slice(None)
-        whole = PosedObject(
+        body_object = PosedObject(
             object_id=index + 1,
             primitives=primitives,
             position=scene.trajectory.position[frames, index],
             rotation=scene.trajectory.rotation[frames, index],
         )
-        found.append(whole)
-        for number, wheel in enumerate(solid.wheels):
+        objects.append(body_object)
+        for number, wheel in enumerate(body.wheels):
             poses: Float[np.ndarray, "f 12"] = scene.trajectory.wheels[index][:, number]
-            turning = replace(
-                whole,
-                primitives=tuple(_build_primitive(part, materials) for part in wheel.visual_geoms),
+            wheel_object = replace(
+                body_object,
+                primitives=tuple(_build_primitive(geom, materials) for geom in wheel.visual_geoms),
                 position=poses[:, :3],
                 rotation=poses[:, 3:].reshape(-1, 3, 3),
             )
-            found.append(turning)
-    return tuple(found)
+            objects.append(wheel_object)
+    return tuple(objects)
 
 
 def build_render_scene(spec: ClipSpec, scene: SampledScene, environment: Environment) -> RenderScene:
-    """The whole film set as the ray tracer wants it."""
+    """Build the input of the ray tracer for a clip."""
     rng = np.random.default_rng([spec.seed, 4])
     sky_seed, floor_seed = (0, 0) if spec.lab else (int(rng.integers(1 << 20)), int(rng.integers(1 << 20)))
-    table = MaterialTable()
-    placed = pose_objects(scene, table)
+    materials = MaterialTable()
+    objects = pose_objects(scene, materials)
     if environment.background != "plain":
         dark = SKIES[environment.sky].dark
-        placed += build_background(environment.background, rng, table, night=dark, wall=environment.wall)
+        objects += build_background(environment.background, rng, materials, night=dark, wall=environment.wall)
     return RenderScene(
-        objects=placed,
-        materials=table.array(),
+        objects=objects,
+        materials=materials.array(),
         sky=environment.sky,
         sky_seed=sky_seed,
         floor=environment.floor,

@@ -1,8 +1,8 @@
-"""Filming the set: one clip to a file, or a shard of many with captions and facts.
+"""Writes simulated clips: one clip to a file, or shards of a dataset.
 
-A folder of films holds `manifest.to_parquet_bytes` (one row a clip), `films/` (MP4) or `shards/` (raw uint8
-frames), `tracks/` (measurements) and `parts/` (the manifest's pieces, one for each shard). A shard's
-part is written last, so a shard without one is made again after a stop; nothing else is remembered.
+A dataset folder contains `manifest.parquet` (one row per clip), `videos/` (MP4 files) or `shards/` (raw uint8
+frames), `tracks/` (measurements) and `parts/` (the manifest of each shard). The part of a shard is written
+last, so a shard without one is incomplete and is rendered again.
 """
 
 from __future__ import annotations
@@ -57,15 +57,19 @@ MANIFEST_SCHEMA = pa.schema(
         ("annotations", pa.string()),
     ]
 )
-"""The manifest. `id` is a hash of the frames as rendered; `num_frames` counts what decodes from `file`;
-`row_in_shard` is the clip's row in a raw shard (0 in an MP4); `captions` and `facts` are JSON
-(`kinema.simulator.annotation_io`); measurements lie in `tracks_file` under `<index>/<name>`. A failed clip has a reason,
-no file, and stays in the table."""
+"""Columns of the manifest. `id` is a hash of the rendered frames, `num_frames` the number of frames that
+decode from `file`, `row_in_shard` the clip's row in a raw shard (0 for MP4). `captions` and `annotations` are
+JSON of `kinema.simulator.annotation_io`; `tracks` is the file whose arrays are named `<index>/<name>`. A clip
+that failed has a row with a `reason` and no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """What to film."""
+    """The configuration of a dataset.
+
+    Raises:
+        UserError: a count, size, event or split is invalid.
+    """
 
     out: Path
     count: int
@@ -81,7 +85,7 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         if self.count < 1 or self.shard_size < 1:
             raise UserError(
-                f"a count of {self.count} in shards of {self.shard_size} is empty; both are at least 1"
+                f"count and shard size must be at least 1, not {self.count} and {self.shard_size}"
             )
         if self.split != "all" and not self.lab:
             raise UserError("only lab clips have a split; add --lab or leave the split out")
@@ -90,23 +94,23 @@ class DatasetConfig:
 
     @property
     def num_shards(self) -> int:
-        """How many shards there are."""
+        """The number of shards."""
         return -(-self.count // self.shard_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedClip:
-    """One clip that was written."""
+    """A clip that was written to a file."""
 
     caption: str
     clip: Clip
 
 
 def parse_event(name: str) -> Event | None:
-    """The event of that name; None for an empty one, which draws.
+    """The event with a name; None for an empty name.
 
     Raises:
-        UserError: there is no such event; the message names the nearest.
+        UserError: there is no such event; the message suggests the closest name.
     """
     if not name:
         return None
@@ -119,47 +123,56 @@ def parse_event(name: str) -> Event | None:
 
 
 def derive_clip_seed(seed: int, index: int) -> int:
-    """The seed of the `index`-th clip: consecutive numbers from a place that a hash of `seed` chooses.
+    """The seed of the `index`-th clip of a dataset.
 
-    The film set spreads events and outcomes evenly over consecutive seeds; hashed ones would lose that.
+    Seeds are consecutive from a hash of `seed`: events and outcomes are evenly spread over consecutive seeds,
+    and hashing each index would lose that.
     """
     digest = hashlib.blake2b(f"kinema films {seed}".encode(), digest_size=4).digest()
     return (int.from_bytes(digest, "big") << 24) + index
 
 
 def compute_clip_id(frames: UInt8[np.ndarray, "f h w c"]) -> str:
-    """A name for the content: 128 bits of a hash of the shape and the pixels."""
+    """A 128-bit hash of the shape and the pixels, as hexadecimal digits."""
     digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
     digest.update(frames.tobytes())
     return digest.hexdigest()
 
 
 def rendered_frames(clip: Clip) -> UInt8[np.ndarray, "f h w 3"]:
-    """The frames of a clip that was rendered."""
+    """The frames of a rendered clip."""
     if clip.frames is None:
-        raise ValueError("the clip was made without rendering it")
+        raise ValueError("the clip was not rendered")
     return clip.frames
 
 
 def render_clip(*, event: str, seed: int, size: str, num_frames: int, lab: bool, out: Path) -> RenderedClip:
-    """Film one clip to a file whose ending chooses the format.
+    """Render one clip to a file.
+
+    Args:
+        event: name of the event; empty chooses one by the seed.
+        seed: seed of the clip.
+        size: WIDTHxHEIGHT in pixels.
+        num_frames: number of frames.
+        lab: use the lab.
+        out: the file; its extension chooses the format.
 
     Raises:
-        UserError: no such event, size, length or file format.
+        UserError: an unknown event or file format, or an invalid size or length.
     """
     width, height = parse_size(size)
     spec = ClipSpec(
         seed=seed, lab=lab, event=parse_event(event), height=height, width=width, num_frames=num_frames
     )
     clip = make_clip(spec)
-    told = generate_captions(clip.annotations)
-    caption = next((c.text for c in told if c.style == "plain"), told[0].text)
+    captions = generate_captions(clip.annotations)
+    caption = next((c.text for c in captions if c.style == "plain"), captions[0].text)
     write_video(out, rendered_frames(clip), clip.annotations.fps, comment=caption)
     return RenderedClip(caption=caption, clip=clip)
 
 
 def build_clip_spec(config: DatasetConfig, index: int) -> ClipSpec:
-    """What the `index`-th clip is made from."""
+    """The specification of the `index`-th clip."""
     width, height = parse_size(config.size)
     return ClipSpec(
         seed=derive_clip_seed(config.seed, index),
@@ -173,17 +186,17 @@ def build_clip_spec(config: DatasetConfig, index: int) -> ClipSpec:
 
 
 def shard_manifest_path(config: DatasetConfig, shard_index: int) -> Path:
-    """Where a shard's part of the manifest lies once the shard is finished."""
+    """The manifest file of a shard. It exists once the shard is complete."""
     return config.out / "parts" / f"{shard_index:05d}.parquet"
 
 
 def num_clips_in_shard(config: DatasetConfig, shard_index: int) -> int:
-    """How many clips a shard holds."""
+    """The number of clips in a shard."""
     return min(config.shard_size, config.count - shard_index * config.shard_size)
 
 
 def write_shard(config: DatasetConfig, shard_index: int, on_clip_done: Callable[[], None]) -> None:
-    """Film one shard: its frames, its measurements and, last of all, its part of the manifest."""
+    """Render one shard: frames, measurements and, last, its part of the manifest."""
     rows: list[dict[str, object]] = []
     arrays: dict[str, np.ndarray] = {}
     stack: list[np.ndarray] = []
@@ -217,16 +230,16 @@ def write_shard(config: DatasetConfig, shard_index: int, on_clip_done: Callable[
 def _manifest_row(
     config: DatasetConfig, index: int, spec: ClipSpec, clip: Clip, *, row_in_shard: int, tracks_file: str
 ) -> dict[str, object]:
-    """One line of the manifest; an MP4 is written on the way and counted as it decodes."""
+    """The manifest row of a clip. In MP4 format, also writes the video and counts its decoded frames."""
     annotations = clip.annotations
     frames = rendered_frames(clip)
-    told = generate_captions(annotations)
+    captions = generate_captions(annotations)
     if config.format == "mp4":
         file, row_in_shard = f"videos/{index:07d}.mp4", 0
-        write_video(config.out / file, frames, annotations.fps, comment=told[0].text)
+        write_video(config.out / file, frames, annotations.fps, comment=captions[0].text)
         decoded = sum(1 for _ in frames_in(config.out / file))
         if decoded != len(frames):
-            raise UserError(f"{decoded} of {len(frames)} frames decode from {file}")
+            raise UserError(f"only {decoded} of {len(frames)} frames decode from {file}")
     else:
         file, decoded = f"shards/{index // config.shard_size:05d}.safetensors", len(frames)
     return {
@@ -240,8 +253,8 @@ def _manifest_row(
         "lab": annotations.lab,
         "split": config.split,
         "camera": annotations.camera,
-        "core": told[0].text,
-        "captions": captions_to_json(told),
+        "core": captions[0].text,
+        "captions": captions_to_json(captions),
         "fps": annotations.fps,
         "num_frames": decoded,
         "height": annotations.height,
@@ -279,7 +292,7 @@ def _failed_row(config: DatasetConfig, index: int, spec: ClipSpec, reason: str) 
 
 
 def to_parquet_bytes(table: pa.Table) -> bytes:
-    """The table as a Parquet file; the same table is the same bytes."""
+    """Serialise a table as a Parquet file; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()

@@ -1,4 +1,4 @@
-"""What a scene looks like from a camera path, without rendering it: checks on claims before any pixel."""
+"""Projects a scene for a camera path and checks claims about the screen before rendering."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from kinema.simulator.physics import Trajectory
 from kinema.simulator.render.camera import project
 
 MIN_SCREEN_SHIFT = 0.05
-"""Share of the picture's width by which something must move, or stand apart, to be told as left or right."""
+"""Smallest horizontal distance that counts as left or right, as a share of the image width."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutlinePoints:
-    """Surface points of all entities in the world, frame by frame, laid end to end."""
+    """Outline points of all entities in world coordinates, concatenated along the point axis."""
 
     points: Float[np.ndarray, "f p 3"]
     slices: tuple[slice, ...]
-    """Where each entity's points lie."""
+    """The points of each entity."""
 
 
 def compute_outline_points(bodies: tuple[Body, ...], trajectory: Trajectory) -> OutlinePoints:
-    """The outline points of every entity in every frame."""
-    points, slices, at = [], [], 0
-    for index, solid in enumerate(bodies):
-        turned = np.einsum("fij,kj->fki", trajectory.rotation[:, index], solid.outline)
-        points.append(turned + trajectory.position[:, index, None])
-        slices.append(slice(at, at + len(solid.outline)))
-        at += len(solid.outline)
+    """Outline points of every entity in every frame."""
+    points, slices, start = [], [], 0
+    for index, body in enumerate(bodies):
+        rotated = np.einsum("fij,kj->fki", trajectory.rotation[:, index], body.outline)
+        points.append(rotated + trajectory.position[:, index, None])
+        slices.append(slice(start, start + len(body.outline)))
+        start += len(body.outline)
     return OutlinePoints(points=np.concatenate(points, axis=1), slices=tuple(slices))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProjectedScene:
-    """Where everything is seen. Screen coordinates are those of `facts`."""
+    """Projected entities, in the screen coordinates of `annotations`."""
 
     centre: Float[np.ndarray, "f n 2"]
     depth: Float[np.ndarray, "f n"]
     box: Float[np.ndarray, "f n 4"]
-    """Left, top, right, bottom of the outline, not cut off at the frame."""
+    """Left, top, right and bottom of the outline, not clipped to the frame."""
 
 
 def project_scene(
     cameras: Float[np.ndarray, "f 13"], outline_points: OutlinePoints, trajectory: Trajectory, aspect: float
 ) -> ProjectedScene:
-    """Project a scene."""
+    """Project the centres and outline points of a scene."""
     centre, depth = project(cameras[:, None], trajectory.position, aspect)
-    spots, deep = project(cameras[:, None], outline_points.points, aspect)
-    spots = np.where(deep[..., None] > 0.05, spots, np.nan)
+    screen, point_depth = project(cameras[:, None], outline_points.points, aspect)
+    screen = np.where(point_depth[..., None] > 0.05, screen, np.nan)
     boxes = []
-    for part in outline_points.slices:
-        cloud = spots[:, part]
-        boxes.append(np.concatenate([cloud.min(axis=1), cloud.max(axis=1)], axis=1))
+    for points_of_entity in outline_points.slices:
+        entity_points = screen[:, points_of_entity]
+        boxes.append(np.concatenate([entity_points.min(axis=1), entity_points.max(axis=1)], axis=1))
     return ProjectedScene(centre=centre, depth=depth, box=np.stack(boxes, axis=1))
 
 
 def is_inside_frame(box: Float[np.ndarray, "*b 4"]) -> Bool[np.ndarray, "*b"]:
-    """Whether a box lies wholly inside the picture; NaN does not."""
+    """Whether a box lies completely inside the frame; False for NaN."""
     return np.asarray((box[..., :2] >= 0).all(-1) & (box[..., 2:] <= 1).all(-1))
 
 
 def is_outside_frame(box: Float[np.ndarray, "*b 4"]) -> Bool[np.ndarray, "*b"]:
-    """Whether a box lies wholly outside the picture."""
+    """Whether a box lies completely outside the frame."""
     return (box[..., 0] > 1) | (box[..., 2] < 0) | (box[..., 1] > 1) | (box[..., 3] < 0)
 
 
@@ -77,26 +77,26 @@ def occluded_fraction(
     points: Float[np.ndarray, "f k 3"],
     occluder: Entity,
 ) -> Float[np.ndarray, " f"]:
-    """Share of the points that an upright box, unturned, hides from the camera in each frame."""
+    """Share of the points that an axis-aligned box hides from the camera in each frame."""
     half, centre = np.array(occluder.dimensions), np.array(occluder.position)
     start = cameras[:, None, 0:3] - centre
-    way = points - cameras[:, None, 0:3]
-    safe = np.where(np.abs(way) < 1e-9, 1e-9, way)
-    one, two = (-half - start) / safe, (half - start) / safe
-    enters = np.minimum(one, two).max(axis=-1)
-    leaves = np.maximum(one, two).min(axis=-1)
-    hit = (enters < leaves) & (enters > 0) & (enters < 1)
-    return hit.mean(axis=1)
+    ray = points - cameras[:, None, 0:3]
+    safe_ray = np.where(np.abs(ray) < 1e-9, 1e-9, ray)
+    near_t, far_t = (-half - start) / safe_ray, (half - start) / safe_ray
+    enter = np.minimum(near_t, far_t).max(axis=-1)
+    leave = np.maximum(near_t, far_t).min(axis=-1)
+    is_hit = (enter < leave) & (enter > 0) & (enter < 1)
+    return is_hit.mean(axis=1)
 
 
 def _moves_sideways(projected: ProjectedScene, entity: int, first: int, last: int, value: str) -> bool:
-    """Whether an entity moves left or right on screen between two frames as the value says."""
+    """Whether an entity moves on screen in the claimed direction between two frames."""
     shift = projected.centre[last, entity, 0] - projected.centre[first, entity, 0]
     return bool(shift > MIN_SCREEN_SHIFT if value == "right" else shift < -MIN_SCREEN_SHIFT)
 
 
 def _are_separated(projected: ProjectedScene, members: list[int]) -> bool:
-    """Whether a gap is seen between any two neighbours in the first, middle and last frames."""
+    """Whether neighbours have a gap between them in the first, middle and last frame."""
     for frame in (0, len(projected.box) // 2, len(projected.box) - 1):
         boxes = sorted(projected.box[frame, members].tolist())
         if any(before[2] > after[0] for before, after in pairwise(boxes)):
@@ -111,7 +111,7 @@ def claim_holds_on_screen(
     trajectory: Trajectory,
     event_frame: int,
 ) -> bool:
-    """Whether a claim of direction, order or number holds on screen too. True for other kinds."""
+    """Whether a claim of direction, order or number holds on screen. True for claims of other kinds."""
     last = trajectory.num_frames - 1
     match claim.kind:
         case "count":
@@ -125,8 +125,8 @@ def claim_holds_on_screen(
             first, end = 0, min(last, max(event_frame, last // 4))
             return _moves_sideways(projected, claim.subject, first, end, claim.value)
         case "moves" if claim.value in ("away", "toward") and claim.subject is not None:
-            deeper = projected.depth[last, claim.subject] - projected.depth[0, claim.subject]
-            return bool(deeper > 0.5 if claim.value == "away" else deeper < -0.5)
+            depth_change = projected.depth[last, claim.subject] - projected.depth[0, claim.subject]
+            return bool(depth_change > 0.5 if claim.value == "away" else depth_change < -0.5)
         case "pushed" | "slides down" if claim.value in ("left", "right") and claim.subject is not None:
             first = min(last - 1, event_frame) if claim.kind == "pushed" else 0
             return _moves_sideways(projected, claim.subject, first, last, claim.value)

@@ -18,10 +18,13 @@ from kinema.simulator.render.camera import camera_row
 from kinema.simulator.render.scene import Kind, PosedObject, Primitive, RenderScene
 from kinema.simulator.render.tracer import render
 ball = Primitive(kind=Kind.SPHERE, size=(0.8, 0, 0), material=0, occlusion=0.8)
-ball_object = PosedObject(object_id=4, primitives=(ball,), position=np.array([[0, 0, 0.8]]), rotation=np.eye(3)[None])
+ball_object = PosedObject(
+    object_id=4, primitives=(ball,), position=np.array([[0, 0, 0.8]]), rotation=np.eye(3)[None]
+)
 scene = RenderScene(
     objects=(ball_object,),
-    materials=material_row("plastic", "red")[None], sky="studio", sky_seed=0, floor="plain floor", floor_seed=0,
+    materials=material_row("plastic", "red")[None],
+    sky="studio", sky_seed=0, floor="plain floor", floor_seed=0,
     cameras=np.stack([camera_row((x, -4, 1.2), (0, 0, 0.7), 40) for x in (0.0, 0.4)]),
 )
 gpu = render(scene, 6, 8, samples=2, object_ids=True, depth=True, device="cuda")

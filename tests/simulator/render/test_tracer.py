@@ -61,7 +61,7 @@ def make_mixed_scene(num_frames=1, move=0.0, sky="clear blue sky", floor="tiled 
 
 def test_area_of_a_ball_is_that_of_its_projection():
     eye, target = np.array([0, -5.0, 1.0]), np.array([0.0, 0.0, 1.0])
-    made = tracer.render(
+    rendered = tracer.render(
         make_scene(
             [make_object(1, PrimitiveKind.SPHERE, (0.8, 0, 0), target)], [camera_row(eye, target, 40)]
         ),
@@ -70,26 +70,26 @@ def test_area_of_a_ball_is_that_of_its_projection():
         object_ids=True,
     )
     radius = float(projected_radius(camera_row(eye, target, 40), target, 0.8)) * 192
-    assert (made.object_ids == 1).sum() == pytest.approx(math.pi * radius**2, rel=0.005)
+    assert (rendered.object_ids == 1).sum() == pytest.approx(math.pi * radius**2, rel=0.005)
 
 
 def test_object_ids_lie_where_centres_project():
-    made = make_mixed_scene()
-    seen = tracer.render(made, 120, 200, object_ids=True).object_ids[0]
+    rendered = make_mixed_scene()
+    seen = tracer.render(rendered, 120, 200, object_ids=True).object_ids[0]
     assert set(np.unique(seen)) == {0, 1, 2, 3, 4, 5, BACKGROUND_ID}
-    for thing in made.objects[:4]:
-        (x, y), depth = project(made.cameras[0], thing.position[0], aspect=200 / 120)
+    for thing in rendered.objects[:4]:
+        (x, y), depth = project(rendered.cameras[0], thing.position[0], aspect=200 / 120)
         assert depth > 0
         assert seen[int(y * 120), int(x * 200)] == thing.object_id
     ball = np.argwhere(seen == 1) + 0.5
-    (x, y), _ = project(made.cameras[0], made.objects[0].position[0], aspect=200 / 120)
+    (x, y), _ = project(rendered.cameras[0], rendered.objects[0].position[0], aspect=200 / 120)
     assert ball[:, 1].mean() == pytest.approx(x * 200, abs=0.7)
     assert ball[:, 0].mean() == pytest.approx(y * 120, abs=0.7)
 
 
 def test_depth_is_the_distance_along_the_ray():
     camera = camera_row((0.3, -5, 1.5), (0.1, 0, 0.5), 45)
-    made = tracer.render(
+    rendered = tracer.render(
         make_scene([make_object(1, PrimitiveKind.SPHERE, (0.7, 0, 0), (0, 0, 0.7))], [camera]),
         64,
         64,
@@ -98,15 +98,17 @@ def test_depth_is_the_distance_along_the_ray():
     )
     y, x = np.mgrid[0:64, 0:64] + 0.5
     way = camera_rays(camera, np.stack([x / 64, y / 64], -1))
-    assert np.isinf(made.depth[0][way[..., 2] > 0.01]).mean() > 0.5
-    floor = (made.object_ids[0] == 0) & (way[..., 2] < -0.05)
-    np.testing.assert_allclose(made.depth[0][floor], -1.5 / way[..., 2][floor], rtol=1e-4)
+    assert np.isinf(rendered.depth[0][way[..., 2] > 0.01]).mean() > 0.5
+    floor = (rendered.object_ids[0] == 0) & (way[..., 2] < -0.05)
+    np.testing.assert_allclose(rendered.depth[0][floor], -1.5 / way[..., 2][floor], rtol=1e-4)
     offset = camera[:3] - [0, 0, 0.7]
     b = way @ offset
     square = b**2 - offset @ offset + 0.49
-    ball = (made.object_ids[0] == 1) & (square > 1e-3)
+    ball = (rendered.object_ids[0] == 1) & (square > 1e-3)
     assert ball.sum() > 100
-    np.testing.assert_allclose(made.depth[0][ball], (-b - np.sqrt(np.maximum(square, 0)))[ball], rtol=1e-4)
+    np.testing.assert_allclose(
+        rendered.depth[0][ball], (-b - np.sqrt(np.maximum(square, 0)))[ball], rtol=1e-4
+    )
 
 
 def test_the_nearer_thing_hides_the_farther_one():
@@ -154,8 +156,8 @@ def test_more_samples_come_closer_to_many():
 
 def test_compiled_single_precision_matches_the_plain_source():
     """The device functions run as plain Python in double precision; this is also the source CUDA compiles."""
-    made = make_mixed_scene()
-    stage, size = packing.pack_scene(made), 16
+    rendered = make_mixed_scene()
+    stage, size = packing.pack_scene(rendered), 16
     tiles = (size // camera_pass.TILE) ** 2
     points = tracer.sample_points(4)
     plain = np.zeros((size, size, 3), np.uint8)
@@ -174,8 +176,8 @@ def test_compiled_single_precision_matches_the_plain_source():
 
 @pytest.mark.slow
 def test_no_double_precision_is_left():
-    made = compile_kernels(numba.njit(nogil=True, fastmath=True, error_model="numpy", _nrt=False))
-    look = made["look"]
+    rendered = compile_kernels(numba.njit(nogil=True, fastmath=True, error_model="numpy", _nrt=False))
+    look = rendered["look"]
     arguments = (
         [numba.typeof(packing.pack_scene(make_mixed_scene()))] + [numba.int64] * 3 + [numba.float32] * 2
     )
@@ -196,7 +198,7 @@ def test_literals_become_float32():
 def test_invalid_scenes_raise():
     with pytest.raises(UserError, match="did you mean 'sunset'"):
         tracer.render(make_scene([], [camera_row((0, -5, 1), (0, 0, 0), 40)], sky="sunsett"), 8, 8)
-    with pytest.raises(UserError, match="floors are"):
+    with pytest.raises(UserError, match="there is no floor"):
         tracer.render(make_scene([], [camera_row((0, -5, 1), (0, 0, 0), 40)], floor="lava"), 8, 8)
     with pytest.raises(UserError, match="at least 1"):
         tracer.render(make_mixed_scene(), 0, 8)

@@ -1,1 +1,1 @@
-"""How the film set looks: colours, materials, floors, skies, scenery, and the even light of the lab."""
+"""Appearance of simulated scenes: colours, materials, floors, skies and backgrounds."""

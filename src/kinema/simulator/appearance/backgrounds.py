@@ -1,4 +1,5 @@
-"""Scenery behind the scene: still, never named as an object, identity BACKGROUND."""
+"""Static backgrounds behind the scene. Their object id is BACKGROUND_ID; captions never name them as
+objects."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ BACKGROUNDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "columns": ("studio", "outdoor"),
     }
 )
-"""Scenery, and the places that suit it. Photographed skies have scenery of their own: 'plain' suits them."""
+"""Backgrounds and the places that they suit. Photographed skies go with 'plain': they show a background."""
 WALLS: tuple[str, ...] = ("brick", "plain", "striped", "wooden")
-"""What a wall may be; `build_background` draws one unless it is told."""
+"""Kinds of walls; `build_background` chooses one if none is given."""
 
 _PALE_COLOURS = (
     (0.93, 0.90, 0.82), (0.76, 0.83, 0.88), (0.92, 0.81, 0.64), (0.81, 0.88, 0.77), (0.90, 0.76, 0.73),
@@ -45,26 +46,27 @@ def build_background(
     night: bool = False,
     wall: str = "",
 ) -> tuple[PosedObject, ...]:
-    """Scenery of a kind, drawn from `rng`; its materials are added to `materials`.
-
-    It stands at y >= 2.4 metres, out of the way of what happens round the middle.
+    """Build a random background at y >= 2.4 metres, behind the action.
 
     Args:
-        kind: a name of DECORS.
-        rng: what it is drawn from.
-        materials: the scene's materials.
-        night: windows are lit.
-        wall: for 'wall', which of WALLS; empty draws one.
+        kind: one of `BACKGROUNDS`.
+        rng: source of randomness.
+        materials: the scene's materials; those of the background are added.
+        night: light the windows.
+        wall: one of `WALLS` for the kind 'wall'; empty chooses one.
 
     Raises:
-        UserError: no such scenery or wall.
+        UserError: no such background or wall.
     """
     if kind not in BACKGROUNDS:
         raise UserError(
-            f"there is no decor {kind!r}{did_you_mean(kind, BACKGROUNDS)}; decors are {', '.join(BACKGROUNDS)}"
+            f"there is no background {kind!r}{did_you_mean(kind, BACKGROUNDS)}; "
+            f"choose one of: {', '.join(BACKGROUNDS)}"
         )
     if wall and wall not in WALLS:
-        raise UserError(f"there is no wall {wall!r}{did_you_mean(wall, WALLS)}; walls are {', '.join(WALLS)}")
+        raise UserError(
+            f"there is no wall {wall!r}{did_you_mean(wall, WALLS)}; choose one of: {', '.join(WALLS)}"
+        )
     match kind:
         case "trees":
             parts = _trees(rng, materials)
@@ -97,7 +99,7 @@ def build_background(
 
 
 def rotation_matrix(about_z: float, about_x: float = 0.0) -> Float[np.ndarray, "3 3"]:
-    """A turn about x and then about z, radians."""
+    """The rotation about x followed by the rotation about z, radians."""
     c, s = math.cos(about_z), math.sin(about_z)
     d, t = math.cos(about_x), math.sin(about_x)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ np.array(
@@ -108,16 +110,16 @@ def rotation_matrix(about_z: float, about_x: float = 0.0) -> Float[np.ndarray, "
 def _scatter_positions(
     rng: np.random.Generator, count: int, near: float, far: float, half_width: float, gap: float
 ) -> list[tuple[float, float]]:
-    """Up to `count` places on the ground, at least `gap` metres apart, wider spread when farther off."""
-    spots: list[tuple[float, float]] = []
+    """Up to `count` random floor positions, at least `gap` metres apart; distant ones spread wider."""
+    positions: list[tuple[float, float]] = []
     for _ in range(80):
         y = rng.uniform(near, far)
         x = rng.uniform(-half_width, half_width) * (0.6 + 0.6 * y / far)
-        if all(math.hypot(x - a, y - b) > gap for a, b in spots):
-            spots.append((x, y))
-        if len(spots) == count:
+        if all(math.hypot(x - a, y - b) > gap for a, b in positions):
+            positions.append((x, y))
+        if len(positions) == count:
             break
-    return spots
+    return positions
 
 
 def _trees(rng: np.random.Generator, materials: MaterialTable) -> list[Primitive]:
@@ -205,7 +207,7 @@ def _houses(rng: np.random.Generator, materials: MaterialTable, night: bool) -> 
 
 
 def _gable(half_length: float, half_width: float, height: float) -> Float[np.ndarray, "5 4"]:
-    """A roof over the origin: its ridge runs along x."""
+    """The planes of a gable roof over the origin, with its ridge along x."""
     slope = np.array([0.0, height, half_width]) / math.hypot(height, half_width)
     top = slope[2] * height
     return np.array(
@@ -288,7 +290,7 @@ def _rocks(rng: np.random.Generator, materials: MaterialTable) -> list[Primitive
 
 @functools.cache
 def _icosahedron() -> Float[np.ndarray, "20 4"]:
-    """Twenty planes round a ball of radius 0.8: the corners lie at about 1."""
+    """Twenty random planes around a sphere of radius 0.8; the corners lie at a radius of about 1."""
     golden = (1 + math.sqrt(5)) / 2
     normals = [(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]
     for a in (-1 / golden, 1 / golden):

@@ -1,4 +1,4 @@
-"""The twelve colours that captions name, and sRGB."""
+"""The twelve named colours, and conversions between colour spaces."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ COLOURS: MappingProxyType[Colour, tuple[float, float, float]] = MappingProxyType
 
 
 def srgb_to_linear(colour: Sequence[float] | Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Linear light from sRGB values in 0..1 (IEC 61966-2-1)."""
+    """Convert sRGB values in 0..1 to linear light (IEC 61966-2-1)."""
     colour = np.asarray(colour, float)
     return np.where(colour <= 0.04045, colour / 12.92, ((np.maximum(colour, 0) + 0.055) / 1.055) ** 2.4)
 
 
 def linear_to_srgb(light: Sequence[float] | Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """SRGB values in 0..1 from linear light; the inverse of `srgb_to_linear`."""
+    """Convert linear light to sRGB values in 0..1; the inverse of `srgb_to_linear`."""
     light = np.clip(np.asarray(light, float), 0, 1)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def srgb_to_lab(srgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """CIE L*a*b* (D65) of sRGB values in 0..1; distances of about 2 are just noticeable."""
+    """Convert sRGB values in 0..1 to CIE L*a*b* (D65); distances of about 2 are just noticeable."""
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = srgb_to_linear(srgb) @ to_xyz.T / np.array([0.95047, 1.0, 1.08883])
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)

@@ -1,4 +1,4 @@
-"""Skies: nine painted by rule, eighteen photographed, and the even light of the lab."""
+"""Skies: nine procedural ones, eighteen photographed ones, and the uniform light of the lab."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kinema.simulator.appearance.noise import latlong_directions, smoothstep
 Place = Literal["studio", "outdoor", "indoor"]
 ROWS, COLUMNS = 256, 512
 VARIANTS = 4
-"""Painted skies of each name; a seed picks one and turns it about."""
+"""Variants of each procedural sky; a seed chooses the variant and its rotation."""
 
 OUTDOOR_FLOORS = ("grass", "sand", "snow", "concrete floor", "asphalt", "plain floor", "brick pavement")
 STUDIO_FLOORS = (
@@ -29,14 +29,14 @@ STUDIO_FLOORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sky:
-    """What a sky is called, where one stands under it, and what one stands on."""
+    """A sky, the kind of place it belongs to, and the floors that suit it."""
 
     place: Place
     floors: tuple[str, ...]
     hdri: str = ""
-    """Name of the photograph; empty for a painted sky."""
+    """Name of the photograph; empty for a procedural sky."""
     dark: bool = False
-    """Windows and lamps are lit."""
+    """Whether windows are lit."""
 
 
 SKIES: MappingProxyType[str, Sky] = MappingProxyType(
@@ -71,28 +71,28 @@ SKIES: MappingProxyType[str, Sky] = MappingProxyType(
     }
 )
 LAB_SKY = "lab light"
-"""Even white light from everywhere and a soft lamp; not among SKIES."""
+"""Uniform white light and a soft lamp; not one of `SKIES`."""
 LAB_SKY_SPEC = Sky(place="studio", floors=("lab floor",))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SkyLighting:
-    """A sky ready for the tracer."""
+    """The lighting of a sky, for the ray tracer."""
 
     sky: Sky
     radiance: Float32[np.ndarray, "h w 3"]
     glossy: Float32[np.ndarray, "h2 w2 3"]
-    """As mirrored by a half-rough surface."""
+    """Radiance blurred as a semi-rough surface reflects it."""
     rough: Float32[np.ndarray, "h3 w3 3"]
     irradiance: Float32[np.ndarray, "9 3"]
     sun: Float[np.ndarray, "3"]
-    """Direction to the sun before the sky is turned."""
+    """Direction to the sun before the rotation by `yaw`."""
     sun_colour: Float[np.ndarray, "3"]
     spread: float
     """Tangent of the sun's angular radius."""
     exposure: float = 1.0
     yaw: float = 0.0
-    """Radians that the sky is turned by, about z."""
+    """Rotation about z, radians."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,37 +146,39 @@ _PROCEDURAL_SKIES = {
     ),
 }  # fmt: skip
 _HDRI_EXPOSURE = {"night": 0.6, "dawn": 1.25}
-"""The photographs are scaled to one brightness; dusk is darker than that, and dawn's ground too dark."""
+"""Exposure of photographs whose common scaling is wrong: dusk must be darker, dawn brighter."""
 
 
 def get_sky(name: str) -> Sky:
-    """The sky called `name`.
+    """Look up a sky.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no sky of this name.
     """
     if name == LAB_SKY:
         return LAB_SKY_SPEC
     if name not in SKIES:
-        raise UserError(f"there is no sky {name!r}{did_you_mean(name, SKIES)}; skies are {', '.join(SKIES)}")
+        raise UserError(
+            f"there is no sky {name!r}{did_you_mean(name, SKIES)}; choose one of: {', '.join(SKIES)}"
+        )
     return SKIES[name]
 
 
 def build_sky_lighting(name: str, seed: int) -> SkyLighting:
-    """The sky called `name`; the seed picks one of its variants and how it is turned.
+    """Build the lighting of a sky. The seed chooses the variant and its rotation.
 
     Raises:
-        UserError: there is no such sky.
+        UserError: there is no sky of this name.
     """
-    kind = get_sky(name)
+    sky = get_sky(name)
     if name == LAB_SKY:
         return _lab_lighting()
-    base = _hdri_lighting(kind) if kind.hdri else _procedural_lighting(name, seed % VARIANTS)
-    # The sun stands to one side of the scene or behind the camera. From beyond the scene it would leave dark
-    # the side that is filmed, and scenery would cast its shadow on it.
+    base = _hdri_lighting(sky) if sky.hdri else _procedural_lighting(name, seed % VARIANTS)
+    # The sun is beside the scene or behind the camera. From behind the scene it would leave the visible sides
+    # dark, and the background would cast shadows on the scene.
     yaw = float(np.random.default_rng(seed).uniform(-math.pi, 0)) - math.atan2(base.sun[1], base.sun[0])
     return SkyLighting(
-        sky=kind,
+        sky=sky,
         radiance=base.radiance,
         glossy=base.glossy,
         rough=base.rough,
@@ -212,7 +214,7 @@ def _downsample(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def _blur(small: np.ndarray, rows: int, columns: int, sharpness: float) -> Float32[np.ndarray, "h w 3"]:
-    """Convolved with a lobe exp(sharpness·(cosine − 1)) over the sphere."""
+    """Convolve with a lobe exp(sharpness·(cosine − 1)) over the sphere."""
     source = latlong_directions(*small.shape[:2]).reshape(-1, 3)
     target = latlong_directions(rows, columns).reshape(-1, 3)
     weight = np.exp(sharpness * (target @ source.T - 1)) * np.sqrt(1 - source[:, 2] ** 2)
@@ -236,7 +238,7 @@ def _irradiance_harmonics(small: np.ndarray) -> Float32[np.ndarray, "9 3"]:
 
 @functools.cache
 def _lab_lighting() -> SkyLighting:
-    # Even light: the walls, the ceiling and the faded floor are one gray.
+    # Uniform light: walls, ceiling and the distant floor have the same gray.
     radiance = np.full((ROWS, COLUMNS, 3), 0.62, np.float32)
     sun = np.array([-0.35, -0.45, 0.82])
     return _build_lighting(LAB_SKY_SPEC, radiance, sun / np.linalg.norm(sun), np.full(3, 0.45), 0.12, 1.0)
@@ -253,14 +255,14 @@ def _hdri_lighting(sky: Sky) -> SkyLighting:
 
 @functools.cache
 def _procedural_lighting(name: str, variant: int) -> SkyLighting:
-    # Remembered: 36 of 1.6 MB at most, and painting one takes longer than rendering a small clip.
+    # Cached: at most 36 skies of 1.6 MB; one takes longer to compute than a small clip to render.
     recipe = _PROCEDURAL_SKIES[name]
     rng = np.random.default_rng([11, variant])
     outward = latlong_directions(ROWS, COLUMNS)
     height = outward[..., 2]
     elevation = math.radians(rng.uniform(*recipe.elevation))
     sun = np.array([math.cos(elevation), 0.0, math.sin(elevation)])
-    towards = outward @ sun
+    sun_cosine = outward @ sun
     zenith, horizon, sun_tint = map(np.asarray, (recipe.zenith, recipe.horizon, recipe.sun))
     studio = SKIES[name].place == "studio"
     share = np.clip(height, 0, 1) ** 0.5 if studio else 1 - np.exp(-5.5 * np.clip(height, 0, 1))
@@ -280,12 +282,16 @@ def _procedural_lighting(name: str, variant: int) -> SkyLighting:
         if name == "night":
             stars = (rng.random((ROWS, COLUMNS)) > 0.9975) * rng.random((ROWS, COLUMNS)) ** 2
             image += (stars * smoothstep(0.03, 0.2, height))[..., None] * 0.8
-            image += np.array([0.9, 0.93, 1.0]) * smoothstep(0.9984, 0.9990, towards)[..., None] * 1.2
+            image += np.array([0.9, 0.93, 1.0]) * smoothstep(0.9984, 0.9990, sun_cosine)[..., None] * 1.2
         else:
-            toward = np.clip(towards, 0, 1)
-            glow = toward**8 * 0.14 + toward**64 * 0.4 + smoothstep(0.9985, 0.9993, towards) * 5
+            sun_cosine_clipped = np.clip(sun_cosine, 0, 1)
+            glow = (
+                sun_cosine_clipped**8 * 0.14
+                + sun_cosine_clipped**64 * 0.4
+                + smoothstep(0.9985, 0.9993, sun_cosine) * 5
+            )
             image += sun_tint * glow[..., None] * (0.25 if name == "overcast sky" else 1.0)
-    # Below the horizon lies what lights things from below; the picture itself shows the floor there.
+    # Below the horizon the image only lights objects from below; the floor covers it in view.
     ground = horizon * 0.55
     below = smoothstep(0.0, -0.12, height)[..., None] if not studio else (height < 0)[..., None] * 1.0
     image = image * (1 - below) + ground * below
@@ -295,7 +301,7 @@ def _procedural_lighting(name: str, variant: int) -> SkyLighting:
 
 
 def _clouds(outward: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise on a flat layer overhead, 0..1."""
+    """Cloud cover in 0..1: noise on a flat layer overhead."""
     total = np.zeros(outward.shape[:2])
     flat = np.clip(outward[..., 2], 0.03, 1) + 0.22
     u, v = outward[..., 0] / flat * 2.1, outward[..., 1] / flat * 2.1

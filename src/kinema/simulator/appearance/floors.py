@@ -1,4 +1,4 @@
-"""Twelve floors, and the plain one of the lab, as small tileable textures."""
+"""Twelve floors and the plain floor of the lab, as small tileable textures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from kinema.simulator.appearance.colours import srgb_to_linear
 from kinema.simulator.appearance.noise import fractal_noise, value_noise
 
 TEXTURE_SIZE = 256
-"""Texels along a texture's side."""
+"""Edge length of a texture in texels."""
 VARIANTS = 4
-"""Textures of each floor; a seed picks one and turns it."""
+"""Variants of each floor; a seed chooses the variant and its rotation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloorSurface:
-    """How a floor is laid out and how it shines."""
+    """Scale and reflectance of a floor."""
 
     tile: float
-    """Metres that the texture covers."""
+    """Edge length covered by the texture, metres."""
     roughness: float
     specular: float
 
@@ -46,42 +46,42 @@ FLOORS: MappingProxyType[str, FloorSurface] = MappingProxyType(
     }
 )
 LAB_FLOOR = "lab floor"
-"""Even light gray without gloss; not among FLOORS."""
+"""Uniform light gray without gloss; not one of `FLOORS`."""
 LAB_FLOOR_SURFACE = FloorSurface(tile=1.0, roughness=1.0, specular=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FloorTexture:
-    """A floor ready for the tracer."""
+    """The texture of a floor, for the ray tracer."""
 
     surface: FloorSurface
     texture: Float32[np.ndarray, "texels 3"]
-    """Linear light, mip pyramid from 256 x 256 down to one texel."""
+    """Linear light; mip pyramid from 256 x 256 down to one texel."""
     mean: Float[np.ndarray, "3"]
     rotation: float
-    """Radians that the texture is turned by."""
+    """Rotation of the texture, radians."""
 
 
 def get_floor_surface(name: str) -> FloorSurface:
-    """The floor called `name`.
+    """Look up a floor.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no floor of this name.
     """
     if name == LAB_FLOOR:
         return LAB_FLOOR_SURFACE
     if name not in FLOORS:
         raise UserError(
-            f"there is no floor {name!r}{did_you_mean(name, FLOORS)}; floors are {', '.join(FLOORS)}"
+            f"there is no floor {name!r}{did_you_mean(name, FLOORS)}; choose one of: {', '.join(FLOORS)}"
         )
     return FLOORS[name]
 
 
 def build_floor_texture(name: str, seed: int) -> FloorTexture:
-    """The floor called `name`; the seed picks one of its variants and how it is turned.
+    """Build the texture of a floor. The seed chooses the variant and its rotation.
 
     Raises:
-        UserError: there is no such floor.
+        UserError: there is no floor of this name.
     """
     surface = get_floor_surface(name)
     texture = _mip_pyramid(name, seed % VARIANTS)
@@ -91,7 +91,7 @@ def build_floor_texture(name: str, seed: int) -> FloorTexture:
 
 @functools.cache
 def _mip_pyramid(name: str, variant: int) -> Float32[np.ndarray, "texels 3"]:
-    # Remembered: 49 textures of 1 MB at most, and making one takes longer than rendering a small clip.
+    # Cached: at most 49 textures of 1 MB; one takes longer to compute than a small clip to render.
     image = srgb_to_linear(np.clip(_paint_texture(name, np.random.default_rng([7, variant])), 0, 1))
     levels = [image]
     while len(image) > 1:
@@ -106,7 +106,7 @@ def _mix_colours(first: tuple[float, float, float], second: tuple[float, float, 
 
 
 def _paint_texture(name: str, rng: np.random.Generator) -> Float[np.ndarray, "256 256 3"]:
-    """The texture in sRGB values."""
+    """Draw a texture, in sRGB values."""
     n = TEXTURE_SIZE
     y, x = np.mgrid[0:n, 0:n]
     soft = fractal_noise(n, 4, rng)

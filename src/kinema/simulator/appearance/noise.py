@@ -15,7 +15,7 @@ def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 def value_noise(
     rows: int, columns: int, cells: tuple[int, int], rng: np.random.Generator
 ) -> Float[np.ndarray, "{rows} {columns}"]:
-    """Smooth noise in 0..1 that tiles, with `cells` bumps down and across."""
+    """Tileable smooth noise in 0..1 with `cells` grid cells down and across."""
     down, across = cells
     grid = rng.random((down, across))
     y, x = np.arange(rows) / rows * down, np.arange(columns) / columns * across
@@ -31,7 +31,7 @@ def value_noise(
 def fractal_noise(
     size: int, cells: int, rng: np.random.Generator, octaves: int = 5, gain: float = 0.55
 ) -> Float[np.ndarray, "{size} {size}"]:
-    """Sum of octaves of value noise, 0..1, tileable."""
+    """Tileable sum of octaves of value noise, 0..1."""
     total, weight, sum_of_weights = np.zeros((size, size)), 1.0, 0.0
     for octave in range(octaves):
         fine = cells << octave
@@ -44,7 +44,7 @@ def fractal_noise(
 
 
 def latlong_directions(rows: int, columns: int) -> Float[np.ndarray, "{rows} {columns} 3"]:
-    """Unit directions of the texels of a latitude-longitude picture; top row towards +z."""
+    """Unit directions of the texels of a latitude-longitude image; the top row points to +z."""
     polar = (np.arange(rows) + 0.5) / rows * np.pi
     azimuth = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * np.pi
     sine = np.sin(polar)[:, None]

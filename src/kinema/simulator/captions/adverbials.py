@@ -1,4 +1,4 @@
-"""The wording of directions, sides, speeds, manners of moving and camera moves."""
+"""Phrases for directions, sides, speeds, manners of motion and camera moves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CAUSE_CLAUSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Phrasing:
-    """One meaning, by register."""
+    """The phrases of one meaning, by register."""
 
     core: str
     terse: str
@@ -124,7 +124,7 @@ BOUNCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MotionVerbs:
-    """What a thing does when it travels, and how that is said when it is slow or quick."""
+    """The verbs of one manner of motion, and verbs that also express a slow or quick speed."""
 
     core: str
     plain: tuple[str, ...]
@@ -151,7 +151,7 @@ GROUND_PHRASES = ("on the ground", "on the floor")
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPhrasing:
-    """A camera move: as a clause with the camera as its subject, and as a label of a shot."""
+    """The phrases of one camera move: clauses with the camera as subject, and shot labels."""
 
     core: str
     plain: tuple[str, ...]
@@ -281,7 +281,7 @@ ROW_TEMPLATES = (
     "{things} [be] lined up from left to right",
     "from left to right, {things} [stand] side by side",
 )
-"""Things in a row; their order is part of what is said."""
+"""Templates for objects in a row; the order of the names is part of the statement."""
 
 TRIPLE_TEMPLATES = (
     "{left} [be] on the left, {middle} in the middle and {right} on the right",
@@ -289,4 +289,4 @@ TRIPLE_TEMPLATES = (
 )
 BETWEEN_TEMPLATE = "{middle} [stand] between {left} on the left and {right} on the right"
 EXISTENCE_TEMPLATES = ("{things} [be] {ground}", "{things} [rest] {ground}", "{things} [sit] {ground}")
-"""Things of which nothing else is claimed."""
+"""Templates for objects about which nothing else is claimed."""

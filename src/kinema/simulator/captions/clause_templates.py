@@ -1,8 +1,8 @@
-"""The wording of claims: verb phrases, directions, speeds, camera moves.
+"""Verb-phrase templates of the claims.
 
-A phrase is a small template. `[roll]` is a verb that agrees with its subject, `[!move]` the same verb
-negated, `{o}` the object, `{it}` a pronoun for the thing last met, `{dir}` a direction, `{side}` a side,
-`{n}` a number, `{verb}` and `{adv}` the manner and speed of a movement, `{ground}` the floor.
+`[roll]` is a verb that agrees with its subject and `[!move]` a negated verb. Slots: `{o}` the object, `{it}`
+a pronoun for the last object, `{dir}` a direction, `{side}` a side, `{n}` a number, `{verb}` and `{adv}` the
+manner and speed of a motion, `{ground}` the floor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Literal
 from kinema.simulator.annotations import ClaimKind
 
 ClauseJoin = Literal["and", "but", "ing", "until", "then", "alone"]
-"""How a phrase is tied to the one before it, when both have the same subject."""
+"""How a clause is joined to the previous clause when both have the same subject."""
 
 
 @dataclass(frozen=True)
 class ClauseTemplate:
-    """One wording of one kind of claim."""
+    """One template of one kind of claim."""
 
     text: str
     join: ClauseJoin = "and"
@@ -26,7 +26,7 @@ class ClauseTemplate:
 
 @dataclass(frozen=True, kw_only=True)
 class ClauseTemplates:
-    """All wordings of one kind of claim, by register."""
+    """All templates of one kind of claim, by register."""
 
     core: ClauseTemplate
     plain: tuple[ClauseTemplate, ...]
@@ -35,7 +35,7 @@ class ClauseTemplates:
 
 
 def parse_template(text: str) -> ClauseTemplate:
-    """The phrase written as `text`, or as `join: text`."""
+    """Parse a template written as `text` or `join: text`."""
     join, colon, rest = text.partition(": ")
     for known in ("but", "ing", "until", "then"):
         if colon and join == known:
@@ -44,7 +44,7 @@ def parse_template(text: str) -> ClauseTemplate:
 
 
 def parse_templates(texts: str) -> tuple[ClauseTemplate, ...]:
-    """Several phrases, with ` / ` between them."""
+    """Parse templates separated by ` / `."""
     return tuple(parse_template(text) for text in texts.split(" / "))
 
 
@@ -305,12 +305,12 @@ CHAIN_STOPS = parse_templates("but: the chain stops after {n} / but: only {n} of
 CHAIN_STOPS_EARLY = parse_templates("but: the chain stops early / but: the chain stops before the end")
 NO_BOUNCE = parse_templates("[land] without bouncing / but: [!bounce] / [hit] the ground without bouncing")
 STOPS_ON = parse_templates("[stop] on {o} / [come] to a stop on {o} / [end] up still on {o}")
-"""'stops' and 'rests on' in one."""
+"""For 'stops' merged with 'rests on'."""
 FALLS_ONTO = parse_templates("[fall] onto {o} / [drop] onto {o} / [come] down on {o}")
-"""'hits', at the end of a fall."""
+"""For 'hits' at the end of a fall."""
 KEEPS_MOVING = parse_template("[keep] {verbing} {dir} {adv}")
-"""'moves', where one might have expected a wall."""
+"""For 'moves' in the clip of a wall pair that has no wall."""
 CONTINUES = parse_template("[continue] to {verb} {dir} {adv}")
-"""The same behind 'a video of', where it would be 'keeping rolling'."""
+"""The same in the gerund form, to avoid 'keeping rolling'."""
 LIE_VERB = "[lie]"
-"""What capsules do where others '[stand]' or '[sit]'."""
+"""Replaces '[stand]' and '[sit]' for shapes that lie."""

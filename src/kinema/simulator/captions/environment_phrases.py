@@ -1,4 +1,4 @@
-"""Where a clip plays, in words: skies, floors, what stands in the background."""
+"""Phrases for skies, floors and backgrounds."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ WALLS: dict[str, tuple[str, ...]] = {
 
 
 def sky_phrases(environment: Environment) -> tuple[str, ...]:
-    """Ways to say the sky or the place; the first is the plain one."""
+    """Phrases for the sky or place."""
     return SKIES.get(environment.sky, ())
 
 
 def floor_phrases(environment: Environment) -> tuple[str, ...]:
-    """Ways to say the ground."""
+    """Phrases for the floor."""
     return FLOORS.get(environment.floor, ())
 
 
 def background_phrases(environment: Environment) -> tuple[str, ...]:
-    """Ways to say what stands behind the scene; none where nothing does."""
+    """Phrases for the background; empty where there is none."""
     if environment.background == "wall":
         return WALLS.get(environment.wall, ())
     return BACKGROUNDS.get(environment.background, ())

@@ -1,4 +1,4 @@
-"""Agreement of verbs, and the small matters of writing a list or a sentence."""
+"""Verb agreement, spacing and lists."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ SUBJECT_PRONOUN = re.compile(r"\bit (?=\[)")
 
 
 def inflect(text: str, *, plural: bool, form: VerbForm = "finite", contractions: bool = False) -> str:
-    """Every `[verb]` in agreement with its subject; with `form='gerund'` the first one ends in -ing.
+    """Inflect every `[verb]` of a clause.
 
-    `contractions` writes 'doesn't' for 'does not'. After a gerund, verbs tied by 'and' are gerunds too;
-    those of clauses with their own pronoun stay finite.
+    Args:
+        text: the clause; `[!verb]` is negated.
+        plural: whether the subject is plural.
+        form: 'gerund' turns verbs into -ing forms, except in clauses with their own pronoun.
+        contractions: write 'doesn't' instead of 'does not'.
     """
     gerund = form == "gerund"
 
@@ -40,12 +43,12 @@ def inflect(text: str, *, plural: bool, form: VerbForm = "finite", contractions:
 
 
 def normalize_spacing(text: str) -> str:
-    """Single spaces, none before a comma."""
+    """Collapse spaces and remove those before commas."""
     return re.sub(r"\s+", " ", text).replace(" ,", ",").strip()
 
 
 def join_list(parts: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+    """Join parts as 'a', 'a and b' or 'a, b and c'."""
     if len(parts) < 2:
         return "".join(parts)
     if any(", " in part for part in parts):

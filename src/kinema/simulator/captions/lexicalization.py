@@ -1,8 +1,10 @@
-"""Choosing the words of one beat: its phrase, verb, objects, numbers, directions."""
+"""Lexicalization: chooses the template, verb, objects, numbers and directions of one message."""
 
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kinema.simulator.captions import adverbials, clause_templates, lexicon
@@ -14,40 +16,42 @@ from kinema.simulator.captions.content_planning import (
     is_flung,
 )
 from kinema.simulator.captions.grammar import normalize_spacing
-from kinema.simulator.captions.referring_expressions import EntityRef, ReferenceTracker, pick
+from kinema.simulator.captions.referring_expressions import EntityRef, Item, ReferenceTracker, pick
 
 
 @dataclass(kw_only=True)
 class DiscourseState:
-    """What has been said so far, as far as the next words depend on it."""
+    """The part of the text so far that the next words depend on, and the choice of those words."""
 
     references: ReferenceTracker
     rng: random.Random
     with_consequences: bool
-    """Consequences too, and not the event alone."""
+    """Whether consequences are stated as well as the event."""
     stated_claims: set[int] = field(default_factory=set)
     _head: str = ""
-    """The sentence so far: its subject, later its verbs too."""
+    """The start of the open sentence: its subject, later also its verbs."""
     _last_mentioned: EntityRef | None = None
-    """What was mentioned last, and is still at the end of the sentence: 'which' would mean it."""
+    """The entity at the end of the sentence, to which 'which' would refer."""
     _object_antecedent: EntityRef | None = None
-    """What 'it' means as an object."""
+    """The entity to which 'it' refers as an object."""
 
     @property
     def _terse(self) -> bool:
         return self.references.register == "terse"
 
+    def _pick_by_register(self, options: Sequence[Item]) -> Item:
+        """The first option in the core and terse registers, else a random one."""
+        return options[0] if self.references.register in ("core", "terse") else pick(self.rng, options)
+
     def _choose_template(self, message: Message) -> ClauseTemplate:
-        phrase = self._template_for_message(message)
+        template = self._template_for_message(message)
         if message.kind in ("left of", "right of", "count", "exists") and self._is_lying(message.subject):
-            text = phrase.text.replace("[stand]", clause_templates.LIE_VERB).replace(
-                "[sit]", clause_templates.LIE_VERB
-            )
-            return replace(phrase, text=text)
-        return phrase
+            text = re.sub(r"\[(stand|sit)\]", clause_templates.LIE_VERB, template.text)
+            return replace(template, text=text)
+        return template
 
     def _is_lying(self, ref: EntityRef | None) -> bool:
-        """Whether a thing, or every thing of a group, lies on its side."""
+        """Whether an entity, or every member of a group, lies on its side."""
         if isinstance(ref, str):
             members = self.references.groups[ref].members
         else:
@@ -57,22 +61,13 @@ class DiscourseState:
     def _template_for_message(self, message: Message) -> ClauseTemplate:
         register = self.references.register
         if message.kind == "chain stops":
-            options = (
-                clause_templates.CHAIN_STOPS
-                if message.number is not None
-                else clause_templates.CHAIN_STOPS_EARLY
-            )
-            return (
-                options[0]
-                if register in ("core", "terse") or message.number == 1
-                else pick(self.rng, options)
-            )
+            if message.number is None:
+                return self._pick_by_register(clause_templates.CHAIN_STOPS_EARLY)
+            if message.number == 1:
+                return clause_templates.CHAIN_STOPS[0]
+            return self._pick_by_register(clause_templates.CHAIN_STOPS)
         if message.kind == "bounces" and message.value == "none":
-            return (
-                clause_templates.NO_BOUNCE[0]
-                if register in ("core", "terse")
-                else pick(self.rng, clause_templates.NO_BOUNCE)
-            )
+            return self._pick_by_register(clause_templates.NO_BOUNCE)
         if (
             message.kind == "pushed"
             and register == "casual"
@@ -84,23 +79,15 @@ class DiscourseState:
         if message.kind == "moves" and self.references.annotations.cause == "no wall":
             return clause_templates.KEEPS_MOVING
         if message.kind == "hits" and message.includes_fall:
-            return (
-                clause_templates.FALLS_ONTO[0]
-                if register in ("core", "terse")
-                else pick(self.rng, clause_templates.FALLS_ONTO)
-            )
+            return self._pick_by_register(clause_templates.FALLS_ONTO)
         if message.kind == "stops" and message.object is not None:
-            return (
-                clause_templates.STOPS_ON[0]
-                if register in ("core", "terse")
-                else pick(self.rng, clause_templates.STOPS_ON)
-            )
-        words = clause_templates.CLAUSE_TEMPLATES[message.kind if message.kind != "exists" else "count"]
+            return self._pick_by_register(clause_templates.STOPS_ON)
+        templates = clause_templates.CLAUSE_TEMPLATES[message.kind if message.kind != "exists" else "count"]
         if register == "terse":
-            return words.terse or words.core
+            return templates.terse or templates.core
         if register == "core":
-            return words.core
-        return pick(self.rng, words.casual if register == "casual" else words.plain)
+            return templates.core
+        return pick(self.rng, templates.casual if register == "casual" else templates.plain)
 
     def _choose_phrasing(self, phrasing: adverbials.Phrasing) -> str:
         register = self.references.register
@@ -110,23 +97,31 @@ class DiscourseState:
             return phrasing.terse
         return pick(self.rng, phrasing.casual if register == "casual" else phrasing.plain)
 
+    def _choose_value_phrase(
+        self, table: Mapping[str, adverbials.Phrasing], value: str, default: str = ""
+    ) -> str:
+        """A phrase for a claim's value; `default` where the table does not have the value."""
+        return self._choose_phrasing(table[value]) if value in table else default
+
     def _choose_verb(self, message: Message) -> tuple[str, str]:
-        """The verb of a movement, and its adverb (empty where the verb says it)."""
+        """The verb of a motion and its adverb (empty if the verb implies the speed)."""
         adverb = ""
-        speaks = (
+        states_speed = (
             bool(message.speed) and self.with_consequences and (not self._terse or self.rng.random() < 0.5)
         )
-        if speaks and message.speed in adverbials.SPEEDS:
+        if states_speed and message.speed in adverbials.SPEEDS:
             adverb = self._choose_phrasing(adverbials.SPEEDS[message.speed])
             if message.speed_claim is not None:
                 self.stated_claims.add(message.speed_claim)
         if isinstance(message.subject, int):
-            how = classify_motion(self.references.annotations, message.subject)
+            manner = classify_motion(self.references.annotations, message.subject)
         elif message.subject is not None:
-            how = classify_group_motion(self.references.annotations, self.references.groups[message.subject])
+            manner = classify_group_motion(
+                self.references.annotations, self.references.groups[message.subject]
+            )
         else:
-            how = "move"
-        verbs = adverbials.MOTION_VERBS[how]
+            manner = "move"
+        verbs = adverbials.MOTION_VERBS[manner]
         register = self.references.register
         if register in ("core", "terse"):
             return verbs.core, adverb
@@ -147,54 +142,37 @@ class DiscourseState:
     def _number_expression(self, message: Message) -> str:
         assert message.number is not None
         words = adverbials.PARTITIVES
-        core = self.references.register in ("core", "terse")
         if message.number == 0:
             return words["none"][0]
         if message.number == message.group_size:
-            return words["all"][0] if core else pick(self.rng, words["all"])
+            return self._pick_by_register(words["all"])
         if message.number == 1:
-            return (words["one"][0]) if core else pick(self.rng, words["one"])
+            return self._pick_by_register(words["one"])
         return words["some"][0].format(number=lexicon.number_word(message.number))
 
     def _fill_template(self, text: str, message: Message) -> str:
-        """Everything of a template but its verbs' endings."""
+        """Fill every slot of a template; `[verb]` marks are inflected later."""
         fields: dict[str, str] = {}
         if "{verb" in text or "{adv}" in text:
             verb, adverb = self._choose_verb(message)
             if "{early}" in text:
-                # 'slowly rolls', but not 'fast rolls'.
+                # 'slowly rolls' is idiomatic, 'fast rolls' is not.
                 text = text if adverb.endswith("ly") else "[{verb}] {adv} {dir}"
                 fields["early"] = adverb
             fields["verb"], fields["verbing"] = verb, lexicon.present_participle(verb)
             fields["adv"] = adverb
         if "{adv}" in text and message.kind == "speed":
-            fields["adv"] = (
-                self._choose_phrasing(adverbials.SPEEDS[message.value])
-                if message.value in adverbials.SPEEDS
-                else ""
-            )
+            fields["adv"] = self._choose_value_phrase(adverbials.SPEEDS, message.value)
         if "{dir}" in text:
             table = adverbials.PUSH_DIRECTIONS if message.kind == "pushed" else adverbials.DIRECTIONS
-            fields["dir"] = self._choose_phrasing(table[message.value]) if message.value in table else ""
+            fields["dir"] = self._choose_value_phrase(table, message.value)
         if "{side}" in text:
-            fields["side"] = (
-                self._choose_phrasing(adverbials.SIDES[message.value])
-                if message.value in adverbials.SIDES
-                else "again"
-            )
+            fields["side"] = self._choose_value_phrase(adverbials.SIDES, message.value, "again")
         fields["end"] = message.value
         if "{turn}" in text:
-            fields["turn"] = (
-                self._choose_phrasing(adverbials.TURNS[message.value])
-                if message.value in adverbials.TURNS
-                else ""
-            )
+            fields["turn"] = self._choose_value_phrase(adverbials.TURNS, message.value)
         if "{height}" in text:
-            fields["height"] = (
-                self._choose_phrasing(adverbials.BOUNCES[message.value])
-                if message.value in adverbials.BOUNCES
-                else ""
-            )
+            fields["height"] = self._choose_value_phrase(adverbials.BOUNCES, message.value)
         if "{n}" in text:
             if message.kind == "chain stops" and message.number is not None and not text.startswith("only"):
                 fields["n"] = lexicon.number_word(message.number)
@@ -203,9 +181,9 @@ class DiscourseState:
             else:
                 fields["n"] = self._number_expression(message)
         if "{ground}" in text:
-            # Nobody says 'on the floor' of a meadow.
-            inside = self.references.annotations.environment.floor.endswith(("floor", "carpet"))
-            casual = self.references.register == "casual" and inside
+            # 'On the floor' fits indoor floors only.
+            is_indoors = self.references.annotations.environment.floor.endswith(("floor", "carpet"))
+            casual = self.references.register == "casual" and is_indoors
             fields["ground"] = (
                 pick(self.rng, adverbials.GROUND_PHRASES) if casual else adverbials.GROUND_PHRASES[0]
             )
@@ -214,11 +192,11 @@ class DiscourseState:
                 fields["o"] = self._object_expression(message.object, subject=message.subject)
                 fields["it"] = self.references.pronoun(message.object, is_object=True)
             elif "{it}" in text:
-                # 'It pushes it' would be a riddle.
-                near = self._object_antecedent == message.object and self._head not in ("it", "they")
+                # 'It pushes it' would be ambiguous.
+                is_clear = self._object_antecedent == message.object and self._head not in ("it", "they")
                 fields["it"] = (
                     self.references.pronoun(message.object, is_object=True)
-                    if near
+                    if is_clear
                     else self.references.mention(message.object, bare=self._terse)
                 )
         else:

@@ -1,7 +1,7 @@
-"""The words for things: shapes, colours, materials, patterns, sizes, numbers and the verbs' odd forms.
+"""Words for shapes, colours, materials, patterns, sizes and numbers, and morphology.
 
-The first word of every entry is the plain one, used in 'core' captions; the others are its everyday
-synonyms. No word stands for two shapes or two colours, so a caption always says which thing it means.
+The first word of every entry is the one that 'core' captions use; the others are synonyms. No word stands
+for two shapes or two colours, so that references are unambiguous.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 
 LYING_SHAPES = ("egg", "capsule", "ring", "disc")
-"""What nobody would say stands: these lie."""
+"""Shapes that 'lie' rather than 'stand'."""
 
 PLURALS = {
     "box": "boxes",
@@ -66,7 +66,8 @@ COLOURS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialAdjectives:
-    """Adjectives for a material: `appearance` before the colour ('shiny red'), `substance` after it ('red metal')."""
+    """Adjectives of a material: `appearance` goes before the colour ('shiny red'), `substance` after it
+    ('red metal')."""
 
     substance: tuple[str, ...]
     appearance: tuple[str, ...] = ()
@@ -90,7 +91,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "checkered": ("checkered", "chequered"),
     "two-tone": ("two-tone", "two-coloured"),
 }
-"""Patterns said as 'red and white striped'. Spots are said behind the noun: 'with white spots'."""
+"""Patterns worded as 'red and white striped'. Spots follow the noun: 'with white spots'."""
 
 SPOTS = ("with {colour} spots", "with {colour} dots")
 
@@ -121,21 +122,21 @@ GROUP_HEADS = {
     "cube": ("tower of", "stack of"),
     "domino": ("row of", "line of"),
 }
-"""What several of them form, when they stand as one: 'a tower of four blocks'."""
+"""Heads of groups that form a unit: 'a tower of four blocks'."""
 
 MANY_COLOURS = ("colourful", "multicoloured")
 
 WEIGHTS = {"light": ("lightweight", "featherweight"), "heavy": ("heavy", "weighty")}
-"""Not 'light': a light green ball is one of a pale green."""
+"""'Light' is left out: in 'a light green ball' it would describe the colour."""
 
 IRREGULAR_THIRD_PERSON: dict[str, str] = {"be": "is", "do": "does", "go": "goes", "have": "has"}
-"""Third persons that the spelling rules don't give."""
+"""Third-person forms that the spelling rules do not cover."""
 
 _DOUBLES_CONSONANT = re.compile(r"[^aeiou]*[aeiou][bdgklmnprtz]")
 
 
 def third_person(verb: str) -> str:
-    """'roll' -> 'rolls', 'push' -> 'pushes', 'carry' -> 'carries'."""
+    """The third person of a verb: 'roll' -> 'rolls', 'push' -> 'pushes', 'carry' -> 'carries'."""
     if verb in IRREGULAR_THIRD_PERSON:
         return IRREGULAR_THIRD_PERSON[verb]
     if verb.endswith(("s", "sh", "ch", "x", "z")):
@@ -146,7 +147,7 @@ def third_person(verb: str) -> str:
 
 
 def present_participle(verb: str) -> str:
-    """'roll' -> 'rolling', 'slide' -> 'sliding', 'hit' -> 'hitting', 'lie' -> 'lying'."""
+    """The -ing form of a verb: 'roll' -> 'rolling', 'slide' -> 'sliding', 'hit' -> 'hitting'."""
     if verb.endswith("ie"):
         return verb[:-2] + "ying"
     if verb.endswith("e") and not verb.endswith(("be", "ee", "ye", "oe")):
@@ -157,16 +158,16 @@ def present_participle(verb: str) -> str:
 
 
 def pluralize(noun: str) -> str:
-    """'cube' -> 'cubes', 'toy car' -> 'toy cars', 'domino' -> 'dominoes'."""
+    """The plural of a noun: 'cube' -> 'cubes', 'toy car' -> 'toy cars', 'domino' -> 'dominoes'."""
     head, space, last = noun.rpartition(" ")
     return head + space + PLURALS.get(last, last + "s")
 
 
 def add_article(phrase: str) -> str:
-    """'red ball' -> 'a red ball', 'orange ball' -> 'an orange ball'."""
+    """Put the indefinite article in front: 'a red ball', 'an orange ball'."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
 def number_word(number: int) -> str:
-    """The number in letters up to twelve, in digits above."""
+    """The number as a word up to twelve, as digits above."""
     return NUMBERS[number] if number < len(NUMBERS) else str(number)

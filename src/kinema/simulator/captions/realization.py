@@ -1,4 +1,4 @@
-"""From beats to sentences: agreement, pronouns, 'and', 'but', 'then', 'which', 'until'."""
+"""Surface realization: from messages to sentences with agreement, pronouns and connectives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kinema.simulator.captions.referring_expressions import EntityRef, Group, pi
 
 @dataclass(frozen=True, kw_only=True)
 class RealizedText:
-    """Sentences without their capitals and full stops, and the claims they state."""
+    """Sentences without capitals and full stops, and the indices of the claims they state."""
 
     sentences: tuple[str, ...]
     claims: frozenset[int]
@@ -24,12 +24,12 @@ class RealizedText:
 
 @dataclass(kw_only=True)
 class Realizer(DiscourseState):
-    """Writes one caption; lives as long as that takes."""
+    """Writes the sentences of one caption. One instance writes one caption."""
 
     max_messages_per_sentence: int
-    """Beats to a sentence at most."""
+    """Maximum number of messages per sentence."""
     form: VerbForm = "finite"
-    """Form of the first sentence."""
+    """Verb form of the first sentence."""
     sentences: list[str] = field(default_factory=list)
     _parts: list[str] = field(default_factory=list)
     _tail: str = ""
@@ -37,73 +37,80 @@ class Realizer(DiscourseState):
     _plural: bool = False
     _message_count: int = 0
     _subject_changed: bool = False
-    """Whether the sentence has gone over to another subject."""
+    """Whether a later clause of the sentence has another subject."""
     _relative_antecedent: EntityRef | None = None
-    """What a relative clause at the end of the sentence is about."""
+    """The subject of the relative clause at the end of the sentence."""
     _last_hit_object: EntityRef | None = None
     _last_hit_subject: EntityRef | None = None
     _last_was_hit: bool = False
-    """Whether the last meeting was a hit: 'but the tower stands' says that one might think otherwise."""
+    """Whether the last contact message was a hit; a contrast such as 'but the tower stands' needs one."""
 
     def realize(self, messages: Sequence[Message]) -> RealizedText:
-        """All beats, in order."""
-        kept = [beat for beat in messages if self.with_consequences or not beat.is_consequence]
-        for beat in kept or messages:
-            self._realize_message(beat)
+        """Write all messages, in order."""
+        selected = [message for message in messages if self.with_consequences or not message.is_consequence]
+        for message in selected or messages:
+            self._realize_message(message)
         self._close_sentence()
         return RealizedText(
             sentences=tuple(self.sentences),
             claims=frozenset(self.stated_claims | self.references.stated_claims),
         )
 
-    # Tying clauses together -------------------------------------------------------------------
-
     def _realize_message(self, message: Message) -> None:
-        names = self.references
+        references = self.references
         if message.left_to_right:
             self._close_sentence()
             self._realize_arrangement(message)
             return
-        phrase = self._choose_template(message)
-        if phrase is clause_templates.KEEPS_MOVING and self.form == "gerund" and not self.sentences:
-            phrase = clause_templates.CONTINUES
-        join = phrase.join
-        own_sentence = self._message_count >= self.max_messages_per_sentence
+        template = self._choose_template(message)
+        if template is clause_templates.KEEPS_MOVING and self.form == "gerund" and not self.sentences:
+            template = clause_templates.CONTINUES
+        join = template.join
+        sentence_is_full = self._message_count >= self.max_messages_per_sentence
         subject = message.subject
         if message.kind == "fallen":
-            phrase, subject = self._choose_fallen_template(message)
-            join = phrase.join
+            template, subject = self._choose_fallen_template(message)
+            join = template.join
         elif message.kind == "pushed" and message.object is None:
-            phrase = ClauseTemplate("[move] {dir}")
+            template = ClauseTemplate("[move] {dir}")
             join = "and"
         elif message.kind == "chain stops":
             self._ensure_sentence(message)
-            ending = self._fill_template(phrase.text, message)
-            group = names.groups.get(str(message.subject))
-            if group is not None and names.register != "terse" and gap_stops_chain(names.annotations, group):
+            ending = self._fill_template(template.text, message)
+            group = references.groups.get(str(message.subject))
+            if (
+                group is not None
+                and references.register != "terse"
+                and gap_stops_chain(references.annotations, group)
+            ):
                 reasons = adverbials.CAUSE_CLAUSES["gap"]
-                ending += " " + (reasons[0] if names.register == "core" else pick(self.rng, reasons))
+                ending += " " + (reasons[0] if references.register == "core" else pick(self.rng, reasons))
             self._flush_verbs()
             self._tail += f", but {ending}"
             self.stated_claims.update(message.claims)
             self._message_count += 1
             return
         elif message.kind == "tips over" and self._can_say_knocked_over(subject):
-            phrase = pick(self.rng, clause_templates.KNOCKED_OVER)
+            template = pick(self.rng, clause_templates.KNOCKED_OVER)
             join = "ing"
             message = Message(kind="tips over", subject=self._subject, object=subject, claims=message.claims)
             subject = self._subject
-        text = f"then {phrase.text}" if message.follows_previous and join != "ing" else phrase.text
+        text = f"then {template.text}" if message.follows_previous and join != "ing" else template.text
         self.stated_claims.update(message.claims)
-        deed = join == "ing" or message.kind == "pushed"
+        is_active_voice = join == "ing" or message.kind == "pushed"
         if (
             self._head
             and self._relative_antecedent is not None
             and subject == self._relative_antecedent
-            and deed
+            and is_active_voice
         ):
             self._tail += f", {self._clause(text, message, plural=False, form='gerund')}"
-        elif self._head and not own_sentence and subject == self._subject and not self._needs_new_sentence():
+        elif (
+            self._head
+            and not sentence_is_full
+            and subject == self._subject
+            and not self._needs_new_sentence()
+        ):
             self._append_same_subject(text, join, message)
         elif (
             self._head
@@ -118,23 +125,22 @@ class Realizer(DiscourseState):
             self._tail += f", which {clause}"
             self._relative_antecedent = subject
             self._subject_changed = True
-        elif self._head and not own_sentence and (self._terse or self.max_messages_per_sentence > 2):
-            before = subject
-            noun = names.mention(before, bare=self._terse) if before is not None else "it"
+        elif self._head and not sentence_is_full and (self._terse or self.max_messages_per_sentence > 2):
+            noun = references.mention(subject, bare=self._terse) if subject is not None else "it"
             if message.kind == "fallen":
                 noun = self._fallen_subject(message)
-            plural = self._is_plural(before, noun)
+            plural = self._is_plural(subject, noun)
             if message.kind == "fallen" and " of " in noun:
                 plural = not re.match(r"(just|only|none|every|the)\b", noun)
             clause = self._clause(text, message, plural=plural, form="finite")
             self._flush_verbs()
-            against = join == "but" or (message.kind == "fallen" and message.number == 0)
-            tie = ", " if self._terse else ", but " if against and self._last_was_hit else ", and "
-            self._tail += f"{tie}{noun} {clause}"
-            self._subject_changed, self._relative_antecedent = True, before
+            is_contrast = join == "but" or (message.kind == "fallen" and message.number == 0)
+            connective = ", " if self._terse else ", but " if is_contrast and self._last_was_hit else ", and "
+            self._tail += f"{connective}{noun} {clause}"
+            self._subject_changed, self._relative_antecedent = True, subject
             self._last_mentioned = None
             if self._terse:
-                self._subject = before
+                self._subject = subject
         else:
             self._close_sentence()
             self._start_sentence(text, message, subject)
@@ -144,11 +150,11 @@ class Realizer(DiscourseState):
             self._last_was_hit = message.kind == "hits"
 
     def _needs_new_sentence(self) -> bool:
-        """After a clause about something else a bare 'and stops' would be said of the wrong thing."""
+        """Whether 'and stops' would attach to the wrong subject because the subject has changed."""
         return self._subject_changed and not self._terse and self.max_messages_per_sentence < 9
 
     def _can_say_knocked_over(self, subject: EntityRef | None) -> bool:
-        """Whether tipping over can be told as the deed of what has just hit the thing."""
+        """Whether 'tips over' can be worded as 'knocking it over', because the previous clause is the hit."""
         just_hit = (
             subject == self._last_hit_object == self._last_mentioned
             and self._last_hit_subject == self._subject
@@ -156,30 +162,24 @@ class Realizer(DiscourseState):
         return just_hit and self.references.register in ("plain", "casual") and self.rng.random() < 0.6
 
     def _choose_fallen_template(self, message: Message) -> tuple[ClauseTemplate, EntityRef | None]:
-        """'fallen' as the deed of what hit the group, or as what becomes of the group."""
+        """A template for 'fallen' and its subject: the entity that hit the group, or the group."""
         tower = message.number == message.group_size and any(
             m.shape in ("block", "cube") for m in self.references.groups[str(message.subject)].members
         )
         core = self.references.register in ("core", "terse")
         if tower:
-            return (
-                clause_templates.TOWER_FALLS[0] if core else pick(self.rng, clause_templates.TOWER_FALLS)
-            ), message.subject
+            return self._pick_by_register(clause_templates.TOWER_FALLS), message.subject
         if (
             self._last_hit_object == message.subject
             and self._last_hit_subject == self._subject
             and self._last_mentioned == message.subject
         ):
             if message.number == 0:
-                return (
-                    clause_templates.FALLEN_NONE[0] if core else pick(self.rng, clause_templates.FALLEN_NONE)
-                ), self._subject
-            words = clause_templates.CLAUSE_TEMPLATES["fallen"]
-            options = words.casual if self.references.register == "casual" else words.plain
-            return (words.core if core else pick(self.rng, options)), self._subject
-        return (
-            clause_templates.FALLEN_ALONE[0] if core else pick(self.rng, clause_templates.FALLEN_ALONE)
-        ), message.subject
+                return self._pick_by_register(clause_templates.FALLEN_NONE), self._subject
+            templates = clause_templates.CLAUSE_TEMPLATES["fallen"]
+            options = templates.casual if self.references.register == "casual" else templates.plain
+            return (templates.core if core else pick(self.rng, options)), self._subject
+        return self._pick_by_register(clause_templates.FALLEN_ALONE), message.subject
 
     def _fallen_subject(self, message: Message) -> str:
         group = self.references.groups[str(message.subject)]
@@ -205,56 +205,58 @@ class Realizer(DiscourseState):
         return inflect(filled, plural=plural, form=form, contractions=short)
 
     def _realize_arrangement(self, message: Message) -> None:
-        """Things that just stand there, or side by side, named from left to right."""
+        """Write a sentence that names the objects of an arrangement from left to right."""
         plain = self._terse or self.references.register == "core"
         order = message.left_to_right if plain or self.rng.random() < 0.7 else ()
         row = message.kind != "middle"
-        words = {"in a row": adverbials.ROW_TEMPLATES, "middle": adverbials.TRIPLE_TEMPLATES}.get(
+        templates = {"in a row": adverbials.ROW_TEMPLATES, "middle": adverbials.TRIPLE_TEMPLATES}.get(
             message.kind, adverbials.EXISTENCE_TEMPLATES
         )
         bare = self._terse
         if order or row:
             things = [self.references.mention(ref, bare=bare) for ref in message.left_to_right]
-            forms = words if self.references.register not in ("core", "terse") else words[:1]
+            forms = templates if self.references.register not in ("core", "terse") else templates[:1]
             text = pick(self.rng, forms)
             if row:
-                said = text.format(
+                sentence = text.format(
                     things=", ".join(things) if bare else join_list(things),
                     ground=adverbials.GROUND_PHRASES[0],
                 )
             else:
-                said = text.format(left=things[0], middle=things[1], right=things[2])
+                sentence = text.format(left=things[0], middle=things[1], right=things[2])
             claims = message.claims
         else:
             middle, left, right = (self.references.mention(message.left_to_right[k]) for k in (1, 0, 2))
-            said = adverbials.BETWEEN_TEMPLATE.format(left=left, middle=middle, right=right)
+            sentence = adverbials.BETWEEN_TEMPLATE.format(left=left, middle=middle, right=right)
             claims = message.claims
         if bare:
-            said = said.replace(" is on", " on")
+            sentence = sentence.replace(" is on", " on")
         self.stated_claims.update(claims)
         gerund = self.form == "gerund" and not self.sentences
         self.sentences.append(
             normalize_spacing(
                 inflect(
-                    said, plural=row and len(message.left_to_right) > 1, form="gerund" if gerund else "finite"
+                    sentence,
+                    plural=row and len(message.left_to_right) > 1,
+                    form="gerund" if gerund else "finite",
                 )
             )
         )
 
     def _ensure_sentence(self, message: Message) -> None:
-        """A sentence is needed; if there is none, the group begins one by standing there."""
+        """Start a sentence with 'the group stands in a row' if none is open."""
         if not self._head:
             self._start_sentence("[stand] in a row", message, message.subject)
 
     def _start_sentence(self, text: str, message: Message, subject: EntityRef | None) -> None:
-        names = self.references
+        references = self.references
         form: VerbForm = self.form if not self.sentences else "finite"
         if subject is None:
             noun, plural = "the scene", False
         elif subject == self._subject and self.sentences and not self._terse and self._last_was_plain:
-            noun, plural = names.pronoun(subject), names.is_plural(subject)
+            noun, plural = references.pronoun(subject), references.is_plural(subject)
         else:
-            noun = names.mention(subject, bare=self._terse)
+            noun = references.mention(subject, bare=self._terse)
             if message.kind == "fallen":
                 noun = self._fallen_subject(message)
             plural = self._is_plural(subject, noun)
@@ -307,7 +309,7 @@ class Realizer(DiscourseState):
             self._parts.append(self._clause(text, message, plural=self._plural, form=form))
 
     def _flush_verbs(self) -> None:
-        """The coordinated verbs so far become the head; what follows is a tail."""
+        """Move the coordinated verbs into the head; later clauses go into the tail."""
         if self._parts:
             joined = ", ".join(self._parts) if self._terse else join_list(self._parts)
             self._head = f"{self._head} {joined}"

@@ -1,4 +1,4 @@
-"""Every word the film set's captions can use, worked out from the grammar itself."""
+"""The vocabulary of the captions, derived from the grammar's tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORD_PATTERN = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 _VERB = re.compile(r"\[!?([a-z]+)\]")
 _FIELD = re.compile(r"\{[a-z]+\}")
 
-# The words with which `nouns`, `realise` and `__init__` tie the pieces together.
+# Words that the code of this package writes without a table.
 FUNCTION_WORDS = (
     "a an the and but then until while after that which it they them its of to another other one only just "
     "as not scene object objects"
@@ -21,12 +21,12 @@ AUXILIARIES = "do does don't doesn't is are being not"
 
 
 def unique_words(text: str) -> set[str]:
-    """The different words of a text, in small letters; 'left-hand' is one word."""
+    """The distinct words of a text in lower case; 'left-hand' is one word."""
     return set(WORD_PATTERN.findall(text.lower()))
 
 
 def _iter_strings(value: object) -> Iterator[str]:
-    """Every string within a table."""
+    """Iterate over every string within a table."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -41,7 +41,7 @@ def _iter_strings(value: object) -> Iterator[str]:
 
 
 def _iter_table_strings(module: object) -> Iterator[str]:
-    """Every string in the tables of a module, which are its names in capitals."""
+    """Iterate over the strings of a module's tables. Tables are the module's names in capitals."""
     for name, value in vars(module).items():
         if name.isupper():
             yield from _iter_strings(value)
@@ -52,10 +52,9 @@ def _verb_forms(verb: str) -> set[str]:
 
 
 def known_words() -> frozenset[str]:
-    """Every word that some caption can use, in small letters.
+    """Every word that a caption can use, in lower case.
 
-    A prompt with other words says something that no caption ever said. Numbers in digits, and names of
-    things that are never worded, are not among them.
+    A model trained on captions alone has never seen any other word. Numbers as digits are not included.
     """
     words = unique_words(FUNCTION_WORDS) | unique_words(AUXILIARIES)
     for text in (
@@ -77,6 +76,6 @@ def known_words() -> frozenset[str]:
 
 
 def unknown_words(text: str, known: frozenset[str] | None = None) -> list[str]:
-    """The words of a prompt that no caption can use, in their order, each once."""
+    """The words of a prompt that no caption can use, without duplicates, in the prompt's order."""
     known = known_words() if known is None else known
     return list(dict.fromkeys(word for word in WORD_PATTERN.findall(text.lower()) if word not in known))

@@ -1,4 +1,4 @@
-"""Everything that can happen on the film set, one file for each kind of event."""
+"""The event types of the simulator, one file per kind of event."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _WEIGHTED_EVENT_TYPES: tuple[tuple[EventType, float], ...] = (
     (MassPair(), 1.0),
 )
 
-EVENT_WEIGHTS: dict[Event, float] = {kind.name: weight for kind, weight in _WEIGHTED_EVENT_TYPES}
-"""How often each event is drawn."""
+EVENT_WEIGHTS: dict[Event, float] = {event_type.name: weight for event_type, weight in _WEIGHTED_EVENT_TYPES}
+"""Relative frequency of each event."""
 
 LAB_EVENT_WEIGHTS: dict[Event, float] = {
     "roll": 3.0, "drop": 1.5, "still": 2.0, "collide": 2.5, "occlude": 2.0, "count": 1.5, "camera": 2.0,
 }  # fmt: skip
 
-EVENT_TYPES: dict[Event, EventType] = {kind.name: kind for kind, _ in _WEIGHTED_EVENT_TYPES} | {
-    "camera": CameraMotion()
-}
+EVENT_TYPES: dict[Event, EventType] = {
+    event_type.name: event_type for event_type, _ in _WEIGHTED_EVENT_TYPES
+} | {"camera": CameraMotion()}

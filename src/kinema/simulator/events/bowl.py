@@ -1,4 +1,4 @@
-"""Bowling."""
+"""A ball is bowled at a triangle of pins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PIN_HALF_HEIGHT = 0.36
 
 @dataclass(frozen=True)
 class Bowl:
-    """All pins fall, some, or none."""
+    """All pins fall, some of them, or none."""
 
     name: Event = "bowl"
     outcomes: tuple[str, ...] = ("all", "some", "none")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Straight and heavy for a strike, off to one side for a few, wide of them for none."""
+        """A heavy ball aimed at the middle, a light one at the side, or one that passes the pins."""
         rows = builder.pick({"all": (2, 2, 3), "some": (3, 3, 4), "none": (2, 3, 3)}[outcome])
         side = builder.random_side()
         width = (rows - 1) / 2 * 0.4
@@ -40,9 +40,9 @@ class Bowl:
             size="large" if outcome == "all" else "small" if outcome == "some" else "medium",
             materials=_HEAVY_MATERIALS if outcome == "all" else ("plastic", "rubber", "wood"),
         )
-        thing = builder.entities[ball]
-        if thing.colour == "white":
-            builder.replace_entity(ball, replace(thing, colour="blue"))
+        entity = builder.entities[ball]
+        if entity.colour == "white":
+            builder.replace_entity(ball, replace(entity, colour="blue"))
         white = builder.random_entity("pin", ("plastic",))
         for row in range(rows):
             for k in range(row + 1):
@@ -63,29 +63,34 @@ class Bowl:
                         group=GROUP,
                     )
                 )
-        way = np.array([aim * 0.5, 2.4])
-        way = way / np.linalg.norm(way) * builder.uniform(3.4 if outcome == "all" else 2.2, 4.6)
-        builder.set_moving(ball, (float(way[0]), float(way[1]), 0.0))
+        velocity = np.array([aim * 0.5, 2.4])
+        velocity = (
+            velocity / np.linalg.norm(velocity) * builder.uniform(3.4 if outcome == "all" else 2.2, 4.6)
+        )
+        builder.set_moving(ball, (float(velocity[0]), float(velocity[1]), 0.0))
         view = ViewRange(
             elevation=(14.0, 26.0), azimuth=6.0, moves=("static", "zoom in", "crane up", "tilt up")
         )
         return builder.build_proposal(view=view)
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From how many pins lie at the end."""
+        """Decide by the number of pins that lie at the end."""
         pins = [k for k, entity in enumerate(proposal.entities) if entity.group == GROUP]
-        fallen = event_checks.count_fallen(trajectory, pins)
+        num_fallen = event_checks.count_fallen(trajectory, pins)
         touching = [c for c in trajectory.contacts if c.a == 0 and c.b in pins]
-        if fallen is None or (fallen == 0) != (not touching):
+        if num_fallen is None or (num_fallen == 0) != (not touching):
             return None
-        until = touching[0].first if touching else trajectory.num_frames // 2
+        contact_frame = touching[0].first if touching else trajectory.num_frames // 2
         moves = (
             Claim(kind="moves", subject=0, value="away"),
-            *event_checks.speed_claims(trajectory, 0, until),
+            *event_checks.speed_claims(trajectory, 0, contact_frame),
         )
-        if event_checks.cardinal_direction(event_checks.displacement(trajectory, 0, 0, until)) != "away":
+        if (
+            event_checks.cardinal_direction(event_checks.displacement(trajectory, 0, 0, contact_frame))
+            != "away"
+        ):
             return None
-        if fallen == 0:
+        if num_fallen == 0:
             if trajectory.position[-1, 0, 1] < 1.2:
                 return None
             passing = int(np.argmax(trajectory.position[:, 0, 1] > 0.45))
@@ -98,7 +103,7 @@ class Bowl:
         claims = (
             *moves,
             Claim(kind="hits", subject=0, object=touching[0].b, group=GROUP),
-            Claim(kind="fallen", group=GROUP, value=str(fallen)),
+            Claim(kind="fallen", group=GROUP, value=str(num_fallen)),
         )
-        outcome = "all" if fallen == len(pins) else "some"
+        outcome = "all" if num_fallen == len(pins) else "some"
         return EventOutcome(outcome=outcome, claims=claims, event_frame=touching[0].first)

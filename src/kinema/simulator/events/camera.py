@@ -1,4 +1,4 @@
-"""The lab's camera event: one or two things stand still, and only the camera moves."""
+"""The camera event of the lab: one or two objects stand still and only the camera moves."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from kinema.simulator.physics import Trajectory
 
 @dataclass(frozen=True)
 class CameraMotion:
-    """One outcome for each move."""
+    """One outcome per camera move."""
 
     name: Event = "camera"
     outcomes: tuple[str, ...] = CAMERA_MOVES
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Near the middle, so that every move keeps them in view."""
+        """Objects near the middle, so that every camera move keeps them in view."""
         number = builder.pick((1, 2))
-        apart = builder.uniform(0.5, 0.65)
+        half_gap = builder.uniform(0.5, 0.65)
         for k in range(number):
-            x = 0.0 if number == 1 else (2 * k - 1) * apart
+            x = 0.0 if number == 1 else (2 * k - 1) * half_gap
             builder.place(
                 builder.pick(LAB_SHAPES),
                 x + builder.uniform(-0.06, 0.06),
@@ -33,12 +33,12 @@ class CameraMotion:
         return builder.build_proposal(relation=outcome)
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """Nothing else may move."""
-        things = range(len(proposal.entities))
-        if any(event_checks.is_stationary(trajectory, k) is not True for k in things):
+        """Accept only scenes in which nothing moves."""
+        indices = range(len(proposal.entities))
+        if any(event_checks.is_stationary(trajectory, k) is not True for k in indices):
             return None
-        sides = (Claim(kind="left of", subject=0, object=1),) if len(proposal.entities) == 2 else ()
-        move = Claim(kind="camera", value=proposal.relation)
+        order = (Claim(kind="left of", subject=0, object=1),) if len(proposal.entities) == 2 else ()
+        camera_claim = Claim(kind="camera", value=proposal.relation)
         return EventOutcome(
-            outcome=proposal.relation, claims=(move, *sides), event_frame=trajectory.num_frames // 2
+            outcome=proposal.relation, claims=(camera_claim, *order), event_frame=trajectory.num_frames // 2
         )

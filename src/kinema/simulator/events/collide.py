@@ -1,4 +1,4 @@
-"""One thing rolls at another."""
+"""One object rolls towards another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEAVY_MATERIALS: tuple[Material, ...] = ("metal", "marble", "clay")
 
 @dataclass(frozen=True, kw_only=True)
 class _Prior:
-    """What makes an outcome likely."""
+    """Object properties that make an outcome likely."""
 
     roller_shapes: tuple[Shape, ...] = ("ball",)
     sizes: tuple[Size, ...] = ("small", "medium")
@@ -33,7 +33,7 @@ class _Prior:
     target_sizes: tuple[Size, ...] = ("medium", "large")
     target_materials: tuple[Material, ...] = MATERIALS
     target_density: float | None = None
-    """In the lab, where the look does not tell weights apart, it is set instead."""
+    """Used in the lab, where the materials do not differ enough in weight."""
     target_friction: float | None = None
 
 
@@ -60,20 +60,20 @@ _PRIORS = {
 
 @dataclass(frozen=True)
 class Collide:
-    """It misses, stops short, or hits; what is hit stays, is pushed, or tips over."""
+    """It misses, stops short, or hits; the target then stays, is pushed, or tips over."""
 
     name: Event = "collide"
     outcomes: tuple[str, ...] = ("misses", "short of", "stays", "pushed", "tips over")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Light rollers and heavy targets for 'stays', heavy and fast ones for the rest."""
+        """A light mover and a heavy target for 'stays'; a heavy, fast mover for the other hits."""
         prior = _PRIORS[outcome]
         side = builder.random_side()
         y = builder.uniform(0.0, 0.4) if builder.lab else builder.uniform(-0.3, 0.3)
         target, start = side * builder.uniform(0.2, 0.5), -side * builder.uniform(1.3, 1.5)
-        beside = builder.uniform(-0.06, 0.06)
+        lateral_offset = builder.uniform(-0.06, 0.06)
         if outcome == "misses":
-            beside = builder.pick((-1, 1)) * builder.uniform(1.0, 1.1 if builder.lab else 1.25)
+            lateral_offset = builder.pick((-1, 1)) * builder.uniform(1.0, 1.1 if builder.lab else 1.25)
         ball = builder.place(
             builder.pick(builder.allowed_shapes(prior.roller_shapes)),
             start,
@@ -83,23 +83,25 @@ class Collide:
             facing=0.0 if side > 0 else math.pi,
         )
         shapes = builder.allowed_shapes(prior.target_shapes)
-        other = builder.place(
+        target_index = builder.place(
             builder.pick(shapes),
             target,
-            y + beside,
+            y + lateral_offset,
             sizes=prior.target_sizes,
             materials=prior.target_materials,
             role="partner",
         )
-        thing = builder.entities[other]
+        target_entity = builder.entities[target_index]
         if builder.lab:
-            thing = replace(thing, density=prior.target_density, friction=prior.target_friction)
+            target_entity = replace(
+                target_entity, density=prior.target_density, friction=prior.target_friction
+            )
         elif outcome == "tips over":
-            thing = replace(thing, friction=0.9)
-        builder.replace_entity(other, thing)
+            target_entity = replace(target_entity, friction=0.9)
+        builder.replace_entity(target_index, target_entity)
         speed, stop = abs(target - start) / (builder.uniform(0.3, 0.5) * builder.duration), None
         if outcome == "short of":
-            gap = abs(target - start) - builder.bounding_radius(ball) - builder.bounding_radius(other)
+            gap = abs(target - start) - builder.bounding_radius(ball) - builder.bounding_radius(target_index)
             stop = builder.uniform(0.5, 0.75) * builder.duration
             speed = 2 * max(0.4 if builder.lab else 0.7, gap * builder.uniform(0.55, 0.9)) / stop
         elif outcome == "tips over":
@@ -113,7 +115,7 @@ class Collide:
         return builder.build_proposal(relation=outcome)
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From the contact, and from what it did to the other thing."""
+        """Decide by the contact and the motion of the target after it."""
         direction = event_checks.cardinal_direction(
             event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 3)
         )
@@ -121,32 +123,23 @@ class Collide:
             return None
         side = 1.0 if direction == "right" else -1.0
         contact = trajectory.contact_between(0, 1)
-        until = trajectory.num_frames - 1 if contact is None else contact.first
-        moves = (
+        end_frame = trajectory.num_frames - 1 if contact is None else contact.first
+        motion_claims = (
             Claim(kind="moves", subject=0, value=direction),
-            *event_checks.speed_claims(trajectory, 0, until),
+            *event_checks.speed_claims(trajectory, 0, end_frame),
         )
         if contact is None:
-            return self._evaluate_no_contact(trajectory, side, moves)
+            return self._evaluate_no_contact(trajectory, side, motion_claims)
         if contact.first > 0.8 * trajectory.num_frames:
             return None
-        hit = (*moves, Claim(kind="hits", subject=0, object=1))
-        after = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
-        stayed = event_checks.is_stationary(trajectory, 1)
-        if stayed is None:
+        hit_claims = (*motion_claims, Claim(kind="hits", subject=0, object=1))
+        aftermath = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
+        can_tip = proposal.entities[1].shape not in ("ball", "egg", "gem", "capsule", "octahedron")
+        consequence = event_checks.hit_consequence(trajectory, 1, contact.first, can_tip=can_tip)
+        if consequence is None:
             return None
-        if stayed:
-            claims = (*hit, Claim(kind="stays", subject=1), *after)
-            return EventOutcome(outcome="stays", claims=claims, event_frame=contact.first)
-        rolls = proposal.entities[1].shape in ("ball", "egg", "gem", "capsule", "octahedron")
-        fallen = False if rolls else event_checks.has_fallen_over(trajectory, 1)
-        if fallen is None:
-            return None
-        if fallen:
-            claims = (*hit, Claim(kind="tips over", subject=1), *after)
-            return EventOutcome(outcome="tips over", claims=claims, event_frame=contact.first)
-        claims = (*hit, event_checks.pushed_claim(trajectory, 1, contact.first), *after)
-        return EventOutcome(outcome="pushed", claims=claims, event_frame=contact.first)
+        claims = (*hit_claims, consequence, *aftermath)
+        return EventOutcome(outcome=consequence.kind, claims=claims, event_frame=contact.first)
 
     def _evaluate_no_contact(
         self, trajectory: Trajectory, side: float, motion_claims: tuple[Claim, ...]

@@ -1,4 +1,4 @@
-"""Something moves along a table towards its edge."""
+"""An object moves along a table towards its edge."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SHAPES: tuple[Shape, ...] = ("ball", "ball", "cube", "cylinder", "disc", "hexag
 
 @dataclass(frozen=True)
 class Edge:
-    """It falls off, or stops in time."""
+    """It falls off, or stops before the edge."""
 
     name: Event = "edge"
     outcomes: tuple[str, ...] = ("falls off", "stops")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Slow enough to stop on the table, or too fast for it."""
+        """A speed that lets it stop on the table, or one that carries it over the edge."""
         side = builder.random_side()
         middle = -side * builder.uniform(0.4, 0.6)
         start = middle - side * builder.uniform(0.5, 0.7)
@@ -42,39 +42,41 @@ class Edge:
                 restitution=0.3, role="partner",
             ),
         )  # fmt: skip
-        room = abs(middle + side * _TABLE_HALF_EXTENTS[0] - start)
+        distance_to_edge = abs(middle + side * _TABLE_HALF_EXTENTS[0] - start)
         if outcome == "stops":
             stop = builder.uniform(0.45, 0.75) * builder.duration
-            builder.set_moving(main, (side * 2 * room * builder.uniform(0.4, 0.75) / stop, 0.0, 0.0), stop)
+            builder.set_moving(
+                main, (side * 2 * distance_to_edge * builder.uniform(0.4, 0.75) / stop, 0.0, 0.0), stop
+            )
         else:
-            speed = room / (builder.uniform(0.3, 0.5) * builder.duration)
+            speed = distance_to_edge / (builder.uniform(0.3, 0.5) * builder.duration)
             builder.set_moving(main, (side * speed, 0.0, 0.0))
-            thing = builder.entities[main]
+            entity = builder.entities[main]
             builder.replace_entity(
-                main, replace(thing, rolling_friction=0.004 if thing.shape == "ball" else 0.0)
+                main, replace(entity, rolling_friction=0.004 if entity.shape == "ball" else 0.0)
             )
         builder.add_background()
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From its height at the end."""
+        """Decide by its height at the end."""
         step = event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 2)
         direction = event_checks.cardinal_direction(step)
         if direction not in ("left", "right"):
             return None
         top = 2 * _TABLE_HALF_EXTENTS[2]
         z = trajectory.position[:, 0, 2]
-        moves = (Claim(kind="moves", subject=0, value=direction),)
+        motion_claim = (Claim(kind="moves", subject=0, value=direction),)
         if z[-1] < top - 0.2:
-            over = int(np.argmax(z < z[0] - 0.1))
-            if over > trajectory.num_frames - 5 or trajectory.floor_contact(0) is None:
+            fall_frame = int(np.argmax(z < z[0] - 0.1))
+            if fall_frame > trajectory.num_frames - 5 or trajectory.floor_contact(0) is None:
                 return None
             claims = (
-                *moves,
-                *event_checks.speed_claims(trajectory, 0, over),
+                *motion_claim,
+                *event_checks.speed_claims(trajectory, 0, fall_frame),
                 Claim(kind="falls off", subject=0, object=1),
             )
-            return EventOutcome(outcome="falls off", claims=claims, event_frame=over)
+            return EventOutcome(outcome="falls off", claims=claims, event_frame=fall_frame)
         if event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED and abs(z[-1] - z[0]) < 0.05:
             upright = (
                 proposal.entities[0].shape == "ball" or event_checks.has_fallen_over(trajectory, 0) is False
@@ -82,7 +84,7 @@ class Edge:
             if not upright or float(np.linalg.norm(step)) < 0.3:
                 return None
             claims = (
-                *moves,
+                *motion_claim,
                 Claim(kind="stops", subject=0),
                 Claim(kind="rests on", subject=0, object=1),
             )

@@ -1,4 +1,4 @@
-"""Two events that no force drives: something circles round another thing, or spins in the air."""
+"""Events with prescribed motion: an object circles around another, or spins in the air."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SPINNING_SHAPES: tuple[Shape, ...] = (
 
 @dataclass(frozen=True)
 class Orbit:
-    """A small thing travels round a large one."""
+    """A small object circles around a large one."""
 
     name: Event = "orbit"
     outcomes: tuple[str, ...] = ("clockwise", "counterclockwise")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """A circle of its own height and pace."""
+        """A circle with random height, radius and speed."""
         main = builder.place(
             builder.pick(("ball", "ball", "gem", "ring", "cube", "octahedron")), 0.0, 0.0, size="small"
         )
@@ -37,55 +37,55 @@ class Orbit:
             size="large",
             role="partner",
         )
-        way = CircularMotion(
+        motion = CircularMotion(
             centre=(0.0, 0.0, builder.uniform(0.45, 0.75)),
             radius=builder.uniform(1.05, 1.3),
             period=_ROTATION_SIGNS[outcome] * builder.duration / builder.uniform(0.8, 1.4),
             phase=builder.uniform(0.0, 2 * math.pi),
             bob=builder.uniform(0.0, 0.1),
         )
-        builder.replace_entity(main, replace(builder.entities[main], motion=way))
+        builder.replace_entity(main, replace(builder.entities[main], motion=motion))
         return builder.build_proposal(view=ViewRange(elevation=(14.0, 30.0)))
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From the sense in which its angle grows."""
+        """Decide by the direction in which its angle changes."""
         if len(proposal.entities) < 2 or trajectory.num_frames < 2:
             return None
         first, second = trajectory.position[0, 0], trajectory.position[1, 0]
-        growing = first[0] * second[1] - first[1] * second[0] > 0
-        way = "counterclockwise" if growing else "clockwise"
-        claim = Claim(kind="circles", subject=0, object=1, value=way)
-        # Told of the moment in which it passes in front.
+        is_counterclockwise = first[0] * second[1] - first[1] * second[0] > 0
+        motion = "counterclockwise" if is_counterclockwise else "clockwise"
+        claim = Claim(kind="circles", subject=0, object=1, value=motion)
+        # The event is the moment in which it passes in front.
         return EventOutcome(
-            outcome=way, claims=(claim,), event_frame=int(np.argmin(trajectory.position[:, 0, 1]))
+            outcome=motion, claims=(claim,), event_frame=int(np.argmin(trajectory.position[:, 0, 1]))
         )
 
 
 @dataclass(frozen=True)
 class Spin:
-    """A thing turns in the air."""
+    """An object spins in the air."""
 
     name: Event = "spin"
     outcomes: tuple[str, ...] = ("clockwise", "counterclockwise")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Only things whose turning can be seen."""
+        """A shape whose rotation is visible."""
         shape = builder.pick(_SPINNING_SHAPES)
         main = builder.place(shape, 0.0, 0.0, size="large", height_above_rest=builder.uniform(0.15, 0.4))
-        way = SpinMotion(
+        motion = SpinMotion(
             period=_ROTATION_SIGNS[outcome] * builder.uniform(1.5, 3.4),
             tilt=math.radians(40) if shape == "ring" else 0.0,
             bob=0.05,
         )
-        builder.replace_entity(main, replace(builder.entities[main], motion=way))
+        builder.replace_entity(main, replace(builder.entities[main], motion=motion))
         builder.add_background()
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From the sense in which it has turned after one frame."""
+        """Decide by the rotation between the first two frames."""
         if not isinstance(proposal.entities[0].motion, SpinMotion):
             return None
         step = trajectory.rotation[1, 0] @ trajectory.rotation[0, 0].T
-        way = "counterclockwise" if step[1, 0] > step[0, 1] else "clockwise"
-        claim = Claim(kind="spins", subject=0, value=way)
-        return EventOutcome(outcome=way, claims=(claim,), event_frame=trajectory.num_frames // 2)
+        motion = "counterclockwise" if step[1, 0] > step[0, 1] else "clockwise"
+        claim = Claim(kind="spins", subject=0, value=motion)
+        return EventOutcome(outcome=motion, claims=(claim,), event_frame=trajectory.num_frames // 2)

@@ -1,4 +1,4 @@
-"""Something passes behind a screen, or in front of it."""
+"""An object passes behind a screen, or in front of it."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from kinema.simulator.physics import Trajectory
 
 @dataclass(frozen=True)
 class Occlude:
-    """It comes out on the other side, stays hidden, comes back, or never was hidden.
+    """It re-emerges on the other side, stays hidden, comes back, or passes in front.
 
-    Whether it is really out of sight is for the id buffer to say; `measure` has the last word.
+    `annotate.claims_visible` checks in the id buffer that it is hidden as claimed.
     """
 
     name: Event = "occlude"
     outcomes: tuple[str, ...] = ("re-emerges", "stays hidden", "comes back", "in front")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """A screen wide enough to hide it whole; it stops behind it or meets a hidden stop to turn back."""
+        """A screen that hides the object completely; for 'comes back' a hidden block reflects it."""
         side = builder.random_side()
         shape = "ball" if builder.lab or outcome != "re-emerges" or builder.bernoulli(0.7) else "car"
         behind = outcome != "in front"
         width = builder.uniform(0.68, 0.76) if builder.lab else builder.uniform(0.7, 0.85)
         radius = 0.36
-        near = 0.55 if behind else -0.55
+        y = 0.55 if behind else -0.55
         main = builder.place(
             shape,
             -side * self._offset_past_screen(builder, behind),
-            near,
+            y,
             sizes=("small", "medium"),
             materials=("plastic", "rubber", "metal", "wood", "marble", "clay"),
             facing=0.0 if side > 0 else np.pi,
         )
-        look = builder.random_entity("screen", ("plastic", "clay"))
+        screen = builder.random_entity("screen", ("plastic", "clay"))
         height = 0.62 if builder.lab else builder.uniform(0.55, 0.7)
         builder.add(
             replace(
-                look,
+                screen,
                 size="large",
                 extent=EXTENT["large"],
                 dimensions=(width, 0.05, height),
@@ -70,7 +70,7 @@ class Occlude:
                     dimensions=(0.06, 0.25, radius),
                     material="clay",
                     colour="gray",
-                    position=(side * (0.36 + 0.1), near, radius),
+                    position=(side * (0.36 + 0.1), y, radius),
                     fixed=True,
                     restitution=0.9,
                     role="prop",
@@ -87,13 +87,13 @@ class Occlude:
         return builder.build_proposal(relation=outcome, view=view)
 
     def _offset_past_screen(self, builder: SceneBuilder, behind: bool) -> float:
-        """How far from the middle it is clear of the screen; the lab's fixed camera leaves little room."""
+        """Distance from the middle at which it is clear of the screen; small for the lab's fixed camera."""
         if not builder.lab:
             return builder.uniform(1.65, 1.85)
         return builder.uniform(1.4, 1.55) if behind else builder.uniform(1.1, 1.2)
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From where it ends, seen from the front."""
+        """Decide by its position relative to the screen at the end."""
         if trajectory.contact_between(0, 1) is not None:
             return None
         half = (proposal.entities[1].dimensions or (0.0, 0.0, 0.0))[0]
@@ -104,23 +104,25 @@ class Occlude:
         frame = int(np.argmax(behind))
         if not behind.any() or frame > trajectory.num_frames - 6:
             return None
-        moves = (
+        motion_claims = (
             Claim(kind="moves", subject=0, value=direction),
             *event_checks.speed_claims(trajectory, 0, frame),
         )
         if trajectory.position[0, 0, 1] < 0:
             if x[-1] * side < half + 0.3:
                 return None
-            claims = (*moves, Claim(kind="in front", subject=0, object=1))
+            claims = (*motion_claims, Claim(kind="in front", subject=0, object=1))
             return EventOutcome(outcome="in front", claims=claims, event_frame=frame)
-        hides = (*moves, Claim(kind="hides", subject=0, object=1))
+        hide_claims = (*motion_claims, Claim(kind="hides", subject=0, object=1))
         if x[-1] * side > half + 0.35:
-            out = Claim(kind="re-emerges", subject=0, object=1, value=direction)
-            return EventOutcome(outcome="re-emerges", claims=(*hides, out), event_frame=frame)
+            emerges = Claim(kind="re-emerges", subject=0, object=1, value=direction)
+            return EventOutcome(outcome="re-emerges", claims=(*hide_claims, emerges), event_frame=frame)
         if x[-1] * side < -half - 0.35:
-            out = Claim(kind="re-emerges", subject=0, object=1, value=event_checks.side_name(-side))
-            return EventOutcome(outcome="comes back", claims=(*hides, out), event_frame=frame)
+            emerges = Claim(kind="re-emerges", subject=0, object=1, value=event_checks.side_name(-side))
+            return EventOutcome(outcome="comes back", claims=(*hide_claims, emerges), event_frame=frame)
         if event_checks.final_speed(trajectory, 0) < event_checks.MAX_REST_SPEED and abs(x[-1]) < half * 0.5:
-            stays = Claim(kind="stays hidden", subject=0, object=1)
-            return EventOutcome(outcome="stays hidden", claims=(*hides, stays), event_frame=frame)
+            stays_hidden = Claim(kind="stays hidden", subject=0, object=1)
+            return EventOutcome(
+                outcome="stays hidden", claims=(*hide_claims, stays_hidden), event_frame=frame
+            )
         return None

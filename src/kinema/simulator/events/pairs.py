@@ -1,6 +1,6 @@
-"""Pairs of clips that differ in one cause: with the wall and without it, a light ball and a heavy one.
+"""Pairs of clips that differ in one cause: a wall or no wall, a light or a heavy ball.
 
-Both variants of a proposal draw the same random numbers, so that everything else is the same.
+Both variants of a proposal draw the same random numbers, so that everything else is equal.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from kinema.simulator.physics import Trajectory
 
 @dataclass(frozen=True)
 class WallPair:
-    """A ball rolls on, or meets a wall that stands in its way."""
+    """A ball rolls freely, or hits a wall."""
 
     name: Event = "wall pair"
     outcomes: tuple[str, ...] = ("wall", "no wall")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """The ball, and the wall unless it is taken away."""
+        """The ball, and the wall for the outcome 'wall'."""
         side = builder.random_side()
         start = -side * builder.uniform(1.2, 1.5)
         main = builder.place(
             "ball", start, 0.0, sizes=("small", "medium"), materials=("rubber", "plastic", "glass", "wood")
         )
-        thing = builder.entities[main]
-        builder.replace_entity(main, replace(thing, restitution=builder.uniform(0.6, 0.85)))
+        entity = builder.entities[main]
+        builder.replace_entity(main, replace(entity, restitution=builder.uniform(0.6, 0.85)))
         height = builder.uniform(0.35, 0.5)
         wall = replace(
             builder.random_entity("wall", ("plastic", "clay", "wood")),
@@ -50,53 +50,56 @@ class WallPair:
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """Whether it was stopped."""
+        """Check that the wall stopped the ball, or that the ball rolled on."""
         direction = event_checks.cardinal_direction(
             event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 4)
         )
         if direction not in ("left", "right"):
             return None
         side = 1.0 if direction == "right" else -1.0
-        moves = Claim(kind="moves", subject=0, value=direction)
+        motion_claims = Claim(kind="moves", subject=0, value=direction)
         if len(proposal.entities) == 1:
             if float(event_checks.displacement(trajectory, 0)[0]) * side < 2.0:
                 return None
-            claims = (moves, *event_checks.speed_claims(trajectory, 0, trajectory.num_frames - 1))
+            claims = (motion_claims, *event_checks.speed_claims(trajectory, 0, trajectory.num_frames - 1))
             return EventOutcome(outcome="no wall", claims=claims, event_frame=trajectory.num_frames // 2)
         contact = trajectory.contact_between(0, 1)
         if contact is None or contact.first > 0.75 * trajectory.num_frames:
             return None
-        after = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
-        if not after:
+        aftermath = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact.first)
+        if not aftermath:
             return None
         claims = (
-            moves,
+            motion_claims,
             *event_checks.speed_claims(trajectory, 0, contact.first),
             Claim(kind="hits", subject=0, object=1),
-            *after,
+            *aftermath,
         )
         return EventOutcome(outcome="wall", claims=claims, event_frame=contact.first)
 
 
 @dataclass(frozen=True)
 class MassPair:
-    """A light ball or a heavy one of the same size and speed hits the same thing."""
+    """A light or a heavy ball of the same size and speed hits the same object."""
 
     name: Event = "mass pair"
     outcomes: tuple[str, ...] = ("light", "heavy")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """The ball's stuff differs, and with it its mass; its bounce and its speed do not."""
+        """The ball's material and density depend on the outcome; its restitution and speed do not."""
         side = builder.random_side()
         start = -side * builder.uniform(1.1, 1.3)
         main = builder.place("ball", start, 0.0, sizes=("small", "medium"), materials=("rubber",))
-        thing = builder.entities[main]
-        stuffs: dict[str, tuple[Material, float]] = {"light": ("plastic", 25.0), "heavy": ("metal", 5000.0)}
-        material, density = stuffs[outcome]
+        entity = builder.entities[main]
+        materials: dict[str, tuple[Material, float]] = {
+            "light": ("plastic", 25.0),
+            "heavy": ("metal", 5000.0),
+        }
+        material, density = materials[outcome]
         builder.replace_entity(
             main,
             replace(
-                thing,
+                entity,
                 material=material,
                 density=density,
                 pattern="solid",
@@ -120,8 +123,8 @@ class MassPair:
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """Light balls leave the other thing where it is, heavy ones do not."""
-        contact, stayed = trajectory.contact_between(0, 1), event_checks.is_stationary(trajectory, 1)
+        """Check that the light ball does not move the target and the heavy one does."""
+        contact = trajectory.contact_between(0, 1)
         direction = event_checks.cardinal_direction(
             event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 4)
         )
@@ -132,23 +135,16 @@ class MassPair:
         ):
             return None
         side = 1.0 if direction == "right" else -1.0
-        until = contact.first
-        moves = (
+        contact_frame = contact.first
+        motion_claims = (
             Claim(kind="moves", subject=0, value=direction),
-            *event_checks.speed_claims(trajectory, 0, until),
+            *event_checks.speed_claims(trajectory, 0, contact_frame),
         )
-        hit = (*moves, Claim(kind="hits", subject=0, object=1))
-        after = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), until)
-        light = proposal.entities[0].material == "plastic"
-        if light:
-            if stayed is not True:
-                return None
-            claims = (*hit, Claim(kind="stays", subject=1), *after)
-            return EventOutcome(outcome="light", claims=claims, event_frame=until)
-        fallen = event_checks.has_fallen_over(trajectory, 1)
-        if stayed is not False or fallen is None:
+        hit_claims = (*motion_claims, Claim(kind="hits", subject=0, object=1))
+        aftermath = event_checks.aftermath_claims(trajectory, 0, np.array([side, 0.0, 0.0]), contact_frame)
+        consequence = event_checks.hit_consequence(trajectory, 1, contact_frame, can_tip=True)
+        outcome = "light" if proposal.entities[0].material == "plastic" else "heavy"
+        if consequence is None or (consequence.kind == "stays") != (outcome == "light"):
             return None
-        fate = (
-            Claim(kind="tips over", subject=1) if fallen else event_checks.pushed_claim(trajectory, 1, until)
-        )
-        return EventOutcome(outcome="heavy", claims=(*hit, fate, *after), event_frame=until)
+        claims = (*hit_claims, consequence, *aftermath)
+        return EventOutcome(outcome=outcome, claims=claims, event_frame=contact_frame)

@@ -42,17 +42,17 @@ _PRIORS = {
 
 @dataclass(frozen=True)
 class Pendulum:
-    """It swings freely, or strikes something that is pushed, tips over or stays."""
+    """It swings freely, or hits a target that is pushed, tips over or stays."""
 
     name: Event = "pendulum"
     outcomes: tuple[str, ...] = ("swings", "pushed", "tips over", "stays")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """A stand, a rod, a ball held to one side, and perhaps a target at the lowest point."""
+        """A stand, a rod, a ball released from one side, and perhaps a target at the lowest point."""
         prior = _PRIORS[outcome]
         side = builder.random_side()
         radius = 0.27
-        hook = (
+        pivot = (
             builder.uniform(-0.15, 0.15) - (0.2 * side if prior.target_shapes else 0.0),
             0.0,
             _ROD_LENGTH + radius + 0.08,
@@ -63,9 +63,9 @@ class Pendulum:
             size="small",
             extent=radius,
             position=(
-                hook[0] - side * _ROD_LENGTH * math.sin(angle),
-                hook[1],
-                hook[2] - _ROD_LENGTH * math.cos(angle),
+                pivot[0] - side * _ROD_LENGTH * math.sin(angle),
+                pivot[1],
+                pivot[2] - _ROD_LENGTH * math.cos(angle),
             ),
             rotation=quat_from_axis_angle((0.0, 1.0, 0.0), side * angle),
             motion=Hinge(axis=(0.0, 1.0, 0.0), anchor=(0.0, 0.0, _ROD_LENGTH)),
@@ -81,49 +81,39 @@ class Pendulum:
                 materials=prior.materials,
                 role="partner",
             )
-            thing = builder.entities[target]
-            reach = thing.extent * (
-                1.3 if thing.shape == "cube" else 0.65 if thing.shape == "cylinder" else 1.0
+            entity = builder.entities[target]
+            half_width = entity.extent * (
+                1.3 if entity.shape == "cube" else 0.65 if entity.shape == "cylinder" else 1.0
             )
-            where = hook[0] + side * (radius + reach + builder.uniform(0.02, 0.12))
-            friction = 0.8 if outcome == "tips over" else thing.friction
+            x = pivot[0] + side * (radius + half_width + builder.uniform(0.02, 0.12))
+            friction = 0.8 if outcome == "tips over" else entity.friction
             builder.replace_entity(
-                target, replace(thing, position=(where, 0.0, thing.position[2]), friction=friction)
+                target, replace(entity, position=(x, 0.0, entity.position[2]), friction=friction)
             )
-        gray = Entity(shape="rod", material="metal", colour="gray", role="prop", named=False)
+        rod = Entity(shape="rod", material="metal", colour="gray", role="prop", named=False)
         builder.add(
             replace(
-                gray,
+                rod,
                 dimensions=(0.02, 0.0, _ROD_LENGTH / 2),
                 motion=RigidAttachment(entity=0, position=(0.0, 0.0, _ROD_LENGTH / 2)),
             )
         )
-        stand = (0.035, 0.75, hook[2] / 2)
-        builder.add(replace(gray, dimensions=stand, position=(hook[0], hook[1], hook[2] / 2), fixed=True))
+        stand = (0.035, 0.75, pivot[2] / 2)
+        builder.add(replace(rod, dimensions=stand, position=(pivot[0], pivot[1], pivot[2] / 2), fixed=True))
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From the contact and what it did."""
-        swings = (Claim(kind="swings", subject=0),)
+        """Decide by the contact and the motion of the target after it."""
+        swing_claims = (Claim(kind="swings", subject=0),)
         if proposal.entities[1].role != "partner":
-            return EventOutcome(outcome="swings", claims=swings, event_frame=trajectory.num_frames // 2)
-        contact, stayed = trajectory.contact_between(0, 1), event_checks.is_stationary(trajectory, 1)
-        if (
-            contact is None
-            or stayed is None
-            or contact.first > 0.6 * trajectory.num_frames
-            or contact.first < 2
-        ):
+            return EventOutcome(outcome="swings", claims=swing_claims, event_frame=trajectory.num_frames // 2)
+        contact = trajectory.contact_between(0, 1)
+        if contact is None or contact.first > 0.6 * trajectory.num_frames or contact.first < 2:
             return None
-        hit = (*swings, Claim(kind="hits", subject=0, object=1))
-        if stayed:
-            claims = (*hit, Claim(kind="stays", subject=1))
-            return EventOutcome(outcome="stays", claims=claims, event_frame=contact.first)
-        fallen = proposal.entities[1].shape != "ball" and event_checks.has_fallen_over(trajectory, 1)
-        if fallen is None:
+        consequence = event_checks.hit_consequence(
+            trajectory, 1, contact.first, can_tip=proposal.entities[1].shape != "ball"
+        )
+        if consequence is None:
             return None
-        if fallen:
-            claims = (*hit, Claim(kind="tips over", subject=1))
-            return EventOutcome(outcome="tips over", claims=claims, event_frame=contact.first)
-        claims = (*hit, event_checks.pushed_claim(trajectory, 1, contact.first))
-        return EventOutcome(outcome="pushed", claims=claims, event_frame=contact.first)
+        claims = (*swing_claims, Claim(kind="hits", subject=0, object=1), consequence)
+        return EventOutcome(outcome=consequence.kind, claims=claims, event_frame=contact.first)

@@ -1,4 +1,4 @@
-"""Nothing moves: things stand side by side."""
+"""Objects stand still side by side."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ _SHAPES: tuple[Shape, ...] = (*SHAPES, "snowman", "car")
 
 @dataclass(frozen=True)
 class Still:
-    """Two, three or four things."""
+    """Two, three or four objects."""
 
     name: Event = "still"
     outcomes: tuple[str, ...] = ("pair", "three", "row")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """Side by side; told from either side where there are two."""
+        """Objects in a row; of two, the main one may stand on either side."""
         number = {"pair": 2, "three": 3, "row": 4}[outcome]
         width = {"pair": builder.uniform(0.76, 1.0), "three": 1.3, "row": 1.75}[outcome]
-        places = [float(x) for x in np.linspace(-width, width, number)]
-        told_from_left = builder.bernoulli(0.5)
-        if number == 2 and not told_from_left:
-            places.reverse()
-        for k, place in enumerate(places):
+        positions = [float(x) for x in np.linspace(-width, width, number)]
+        main_on_left = builder.bernoulli(0.5)
+        if number == 2 and not main_on_left:
+            positions.reverse()
+        for k, x in enumerate(positions):
             builder.place(
                 builder.pick(builder.allowed_shapes(_SHAPES)),
-                place + builder.uniform(-0.08, 0.08),
+                x + builder.uniform(-0.08, 0.08),
                 builder.uniform(-0.3, 0.4),
                 sizes=("small", "medium", "large") if number < 4 else ("small", "medium"),
                 role="main" if k == 0 else "partner",
             )
         return builder.build_proposal(
-            relation=("left of" if told_from_left else "right of") if number == 2 else "row",
+            relation=("left of" if main_on_left else "right of") if number == 2 else "row",
             view=ViewRange(azimuth=8.0),
         )
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """From where they stand."""
+        """Decide by the number and order of the objects."""
         number = len(proposal.entities)
         if any(event_checks.is_stationary(trajectory, k) is not True for k in range(number)):
             return None

@@ -13,7 +13,7 @@ from kinema.simulator.physics import Trajectory
 
 GROUP = "tower"
 _BLOCK_HALF_SIDE = 0.21
-"""Half the side of a block, metres."""
+"""Half the edge length of a block, metres."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,10 @@ class _Prior:
     ball_materials: tuple[Material, ...]
     speed: tuple[float, float]
     block_density: float
-    """Of the blocks."""
+    """Kilograms per cubic metre."""
     block_counts: tuple[int, ...]
-    lateral_offset: tuple[float, float] = (0.0, 0.05)
-    """How far beside the middle the ball strikes, metres."""
     ball_density: float | None = None
-    """Density of the ball, where its look shall not set it."""
+    """Kilograms per cubic metre; None takes the density of the material."""
 
 
 _PRIORS = {
@@ -41,7 +39,7 @@ _PRIORS = {
     ),
     "some fall": _Prior(
         ball_size="medium", ball_materials=("metal",), speed=(2.1, 3.0), block_density=500.0,
-        block_counts=(5,), lateral_offset=(0.05, 0.2),
+        block_counts=(5,),
     ),
     "falls": _Prior(
         ball_size="large", ball_materials=("rubber", "marble", "clay", "plastic"), speed=(2.5, 3.4),
@@ -52,13 +50,13 @@ _PRIORS = {
 
 @dataclass(frozen=True)
 class Tower:
-    """It stands, part of it falls, or all of it; or the ball never gets there."""
+    """The ball stops short of it, it stands, part of it falls, or all of it falls."""
 
     name: Event = "tower"
     outcomes: tuple[str, ...] = ("short of", "stands", "some fall", "falls")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """The heavier and faster the ball, the more falls."""
+        """The more blocks shall fall, the heavier and faster the ball."""
         prior = _PRIORS[outcome]
         side = builder.random_side()
         start = -side * builder.uniform(1.5, 1.8)
@@ -68,17 +66,17 @@ class Tower:
         builder.replace_entity(
             ball, replace(builder.entities[ball], density=prior.ball_density, restitution=0.1)
         )
-        foot = side * builder.uniform(0.25, 0.5)
-        two = builder.bernoulli(0.4)
-        looks = [builder.random_entity("block", ("plastic", "wood", "clay")) for _ in range(2)]
+        tower_x = side * builder.uniform(0.25, 0.5)
+        two_colours = builder.bernoulli(0.4)
+        appearances = [builder.random_entity("block", ("plastic", "wood", "clay")) for _ in range(2)]
         for k in range(builder.pick(prior.block_counts)):
             block = replace(
-                looks[k % 2] if two else looks[0],
+                appearances[k % 2] if two_colours else appearances[0],
                 size="small",
                 extent=_BLOCK_HALF_SIDE,
                 dimensions=(_BLOCK_HALF_SIDE, _BLOCK_HALF_SIDE, _BLOCK_HALF_SIDE),
                 position=(
-                    foot + builder.uniform(-0.02, 0.02),
+                    tower_x + builder.uniform(-0.02, 0.02),
                     builder.uniform(-0.02, 0.02),
                     _BLOCK_HALF_SIDE * (2 * k + 1),
                 ),
@@ -92,7 +90,7 @@ class Tower:
             builder.add(block)
         speed, stop = builder.uniform(*prior.speed), None
         if outcome == "short of":
-            gap = abs(foot - start) - builder.bounding_radius(ball) - _BLOCK_HALF_SIDE
+            gap = abs(tower_x - start) - builder.bounding_radius(ball) - _BLOCK_HALF_SIDE
             stop = builder.uniform(0.5, 0.75) * builder.duration
             speed = 2 * gap * builder.uniform(0.55, 0.85) / stop
         builder.set_moving(ball, (side * speed, 0.0, 0.0), stop)
@@ -100,7 +98,7 @@ class Tower:
         return builder.build_proposal()
 
     def evaluate(self, proposal: SceneProposal, trajectory: Trajectory) -> EventOutcome | None:
-        """A block has fallen when it lies lower than at first, or on its side."""
+        """Decide by the number of fallen blocks."""
         blocks = [k for k, entity in enumerate(proposal.entities) if entity.group == GROUP]
         direction = event_checks.cardinal_direction(
             event_checks.displacement(trajectory, 0, 0, trajectory.num_frames // 4)
@@ -108,37 +106,43 @@ class Tower:
         if direction not in ("left", "right"):
             return None
         touching = [c for c in trajectory.contacts if c.a == 0 and c.b in blocks]
-        until = touching[0].first if touching else trajectory.num_frames - 1
-        moves = (
+        contact_frame = touching[0].first if touching else trajectory.num_frames - 1
+        motion_claims = (
             Claim(kind="moves", subject=0, value=direction),
-            *event_checks.speed_claims(trajectory, 0, until),
+            *event_checks.speed_claims(trajectory, 0, contact_frame),
         )
-        fallen = event_checks.count_fallen(trajectory, blocks)
-        if fallen is None:
+        num_fallen = event_checks.count_fallen(trajectory, blocks)
+        if num_fallen is None:
             return None
-        stands = Claim(kind="stands", group=GROUP)
+        stands_claim = Claim(kind="stands", group=GROUP)
         if not touching:
-            if event_checks.final_speed(trajectory, 0) > event_checks.MAX_REST_SPEED or fallen:
+            if event_checks.final_speed(trajectory, 0) > event_checks.MAX_REST_SPEED or num_fallen:
                 return None
-            short = Claim(kind="short of", subject=0, object=blocks[0], group=GROUP)
+            short_claim = Claim(kind="short of", subject=0, object=blocks[0], group=GROUP)
             return EventOutcome(
-                outcome="short of", claims=(*moves, short, stands), event_frame=trajectory.num_frames - 1
+                outcome="short of",
+                claims=(*motion_claims, short_claim, stands_claim),
+                event_frame=trajectory.num_frames - 1,
             )
-        hit = (*moves, Claim(kind="hits", subject=0, object=touching[0].b, group=GROUP))
+        hit_claims = (*motion_claims, Claim(kind="hits", subject=0, object=touching[0].b, group=GROUP))
         if touching[0].first > 0.6 * trajectory.num_frames:
             return None
-        if fallen == 0:
-            straight = all(
+        if num_fallen == 0:
+            undisturbed = all(
                 float(np.abs(event_checks.displacement(trajectory, k)).max()) < 0.3 for k in blocks
             )
-            if not straight:
+            if not undisturbed:
                 return None
-            return EventOutcome(outcome="stands", claims=(*hit, stands), event_frame=touching[0].first)
+            return EventOutcome(
+                outcome="stands", claims=(*hit_claims, stands_claim), event_frame=touching[0].first
+            )
         if max(abs(float(trajectory.position[-1, k, 0])) for k in blocks) > 2.7:
-            return None  # too far out to be counted
-        count = Claim(kind="fallen", group=GROUP, value=str(fallen))
-        # The lowest block stands on the floor already and can't fall.
-        whole = fallen >= len(blocks) - 1
+            return None  # too far away to be counted in the frame
+        fallen_claim = Claim(kind="fallen", group=GROUP, value=str(num_fallen))
+        # The lowest block stands on the floor and cannot fall.
+        all_fell = num_fallen >= len(blocks) - 1
         return EventOutcome(
-            outcome="falls" if whole else "some fall", claims=(*hit, count), event_frame=touching[0].first
+            outcome="falls" if all_fell else "some fall",
+            claims=(*hit_claims, fallen_claim),
+            event_frame=touching[0].first,
         )

@@ -1,1 +1,1 @@
-"""The picture of the film set: an analytic ray tracer. Start at `tracer.render`."""
+"""An analytic ray tracer for simulated scenes. The entry point is `tracer.render`."""

@@ -1,7 +1,7 @@
-"""How a scene is laid out in plain arrays, the same on the CPU and on the GPU.
+"""The array layout of a scene, shared by the CPU and GPU kernels.
 
-Rows of `solids`, `labels` and `occluders` are grouped by frame: with n solids in a scene, frame f owns the
-rows f·n to (f + 1)·n. A still solid is repeated; the arrays stay small and the kernels stay simple.
+Rows of `solids`, `labels` and `occluders` are grouped by frame: with n solids, frame f has the rows f·n to
+(f + 1)·n. Static solids are repeated in every frame, which keeps the kernels simple.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What a ray can meet besides a row of `solids`.
+# Hits other than a row of `solids`.
 SKY = -1
 FLOOR = -2
 
 # Columns of `solids`, float32.
 CENTRE = 0  # 3
-ROTATION = 3  # 9: the rotation matrix, row by row; its columns are the solid's own axes in the world
+ROTATION = 3  # 9: the rotation matrix, row by row; its columns are the solid's axes in the world
 SIZE = 12  # 3
 BOUND = 15  # radius of the bounding sphere
 PATTERN_SCALE = 16  # 1 / the solid's largest half extent
 SUN_SPACE_CENTRE = 17  # 3: the centre in light space (across, across, towards the sun)
-LOCAL_SUN = 20  # 3: the direction to the sun in the solid's own axes
+LOCAL_SUN = 20  # 3: the direction to the sun in the solid's axes
 SOLID_COLUMNS = 24
 
 # Columns of `labels`, int32.
@@ -35,7 +35,7 @@ LABEL_COLUMNS = 5
 # Columns of `occluders`, float32.
 OCCLUDER_CENTRE = 0  # 3
 OCCLUDER_RADIUS_SQUARED = 3  # square of the radius
-OCCLUDER_ROW = 4  # its solid, counted from the frame's first row
+OCCLUDER_ROW = 4  # its solid, relative to the frame's first row
 OCCLUDER_OBJECT_ID = 5
 OCCLUDER_COLOUR = 6  # 3
 OCCLUDER_COLUMNS = 9
@@ -46,25 +46,25 @@ SUN_COLOUR = 3  # 3
 SUN_ACROSS = 6  # 3: first axis of light space
 SUN_ALONG = 9  # 3: second axis of light space
 SUN_SPREAD = 12  # tangent of the sun's angular radius
-YAW = 13  # 2: cosine and sine of the turn of the sky about z
+YAW = 13  # 2: cosine and sine of the rotation of the sky about z
 EXPOSURE = 15
-FLOOR_TILE = 16  # side of the square that the floor's texture covers, metres
+FLOOR_TILE = 16  # edge length covered by the floor texture, metres
 FLOOR_ROUGHNESS = 17
 FLOOR_SPECULAR = 18
-FADE_FROM = 19  # the floor turns into the sky's own ground between these distances from the middle
+FADE_FROM = 19  # the floor fades into the sky image between these distances from the origin
 FADE_TO = 20
 FLOOR_BOUNCE = 21  # 3: mean colour of the floor
-HDRI_HEIGHT = 24  # height of the sky picture's camera over its own ground, metres; 0: fade to the horizon
-HAZE = 25  # how much of far scenery the air hides
-FLOOR_ROTATION = 26  # 2: cosine and sine of the floor texture's turn
+HDRI_HEIGHT = 24  # camera height of the sky photograph above its ground, metres; 0: fade to the horizon
+HAZE = 25  # strength of the haze over distant background
+FLOOR_ROTATION = 26  # 2: cosine and sine of the rotation of the floor texture
 LIGHT_ENTRIES = 28
 
 
 class RenderBuffers(NamedTuple):
-    """A whole film, ready for the kernels. Axes: r rows of all frames, f frames."""
+    """A packed scene. Axes: r rows of all frames, f frames."""
 
     counts: np.ndarray
-    """int32: solids in a frame, occluders in a frame."""
+    """int32: number of solids per frame, number of occluders per frame."""
     solids: np.ndarray
     labels: np.ndarray
     planes: np.ndarray
@@ -76,7 +76,7 @@ class RenderBuffers(NamedTuple):
     """float32 [f, 13]."""
     light: np.ndarray
     sky: np.ndarray
-    """float32 [h, w, 3]: radiance, top row towards +z."""
+    """float32 [h, w, 3]: radiance; the top row points to +z."""
     glossy: np.ndarray
     rough: np.ndarray
     irradiance: np.ndarray

@@ -1,4 +1,4 @@
-"""The pinhole camera: rows for the tracer, and the exact projection that facts are measured with."""
+"""The pinhole camera: rows for the ray tracer, and the projection used for annotations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def camera_row(
     *,
     roll: float = 0.0,
 ) -> Float[np.ndarray, "13"]:
-    """A camera that stands at `position` (metres) and looks at `target`, z up.
+    """Build the camera row of a camera that looks from `position` to `target`, with z up.
 
     Args:
-        position: where the camera stands.
-        target: the point in the middle of the picture.
+        position: position of the camera, metres.
+        target: the point at the centre of the image, metres.
         vertical_fov: vertical field of view, degrees.
-        roll: turn about the view axis, degrees; positive tips the camera to its left.
+        roll: rotation about the view axis, degrees; positive rolls the camera to its left.
 
     Returns:
         Position, right, up and forward axes, and tan(field of view / 2).
@@ -40,11 +40,11 @@ def camera_row(
     forward = np.asarray(target, float) - position
     length = np.linalg.norm(forward)
     if length == 0:
-        raise ValueError("a camera can't look at the point it stands on")
+        raise ValueError("the camera's position and target must differ")
     forward /= length
     right = np.cross(forward, [0.0, 0.0, 1.0])
     if np.linalg.norm(right) < 1e-9:
-        raise ValueError("a camera that looks straight up or down has no upright picture")
+        raise ValueError("the camera must not look straight up or down")
     right /= np.linalg.norm(right)
     up = np.cross(right, forward)
     c, s = math.cos(math.radians(roll)), math.sin(math.radians(roll))
@@ -55,7 +55,7 @@ def camera_row(
 def world_to_camera(
     camera: Float[np.ndarray, "*c 13"], points: Float[np.ndarray, "*p 3"]
 ) -> Float[np.ndarray, "*q 3"]:
-    """Points in the camera's own axes: right, up and depth along the view axis, metres. Broadcasts."""
+    """Transform points to camera axes: right, up and depth along the view axis, metres. Broadcasts."""
     offset = points - camera[..., POSITION]
     axes = (camera[..., RIGHT], camera[..., UP], camera[..., FORWARD])
     return np.stack([(offset * axis).sum(-1) for axis in axes], -1)
@@ -64,17 +64,17 @@ def world_to_camera(
 def project(
     camera: Float[np.ndarray, "*c 13"], points: Float[np.ndarray, "*p 3"], aspect: float = 1.0
 ) -> tuple[Float[np.ndarray, "*q 2"], Float[np.ndarray, "*q"]]:
-    """Where points are seen, and how deep they lie. Broadcasts cameras against points.
+    """Project points to the screen. Broadcasts cameras against points.
 
     Args:
         camera: rows of `camera_row`.
         points: world points, metres.
-        aspect: width of the picture over its height.
+        aspect: image width over height.
 
     Returns:
         Screen positions (x from 0 at the left edge to 1 at the right, y from 0 at the top to 1 at the
-        bottom) and depths along the view axis in metres, negative behind the camera. The position of a
-        point behind the camera is that of its mirror image; look at the depth first.
+        bottom), and depths along the view axis in metres, negative behind the camera. Screen positions of
+        points behind the camera are not meaningful.
     """
     x, y, depth = np.moveaxis(world_to_camera(camera, points), -1, 0)
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
@@ -86,10 +86,9 @@ def project(
 def projected_radius(
     camera: Float[np.ndarray, "*c 13"], points: Float[np.ndarray, "*p 3"], radius: float | np.ndarray
 ) -> Float[np.ndarray, "*q"]:
-    """Radius on screen of a ball round each point, as a share of the picture's height; 0 behind the camera.
+    """The screen radius of a sphere around each point, as a share of the image height; 0 behind the camera.
 
-    Radius of the circle whose area the ball would cover on the view axis at that depth; exact for a ball
-    in the middle of the picture: r / sqrt(depth² − r²), in units of the picture's height.
+    Uses r / sqrt(depth² − r²), which is exact for a sphere at the image centre.
     """
     depth = world_to_camera(camera, points)[..., 2]
     room = np.sqrt(np.maximum(depth**2 - np.square(radius), 1e-12))
@@ -99,7 +98,7 @@ def projected_radius(
 def camera_rays(
     camera: Float[np.ndarray, "13"], screen: Float[np.ndarray, "*n 2"], aspect: float = 1.0
 ) -> np.ndarray:
-    """Unit directions of the rays through screen positions; the inverse of `project`."""
+    """Unit directions of the rays through screen positions: the inverse of `project`."""
     x = (2 * screen[..., 0:1] - 1) * camera[TANGENT] * aspect
     y = (1 - 2 * screen[..., 1:2]) * camera[TANGENT]
     directions = camera[FORWARD] + x * camera[RIGHT] + y * camera[UP]

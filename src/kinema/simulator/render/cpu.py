@@ -1,4 +1,4 @@
-"""The tracer on the CPU: one compiled function renders a frame and lets go of the interpreter meanwhile."""
+"""The ray tracer on the CPU: one compiled function renders a frame without holding the GIL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBA_OPTIONS: Any = {"nogil": True, "fastmath": True, "error_model": "numpy", 
 
 def render_frame(
     buffers, frame, points, contrast, rows, counts, colour, path_hashes, frames, object_ids, depth
-):  # compiled: shapes stand in `render_buffers`
+):  # compiled; see `render_buffers` for the shapes
     """Render one frame into `frames`, `object_ids` and `depth` of [h, w]."""
     height = frames.shape[0]
     width = frames.shape[1]
@@ -66,24 +66,24 @@ def render_frame(
 
 
 def compile_render_frame() -> Callable[..., None]:
-    """`render_frame` as machine code, made at its first call and kept on disk beside the package.
+    """Compile `render_frame`. The machine code is created at the first call and cached on disk.
 
-    The stored code lives where numba puts it: `__pycache__` beside this file, or the user's cache folder
-    where the package is read-only. Where neither can be written it is compiled anew in each process.
+    Numba stores it in `__pycache__` next to this file, or in the user's cache folder if the package is
+    read-only. If neither is writable, every process compiles it again.
     """
     namespace: dict[str, object] = {**globals(), **compile_kernels(_jit)}
     frame = narrow_literals(render_frame, namespace)
-    # Numba looks only at this file's date to see whether stored code is stale; the name holds the rest.
+    # Numba checks only the date of this file; the hash in the name covers the other kernel modules.
     frame.__qualname__ = f"render_frame_{source_hash(sys.modules[__name__])}"
     try:
         return numba.njit(cache=True, **_NUMBA_OPTIONS)(frame)
-    except RuntimeError:  # numba found no folder to keep it in
+    except RuntimeError:  # numba found no writable cache folder
         return _jit(frame)
 
 
 def _jit(function: FunctionType) -> Callable[..., None]:
-    # Inlined by force, without reference counts: a call that hands a whole Stage on costs more than most
-    # of the functions themselves (measured: twice the time of a frame). Nothing here allocates.
+    # Force inlining: passing a whole RenderBuffers costs more than most of these functions and doubles the
+    # time per frame. Nothing here allocates.
     return numba.njit(forceinline=True, **_NUMBA_OPTIONS)(function)
 
 
@@ -104,17 +104,17 @@ def render_buffers(
         buffers: the packed scene.
         height: pixels.
         width: pixels.
-        points: float32 [k, 2], where uneven pixels are seen through, 0..1 from the corner.
-        contrast: difference between neighbours, of 1, from which a pixel counts as uneven.
-        threads: frames rendered at once.
+        points: float32 [k, 2], sample points of antialiased pixels, 0..1 from the corner.
+        contrast: difference between neighbours, in 0..1, from which a pixel is antialiased.
+        threads: number of frames rendered in parallel.
 
     Returns:
-        Frames uint8 [f, h, w, 3], identities uint8 [f, h, w], distances float32 [f, h, w].
+        Frames uint8 [f, h, w, 3], object ids uint8 [f, h, w], distances float32 [f, h, w].
     """
     count = buffers.cameras.shape[0]
     tiles = -(-height // TILE) * -(-width // TILE)
     frames = np.empty((count, height, width, 3), np.uint8)
-    identities = np.empty((count, height, width), np.uint8)
+    object_ids = np.empty((count, height, width), np.uint8)
     depth = np.empty((count, height, width), np.float32)
 
     def render_one(frame: int) -> None:
@@ -128,7 +128,7 @@ def render_buffers(
             np.empty((height, width, 3), np.float32),
             np.empty((height, width), np.int32),
             frames[frame],
-            identities[frame],
+            object_ids[frame],
             depth[frame],
         )
 
@@ -138,4 +138,4 @@ def render_buffers(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(render_one, range(count)))
-    return frames, identities, depth
+    return frames, object_ids, depth

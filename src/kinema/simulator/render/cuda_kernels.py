@@ -1,7 +1,7 @@
-"""The three passes over a batch of frames as CUDA kernels: a thread for each tile or pixel of a frame.
+"""The three render passes as CUDA kernels over a batch of frames, with one thread per tile or pixel.
 
-In a module of its own because it needs numba-cuda, and because numba's simulator looks for `cuda` among a
-kernel's globals.
+A separate module, because it needs numba-cuda and because numba's CUDA simulator looks for `cuda` in the
+globals of a kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ cuda: Any = importlib.import_module("numba.cuda")
 
 @dataclass(frozen=True, kw_only=True)
 class CudaKernels:
-    """The passes, in order."""
+    """The passes in order of execution."""
 
     cull_tiles: Any
     primary_pass: Any
@@ -25,7 +25,7 @@ class CudaKernels:
 
 
 def compile_cuda_kernels() -> CudaKernels:
-    """The kernels, compiled at their first launch."""
+    """Create the kernels. Each is compiled at its first launch."""
     device = compile_kernels(cuda.jit(device=True, fastmath=True))
     cull_tile: Any = device["cull_tile"]
     primary_pass: Any = device["primary_pass"]

@@ -1,4 +1,4 @@
-"""Compiling the tracer's functions for a backend, in single precision."""
+"""Compiles the kernel functions for a backend, in single precision."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from kinema.simulator.render.kernels import camera_pass, env_light, intersect, shading, shadow, surface
 
 KERNEL_MODULES: tuple[ModuleType, ...] = (intersect, surface, shadow, env_light, shading, camera_pass)
-"""In the order of their imports: each calls only functions of those before it."""
+"""In dependency order: each module calls only functions of earlier ones."""
 
 
 def to_float32(value: object) -> object:
-    """A Python float as a float32, everything else as it is."""
+    """Convert a Python float to float32; other values are unchanged."""
     return np.float32(value) if type(value) is float else value
 
 
 def narrow_literals(function: FunctionType, namespace: dict[str, object]) -> FunctionType:
-    """`function` with float32 literals, looking names up in `namespace`.
+    """Copy a function with float32 literals and `namespace` as its globals.
 
     Numba types a Python literal as float64, and one float64 in a sum makes the whole sum float64.
     """
@@ -35,10 +35,10 @@ def narrow_literals(function: FunctionType, namespace: dict[str, object]) -> Fun
 
 
 def compile_kernels(compile_one: Callable[[FunctionType], object]) -> dict[str, object]:
-    """Every function of the tracer, compiled by `compile_one` and bound to the others so compiled, by name.
+    """Compile every kernel function. Compiled functions call each other.
 
     Args:
-        compile_one: for example `numba.njit` or `numba.cuda.jit(device=True)`.
+        compile_one: the compiler, for example `numba.njit` or `numba.cuda.jit(device=True)`.
     """
     twins: dict[object, object] = {}
     named: dict[str, object] = {}
@@ -54,7 +54,7 @@ def compile_kernels(compile_one: Callable[[FunctionType], object]) -> dict[str, 
 
 
 def source_hash(*extra_modules: ModuleType) -> str:
-    """A short hash of the tracer's code; compiled code is stored under it and never outlives its source."""
+    """A short hash of the kernels' source. It is part of the cache key of compiled code."""
     digest = hashlib.sha256()
     for module in (*KERNEL_MODULES, *extra_modules):
         for name, value in sorted(vars(module).items()):

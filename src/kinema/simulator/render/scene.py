@@ -1,4 +1,4 @@
-"""What the ray tracer is given: arrays, and nothing that knows of captions or physics."""
+"""Input and output types of the ray tracer. They do not depend on physics or captions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 
 class PrimitiveKind(IntEnum):
-    """Primitive solids. Sizes are half extents in the primitive's own frame, metres."""
+    """Primitive solids. Sizes are half extents in the primitive's frame, metres."""
 
     SPHERE = 0  # radius, -, -
     ELLIPSOID = 1  # three radii
@@ -18,35 +18,35 @@ class PrimitiveKind(IntEnum):
     FRUSTUM = 3  # radius at the bottom, radius at the top, half height (axis z); cylinders and cones too
     CAPSULE = 4  # radius, half length of the axis (z), -
     TORUS = 5  # ring radius, tube radius, - (axis z)
-    POLYHEDRON = 6  # convex; its planes stand in `planes`
+    POLYHEDRON = 6  # convex; defined by `planes`
 
 
 BACKGROUND_ID = 255
-"""The id of everything that is scenery."""
+"""The object id of the background."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Primitive:
-    """One solid of an entity, placed in the entity's own frame."""
+    """One solid of an entity, with its pose in the entity's frame."""
 
     kind: PrimitiveKind
     size: tuple[float, float, float]
     material: int
-    """Row of `Scene.materials`."""
+    """Row of `RenderScene.materials`."""
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rotation: Float[np.ndarray, "3 3"] | None = None
     planes: Float[np.ndarray, "k 4"] | None = None
-    """For a polyhedron: outward unit normals and distances, n·x <= d."""
+    """Planes of a polyhedron: outward unit normals and distances, n·x <= d."""
     occlusion: float = 0.0
-    """Radius of the sphere that stands in for it in ambient occlusion; 0 casts none."""
+    """Radius of the sphere that represents it in ambient occlusion; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PosedObject:
-    """Primitives of one entity with its pose in every frame. A still thing may give one frame only."""
+    """Primitives of one entity and its pose in every frame, or one pose for a static entity."""
 
     object_id: int
-    """What the id buffer holds where it is seen: entity index + 1, or BACKGROUND."""
+    """Its value in the id buffer: entity index + 1, or BACKGROUND_ID."""
     primitives: tuple[Primitive, ...]
     position: Float[np.ndarray, "f 3"]
     rotation: Float[np.ndarray, "f 3 3"]
@@ -54,11 +54,11 @@ class PosedObject:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RenderScene:
-    """A film to be rendered. The number of frames is that of `cameras`."""
+    """A scene to render. The number of frames is that of `cameras`."""
 
     objects: tuple[PosedObject, ...]
     materials: Float[np.ndarray, "m 16"]
-    """Rows made by `kinema.simulator.appearance.material`."""
+    """Rows of `kinema.simulator.appearance.material.material_row`."""
     sky: str
     sky_seed: int
     floor: str
@@ -68,10 +68,10 @@ class RenderScene:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RenderResult:
-    """What the renderer made."""
+    """The rendered frames and buffers."""
 
     frames: UInt8[np.ndarray, "f h w 3"]
     object_ids: UInt8[np.ndarray, "f h w"] | None = None
-    """Object-id buffer: 0 is floor or sky, k + 1 is entity k, BACKGROUND is scenery."""
+    """Object-id buffer: 0 is floor or sky, k + 1 is entity k, BACKGROUND_ID is the background."""
     depth: Float[np.ndarray, "f h w"] | None = None
-    """Distance along the ray in metres, infinity where the sky is seen."""
+    """Distance along the ray in metres; infinity for the sky."""

@@ -1,4 +1,4 @@
-"""Rendering a scene to frames."""
+"""Renders a scene to frames."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kinema.simulator.render.packing import pack_scene
 from kinema.simulator.render.scene import RenderResult, RenderScene
 
 EDGE_CONTRAST = 0.08
-"""How far (of 1) a pixel may lie from the line through its neighbours before it is seen again."""
+"""Deviation of a pixel from the mean of its neighbours, in 0..1, above which it is antialiased."""
 
 
 def sample_points(samples: int) -> Float32[np.ndarray, "{samples} 2"]:
-    """Points of a pixel, 0..1 from its corner: evenly spread, no two on one row or column (R2 sequence)."""
+    """Sample points of a pixel, 0..1 from its corner: stratified in both axes by a golden-ratio sequence."""
     if samples == 1:
         return np.full((1, 2), 0.5, np.float32)
     i = np.arange(samples)
@@ -41,41 +41,41 @@ def render(
 ) -> RenderResult:
     """Render every frame of a scene.
 
-    The same scene gives the same bytes on the same kind of processor, for any number of threads.
+    The result is the same for any number of threads on the same kind of processor.
 
     Args:
         scene: what to render; the number of frames is that of its cameras.
         height: pixels.
         width: pixels.
-        samples: points through which a pixel with an edge in it is seen; 1 turns smoothing of edges off.
-        object_ids: also return the object-id buffer, as seen through the middle of each pixel.
-        depth: also return distances along the rays through the middle of each pixel.
+        samples: samples per pixel at edges; 1 turns antialiasing off.
+        object_ids: also return the object-id buffer, sampled at pixel centres.
+        depth: also return distances along the rays through pixel centres, metres.
         device: 'cpu', or 'cuda' for a GPU (the optional extra `kinema[cuda]`).
-        threads: frames rendered at once on the CPU.
+        threads: number of frames rendered in parallel on the CPU.
 
     Raises:
-        UserError: no such sky, floor or device, or sizes that make no picture.
-        ValueError: the scene contradicts itself.
+        UserError: an unknown sky, floor or device, or a size below 1.
+        ValueError: the scene is inconsistent.
     """
     if min(height, width, samples, threads) < 1:
         raise UserError(
-            f"{width}x{height} with {samples} samples on {threads} threads makes no picture; "
+            f"{width}x{height} with {samples} samples on {threads} threads cannot be rendered; "
             "all must be at least 1"
         )
-    stage = pack_scene(scene)
+    buffers = pack_scene(scene)
     points = sample_points(samples)
     if device == "cpu":
-        frames, identities, distances = cpu.render_buffers(
-            stage, height, width, points, EDGE_CONTRAST, threads
+        frames, id_buffer, depth_buffer = cpu.render_buffers(
+            buffers, height, width, points, EDGE_CONTRAST, threads
         )
     elif device == "cuda":
-        from kinema.simulator.render import gpu  # an optional extra: imported only where it is asked for
+        from kinema.simulator.render import gpu  # an optional extra, imported only on request
 
-        frames, identities, distances = gpu.render_buffers(stage, height, width, points, EDGE_CONTRAST)
+        frames, id_buffer, depth_buffer = gpu.render_buffers(buffers, height, width, points, EDGE_CONTRAST)
     else:
-        raise UserError(f"there is no device {device!r}; devices are cpu and cuda")
+        raise UserError(f"there is no device {device!r}; use cpu or cuda")
     return RenderResult(
         frames=frames,
-        object_ids=identities if object_ids else None,
-        depth=np.where(distances < 1e8, distances, np.inf).astype(np.float32) if depth else None,
+        object_ids=id_buffer if object_ids else None,
+        depth=np.where(depth_buffer < 1e8, depth_buffer, np.inf).astype(np.float32) if depth else None,
     )

@@ -1,5 +1,5 @@
-"""The tracer's own functions: plain Python over arrays, compiled for the CPU and for CUDA from one source.
+"""The functions of the ray tracer: Python over arrays, compiled for the CPU and for CUDA from one source.
 
-Every literal in these modules is narrowed to single precision when it is compiled
-(`kinema.simulator.render.kernel_compiler`), so numbers that meet float32 values are written with a point.
+The compiler (`kinema.simulator.render.kernel_compiler`) narrows every float literal to single precision, so
+numbers that are combined with float32 values are written with a decimal point.
 """

@@ -1,8 +1,8 @@
-"""From rays to pixels.
+"""The passes from rays to pixels: tile culling, one sample per pixel, and antialiasing.
 
-Each pixel is first seen through its middle. Where the way of that ray differs from a neighbour's, or its
-colour differs much, the pixel is seen again through several fixed points. The pattern of points is the
-same for every pixel and frame, shadows and textures are smooth by construction, and so nothing flickers.
+Every pixel is first sampled at its centre. It is sampled again at several fixed points if the path of its ray
+or its colour differs from a neighbour's. The sample points are the same for every pixel and frame, and
+shadows and textures are smooth by construction, so nothing flickers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from kinema.simulator.render.buffers import BOUND, CENTRE, EXPOSURE, OBJECT_ID
 from kinema.simulator.render.kernels.shading import trace_radiance
 
 TILE = 8
-"""Side of the tiles that share a list of candidate solids, pixels."""
+"""Edge length of the tiles that share a list of candidate solids, pixels."""
 
 
 def camera_ray(buffers, frame, height, width, px, py):
-    """Unit direction through a point of the picture, pixels from the top left."""
+    """Unit direction through a point of the image, in pixels from the top left."""
     cameras = buffers.cameras
     tangent = cameras[frame, 12]
     scale = tangent / np.float32(height)
@@ -33,7 +33,7 @@ def camera_ray(buffers, frame, height, width, px, py):
 
 
 def sphere_touches_cone(x, y, z, bound, ax, ay, az, cosine, sine):
-    """Whether a ball at (x, y, z) from the tip reaches into a cone about axis a."""
+    """Whether a sphere at (x, y, z) relative to the apex intersects a cone about axis a."""
     square = x * x + y * y + z * z
     along = x * ax + y * ay + z * az
     apart = math.sqrt(max(0.0, square - along * along))
@@ -41,10 +41,10 @@ def sphere_touches_cone(x, y, z, bound, ax, ay, az, cosine, sine):
 
 
 def cull_tile(buffers, frame, height, width, tile, tiles_across, rows, counts):
-    """List the solids that a tile's camera rays may meet, and those their mirror images in the floor may.
+    """List the solids that the camera rays of a tile may hit, and those that their floor reflections may hit.
 
-    `rows` holds 2n places for each tile: the first n for camera rays, the rest for mirrored ones; `counts`
-    says how many of each are taken.
+    `rows` has 2n entries per tile: n for camera rays and n for reflected rays. `counts` has the number of
+    used entries of each.
     """
     cameras = buffers.cameras
     solids = buffers.counts[0]
@@ -64,7 +64,7 @@ def cull_tile(buffers, frame, height, width, tile, tiles_across, rows, counts):
             ty + (side if corner & 2 else 0.0),
         )
         cosine = min(cosine, ax * bx + ay * by + az * bz)
-    # Room for rounding in single precision.
+    # Tolerance for rounding in single precision.
     cosine = min(1.0, cosine) - 2e-5
     sine = math.sqrt(1.0 - cosine * cosine)
     start = 2 * solids * tile
@@ -86,7 +86,7 @@ def cull_tile(buffers, frame, height, width, tile, tiles_across, rows, counts):
 
 
 def tonemap(tone, light):
-    """Display value 0..1 of a radiance, by table."""
+    """Display value in 0..1 of a radiance, by table look-up."""
     place = math.sqrt(max(0.0, light)) * 255.75
     i = int(place)
     if i >= 1022:
@@ -95,7 +95,7 @@ def tonemap(tone, light):
 
 
 def shade_sample(buffers, frame, height, width, px, py, tile, rows, counts):
-    """Display red, green, blue through a point of the picture; what is met first, how far, the ray's mark."""
+    """Trace a point of the image: display red, green and blue, first hit, distance and path hash."""
     cameras = buffers.cameras
     solids = buffers.counts[0]
     dx, dy, dz = camera_ray(buffers, frame, height, width, px, py)
@@ -130,7 +130,7 @@ def shade_sample(buffers, frame, height, width, px, py, tile, rows, counts):
 def primary_pass(
     buffers, frame, height, width, x, y, tiles_across, rows, counts, colour, path_hashes, object_ids, depth
 ):
-    """See pixel (x, y) through its middle."""
+    """Sample pixel (x, y) at its centre."""
     tile = (y // TILE) * tiles_across + x // TILE
     r, g, b, seen, distance, mark = shade_sample(
         buffers, frame, height, width, np.float32(x) + 0.5, np.float32(y) + 0.5, tile, rows, counts
@@ -138,14 +138,14 @@ def primary_pass(
     colour[y, x, 0] = r
     colour[y, x, 1] = g
     colour[y, x, 2] = b
-    # The lowest bit says whether the floor or the sky is seen: their pictures are smooth already.
+    # The lowest bit marks floor and sky, whose textures are already smooth.
     path_hashes[y, x] = 2 * mark + (1 if seen < 0 else 0)
     object_ids[y, x] = buffers.labels[seen, OBJECT_ID] if seen >= 0 else 0
     depth[y, x] = distance
 
 
 def differs_from_neighbour(colour, path_hashes, j, i, y, x):
-    """Whether a neighbour is seen along another way and in another colour."""
+    """Whether a neighbour has another path hash and another colour."""
     if path_hashes[j, i] == path_hashes[y, x]:
         return False
     apart = abs(colour[j, i, 0] - colour[y, x, 0]) + abs(colour[j, i, 1] - colour[y, x, 1])
@@ -153,12 +153,12 @@ def differs_from_neighbour(colour, path_hashes, j, i, y, x):
 
 
 def deviates(before, here, after, limit):
-    """Whether a value lies far from the mean of its two neighbours."""
+    """Whether a value differs from the mean of its two neighbours by more than the contrast."""
     return abs(before + after - 2.0 * here) > limit
 
 
 def deviates_from_neighbours(colour, j, i, m, k, y, x, limit):
-    """Whether the colour of pixel (y, x) lies far from the mean of two opposite neighbours'."""
+    """Whether the colour of pixel (y, x) differs from the mean of two opposite neighbours."""
     return (
         deviates(colour[j, i, 0], colour[y, x, 0], colour[m, k, 0], limit)
         or deviates(colour[j, i, 1], colour[y, x, 1], colour[m, k, 1], limit)
@@ -167,7 +167,7 @@ def deviates_from_neighbours(colour, j, i, m, k, y, x, limit):
 
 
 def needs_antialiasing(colour, path_hashes, height, width, x, y, contrast):
-    """Whether a pixel must be seen through more than its middle: an edge runs there, not mere shading."""
+    """Whether a pixel needs antialiasing: it contains an edge and not only shading."""
     left = max(0, x - 1)
     right = min(width - 1, x + 1)
     above = max(0, y - 1)
@@ -187,7 +187,7 @@ def needs_antialiasing(colour, path_hashes, height, width, x, y, contrast):
 
 
 def dither_noise(x, y, c):
-    """A fixed number in -0.5..0.5 for each pixel and channel, to round without bands."""
+    """A fixed dither value in -0.5..0.5 for each pixel and channel."""
     n = (x * 73856093 + y * 19349663 + c * 83492791) & 0xFFFFFFFF
     n = ((n ^ (n >> 15)) * 739985213) & 0xFFFFFFFF
     return np.float32((n ^ (n >> 16)) & 0xFFFF) / 65536.0 - 0.5
@@ -209,7 +209,7 @@ def antialias_pass(
     contrast,
     frames,
 ):
-    """Write pixel (x, y), seen again through all `points` (in 0..1 from its corner) where that is needed."""
+    """Write pixel (x, y); sample it at all `points` (0..1 from its corner) if it needs antialiasing."""
     r = colour[y, x, 0]
     g = colour[y, x, 1]
     b = colour[y, x, 2]

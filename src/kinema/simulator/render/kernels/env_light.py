@@ -1,4 +1,4 @@
-"""Light that arrives from everywhere: the sky's picture, its diffuse part, what nearby things hide of it."""
+"""Environment light: the sky image, its diffuse light, and ambient occlusion by nearby solids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kinema.simulator.render.kernels.surface import floor_int, fraction
 
 
 def sample_latlong(image, dx, dy, dz):
-    """Bilinear look-up in a latitude-longitude picture by direction."""
+    """Bilinear look-up in a latitude-longitude image by direction."""
     height = image.shape[0]
     width = image.shape[1]
     u = (math.atan2(dy, dx) * 0.15915494309 + 0.5) * np.float32(width) - 0.5
@@ -54,7 +54,7 @@ def sample_latlong(image, dx, dy, dz):
 
 
 def sky_radiance(buffers, dx, dy, dz, roughness):
-    """Radiance of the sky in a direction, blurred as a surface of `roughness` would mirror it."""
+    """Radiance of the sky in a direction, blurred as by a reflection with `roughness`."""
     x = buffers.light[YAW] * dx - buffers.light[YAW + 1] * dy
     y = buffers.light[YAW + 1] * dx + buffers.light[YAW] * dy
     if roughness < 0.05:
@@ -79,7 +79,7 @@ def harmonic(table, c, x, y, z):
 
 
 def diffuse_light(buffers, nx, ny, nz):
-    """Diffuse light of the sky on a surface with this normal, as the radiance of a white one."""
+    """Diffuse light of the sky on a surface with this normal, as the radiance of a white surface."""
     x = buffers.light[YAW] * nx - buffers.light[YAW + 1] * ny
     y = buffers.light[YAW + 1] * nx + buffers.light[YAW] * ny
     table = buffers.irradiance
@@ -87,7 +87,7 @@ def diffuse_light(buffers, nx, ny, nz):
 
 
 def sample_mip(texture, level, u, v):
-    """Bilinear look-up in one level of a mip pyramid that is 256 wide at level 0."""
+    """Bilinear look-up in one level of a mip pyramid whose level 0 is 256 wide."""
     side = 256 >> level
     offset = (262144 - 4 * side * side) // 3
     x = fraction(u) * np.float32(side) - 0.5
@@ -116,7 +116,7 @@ def sample_mip(texture, level, u, v):
 
 
 def floor_colour(buffers, hx, hy, dx, dy, dz, width):
-    """Colour of the floor under a pixel `width` metres across the view: trilinear, up to 4 taps along it."""
+    """Colour of the floor under a pixel of `width` metres: trilinear, with up to 4 taps along the view."""
     light = buffers.light
     tile = light[FLOOR_TILE]
     c = light[FLOOR_ROTATION]
@@ -153,10 +153,11 @@ def floor_colour(buffers, hx, hy, dx, dy, dz, width):
 
 
 def ambient_occlusion(buffers, first, count, hit, object_id, round_hit, hx, hy, hz, nx, ny, nz):
-    """(light left over, red, green, blue of what hides the rest), from the spheres that stand in for things.
+    """Ambient occlusion: (visible share of the sky, red, green, blue of the occluders).
 
-    `hit` is counted from the frame's first solid. Parts of one thing do not darken each other unless the
-    point lies on a sphere (a snowman's), since their stand-ins would overlap the surface.
+    Solids are approximated by spheres. `hit` is relative to the frame's first solid. Solids of one entity
+    occlude each other only at points on a sphere (a snowman's), because otherwise the approximations overlap
+    the surface.
     """
     table = buffers.occluders
     open_share = 1.0
@@ -177,7 +178,7 @@ def ambient_occlusion(buffers, first, count, hit, object_id, round_hit, hx, hy, 
         ):
             continue
         facing = (nx * x + ny * y + nz * z) / math.sqrt(square + 1e-9)
-        # Ends smoothly at the cut-off above, so that no edge is seen where the sphere stops counting.
+        # Fade out towards the cut-off above to avoid a visible edge.
         share = (radius / (square + 1e-6) - 0.0333333) * max(0.0, 0.25 + 0.75 * facing)
         share = min(1.0, share)
         if share > 0.0:

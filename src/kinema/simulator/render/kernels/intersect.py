@@ -1,8 +1,8 @@
-"""Where a ray meets a solid, in closed form (the torus by sphere tracing).
+"""Ray-solid intersections in closed form (the torus by sphere tracing).
 
-Every solid is first tested by its bounding sphere. The ray is then moved to the point nearest to the
-solid's centre, so that all quadratics are solved with small numbers: single precision stays exact enough
-for a far, small ball (Haines et al., Ray Tracing Gems, chapter 7).
+Every solid is first tested by its bounding sphere. The ray's origin is then moved to the point closest to the
+solid's centre, so that all quadratics have small coefficients. This keeps single precision accurate for
+small, distant spheres (Haines et al., Ray Tracing Gems, chapter 7).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import math
 from kinema.simulator.render.buffers import BOUND, CENTRE, FIRST_PLANE, KIND, PLANE_COUNT, ROTATION, SIZE
 
 MISS = 1e9
-"""Farther than anything."""
+"""Distance of a ray that hits nothing."""
 TINY = 1e-12
 
 
 def sphere(x, y, z, u, v, w, radius, near):
-    """Distance along the ray to a sphere round the origin, beyond `near`."""
+    """Distance along the ray to a sphere around the origin, beyond `near`."""
     b = x * u + y * v + z * w
     px = x - b * u
     py = y - b * v
@@ -49,7 +49,7 @@ def ellipsoid(x, y, z, u, v, w, a, b, c, near):
 
 
 def box(x, y, z, u, v, w, a, b, c, near):
-    """Distance along the ray to a box of half extents a, b, c (slabs)."""
+    """Distance along the ray to a box of half extents a, b, c (slab method)."""
     iu = 1.0 / (u if abs(u) > TINY else TINY)
     iv = 1.0 / (v if abs(v) > TINY else TINY)
     iw = 1.0 / (w if abs(w) > TINY else TINY)
@@ -84,7 +84,7 @@ def frustum(x, y, z, u, v, w, bottom, top, half, near):
             for side in range(2):
                 t = (-b - root) / a if side == 0 else (-b + root) / a
                 height = z + t * w
-                # At an apex rounding may put the meeting a hair above the top.
+                # At an apex, rounding may put the intersection slightly above the top.
                 inside = abs(height) <= half + TINY and middle + slope * height >= -TINY
                 if near < t < best and inside:
                     best = t
@@ -100,7 +100,7 @@ def frustum(x, y, z, u, v, w, bottom, top, half, near):
 
 
 def capsule(x, y, z, u, v, w, radius, half, near):
-    """Distance along the ray to a capsule: a segment of `half` length to each side along z, rounded."""
+    """Distance along the ray to a capsule about z with half length `half`."""
     best = MISS
     a = u * u + v * v
     if a > TINY:
@@ -117,7 +117,7 @@ def capsule(x, y, z, u, v, w, radius, half, near):
         outward = -1.0 if end == 0 else 1.0
         t = sphere(x, y, pz, u, v, w, radius, near)
         if t < best and (z + t * w) * outward < half:
-            # The near side of this ball lies within the cylinder; its far side may still be the surface.
+            # The near side of this sphere lies within the cylinder; its far side may still be the surface.
             t = sphere(x, y, pz, u, v, w, radius, t + 1e-5)
         if t < best and (z + t * w) * outward >= half:
             best = t
@@ -146,7 +146,7 @@ def torus(x, y, z, u, v, w, ring, tube, near):
 
 
 def polyhedron(planes, first, count, x, y, z, u, v, w, near):
-    """Distance along the ray to a convex polyhedron, the planes' common inside."""
+    """Distance along the ray to a convex polyhedron, the intersection of half-spaces."""
     enter = -MISS
     leave = MISS
     for k in range(first, first + count):

@@ -1,4 +1,4 @@
-"""The light along a ray: what it meets, how that is lit, and what that mirrors or lets through."""
+"""The radiance along a ray: hit, lighting, reflection and transmission."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from kinema.simulator.render.kernels.surface import normal, pattern, smoothstep,
 
 MAX_BOUNCES = 5
 MAX_FLOOR_DISTANCE = 400.0
-"""The floor ends here, metres; it has long faded into the sky."""
+"""End of the floor, metres; it has faded into the sky before."""
 MIN_EDGE_WEIGHT = 0.08
-"""Edges seen in a mirror weaker than this need no smoothing."""
+"""Edges in reflections weaker than this are not antialiased."""
 TERMINATOR_SOFTNESS = 0.14
-"""Sine of the angle over which a surface turns from sun to shade."""
+"""Sine of the angle of the soft transition between lit and unlit sides."""
 WINDOWS_PATTERN = 7
 BACKGROUND_ID = 255
 
@@ -79,11 +79,11 @@ def nearest_hit(buffers, first, count, ox, oy, oz, dx, dy, dz):
 
 
 def horizon_radiance(buffers, hx, hy, dx, dy, dz, floor):
-    """What far floor and far scenery fade into."""
+    """Radiance into which distant floor and background fade."""
     grounded = buffers.light[HDRI_HEIGHT]
     if grounded > 0.0:
         if floor:
-            # The picture's own ground, laid out flat under the height it was taken from.
+            # The ground of the photograph, projected onto a plane below its camera.
             q = 1.0 / math.sqrt(hx * hx + hy * hy + grounded * grounded)
             return sky_radiance(buffers, hx * q, hy * q, -grounded * q, 0.0)
         return sky_radiance(buffers, dx, dy, dz, 0.0)
@@ -94,7 +94,7 @@ def horizon_radiance(buffers, hx, hy, dx, dy, dz, floor):
 
 
 def sun_specular(roughness, half_cosine, cosine, sun_cosine):
-    """Brightness of the sun's mirror image on a surface (GGX, without the masking term)."""
+    """Specular reflection of the sun (GGX, without the masking term)."""
     a = max(roughness * roughness, 0.012)
     a *= a
     d = half_cosine * half_cosine * (a - 1.0) + 1.0
@@ -104,13 +104,13 @@ def sun_specular(roughness, half_cosine, cosine, sun_cosine):
 def trace_radiance(
     buffers, frame, rows, begin, count, mirror_begin, mirror_count, ox, oy, oz, dx, dy, dz, pixel
 ):
-    """Light along a camera ray.
+    """Compute the radiance along a camera ray.
 
     Args:
         buffers: the scene.
-        frame: which frame of it.
-        rows: candidate solids by tile; those of this ray stand at `begin`, and those that its mirror image
-            in the floor may meet at `mirror_begin`.
+        frame: index of the frame.
+        rows: candidate solids by tile. Those of this ray start at `begin`, those of its reflection in the
+            floor at `mirror_begin`.
         begin: see `rows`.
         count: see `rows`.
         mirror_begin: see `rows`.
@@ -124,8 +124,8 @@ def trace_radiance(
         pixel: size of a pixel at a distance of 1 metre.
 
     Returns:
-        Red, green, blue; the row first met (or SKY or FLOOR); the distance to it; a mark that differs where
-        the ray's whole way through the scene differs.
+        Red, green, blue; the row of the first hit (or SKY or FLOOR); the distance to it; and a hash of the
+        ray's path through the scene.
     """
     light = buffers.light
     paints = buffers.materials
@@ -186,7 +186,7 @@ def trace_radiance(
         hz = oz + t * dz
         travelled += t
         if roughness > 0.05 and inside < 0:
-            # A rough mirror image loses itself with distance.
+            # Rough reflections fade with distance.
             lost = 30.0 * roughness * roughness * t * t
             keep = 1.0 / (1.0 + lost)
             r, g, b = sky_radiance(buffers, dx, dy, abs(dz), 0.3)
@@ -290,7 +290,7 @@ def trace_radiance(
             nx = -nx
             ny = -ny
             nz = -nz
-        # The sky's diffuse light, less what things nearby hide, plus what they and the floor throw back.
+        # Diffuse light of the sky with occlusion, plus light reflected by occluders and floor.
         open_share, br, bg, bb = ambient_occlusion(
             buffers, frame * occluders, occluders, hit - first, identity, round_hit, hx, hy, hz, nx, ny, nz
         )
@@ -308,7 +308,7 @@ def trace_radiance(
                 light[SUN_COLOUR + 2] * thrown + 0.6 * ib
             )
         sun = nx * light[SUN] + ny * light[SUN + 1] + nz * light[SUN + 2]
-        # The shade begins softly, as under a sun with a wide halo.
+        # Soft transition between the lit and unlit side.
         if sun < TERMINATOR_SOFTNESS:
             sun = (
                 (sun + TERMINATOR_SOFTNESS) * (sun + TERMINATOR_SOFTNESS) / (4.0 * TERMINATOR_SOFTNESS)
@@ -369,7 +369,7 @@ def trace_radiance(
             green += wg * gloss * min(eg, 4.0)
             blue += wb * gloss * min(eb, 4.0)
             break
-        # Only a camera ray's first meeting with the floor has its mirror image listed.
+        # Candidates of a floor reflection exist only for the first hit of a camera ray.
         route = 1 if hit == FLOOR and bounce == 0 else 2
         roughness = max(roughness, rough)
         q = 1.0 / math.sqrt(dx * dx + dy * dy + dz * dz)

@@ -1,11 +1,11 @@
 """Soft sun shadows without sampling.
 
-For each solid on the way to the sun, the clearance between the ray and the solid's outline is found in
-closed form. Against the sun's disc at that distance it gives the hidden share of the sun, so penumbras
-widen with distance and have no noise. Outlines: spheres, ellipsoids and capsules exactly or to first
-order; boxes and polyhedra from the two faces that bound the ray's way through (the gradient of that
-way's length is the distance to the outline's edge); frusta as the hull of two projected discs
-(signed distance to an uneven capsule after I. Quilez); tori by sphere tracing.
+For each solid between a point and the sun, the clearance between the shadow ray and the solid's outline has a
+closed form. Compared with the size of the sun's disc at that distance it gives the hidden share of the sun,
+so penumbras widen with distance and have no noise. Outlines: spheres, ellipsoids and capsules are exact or
+first-order; boxes and polyhedra use the entry and exit faces (the gradient of the chord length is the
+distance to the outline); frusta are the hull of two projected discs (signed distance to an uneven capsule, I.
+Quilez); tori use sphere tracing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kinema.simulator.render.buffers import (
 )
 
 INSIDE = -1e3
-"""Clearance of a ray that goes deep through a solid."""
+"""Clearance of a ray that passes deep through a solid."""
 OUTSIDE = 1e3
 
 
@@ -206,9 +206,9 @@ def torus_visible(x, y, z, u, v, w, ring, tube, spread, blur):
 
 
 def sun_visibility(buffers, first, count, hit, hx, hy, hz, blur):
-    """Share of the sun's disc that is seen from a point, 0 to 1.
+    """Share of the sun's disc that is visible from a point, 0 to 1.
 
-    `hit` is the row the point lies on (or FLOOR); a convex solid does not shade its own sunny side.
+    `hit` is the row on which the point lies (or FLOOR); a convex solid does not shadow its own lit side.
     `blur` widens every edge by about a pixel.
     """
     solids = buffers.solids

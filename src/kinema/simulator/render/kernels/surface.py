@@ -1,4 +1,4 @@
-"""Normals and patterns: what the skin of a solid looks like at a point."""
+"""Surface normals and patterns at a point of a solid."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ def smoothstep(x):
 
 
 def floor_int(x):
-    """The whole number at or below x; `math.floor` gives another type on each backend."""
+    """The largest integer at or below x; the type of `math.floor` depends on the backend."""
     i = int(x)
     return i - 1 if np.float32(i) > x else i
 
 
 def fraction(x):
-    """x minus the whole number below it."""
+    """The fractional part of x."""
     return x - np.float32(floor_int(x))
 
 
 def lattice(i, j, k):
-    """A fixed random number in 0..1 for a point with whole coordinates."""
+    """A fixed pseudo-random number in 0..1 for integer coordinates."""
     n = (i * 374761393 + j * 668265263 + k * 1274126177) & 0xFFFFFFFF
     n = ((n ^ (n >> 13)) * 1103515245) & 0xFFFFFFFF
     return np.float32((n ^ (n >> 16)) & 0xFFFF) / 65535.0
 
 
 def noise(x, y, z):
-    """Value noise, 0..1, one bump per unit."""
+    """Value noise in 0..1 with one grid cell per unit."""
     i = floor_int(x)
     j = floor_int(y)
     k = floor_int(z)
@@ -50,23 +50,23 @@ def noise(x, y, z):
 
 
 def stripe(x, width):
-    """Square wave of period 1 (0 for the first half, 1 for the second), blurred over `width`."""
+    """Square wave of period 1 (first 0, then 1), blurred over `width`."""
     edge = max(0.5 * width, 0.02)
     distance = 0.25 - abs(fraction(x) - 0.5)
     return smoothstep(0.5 + 0.5 * distance / edge) if edge < 0.5 else 0.5
 
 
 def line(x, thickness, width):
-    """1 on a line of `thickness` at every whole x, 0 between, blurred over `width` and dimmed to match."""
+    """1 on lines of `thickness` at integer x, 0 between; blurred over `width` and dimmed accordingly."""
     edge = max(width, 0.01)
     distance = 0.5 * thickness - (0.5 - abs(fraction(x) - 0.5))
     return smoothstep(0.5 + distance / edge) * min(1.0, thickness / (0.6 * edge + 0.4 * thickness))
 
 
 def pattern(materials, m, x, y, z, unit, width):
-    """Share of the second colour, 0..1, at a local point.
+    """Share of the second colour in 0..1 at a local point.
 
-    `unit` is 1 / the solid's largest half extent; `width` the size of a pixel there, metres.
+    `unit` is 1 / the solid's largest half extent; `width` is the size of a pixel there, metres.
     """
     kind = int(materials[m, PATTERN])
     if kind == 0:
@@ -106,7 +106,7 @@ def pattern(materials, m, x, y, z, unit, width):
         v = 0.5 + 0.5 * math.sin((x + 0.7 * y + 0.4 * z) * 2.2 + q * 6.5)
         v *= v
         share = v * v
-    elif kind == 7:  # windows, counted per metre across x or y and up z
+    elif kind == 7:  # windows, per metre along x or y and along z
         x /= unit
         y /= unit
         z /= unit
@@ -120,7 +120,7 @@ def pattern(materials, m, x, y, z, unit, width):
         j = floor_int(z)
         if lattice(i, j, 7) < materials[m, LIT_SHARE]:
             share = inside
-    elif kind == 8:  # bricks, counted per metre along x and z
+    elif kind == 8:  # bricks, per metre along x and z
         x /= unit
         z /= unit
         w = width * per_metre
@@ -129,20 +129,20 @@ def pattern(materials, m, x, y, z, unit, width):
         joint = max(line(x + shift, 0.06, w), line(z * 2.6, 0.12, 2.6 * w))
         tint = 0.3 * lattice(floor_int(x + shift), row, 3)
         share = tint + (1.0 - tint) * joint
-    elif kind == 9:  # planks, counted per metre along x, upright
+    elif kind == 9:  # planks, per metre along x, upright
         x /= unit
         z /= unit
         w = width * per_metre
         board = floor_int(x * 2.0)
         tint = 0.35 * lattice(board, 5, 1) + 0.25 * noise(x * 20.0, 3.0, z * 1.2 + 7.0 * np.float32(board))
         share = max(tint, line(x * 2.0, 0.06, 2.0 * w))
-    else:  # wedges round z, like a beach ball's
+    else:  # sectors around z, as on a beach ball
         share = stripe(math.atan2(y, x) * 0.4774648293, w * 0.5)
     return share
 
 
 def world_to_local(buffers, row, hx, hy, hz):
-    """A world point in the solid's own axes."""
+    """Transform a world point to the solid's axes."""
     solids = buffers.solids
     x = hx - solids[row, CENTRE]
     y = hy - solids[row, CENTRE + 1]
@@ -162,8 +162,7 @@ def signed(x, size):
 def normal(buffers, row, x, y, z):
     """Outward unit normal, in world axes, at a local point of the surface.
 
-    Edges of boxes, frusta and polyhedra are rounded in the shading only: they catch the light like real
-    edges, and the outline stays exact.
+    Edges of boxes, frusta and polyhedra are rounded only in the shading; outlines stay exact.
     """
     solids = buffers.solids
     a = solids[row, SIZE]
@@ -187,7 +186,7 @@ def normal(buffers, row, x, y, z):
         around = math.sqrt(x * x + y * y)
         edge = 0.5 * (a + b) + slope * z
         bevel = 0.09 * min(max(a, b), c)
-        # Distance below the side's surface and below the nearer lid, whichever is the smaller.
+        # The smaller of the distances below the side surface and below the nearer cap.
         side = smoothstep((around - edge + bevel) / bevel)
         lid = smoothstep((abs(z) - c + bevel) / bevel)
         along = 1.0 / math.sqrt(1.0 + slope * slope)
