@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kinema._version import __version__
+
 if TYPE_CHECKING:
     from kinema.errors import UserError
     from kinema.pipeline.pipeline import Pipeline, load
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     )
     from kinema.pipeline.video import GeneratedVideo
 
-__version__ = "0.2.0"
 __all__ = [
     "EditInput",
     "ExtendInput",

@@ -222,7 +222,7 @@ def test_a_stream_with_cache_equals_the_masked_whole(name: str) -> None:
 
 
 def test_the_cache_stops_growing(monkeypatch) -> None:
-    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated_video(1, frames=33)}, frames=9)
+    pipe = oracle.oracle_pipeline({"a ball": oracle.simulated_video(1, frames=33)}, num_frames=9)
     dit, sizes = pipe.model.oracle, []
     update_cache = dit.update_cache
 
@@ -265,7 +265,7 @@ def test_conditioning_frames_are_clamped_in_their_blocks(videos, streaming: Stre
     """Whatever the velocity, known frames come out: an image as the group of frames that it fills."""
     pipe = oracle.oracle_pipeline(videos)
     cube, ball = videos["a cube"], videos["a ball"]
-    latents = pipe.model.oracle.videos[1][None]
+    latents = pipe.model.oracle.latents[1][None]
     size = VideoShape(frames=33, height=32, width=32)
     conditioning = Conditioning(
         prompts=(TimedPrompt(prompt="a ball"),),

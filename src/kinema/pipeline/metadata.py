@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-import kinema
+from kinema._version import __version__
 from kinema.atomic_io import file_sha256
 from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
@@ -144,7 +144,7 @@ def build_metadata(
         device=device.type,
         dtype=str(policy.dtype).removeprefix("torch."),
         int8=policy.int8,
-        kinema=kinema.__version__,
+        kinema=__version__,
         torch=torch.__version__,
         frames_sha256="" if frames is None else array_sha256(frames),
     )
