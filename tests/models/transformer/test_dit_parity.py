@@ -85,7 +85,7 @@ def test_every_variant_equals_diffusers(name: str, grad: bool) -> None:
     assert expected.abs().max() > 0.1
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["all at one time", "first frame given"])
+@pytest.mark.parametrize("same", [True, False], ids=["one sigma", "first frame at sigma 0"])
 def test_sigma_per_frame_equals_sigma_per_token(same: bool) -> None:
     config = VARIANTS["48 channels"]
     ours, theirs = pair(config)
