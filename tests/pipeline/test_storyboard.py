@@ -49,7 +49,7 @@ A = '[[shot]]\nprompt = "a"\n'
         (A + "[[shot]]\nat = 1\n", 3, "needs a prompt"),
         (A + '[[shot]]\nat = 1\nprompt = ""\n', 5, "needs a prompt"),
         (A + '[[shot]]\nat = 1\nprompt = "b"\nimage = "no.png"\n', 6, "no image 'no.png'"),
-        (A + '[[shot]]\nat = 1\nprompt = "b"\ntransition = "wipe"\n', 6, "'cut' and 'blend' are"),
+        (A + '[[shot]]\nat = 1\nprompt = "b"\ntransition = "wipe"\n', 6, "give 'cut' or 'blend'"),
         (A + 'transition = "blend"\n', 3, "nothing to blend from"),
         (A + 'promt = "b"\n', 3, "did you mean 'prompt'"),
         ("\nsecond = 3\n" + A, 2, "did you mean 'seconds'"),
