@@ -29,10 +29,10 @@ def render_ball_colours(colours, sky, floor, height=48):
     for row in rows:
         ball = Primitive(kind=PrimitiveKind.SPHERE, size=(0.5, 0, 0), material=row, occlusion=0.5)
         place, turn = np.array([[0, 0, 0.5]]), np.eye(3)[None]
-        thing = PosedObject(object_id=1, primitives=(ball,), position=place, rotation=turn)
+        posed = PosedObject(object_id=1, primitives=(ball,), position=place, rotation=turn)
         rendered = render(
             RenderScene(
-                objects=(thing,), materials=table.array(), sky=sky, sky_seed=5, floor=floor, floor_seed=0,
+                objects=(posed,), materials=table.array(), sky=sky, sky_seed=5, floor=floor, floor_seed=0,
                 cameras=camera_row((0, -4, 1.2), (0, 0, 0.5), 24)[None],
             ),
             height, height, object_ids=True,
@@ -42,22 +42,22 @@ def render_ball_colours(colours, sky, floor, height=48):
 
 
 def test_lab_colours_are_far_apart_as_rendered():
-    seen = srgb_to_lab(render_ball_colours(LAB_COLOURS, LAB_ENVIRONMENT.sky, LAB_ENVIRONMENT.floor))
-    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
-    assert apart[np.triu_indices(8, 1)].min() > 25
+    colours = srgb_to_lab(render_ball_colours(LAB_COLOURS, LAB_ENVIRONMENT.sky, LAB_ENVIRONMENT.floor))
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    assert distances[np.triu_indices(8, 1)].min() > 25
     floor = srgb_to_lab(np.full(3, 0.8))
-    assert (np.linalg.norm(seen[:, 1:] - floor[1:], axis=-1) > 25).all()
+    assert (np.linalg.norm(colours[:, 1:] - floor[1:], axis=-1) > 25).all()
 
 
 @pytest.mark.parametrize("sky", SKIES)
 def test_hues_keep_their_names_under_every_sky(sky):
     hues = ("red", "yellow", "green", "blue")
-    seen = render_ball_colours(hues, sky, SKIES[sky].floors[0], 24)
-    angle = [np.arctan2(*srgb_to_lab(c)[[2, 1]]) for c in seen]
+    colours = render_ball_colours(hues, sky, SKIES[sky].floors[0], 24)
+    angle = [np.arctan2(*srgb_to_lab(c)[[2, 1]]) for c in colours]
     true = [np.arctan2(*srgb_to_lab(np.array(COLOURS[h]))[[2, 1]]) for h in hues]
     for a, t in zip(angle, true, strict=True):
         assert abs((a - t + np.pi) % (2 * np.pi) - np.pi) < np.radians(40)
-    assert (seen.max(-1) > 0.2).all()
+    assert (colours.max(-1) > 0.2).all()
 
 
 @pytest.mark.parametrize("sky", ["clear blue sky", "sunset", "studio"])
@@ -90,20 +90,20 @@ def test_black_objects_keep_shading():
         material=table.add(material_row("clay", "black")),
         occlusion=0.5,
     )
-    thing = PosedObject(
+    posed = PosedObject(
         object_id=1, primitives=(ball,), position=np.array([[0, 0, 0.5]]), rotation=np.eye(3)[None]
     )
     rendered = render(
         RenderScene(
-            objects=(thing,), materials=table.array(), sky="clear blue sky", sky_seed=5, floor="plain floor",
+            objects=(posed,), materials=table.array(), sky="clear blue sky", sky_seed=5, floor="plain floor",
             floor_seed=0, cameras=camera_row((0, -4, 1.2), (0, 0, 0.5), 24)[None],
         ),
         48, 48, object_ids=True,
     )  # fmt: skip
-    seen = rendered.frames[0][rendered.object_ids[0] == 1].mean(-1)
+    colours = rendered.frames[0][rendered.object_ids[0] == 1].mean(-1)
     # Light and shade on it tell that it is round; and it stays black.
-    assert np.percentile(seen, 90) - np.percentile(seen, 10) > 12
-    assert np.median(seen) < 60
+    assert np.percentile(colours, 90) - np.percentile(colours, 10) > 12
+    assert np.median(colours) < 60
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,10 +159,10 @@ def test_backgrounds_stay_behind_the_scene(kind):
         rendered = build_background(kind, np.random.default_rng(seed), table, night=bool(seed % 2))
         again = build_background(kind, np.random.default_rng(seed), MaterialTable(), night=bool(seed % 2))
         assert len(rendered) == (kind != "plain")
-        for thing, twin in zip(rendered, again, strict=True):
-            assert thing.object_id == BACKGROUND_ID
-            assert len(thing.primitives) == len(twin.primitives)
-            for solid in thing.primitives:
+        for posed, same in zip(rendered, again, strict=True):
+            assert posed.object_id == BACKGROUND_ID
+            assert len(posed.primitives) == len(same.primitives)
+            for solid in posed.primitives:
                 assert solid.position[1] >= 2.4
                 assert 0 <= solid.material < len(table.rows)
 

@@ -1,4 +1,4 @@
-"""Captions of hand-made clips: the wording that models are tested by, the grammar, what is claimed."""
+"""Captions of hand-made clips: their text, grammar and claims."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_identical_objects_are_distinguished():
 
 
 @pytest.mark.parametrize(
-    ("text", "plural", "form", "wanted"),
+    ("text", "plural", "form", "expected"),
     [
         ("[roll] left", False, "finite", "rolls left"),
         ("[roll] left", True, "finite", "roll left"),
@@ -221,8 +221,8 @@ def test_identical_objects_are_distinguished():
         ("[go]", False, "finite", "goes"),
     ],
 )
-def test_verbs_agree(text, plural, form, wanted):
-    assert inflect(text, plural=plural, form=form) == wanted
+def test_verbs_agree(text, plural, form, expected):
+    assert inflect(text, plural=plural, form=form) == expected
 
 
 def test_negation_is_contracted_on_request():
@@ -244,12 +244,12 @@ def test_every_environment_has_phrases():
         assert environment_phrases.sky_phrases(Environment(sky=sky, floor="", background="plain")), sky
     for floor in FLOORS:
         assert environment_phrases.floor_phrases(Environment(sky="", floor=floor, background="plain")), floor
-    for decor in BACKGROUNDS:
-        for wall in WALLS if decor == "wall" else ("",):
+    for background in BACKGROUNDS:
+        for wall in WALLS if background == "wall" else ("",):
             captions = environment_phrases.background_phrases(
-                Environment(sky="", floor="", background=decor, wall=wall)
+                Environment(sky="", floor="", background=background, wall=wall)
             )
-            assert bool(captions) == (decor != "plain"), (decor, wall)
+            assert bool(captions) == (background != "plain"), (background, wall)
 
 
 def test_no_word_means_two_shapes_or_two_colours():

@@ -1,4 +1,4 @@
-"""Whole clips: rendered, measured from the id buffer, and the same bytes wherever they are made."""
+"""Whole clips: rendering, measurements in the id buffer, determinism across processes."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_every_outcome_can_be_sampled(event, outcome):
             left, top, right, bottom = view.box[scene.event_frame, index]
             assert max(right - left, bottom - top) * 128 >= 6
     names = [(e.shape, e.colour, e.material, e.size) for e in scene.entities if e.named]
-    assert len(set(names)) == len(names), "two things of one name"
+    assert len(set(names)) == len(names), "two objects of one name"
 
 
 @pytest.mark.parametrize(("event", "outcome"), LAB_OUTCOMES)
@@ -78,11 +78,11 @@ def test_every_lab_outcome_can_be_sampled(event, outcome):
 
 
 def test_every_claim_kind_is_produced_somewhere():
-    wishes = [(event, outcome, 3) for event, outcome in ALL_OUTCOMES]
+    requests = [(event, outcome, 3) for event, outcome in ALL_OUTCOMES]
     simple = [(event, outcome) for event, outcome in ALL_OUTCOMES if event in ("still", "roll")]
-    wishes += [(event, outcome, seed) for seed in range(6) for event, outcome in simple]
+    requests += [(event, outcome, seed) for seed in range(6) for event, outcome in simple]
     captions = set()
-    for event, outcome, seed in wishes:
+    for event, outcome, seed in requests:
         scene = sample_scene(ClipSpec(seed=seed, event=event, outcome=outcome))
         captions.update(claim.kind for claim in scene.event_outcome.claims)
     for event, outcome in LAB_OUTCOMES:
@@ -117,8 +117,8 @@ def test_elongated_shapes_do_not_face_the_camera_end_on(shape, axis):
     from kinema.simulator.event_api import SceneBuilder
 
     for seed in range(50):
-        stage = SceneBuilder(np.random.default_rng(seed), lab=False, num_frames=33, fps=12)
-        along = quat_to_matrix(stage.entities[stage.place(shape, 0.0, 0.0)].rotation)[:, axis]
+        builder = SceneBuilder(np.random.default_rng(seed), lab=False, num_frames=33, fps=12)
+        along = quat_to_matrix(builder.entities[builder.place(shape, 0.0, 0.0)].rotation)[:, axis]
         # A prism across the view is a square, an egg or a capsule along it is a ball.
         assert abs(along[0 if shape == "prism" else 1]) < 0.95
 
@@ -196,8 +196,8 @@ def test_pairs_differ_in_their_cause_alone(event, seed):
 
 
 def test_lab_splits_are_disjoint():
-    seen: dict[str, set[lab_split.Combination]] = {"train": set(), "test": set()}
-    for split, found in seen.items():
+    combinations: dict[str, set[lab_split.Combination]] = {"train": set(), "test": set()}
+    for split, found in combinations.items():
         for seed in range(40):
             scene = sample_scene(ClipSpec(seed=seed, lab=True, split=split))
             relation = scene.outcome
@@ -212,7 +212,7 @@ def test_lab_splits_are_disjoint():
             combination = lab_split.proposal_combination(scene.event, proposal)
             assert lab_split.is_held_out(combination) == (split == "test")
             found.add(combination)
-    assert not seen["train"] & seen["test"]
+    assert not combinations["train"] & combinations["test"]
 
 
 def make_proposal(relation: str, entities: tuple[Entity, ...]):
@@ -229,7 +229,7 @@ def test_held_out_tenth_is_stable():
     ]  # fmt: skip
     share = np.mean([lab_split.is_held_out(c) for c in grid])
     assert 0.07 < share < 0.13
-    # Frozen: data made earlier must stay on its side.
+    # Frozen: data rendered earlier must stay in its split.
     assert [k for k, c in enumerate(grid) if lab_split.is_held_out(c)][:5] == [16, 37, 49, 51, 63]
 
 

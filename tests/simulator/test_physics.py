@@ -41,25 +41,25 @@ def ball(**changes) -> Entity:
 
 def at_rest(shape: str, **changes) -> Entity:
     half = (0.6, 0.5, 0.3) if shape in ("table", "box") else None
-    thing = Entity(shape=shape, dimensions=half, **changes)
-    height, rotation = rest_pose(thing)
-    return replace(thing, position=(0.0, 0.0, height), rotation=rotation)
+    entity = Entity(shape=shape, dimensions=half, **changes)
+    height, rotation = rest_pose(entity)
+    return replace(entity, position=(0.0, 0.0, height), rotation=rotation)
 
 
 def test_free_fall_takes_as_long_as_it_should():
-    seen = run_simulation(ball(position=(0.0, 0.0, 3.3)), frames=60, fps=60)
-    landing = seen.floor_contact(0)
+    trajectory = run_simulation(ball(position=(0.0, 0.0, 3.3)), frames=60, fps=60)
+    landing = trajectory.floor_contact(0)
     assert landing is not None
     assert landing.first / 60 == pytest.approx(math.sqrt(2 * 3.0 / GRAVITY), rel=0.01)
-    early = seen.position[:40, 0, 2]
+    early = trajectory.position[:40, 0, 2]
     assert np.diff(early, 2).mean() * 60**2 == pytest.approx(-GRAVITY, rel=0.01)
 
 
 @pytest.mark.parametrize("restitution", [0.3, 0.55, 0.8])
 def test_a_ball_bounces_back_with_its_restitution(restitution):
-    seen = run_simulation(ball(position=(0.0, 0.0, 1.8), restitution=restitution), frames=160, fps=100)
-    z = seen.position[:, 0, 2]
-    first = math.ceil(seen.floor_contact(0).first)
+    trajectory = run_simulation(ball(position=(0.0, 0.0, 1.8), restitution=restitution), frames=160, fps=100)
+    z = trajectory.position[:, 0, 2]
+    first = math.ceil(trajectory.floor_contact(0).first)
     ratio = math.sqrt((z[first + 3 :].max() - 0.3) / 1.5)
     assert ratio == pytest.approx(restitution, abs=0.05)
 
@@ -68,29 +68,29 @@ def test_a_clash_keeps_momentum():
     # High above the floor: nothing else acts along x.
     one = ball(position=(-0.8, 0.0, 9.0), velocity=(2.0, 0.0, 0.0), friction=0.0, restitution=0.9)
     two = ball(position=(0.2, 0.0, 9.0), friction=0.0, restitution=0.9, density=1500.0)
-    seen = run_simulation(one, two, frames=30, fps=30)
-    touch = seen.contact_between(1, 0)
+    trajectory = run_simulation(one, two, frames=30, fps=30)
+    touch = trajectory.contact_between(1, 0)
     assert touch is not None
     assert 0 < touch.first < 29
     masses = np.array([MATERIAL_PROPERTIES["plastic"].density, 1500.0])
-    before = (masses * seen.velocity[0, :, 0]).sum()
+    before = (masses * trajectory.velocity[0, :, 0]).sum()
     soon = math.ceil(touch.last) + 1
-    after_clash = (masses * seen.velocity[soon, :, 0]).sum()
+    after_clash = (masses * trajectory.velocity[soon, :, 0]).sum()
     assert after_clash == pytest.approx(before, rel=0.001)
-    parting = seen.velocity[soon, 1, 0] - seen.velocity[soon, 0, 0]
+    parting = trajectory.velocity[soon, 1, 0] - trajectory.velocity[soon, 0, 0]
     assert parting == pytest.approx(0.9 * 2.0, rel=0.06)
 
 
 def test_sliding_stops_where_friction_says():
     cube = at_rest("cube", velocity=(2.0, 0.0, 0.0), friction=0.3)
-    seen = run_simulation(cube, frames=40, fps=20)
-    assert seen.position[-1, 0, 0] == pytest.approx(2.0**2 / (2 * 0.3 * GRAVITY), rel=0.06)
+    trajectory = run_simulation(cube, frames=40, fps=20)
+    assert trajectory.position[-1, 0, 0] == pytest.approx(2.0**2 / (2 * 0.3 * GRAVITY), rel=0.06)
 
 
 def test_rolling_without_friction_of_its_own_goes_on():
-    seen = run_simulation(with_rolling_velocity(ball(), (1.0, 0.0, 0.0), 0.3), frames=25, fps=12)
-    assert seen.position[-1, 0, 0] == pytest.approx(2.0, rel=0.01)
-    axis = seen.rotation[6, 0] @ seen.rotation[0, 0].T
+    trajectory = run_simulation(with_rolling_velocity(ball(), (1.0, 0.0, 0.0), 0.3), frames=25, fps=12)
+    assert trajectory.position[-1, 0, 0] == pytest.approx(2.0, rel=0.01)
+    axis = trajectory.rotation[6, 0] @ trajectory.rotation[0, 0].T
     # Rolling to the right turns the top forwards: clockwise seen from the front.
     assert axis[0, 2] > 0
 
@@ -98,26 +98,26 @@ def test_rolling_without_friction_of_its_own_goes_on():
 def test_rolling_friction_stops_a_ball_in_the_time_it_was_given():
     from kinema.simulator.event_api import SceneBuilder
 
-    stage = SceneBuilder(np.random.default_rng(0), lab=False, num_frames=33, fps=12)
-    stage.add(ball())
-    stage.set_moving(0, (1.5, 0.0, 0.0), stop_after=1.5)
-    seen = run_simulation(*stage.entities)
-    assert np.linalg.norm(seen.velocity[16, 0]) > 0.05
-    assert np.linalg.norm(seen.velocity[-1, 0]) < 0.03
-    assert seen.position[-1, 0, 0] == pytest.approx(1.5 * 1.5 / 2, rel=0.1)
+    builder = SceneBuilder(np.random.default_rng(0), lab=False, num_frames=33, fps=12)
+    builder.add(ball())
+    builder.set_moving(0, (1.5, 0.0, 0.0), stop_after=1.5)
+    trajectory = run_simulation(*builder.entities)
+    assert np.linalg.norm(trajectory.velocity[16, 0]) > 0.05
+    assert np.linalg.norm(trajectory.velocity[-1, 0]) < 0.03
+    assert trajectory.position[-1, 0, 0] == pytest.approx(1.5 * 1.5 / 2, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *COMPOSITE_SHAPES])
 def test_resting_objects_stay(shape):
-    seen = run_simulation(at_rest(shape), frames=24)
-    assert np.abs(seen.position[-1] - seen.position[0]).max() < 0.01
-    assert seen.upright()[-1, 0] > 0.999
+    trajectory = run_simulation(at_rest(shape), frames=24)
+    assert np.abs(trajectory.position[-1] - trajectory.position[0]).max() < 0.01
+    assert trajectory.upright()[-1, 0] > 0.999
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *COMPOSITE_SHAPES])
 def test_what_stands_touches_the_floor_and_is_not_in_it(shape):
-    thing = at_rest(shape)
-    low = (build_body(thing).outline @ quat_to_matrix(thing.rotation).T)[:, 2].min() + thing.position[2]
+    entity = at_rest(shape)
+    low = (build_body(entity).outline @ quat_to_matrix(entity.rotation).T)[:, 2].min() + entity.position[2]
     assert -0.03 < low < 0.02
 
 
@@ -137,18 +137,18 @@ def test_friction_holds_a_thing_on_a_slope_and_slipperiness_does_not():
 
 def test_the_car_drives_the_way_it_faces():
     car = replace(at_rest("car"), velocity=(1.5, 0.0, 0.0))
-    seen = run_simulation(car)
-    assert seen.position[-1, 0, 0] > 3.0
-    assert seen.wheels[0].shape == (33, 4, 12)
-    hub = seen.wheels[0][:, 0, 3:].reshape(-1, 3, 3)
+    trajectory = run_simulation(car)
+    assert trajectory.position[-1, 0, 0] > 3.0
+    assert trajectory.wheels[0].shape == (33, 4, 12)
+    hub = trajectory.wheels[0][:, 0, 3:].reshape(-1, 3, 3)
     assert np.abs(hub[5] - hub[0]).max() > 0.3
 
 
 def test_wheels_follow_kinematic_motion():
     car = replace(at_rest("car"), motion=SpinMotion(period=2.0))
-    seen = run_simulation(car)
-    apart = np.linalg.norm(seen.wheels[0][:, :, :3] - seen.position[:, :1], axis=2)
-    assert apart == pytest.approx(np.repeat(apart[:1], 33, axis=0))
+    trajectory = run_simulation(car)
+    distances = np.linalg.norm(trajectory.wheels[0][:, :, :3] - trajectory.position[:, :1], axis=2)
+    assert distances == pytest.approx(np.repeat(distances[:1], 33, axis=0))
 
 
 def test_kinematic_poses():
@@ -167,9 +167,12 @@ def test_the_mirror_image_of_a_scene_moves_as_its_mirror_image():
     striker = replace(
         with_rolling_velocity(ball(position=(-1.0, 0.0, 0.3)), (2.0, 0.0, 0.0), 0.3), density=3000.0
     )
-    seen, image = run_simulation(striker, cone), run_simulation(mirror_entity(striker), mirror_entity(cone))
-    assert image.position[:8, :, 0] == pytest.approx(-seen.position[:8, :, 0], abs=0.02)
-    assert image.position[:8, :, 1:] == pytest.approx(seen.position[:8, :, 1:], abs=0.02)
+    trajectory, image = (
+        run_simulation(striker, cone),
+        run_simulation(mirror_entity(striker), mirror_entity(cone)),
+    )
+    assert image.position[:8, :, 0] == pytest.approx(-trajectory.position[:8, :, 0], abs=0.02)
+    assert image.position[:8, :, 1:] == pytest.approx(trajectory.position[:8, :, 1:], abs=0.02)
 
 
 def test_quaternions_agree_with_matrices():
@@ -200,9 +203,9 @@ def trajectory_digest() -> str:
     striker = replace(
         with_rolling_velocity(ball(position=(-1.2, 0.0, 0.3)), (3.0, 0.0, 0.0), 0.3), density=2000.0
     )
-    seen = run_simulation(striker, *tower)
-    whole = hashlib.sha256(seen.position.tobytes() + seen.rotation.tobytes())
-    whole.update(repr(seen.contacts).encode())
+    trajectory = run_simulation(striker, *tower)
+    whole = hashlib.sha256(trajectory.position.tobytes() + trajectory.rotation.tobytes())
+    whole.update(repr(trajectory.contacts).encode())
     return whole.hexdigest()
 
 

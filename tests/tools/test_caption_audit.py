@@ -19,9 +19,9 @@ from tests.fixtures import clip_cases as cases
 
 def false_statement_kinds(annotations: ClipAnnotations, text: str) -> set[str]:
     """Kinds of the false statements in a text."""
-    reading = parse_caption(text, annotations)
-    assert not reading.unparsed, reading.unparsed
-    return {said.kind for said in reading.statements if check_statement(annotations, said) is False}
+    parsed = parse_caption(text, annotations)
+    assert not parsed.unparsed, parsed.unparsed
+    return {s.kind for s in parsed.statements if check_statement(annotations, s) is False}
 
 
 def with_hidden_frames(annotations: ClipAnnotations, entity: int, frames: slice) -> ClipAnnotations:
@@ -222,17 +222,19 @@ def test_a_hit_that_did_not_happen_is_caught_in_the_annotations():
 
 
 def test_unparsed_words_are_reported():
-    reading = parse_caption("A red ball rolls to the left and sings.", cases.rolling())
-    assert reading.unparsed == ("sings",)
+    parsed = parse_caption("A red ball rolls to the left and sings.", cases.rolling())
+    assert parsed.unparsed == ("sings",)
 
 
 def test_pronoun_resolution():
     annotations = cases.colliding()
-    said = parse_caption(
+    parsed = parse_caption(
         "An orange ball rolls to the right. It hits a cyan cube, which tips over. The ball stops.",
         annotations,
     )
-    assert [(s.kind, s.subject, s.object) for s in said.statements if s.kind not in ("named", "manner")] == [
+    assert [
+        (s.kind, s.subject, s.object) for s in parsed.statements if s.kind not in ("named", "manner")
+    ] == [
         ("moves", 0, None),
         ("hits", 0, 1),
         ("tips over", 1, None),

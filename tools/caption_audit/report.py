@@ -55,7 +55,7 @@ class AuditConfig:
     num_clips: int = 600
     num_draws: int = 2000
     seed: int = 0
-    lab_split: bool = False
+    lab: bool = False
     size: str = "128x128"
     num_frames: int = 33
     max_examples: int = 3
@@ -110,9 +110,9 @@ class AuditResults:
     def failing_kinds(self) -> list[str]:
         """Kinds of statements with too many false ones."""
         return [
-            event_type
-            for event_type, checked in self.num_checked.items()
-            if self.num_correct[event_type] < MIN_CORRECT_SHARE * checked
+            kind
+            for kind, checked in self.num_checked.items()
+            if self.num_correct[kind] < MIN_CORRECT_SHARE * checked
         ]
 
 

@@ -1,4 +1,4 @@
-"""The picture against geometry: sizes, places, depth, order, sameness."""
+"""Rendered images against geometry: size, position, depth, occlusion, determinism."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def make_object(object_id, kind, size, position, row=0, **more):
     return PosedObject(object_id=object_id, primitives=(solid,), position=position, rotation=IDENTITY_POSE)
 
 
-def make_scene(things, cameras, *, sky=LAB_ENVIRONMENT.sky, floor=LAB_ENVIRONMENT.floor, rows=None):
+def make_scene(objects, cameras, *, sky=LAB_ENVIRONMENT.sky, floor=LAB_ENVIRONMENT.floor, rows=None):
     table = MaterialTable()
     for row in rows or [material_row("plastic", "red")]:
         table.add(row)
     return RenderScene(
-        objects=tuple(things), materials=table.array(), sky=sky, sky_seed=3, floor=floor, floor_seed=1,
+        objects=tuple(objects), materials=table.array(), sky=sky, sky_seed=3, floor=floor, floor_seed=1,
         cameras=np.stack(cameras),
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ def make_mixed_scene(num_frames=1, move=0.0, sky="clear blue sky", floor="tiled 
         material_row("rubber", "blue", "white", "checkered"),
         material_row("marble"),
     ]  # fmt: skip
-    things = [
+    objects = [
         make_object(1, PrimitiveKind.SPHERE, (0.4, 0, 0), (-1.2, 0, 0.4), 0, occlusion=0.4),
         make_object(2, PrimitiveKind.SPHERE, (0.4, 0, 0), (-0.2, -0.6, 0.4), 1, occlusion=0.4),
         make_object(3, PrimitiveKind.FRUSTUM, (0.4, 0.0, 0.5), (0.8, -0.3, 0.5), 2, occlusion=0.3),
@@ -56,7 +56,7 @@ def make_mixed_scene(num_frames=1, move=0.0, sky="clear blue sky", floor="tiled 
         make_object(BACKGROUND_ID, PrimitiveKind.CAPSULE, (0.2, 0.4, 0), (-1.0, 1.2, 0.6), 5),
     ]
     cameras = [camera_row((move * f, -5, 1.6), (move * f, 0, 0.4), 42) for f in range(num_frames)]
-    return make_scene(things, cameras, sky=sky, floor=floor, rows=rows)
+    return make_scene(objects, cameras, sky=sky, floor=floor, rows=rows)
 
 
 def test_area_of_a_ball_is_that_of_its_projection():
@@ -75,13 +75,13 @@ def test_area_of_a_ball_is_that_of_its_projection():
 
 def test_object_ids_lie_where_centres_project():
     rendered = make_mixed_scene()
-    seen = tracer.render(rendered, 120, 200, object_ids=True).object_ids[0]
-    assert set(np.unique(seen)) == {0, 1, 2, 3, 4, 5, BACKGROUND_ID}
-    for thing in rendered.objects[:4]:
-        (x, y), depth = project(rendered.cameras[0], thing.position[0], aspect=200 / 120)
+    object_ids = tracer.render(rendered, 120, 200, object_ids=True).object_ids[0]
+    assert set(np.unique(object_ids)) == {0, 1, 2, 3, 4, 5, BACKGROUND_ID}
+    for posed in rendered.objects[:4]:
+        (x, y), depth = project(rendered.cameras[0], posed.position[0], aspect=200 / 120)
         assert depth > 0
-        assert seen[int(y * 120), int(x * 200)] == thing.object_id
-    ball = np.argwhere(seen == 1) + 0.5
+        assert object_ids[int(y * 120), int(x * 200)] == posed.object_id
+    ball = np.argwhere(object_ids == 1) + 0.5
     (x, y), _ = project(rendered.cameras[0], rendered.objects[0].position[0], aspect=200 / 120)
     assert ball[:, 1].mean() == pytest.approx(x * 200, abs=0.7)
     assert ball[:, 0].mean() == pytest.approx(y * 120, abs=0.7)
@@ -115,10 +115,10 @@ def test_the_nearer_thing_hides_the_farther_one():
     near = make_object(7, PrimitiveKind.BOX, (0.5, 0.1, 0.5), (0, -1, 1))
     far = make_object(9, PrimitiveKind.SPHERE, (0.4, 0, 0), (0, 1, 1))
     camera = camera_row((0, -5, 1), (0, 0, 1), 40)
-    for things in ([near, far], [far, near]):
-        seen = tracer.render(make_scene(things, [camera]), 48, 48, object_ids=True).object_ids
-        assert 7 in seen
-        assert 9 not in seen
+    for objects in ([near, far], [far, near]):
+        object_ids = tracer.render(make_scene(objects, [camera]), 48, 48, object_ids=True).object_ids
+        assert 7 in object_ids
+        assert 9 not in object_ids
 
 
 def test_same_bytes_again_and_on_any_number_of_threads():
@@ -157,20 +157,20 @@ def test_more_samples_come_closer_to_many():
 def test_compiled_single_precision_matches_the_plain_source():
     """The device functions run as plain Python in double precision; this is also the source CUDA compiles."""
     rendered = make_mixed_scene()
-    stage, size = packing.pack_scene(rendered), 16
+    buffers, size = packing.pack_scene(rendered), 16
     tiles = (size // camera_pass.TILE) ** 2
     points = tracer.sample_points(4)
     plain = np.zeros((size, size, 3), np.uint8)
     identities = np.zeros((size, size), np.uint8)
     cpu.render_frame(
-        RenderBuffers(*(a.astype(np.float64) if a.dtype == np.float32 else a for a in stage)),
+        RenderBuffers(*(a.astype(np.float64) if a.dtype == np.float32 else a for a in buffers)),
         0, points.astype(np.float64), tracer.EDGE_CONTRAST,
-        np.zeros(2 * int(stage.counts[0]) * tiles, np.int32), np.zeros(2 * tiles, np.int32),
+        np.zeros(2 * int(buffers.counts[0]) * tiles, np.int32), np.zeros(2 * tiles, np.int32),
         np.zeros((size, size, 3)), np.zeros((size, size), np.int64), plain, identities,
         np.zeros((size, size)),
     )  # fmt: skip
-    compiled, seen, _ = cpu.render_buffers(stage, size, size, points, tracer.EDGE_CONTRAST, 1)
-    assert (seen[0] == identities).mean() > 0.99
+    compiled, object_ids, _ = cpu.render_buffers(buffers, size, size, points, tracer.EDGE_CONTRAST, 1)
+    assert (object_ids[0] == identities).mean() > 0.99
     assert (np.abs(compiled[0].astype(int) - plain).max(-1) <= 2).mean() > 0.97
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from kinema.errors import UserError, did_you_mean
-from kinema.simulator.appearance import hdri as pictures
+from kinema.simulator.appearance import hdri
 from kinema.simulator.appearance.noise import latlong_directions, smoothstep
 
 Place = Literal["studio", "outdoor", "indoor"]
@@ -174,7 +174,8 @@ def build_sky_lighting(name: str, seed: int) -> SkyLighting:
     if name == LAB_SKY:
         return _lab_lighting()
     base = _hdri_lighting(sky) if sky.hdri else _procedural_lighting(name, seed % VARIANTS)
-    # The sun is beside the scene or behind the camera. From behind the scene it would leave the visible sides
+    # The sun is to one side of the scene or behind the camera. From behind the scene it would leave the
+    # visible sides
     # dark, and the background would cast shadows on the scene.
     yaw = float(np.random.default_rng(seed).uniform(-math.pi, 0)) - math.atan2(base.sun[1], base.sun[0])
     return SkyLighting(
@@ -246,7 +247,7 @@ def _lab_lighting() -> SkyLighting:
 
 @functools.cache
 def _hdri_lighting(sky: Sky) -> SkyLighting:
-    radiance, light = pictures.load(sky.hdri)
+    radiance, light = hdri.load(sky.hdri)
     exposure = _HDRI_EXPOSURE.get(sky.hdri, 1.0)
     return _build_lighting(
         sky, radiance, light[:3].astype(float), light[3:6].astype(float), math.tan(float(light[6])), exposure

@@ -22,7 +22,7 @@ class Container:
     outcomes: tuple[str, ...] = ("falls in", "misses")
 
     def propose(self, builder: SceneBuilder, outcome: str) -> SceneProposal:
-        """An object above the opening, or beside the box."""
+        """An object above the opening, or next to the box."""
         half_extents = (builder.uniform(0.55, 0.7), builder.uniform(0.5, 0.6), builder.uniform(0.22, 0.3))
         side = builder.random_side()
         x = (

@@ -19,7 +19,7 @@ _FLAT_SHAPES: tuple[Shape, ...] = ("cube", "cylinder", "hexagonal block")
 
 @dataclass(frozen=True)
 class Drop:
-    """It bounces high, a little or not at all, or it lands on another object or beside it."""
+    """It bounces high, a little or not at all, or it lands on another object or next to it."""
 
     name: Event = "drop"
     outcomes: tuple[str, ...] = ("bounces high", "bounces a little", "no bounce", "lands on", "falls beside")
