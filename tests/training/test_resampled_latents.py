@@ -46,7 +46,7 @@ class ExactDit(Dit):
         clean = self.dataset.latents
         nearest = torch.cdist(latents.flatten(1), clean.flatten(1) * (1 - value)).argmin(1)
         velocity = (latents - clean[nearest]) / value
-        return velocity.repeat(context.batch // latents.shape[0], 1, 1, 1, 1)
+        return velocity.repeat(context.batch_size // latents.shape[0], 1, 1, 1, 1)
 
 
 def resample_all(dit, dataset, config):
