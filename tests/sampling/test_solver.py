@@ -36,7 +36,7 @@ def gaussian_velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tenso
 
 
 def exact_solution(latents: torch.Tensor, end_sigma: float) -> torch.Tensor:
-    """Where the exact flow carries noise at level 1 until level `end_sigma`."""
+    """Where the exact flow carries noise at sigma 1 to sigma `end_sigma`."""
     return (1 - end_sigma) * MEAN + math.sqrt((1 - end_sigma) ** 2 * DEVIATION**2 + end_sigma**2) * latents
 
 
@@ -106,21 +106,25 @@ def test_unipc_equals_diffusers(steps: int, shift: float) -> None:
 def test_clamped_frames_stay_and_the_network_sees_their_sigma(solver: SolverName) -> None:
     frames = torch.tensor([True, False, False, True])
     clean = torch.randn(1, 2, 4, 4, 4)
-    level = torch.tensor([0.0, 0.0, 0.0, 0.2])
-    held = FrameClamp(frames=frames, latents=add_noise(clean, torch.randn_like(clean), level), sigmas=level)
-    seen = []
+    sigmas = torch.tensor([0.0, 0.0, 0.0, 0.2])
+    frame_clamp = FrameClamp(
+        frames=frames, latents=add_noise(clean, torch.randn_like(clean), sigmas), sigmas=sigmas
+    )
+    seen_sigmas = []
 
     def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        assert torch.equal(latents[:, :, frames], held.latents[:, :, frames])
-        seen.append(sigma[0])
+        assert torch.equal(latents[:, :, frames], frame_clamp.latents[:, :, frames])
+        seen_sigmas.append(sigma[0])
         return gaussian_velocity(latents, sigma)
 
-    steps = list(sample(velocity, random_noise(4).float(), linear_schedule(6), solver=solver, clamp=held))
+    steps = list(
+        sample(velocity, random_noise(4).float(), linear_schedule(6), solver=solver, clamp=frame_clamp)
+    )
     for step in steps:
-        assert torch.equal(step.latents[:, :, frames], held.latents[:, :, frames])
-    times = torch.stack(seen)
+        assert torch.equal(step.latents[:, :, frames], frame_clamp.latents[:, :, frames])
+    times = torch.stack(seen_sigmas)
     assert times[:, 0].eq(0).all()
-    assert times[:, 3].eq(level[3].double()).all()
+    assert times[:, 3].eq(sigmas[3].double()).all()
     assert times[0, 1] == 1
     *_, free = sample(gaussian_velocity, random_noise(4).float(), linear_schedule(6), solver=solver)
     assert torch.equal(steps[-1].latents[:, :, 1:3], free.latents[:, :, 1:3])
@@ -128,37 +132,37 @@ def test_clamped_frames_stay_and_the_network_sees_their_sigma(solver: SolverName
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
 def test_released_frames_are_resampled_with_the_rest(solver: SolverName) -> None:
-    given, other = torch.randn(1, 2, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
+    known, other = torch.randn(1, 2, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
     start = random_noise(3).float()
-    seen = []
+    seen_sigmas = []
 
-    def towards(film: torch.Tensor):
+    def towards(target: torch.Tensor):
         def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            seen.append(sigma[0].tolist())
-            return (latents - film) / sigma.to(latents).clamp(min=1e-6)[:, None, :, None, None]
+            seen_sigmas.append(sigma[0].tolist())
+            return (latents - target) / sigma.to(latents).clamp(min=1e-6)[:, None, :, None, None]
 
         return velocity
 
-    held = FrameClamp(
+    frame_clamp = FrameClamp(
         frames=torch.tensor([True, True, False]),
-        latents=given,
+        latents=known,
         sigmas=torch.zeros(3),
         release_sigmas=torch.tensor([0.0, 0.55, 0.0]),
         noise=start,
     )
     schedule = linear_schedule(5)  # 1, 0.8, 0.6, 0.4, 0.2, 0
-    *_, last = sample(towards(given), start, schedule, solver=solver, clamp=held)
-    # On the way to the given film they come back as they were.
-    assert torch.allclose(last.latents, given, atol=1e-5)
-    assert {times[0] for times in seen} == {0.0}
-    assert all(times[1] == (0.0 if times[2] > 0.55 else times[2]) for times in seen)
-    steps = list(sample(towards(other), start, schedule, solver=solver, clamp=held))
-    assert torch.equal(steps[1].latents[:, :, :2], given[:, :, :2])
-    level = schedule.sigmas[3]
-    assert torch.equal(steps[2].latents[:, :, 1], add_noise(given, start, level)[:, :, 1])
+    *_, last = sample(towards(known), start, schedule, solver=solver, clamp=frame_clamp)
+    # On the way to the known latents the frames do not change.
+    assert torch.allclose(last.latents, known, atol=1e-5)
+    assert {times[0] for times in seen_sigmas} == {0.0}
+    assert all(times[1] == (0.0 if times[2] > 0.55 else times[2]) for times in seen_sigmas)
+    steps = list(sample(towards(other), start, schedule, solver=solver, clamp=frame_clamp))
+    assert torch.equal(steps[1].latents[:, :, :2], known[:, :, :2])
+    sigma = schedule.sigmas[3]
+    assert torch.equal(steps[2].latents[:, :, 1], add_noise(known, start, sigma)[:, :, 1])
     assert torch.allclose(steps[-1].latents[:, :, 1:], other[:, :, 1:], atol=1e-5)
-    assert torch.equal(steps[-1].latents[:, :, 0], given[:, :, 0])
-    assert torch.equal(steps[1].clean[:, :, 1], given[:, :, 1])
+    assert torch.equal(steps[-1].latents[:, :, 0], known[:, :, 0])
+    assert torch.equal(steps[1].clean[:, :, 1], known[:, :, 1])
 
 
 def test_steps_report_index_and_sigma() -> None:
@@ -167,7 +171,6 @@ def test_steps_report_index_and_sigma() -> None:
     assert {step.total for step in steps} == {5}
     assert [step.sigma for step in steps] == list(linear_schedule(5, shift=3.0).sigmas[1:])
     assert torch.allclose(steps[-1].clean, steps[-1].latents)
-    assert all(step.cached is None for step in steps)
 
 
 def test_nothing_runs_before_it_is_asked_for() -> None:
@@ -183,16 +186,16 @@ def test_nothing_runs_before_it_is_asked_for() -> None:
     assert len(calls) == 1
 
 
-@given(steps=st.integers(1, 60), shift=st.floats(0.2, 20), level=st.floats(0, 1))
-def test_schedules_fall_from_one_to_zero(steps: int, shift: float, level: float) -> None:
+@given(steps=st.integers(1, 60), shift=st.floats(0.2, 20), max_sigma=st.floats(0, 1))
+def test_schedules_fall_from_one_to_zero(steps: int, shift: float, max_sigma: float) -> None:
     for schedule in (linear_schedule(steps, shift), wan_schedule(steps, shift)):
         assert schedule.num_steps == steps
         assert schedule.sigmas[0] == pytest.approx(1, abs=2e-6)
         assert schedule.sigmas[-1] == 0
-        part = schedule.truncate(level)
+        part = schedule.truncate(max_sigma)
         assert 1 <= part.num_steps <= steps
         assert part.sigmas == schedule.sigmas[-len(part.sigmas) :]
-        assert part.num_steps == 1 or part.sigmas[0] <= level
+        assert part.num_steps == 1 or part.sigmas[0] <= max_sigma
 
 
 def test_a_schedule_that_rises_is_refused() -> None:
@@ -204,13 +207,13 @@ def test_a_schedule_that_rises_is_refused() -> None:
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
 @pytest.mark.parametrize("stop", range(1, 7))
-@pytest.mark.parametrize("until", [0.0, 0.7])
-def test_resumed_sampling_is_bit_exact(solver: SolverName, stop: int, until: float) -> None:
-    held = FrameClamp(
+@pytest.mark.parametrize("release_sigma", [0.0, 0.7])
+def test_resumed_sampling_is_bit_exact(solver: SolverName, stop: int, release_sigma: float) -> None:
+    frame_clamp = FrameClamp(
         frames=torch.tensor([True, False]),
         latents=random_noise() * 0.5,
         sigmas=torch.zeros(2),
-        release_sigmas=torch.tensor([until, 0.0]),
+        release_sigmas=torch.tensor([release_sigma, 0.0]),
         noise=random_noise(),
     )
     free = torch.rand(1, 1, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -223,7 +226,7 @@ def test_resumed_sampling_is_bit_exact(solver: SolverName, stop: int, until: flo
             latents,
             schedule,
             solver=solver,
-            clamp=held,
+            clamp=frame_clamp,
             mask=blend,
             first_step=first,
             history=history,
@@ -263,10 +266,10 @@ def sample_final(
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ancestral_noise_keeps_the_distribution(eta: float) -> None:
     many = torch.randn(1, 4, 16, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    made = sample_final(many, AncestralNoise(eta=eta, seeds=((3,),)), num_steps=200)
-    assert made.mean().item() == pytest.approx(MEAN, abs=0.01)
-    assert made.std().item() == pytest.approx(DEVIATION, abs=0.015)
-    moved = torch.corrcoef(torch.stack([many.flatten(), made.flatten()]))[0, 1].item()
+    final = sample_final(many, AncestralNoise(eta=eta, seeds=((3,),)), num_steps=200)
+    assert final.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert final.std().item() == pytest.approx(DEVIATION, abs=0.015)
+    moved = torch.corrcoef(torch.stack([many.flatten(), final.flatten()]))[0, 1].item()
     # The deterministic solver leads every noise to a place of its own; new noise makes it forget.
     assert moved > 0.99 if not eta else moved < 0.1
 
@@ -279,10 +282,10 @@ def test_eta_zero_is_plain_euler() -> None:
 
 
 def test_ancestral_noise_is_exact_under_the_true_velocity() -> None:
-    film = random_noise() * 0.5
+    target = random_noise() * 0.5
 
     def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return (latents - film) / sigma.to(latents)[:, None, :, None, None]
+        return (latents - target) / sigma.to(latents)[:, None, :, None, None]
 
     *_, last = sample(
         velocity,
@@ -291,7 +294,7 @@ def test_ancestral_noise_is_exact_under_the_true_velocity() -> None:
         solver="euler",
         ancestral=AncestralNoise(eta=0.6, seeds=((1,),)),
     )
-    assert (last.latents - film).abs().max() < 1e-12
+    assert (last.latents - target).abs().max() < 1e-12
 
 
 def test_every_sample_uses_its_own_seed() -> None:
@@ -322,9 +325,11 @@ def test_resumed_sampling_draws_the_same_ancestral_noise(stop: int) -> None:
 
 
 def test_clamped_frames_stay_under_ancestral_noise() -> None:
-    held = FrameClamp(frames=torch.tensor([True, False]), latents=random_noise() * 0.5, sigmas=torch.zeros(2))
+    frame_clamp = FrameClamp(
+        frames=torch.tensor([True, False]), latents=random_noise() * 0.5, sigmas=torch.zeros(2)
+    )
     *_, last = sample(
-        gaussian_velocity, random_noise(), linear_schedule(9), solver="euler", clamp=held,
+        gaussian_velocity, random_noise(), linear_schedule(9), solver="euler", clamp=frame_clamp,
         ancestral=AncestralNoise(eta=0.7, seeds=((5,),)),
     )  # fmt: skip
     assert torch.equal(last.latents[:, :, 0], random_noise()[:, :, 0] * 0.5)

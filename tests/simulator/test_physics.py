@@ -129,8 +129,8 @@ def test_friction_holds_a_thing_on_a_slope_and_slipperiness_does_not():
     place = (math.sin(slope) * lift, 0.0, math.tan(slope) + math.cos(slope) * lift)
     rough = at_rest("cube", friction=0.9)
     rough = replace(rough, position=place, rotation=quat_from_axis_angle((0.0, 1.0, 0.0), slope))
-    held = run_simulation(rough, ramp)
-    assert np.linalg.norm(held.position[-1, 0] - held.position[0, 0]) < 0.02
+    resting = run_simulation(rough, ramp)
+    assert np.linalg.norm(resting.position[-1, 0] - resting.position[0, 0]) < 0.02
     gone = run_simulation(replace(rough, friction=0.05), ramp)
     assert gone.position[-1, 0, 0] > 1.0
 

@@ -308,7 +308,7 @@ def load(
         dtype: `float32`, `bfloat16`, or `int8` (CPU only: the transformers' large weights in 8 bits, about
             1% off in each layer, for a quarter of the memory). `auto` is bfloat16 on a GPU and float32 on a
             CPU, or bfloat16 there too where float32 does not fit.
-        memory: `high` keeps every part in memory between films, `low` has one part at a time. `auto` keeps
+        memory: `high` keeps every part in memory between videos, `low` has one part at a time. `auto` keeps
             them if they all fit.
 
     Raises:
