@@ -190,8 +190,8 @@ def test_planes_hold_their_corners(name):
 
 PRINT = """
 import hashlib, numpy as np
-from tests.simulator.test_physics import digest
-print(digest())
+from tests.simulator.test_physics import trajectory_digest
+print(trajectory_digest())
 """
 
 
