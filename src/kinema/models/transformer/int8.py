@@ -17,6 +17,15 @@ _ZERO_POINT = 128
 """The value 0 of unsigned activations, for which oneDNN has fast products on every CPU."""
 
 
+def _max_weight() -> int:
+    """The largest quantised weight.
+
+    Without VNNI the product of unsigned activations and signed weights adds pairs in 16 bits, which saturates
+    with 8-bit weights: 7 bits are exact there.
+    """
+    return 127 if torch.cpu._is_vnni_supported() else 63
+
+
 class Int8Linear(nn.Linear):
     """A linear layer with 8-bit weights in the layout of the matrix product."""
 
@@ -28,7 +37,7 @@ class Int8Linear(nn.Linear):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         weight = layer.weight.detach().float()
         # A row of zeros can have any scale.
-        scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 127
+        scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / _max_weight()
         quantized = (weight / scale[:, None]).round_().to(torch.int8)
         self.use_onednn = torch.backends.mkldnn.is_available() and hasattr(
             torch.ops.onednn, "qlinear_pointwise"
