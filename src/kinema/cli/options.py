@@ -1,10 +1,10 @@
-"""Options that several commands share: where a model runs, how it samples, where the video goes."""
+"""Options that several commands share: device, sampling, output, and the machine of a training run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from kinema.pipeline.pipeline import Pipeline
@@ -101,3 +101,15 @@ class OutputArgs(ReportArgs):
 
     out: Path = Path("video.mp4")
     """File to write; its suffix chooses the format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineArgs:
+    """The machine of a run."""
+
+    device: str = "auto"
+    """cpu, cuda or auto."""
+    text_encoder: Path | None = None
+    """Folder of the text encoder (model.safetensors, tokenizer.json); without it, that of its package."""
+    render_device: Literal["cpu", "cuda"] = "cpu"
+    """Where simulated videos are rendered; cuda needs the extra kinema[cuda]."""

@@ -9,24 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from kinema.cli.options import MachineArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.training.recipes.datasets import DataConfig
 
 Preset = Literal["lab", "full-simulator", "tiny"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineArgs:
-    """The machine of a run."""
-
-    device: str = "auto"
-    """cpu, cuda or auto."""
-    text_encoder: Path | None = None
-    """Folder of the text encoder (model.safetensors, tokenizer.json); without it, that of its package."""
-    render_device: Literal["cpu", "cuda"] = "cpu"
-    """Where simulated videos are rendered; cuda needs the extra kinema[cuda]."""
 
 
 @dataclass(frozen=True, kw_only=True)

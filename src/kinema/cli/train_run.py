@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinema.cli.train import MachineArgs
+from kinema.cli.options import MachineArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from kinema.memory import release_free_memory
 from kinema.models.formats.serialization import from_json, to_json
 from kinema.pipeline.request import VideoRequest
 from kinema.server import leases
-from kinema.server.backends.base import Backend, JobProgress, JobResult, load_backend
+from kinema.server.backends.base import Backend, JobProgress, JobResult
+from kinema.server.backends.load import load_backend
 from kinema.server.database import Database
 from kinema.server.job import Job
 from kinema.server.storage import (
