@@ -6,6 +6,7 @@ and paths in it are opened only below the folder of the file or where the person
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -74,6 +75,20 @@ class GenerationMetadata:
     def to_json(self) -> str:
         """As it is kept in the video's file."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def relative_to(self, folder: Path) -> GenerationMetadata:
+        """The same with paths inside `folder` relative to it: a file should not tell where it was made."""
+
+        def shorten(path: str) -> str:
+            return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path
+
+        def shorten_input(value: ImageInput) -> ImageInput:
+            if isinstance(value, np.ndarray) or is_data_url(value):
+                return value
+            return shorten(os.fspath(value))
+
+        files = tuple(dataclasses.replace(file, path=shorten(file.path)) for file in self.files)
+        return dataclasses.replace(self, request=self.request.map_files(shorten_input), files=files)
 
     def request_with_files(self, base_dir: Path) -> VideoRequest:
         """The request with its input files found and checked.

@@ -84,7 +84,7 @@ class PipelineBackend:
             ),
             output,
             resolved=resolved,
-            metadata=lambda frames: pipeline.metadata(resolved, frames),
+            metadata=lambda frames: pipeline.metadata(resolved, frames).relative_to(output.parent),
         )
         sample_frames = _SampleFrames(resolved.num_frames)
         fraction, step, total_steps = 0.0, 0, 0
