@@ -24,13 +24,19 @@ from kinema.pipeline.request import (
     VideoPath,
     VideoRequest,
 )
+from kinema.pipeline.request_checks import (
+    check_combinations,
+    check_images,
+    check_shape,
+    check_task_supported,
+    requested_num_frames,
+    required_image_frames,
+)
 from kinema.pipeline.sampler import SamplerConfig
 from kinema.pipeline.segment_planning import KeyframeImage, SegmentPlan, VideoSpec
 from kinema.pipeline.segments import Segment, VideoTimeline, split_long_segment
 from kinema.pipeline.tail_latents import read_tail_latents
 from kinema.shapes import VideoShape
-
-UPSCALE_FACTORS = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,8 +123,8 @@ def resolve_request(
             can't do it; the message says what it can.
     """
     defaults = model.sampling_defaults
-    _check_combinations(request)
-    _check_task_supported(model, request)
+    check_combinations(request)
+    check_task_supported(model, request)
     fps = defaults.fps if request.fps is None else request.fps
     if not 0 < fps <= 1000:
         raise UserError(f"{fps} frames per second are not possible; give above 0 up to 1000")
@@ -126,7 +132,7 @@ def resolve_request(
     for segment in plan.segments:
         if segment.join_mode == "cut":
             conditioning = segment.conditioning.resolve_frames(segment.video_shape)
-            _check_images(model, conditioning, segment.video_shape)
+            check_images(model, conditioning, segment.video_shape)
     is_streamed = _needs_streaming(model, plan)
     segments = plan.segments if is_streamed else _split_long_segments(spec, plan.segments)
     source = plan.source_frames
@@ -253,13 +259,13 @@ def _plan_segments(
                 frames,
                 strength=source.strength,
                 mask=None if mask is None else mask.mean(axis=2).astype(np.float32) / 255,
-                image_frames=_required_image_frames(model) if needs_images else (),
+                image_frames=required_image_frames(model) if needs_images else (),
             )
     if request.storyboard:
         shots = sorted(request.storyboard, key=lambda shot: shot.seconds)
         images = [None if shot.image is None else load_image(shot.image) for shot in shots]
         first = next((image for image in images if image is not None), None)
-        spec = _video_spec(model, request, fps, first, _requested_num_frames(request, fps))
+        spec = _video_spec(model, request, fps, first, requested_num_frames(request, fps))
         return spec, segment_planning.plan_storyboard(spec, shots, images, loop=request.loop)
     return _plan_text_and_images(model, request, fps)
 
@@ -276,9 +282,9 @@ def _plan_text_and_images(
         raise UserError("an image can't stand before the video begins; give times of 0 or more")
     spec = _video_spec(model, request, fps, keyframes[0].image if keyframes else None, request.num_frames)
     if request.seconds is not None:
-        num_frames = spec.nearest_valid(_requested_num_frames(request, fps) or 1)
+        num_frames = spec.nearest_valid(requested_num_frames(request, fps) or 1)
         spec = dataclasses.replace(spec, num_frames=num_frames)
-    _check_shape(model, spec.shape(spec.default_num_frames if spec.num_frames is None else spec.num_frames))
+    check_shape(model, spec.shape(spec.default_num_frames if spec.num_frames is None else spec.num_frames))
     return spec, segment_planning.plan_text_to_video(spec, request.prompt, keyframes, loop=request.loop)
 
 
@@ -295,7 +301,7 @@ def _video_spec(
     size = request.size
     if size is None:
         size = defaults.size if image is None else size_for_aspect(image, defaults.size, unit)
-    _check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
+    check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
     continues = defaults.image_conditioning == "frames"
     window = 1 + stride.groups(defaults.num_frames)
     return VideoSpec(
@@ -324,7 +330,7 @@ def _load_source_video(
     fits = not height % unit and not width % unit and height * width <= area
     if request.size is None and fits:
         request = dataclasses.replace(request, size=(width, height))
-    spec = _video_spec(model, request, fps, frames[0], _requested_num_frames(request, fps))
+    spec = _video_spec(model, request, fps, frames[0], requested_num_frames(request, fps))
     return _resize_frames(frames, spec.size), spec
 
 
@@ -359,92 +365,6 @@ def _load_tail_latents(model: ModelCheckpoint, path: VideoPath, spec: VideoSpec)
     return tail if fits else None
 
 
-def _requested_num_frames(request: VideoRequest, fps: float) -> int | None:
-    """The requested length in frames, before rounding to what the model can sample."""
-    if request.seconds is None:
-        return request.num_frames
-    if not 0 < request.seconds * fps < 1e7:
-        raise UserError(
-            f"{request.seconds} seconds at {fps} frames per second give no video; give more than 0"
-        )
-    return max(1, round(request.seconds * fps))
-
-
-def _check_shape(model: ModelCheckpoint, video_shape: VideoShape) -> None:
-    nearest = video_shape.rounded(model.vae.stride, model.dit.patch_size)
-    if (nearest.width, nearest.height) != (video_shape.width, video_shape.height):
-        unit = model.vae.stride.spatial * model.dit.patch_size
-        raise UserError(
-            f"videos of {video_shape.width}x{video_shape.height} do not fit this model: sides must be "
-            f"multiples of {unit}; the nearest is {nearest.width}x{nearest.height}"
-        )
-    if nearest != video_shape:
-        raise UserError(
-            f"{video_shape.frames} frames do not fit this model: frames must be a multiple of "
-            f"{model.vae.stride.temporal} plus 1; the nearest is {nearest.frames} frames"
-        )
-
-
-def _check_combinations(request: VideoRequest) -> None:
-    """Refuse what no model can do."""
-    if request.num_frames is not None and request.seconds is not None:
-        raise UserError("num_frames and seconds both set the length; give one of them")
-    if request.num_frames is not None and request.num_frames < 1:
-        raise UserError(f"{request.num_frames} frames are not possible; give 1 or more")
-    if request.upscale not in UPSCALE_FACTORS:
-        raise UserError(f"a video can't be upscaled by {request.upscale}; give 1, 2 or 4")
-    images = [
-        name
-        for name, value in (
-            ("image", request.image),
-            ("last_image", request.last_image),
-            ("keyframes", request.keyframes or None),
-        )
-        if value is not None
-    ]
-    if request.storyboard and (images or request.prompt):
-        what = images[0] if images else "prompt"
-        raise UserError(f"a storyboard has prompts and images of its own; put the {what} into a shot")
-    if request.loop and request.last_image is not None:
-        raise UserError("a loop has no last image: its last frame leads into its first; leave out last_image")
-    if request.source is not None:
-        others = [
-            *images,
-            *(["storyboard"] if request.storyboard else []),
-            *(["loop"] if request.loop else []),
-        ]
-        task = {"extend": "an extension", "interpolate": "an interpolation", "edit": "an edit"}[
-            request.source.kind
-        ]
-        if others:
-            raise UserError(f"{task} starts from videos alone; leave out {others[0]}")
-        if isinstance(request.source, EditInput) and _requested_num_frames(request, 1.0) is not None:
-            raise UserError("an edit is as long as its source; leave out num_frames and seconds")
-
-
-def _check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:
-    """Refuse tasks that this model can't do."""
-    kind, source = model.sampling_defaults.image_conditioning, request.source
-    if kind == "frames" or isinstance(source, EditInput) or (source is None and not request.loop):
-        return
-    both = bool(model.dit.image_positions)
-    if isinstance(source, ExtendInput) and not source.backward and kind == "channels" and not both:
-        return
-    if isinstance(source, InterpolateInput) and kind == "channels" and both:
-        return
-    what = "close a loop" if source is None else "interpolate between videos"
-    if isinstance(source, ExtendInput):
-        what = f"extend videos{' backward' if source.backward else ''}"
-    raise UserError(
-        f"{model.name} can't {what}; use a model that takes known frames anywhere (world, Wan 2.2 TI2V-5B)"
-    )
-
-
-def _required_image_frames(model: ModelCheckpoint) -> tuple[int, ...]:
-    """Frames at which a model with image channels needs images."""
-    return (0, -1) if model.dit.image_positions else (0,)
-
-
 def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
     if resolved.num_inference_steps < 1:
         raise UserError(f"{resolved.num_inference_steps} steps are not possible; give 1 or more")
@@ -462,23 +382,3 @@ def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
         raise UserError(
             f"a guidance scale of {resolved.guidance_scale} is out of range; give 1 (off) to about 10"
         )
-
-
-def _check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape: VideoShape) -> None:
-    """Refuse images that the model can't take."""
-    frames = [image.frame for image in conditioning.images]
-    kind = model.sampling_defaults.image_conditioning
-    if kind == "none" and frames:
-        raise UserError(
-            f"{model.name} generates videos from text alone; for images use a model that takes them "
-            "(Wan image-to-video, Wan 2.2 TI2V-5B, world)"
-        )
-    if kind != "channels":
-        return
-    ends = {0, video_shape.frames - 1} if model.dit.image_positions else {0}
-    if model.dit.image_positions and set(frames) != ends:
-        raise UserError(f"{model.name} needs a first and a last image; give image and last_image")
-    if not frames:
-        raise UserError(f"{model.name} generates videos from an image; give image")
-    if model.has_image_encoder and set(frames) != ends:
-        raise UserError(f"{model.name} starts from one image; give image alone")

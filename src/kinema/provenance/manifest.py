@@ -15,10 +15,10 @@ import io
 import os
 from collections.abc import Generator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kinema._version import __version__
 from kinema.atomic_io import atomic_write, file_sha256, require_readable
 from kinema.errors import UserError
 from kinema.provenance.certificates import SigningIdentity, load_self_signed, require_libraries
@@ -160,7 +160,7 @@ def _build_manifest(
     target: Path, mime_type: str, provenance: Provenance, source_hashes: list[str]
 ) -> dict[str, object]:
     """The manifest definition for c2pa-python."""
-    program = {"name": "Kinema", "version": version("kinema")}
+    program = {"name": "Kinema", "version": __version__}
     created: dict[str, object] = {
         "action": "c2pa.created",
         "digitalSourceType": AI_GENERATED,

@@ -16,7 +16,8 @@ from kinema.media.contact_sheet import evenly_spaced
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.progress import FrameChunk, SamplerState, SamplingStep, StageProgress
 from kinema.pipeline.request import VideoRequest
-from kinema.pipeline.resolve import UPSCALE_FACTORS, ResolvedRequest
+from kinema.pipeline.request_checks import UPSCALE_FACTORS
+from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.upscale import check_upscale
 from kinema.pipeline.video import write_events
 from kinema.server.backends.base import JobProgress, JobResult
