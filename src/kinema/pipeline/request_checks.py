@@ -116,3 +116,14 @@ def check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape
 def required_image_frames(model: ModelCheckpoint) -> tuple[int, ...]:
     """Frames at which a model with image channels needs images."""
     return (0, -1) if model.dit.image_positions else (0,)
+
+
+def require_streaming(model: ModelCheckpoint) -> None:
+    """Refuse a model that can't continue from finished frames; say how long its videos are."""
+    defaults = model.sampling_defaults
+    if not defaults.can_stream:
+        raise UserError(
+            f"{model.name} can't continue from finished frames, so its videos end after "
+            f"{defaults.num_frames} frames ({defaults.num_frames / defaults.fps:.1f} s); for longer ones use "
+            "a model with a noise level for each latent frame (world, Wan 2.2 TI2V-5B)"
+        )

@@ -30,6 +30,7 @@ from kinema.pipeline.request_checks import (
     check_shape,
     check_task_supported,
     requested_num_frames,
+    require_streaming,
     required_image_frames,
 )
 from kinema.pipeline.sampler import SamplerConfig
@@ -195,12 +196,7 @@ def _needs_streaming(model: ModelCheckpoint, plan: SegmentPlan) -> bool:
     longest = max(segment.video_shape.frames for segment in plan.segments)
     if longest <= defaults.num_frames * (1 if defaults.can_stream else 2):
         return False
-    if not defaults.can_stream:
-        raise UserError(
-            f"{model.name} can't continue from finished frames, so its videos end after "
-            f"{defaults.num_frames} frames ({defaults.num_frames / defaults.fps:.1f} s); for longer ones use "
-            "a model with a noise level for each latent frame (world, Wan 2.2 TI2V-5B)"
-        )
+    require_streaming(model)
     return True
 
 

@@ -36,6 +36,7 @@ from kinema.pipeline.denoiser import FrameRangeDenoiser
 from kinema.pipeline.latent_preview import LatentPreviewer
 from kinema.pipeline.progress import Event, Finished, FrameChunk, StageProgress
 from kinema.pipeline.prompts import encode_prompts
+from kinema.pipeline.request_checks import require_streaming
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.sampler import ContextFrames, sample
 from kinema.shapes import LatentShape, VideoShape
@@ -94,12 +95,7 @@ def default_streaming_config(model: ModelCheckpoint) -> StreamingConfig:
         UserError: the model can't stream; the message says how long its videos can be.
     """
     defaults = model.sampling_defaults
-    if not defaults.can_stream:
-        raise UserError(
-            f"{model.name} can't continue from finished frames, so its videos end after "
-            f"{defaults.num_frames} frames ({defaults.num_frames / defaults.fps:.1f} s); for longer ones use "
-            "a model with a noise level for each latent frame (world, Wan 2.2 TI2V-5B)"
-        )
+    require_streaming(model)
     video = VideoShape(frames=defaults.num_frames, height=defaults.size[1], width=defaults.size[0])
     trained = LatentShape.of(video, model.vae.stride).frames
     if defaults.streaming_mode == "cache":
