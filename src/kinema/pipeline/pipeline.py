@@ -117,11 +117,11 @@ class Pipeline:
     ) -> GeneratedVideo:
         """Generate a video and return all its frames.
 
+        The arguments that are not listed here are the fields of `VideoRequest` of the same names.
+
         Args:
             prompt: what the video shows; or a whole request, and then no other argument but `noise`.
             noise: standard normal latents in place of the seed's noise, float32.
-            negative_prompt, size, num_frames, seconds, fps, num_inference_steps, guidance_scale, flow_shift,
-                seed, image, last_image, keyframes, storyboard, loop, source, upscale: see `VideoRequest`.
 
         Raises:
             UserError: it can't be generated; the message says what can.
