@@ -33,6 +33,18 @@ def test_clips_do_not_depend_on_the_dataset_size():
         assert events.count(event) / 1000 == pytest.approx(share, abs=0.05)
 
 
+def test_everyday_captions_are_added(tmp_path):
+    plain = dataclasses.replace(RENDER_CONFIG, num_clips=1)
+    list(render_missing(plain, tmp_path / "plain", num_workers=0))
+    extended = dataclasses.replace(plain, everyday_captions=6)
+    list(render_missing(extended, tmp_path / "extended", num_workers=0))
+    few, many = open_shards(tmp_path / "plain"), open_shards(tmp_path / "extended")
+    assert (few.frames(0) == many.frames(0)).all()
+    assert tuple(many.captions(0)[: len(few.captions(0))]) == tuple(few.captions(0))
+    added = many.captions(0)[len(few.captions(0)) :]
+    assert len(set(added)) == 6
+
+
 @pytest.mark.parametrize(
     "changes", [{"window_frames": 18}, {"window_frames": 1}, {"window_frames": 9, "windows_per_clip": 0}]
 )

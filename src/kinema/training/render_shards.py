@@ -56,6 +56,7 @@ class RenderConfig:
         split: of the lab.
         seed: of all clips.
         shard_size: clips in a shard.
+        everyday_captions: captions in everyday English that are added to those in the simulator's ten styles.
         window_frames: for transformer training clips are cut into windows of this many frames, which are
             always conditioned on clean frames at their start or end, because the captions may describe what
             happened before or happens later. None uses whole clips.
@@ -72,6 +73,7 @@ class RenderConfig:
     split: Literal["train", "test", "all"] = "train"
     seed: int = 0
     shard_size: int = 64
+    everyday_captions: int = 0
     window_frames: int | None = None
     windows_per_clip: int = 2
 
@@ -201,7 +203,7 @@ def _render_clip(
     config: RenderConfig, index: int, render_device: RenderDevice
 ) -> tuple[FrameArray, list[str]]:
     """Render a clip and its captions, with other seeds where an outcome does not fit into the video."""
-    from kinema.simulator.captions import generate_captions
+    from kinema.simulator.captions import everyday, generate_captions
     from kinema.simulator.clip import make_clip
 
     for attempt in range(MAX_ATTEMPTS):
@@ -212,7 +214,11 @@ def _render_clip(
                 raise
             continue
         assert clip.frames is not None
-        return clip.frames, [caption.text for caption in generate_captions(clip.annotations)]
+        captions = [caption.text for caption in generate_captions(clip.annotations)]
+        if config.everyday_captions:
+            realized = everyday.generate_everyday_captions(clip.annotations, config.everyday_captions)
+            captions += [caption.text for caption in realized]
+        return clip.frames, captions
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
