@@ -46,9 +46,15 @@ class Limits(_Frozen):
 
     Attributes:
         max_body_bytes: size of an HTTP request.
+        max_json_bytes: size of a JSON body or form without its files and data URLs.
+        max_open_body_bytes: size of the bodies of all open requests together.
+        max_open_body_bytes_per_owner: the same of one owner.
+        max_connections: open connections; the oldest idle one is closed for a new one.
+        max_connections_per_address: the same of one client address.
         max_image_bytes: size of an uploaded image.
         max_image_pixels: pixels of an uploaded image, and of a frame of an uploaded video.
         max_upload_frames: frames of an uploaded video.
+        max_upload_seconds: length of an uploaded video.
         max_upload_pixels: pixels in all frames of an uploaded video together.
         max_frame_pixels: pixels of a generated frame; None: 16 times those of the model's default size.
         max_seconds: length of a generated video.
@@ -59,12 +65,19 @@ class Limits(_Frozen):
         job_timeout_s: seconds after which a running job is failed.
         min_free_bytes: free disk space below which new jobs are refused.
         max_event_streams: open event streams.
+        max_event_streams_per_owner: the same of one owner.
     """
 
     max_body_bytes: int = 64 * 2**20
+    max_json_bytes: int = 2 * 2**20
+    max_open_body_bytes: int = 256 * 2**20
+    max_open_body_bytes_per_owner: int = 128 * 2**20
+    max_connections: int = 2048
+    max_connections_per_address: int = 512
     max_image_bytes: int = 20 * 2**20
     max_image_pixels: int = 40_000_000
     max_upload_frames: int = 2400
+    max_upload_seconds: float = 600.0
     max_upload_pixels: int = 500_000_000
     max_frame_pixels: int | None = None
     max_seconds: float = 120.0
@@ -75,6 +88,7 @@ class Limits(_Frozen):
     job_timeout_s: float = 6 * 3600.0
     min_free_bytes: int = 256 * 2**20
     max_event_streams: int = 256
+    max_event_streams_per_owner: int = 64
 
 
 class Webhook(_Frozen):
