@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 _RenameRules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.")
 
 _TRANSFORMER_RULES: _RenameRules = (
     (r"^time_embedding\.0\.", "condition_embedder.time_embedder.linear_1."),
@@ -25,16 +25,49 @@ _TRANSFORMER_RULES: _RenameRules = (
     (r"^img_emb\.emb_pos$", "condition_embedder.image_embedder.pos_embed"),
     (r"^head\.modulation$", "scale_shift_table"),
     (r"^head\.head\.", "proj_out."),
-    (r"^(blocks\.\d+)\.modulation$", r"\1.scale_shift_table"),
-    (r"^(blocks\.\d+)\.ffn\.0\.", r"\1.ffn.net.0.proj."),
-    (r"^(blocks\.\d+)\.ffn\.2\.", r"\1.ffn.net.2."),
+    (r"^((?:vace_)?blocks\.\d+)\.modulation$", r"\1.scale_shift_table"),
+    (r"^((?:vace_)?blocks\.\d+)\.ffn\.0\.", r"\1.ffn.net.0.proj."),
+    (r"^((?:vace_)?blocks\.\d+)\.ffn\.2\.", r"\1.ffn.net.2."),
     # The original calls norm1, norm3, norm2 in this order; diffusers numbers them in the order of the calls.
-    (r"^(blocks\.\d+)\.norm([23])\.", lambda m: f"{m[1]}.norm{5 - int(m[2])}."),
-    (r"^(blocks\.\d+)\.(self|cross)_attn\.", lambda m: f"{m[1]}.attn{1 if m[2] == 'self' else 2}."),
-    (r"^(blocks\.\d+\.attn[12])\.([qkv])\.", r"\1.to_\2."),
-    (r"^(blocks\.\d+\.attn[12])\.o\.", r"\1.to_out.0."),
-    (r"^(blocks\.\d+\.attn2)\.([kv])_img\.", r"\1.add_\2_proj."),
-    (r"^(blocks\.\d+\.attn2)\.norm_k_img\.", r"\1.norm_added_k."),
+    (r"^((?:vace_)?blocks\.\d+)\.norm([23])\.", lambda m: f"{m[1]}.norm{5 - int(m[2])}."),
+    (r"^((?:vace_)?blocks\.\d+)\.(self|cross)_attn\.", lambda m: f"{m[1]}.attn{1 if m[2] == 'self' else 2}."),
+    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.([qkv])\.", r"\1.to_\2."),
+    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.o\.", r"\1.to_out.0."),
+    (r"^((?:vace_)?blocks\.\d+\.attn2)\.([kv])_img\.", r"\1.add_\2_proj."),
+    (r"^((?:vace_)?blocks\.\d+\.attn2)\.norm_k_img\.", r"\1.norm_added_k."),
+    (r"^(vace_blocks\.\d+)\.before_proj\.", r"\1.proj_in."),
+    (r"^(vace_blocks\.\d+)\.after_proj\.", r"\1.proj_out."),
+    (r"^fps_projection\.0\.", "fps_projection.net.0.proj."),
+    (r"^fps_projection\.2\.", "fps_projection.net.2."),
+)
+
+_TO_ORIGINAL_RULES: _RenameRules = (
+    (r"^condition_embedder\.time_embedder\.linear_1\b", "time_embedding.0"),
+    (r"^condition_embedder\.time_embedder\.linear_2\b", "time_embedding.2"),
+    (r"^condition_embedder\.text_embedder\.linear_1\b", "text_embedding.0"),
+    (r"^condition_embedder\.text_embedder\.linear_2\b", "text_embedding.2"),
+    (r"^condition_embedder\.time_proj\b", "time_projection.1"),
+    (r"^condition_embedder\.image_embedder\.norm1\b", "img_emb.proj.0"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj\b", "img_emb.proj.1"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.2\b", "img_emb.proj.3"),
+    (r"^condition_embedder\.image_embedder\.norm2\b", "img_emb.proj.4"),
+    (r"^condition_embedder\.image_embedder\.pos_embed\b", "img_emb.emb_pos"),
+    (r"^scale_shift_table$", "head.modulation"),
+    (r"^proj_out\b", "head.head"),
+    (r"^((?:vace_)?blocks\.\d+)\.scale_shift_table$", r"\1.modulation"),
+    (r"^((?:vace_)?blocks\.\d+)\.ffn\.net\.0\.proj\b", r"\1.ffn.0"),
+    (r"^((?:vace_)?blocks\.\d+)\.ffn\.net\.2\b", r"\1.ffn.2"),
+    (r"^((?:vace_)?blocks\.\d+)\.norm([23])\b", lambda m: f"{m[1]}.norm{5 - int(m[2])}"),
+    (r"^(vace_blocks\.\d+)\.proj_in\b", r"\1.before_proj"),
+    (r"^(vace_blocks\.\d+)\.proj_out\b", r"\1.after_proj"),
+    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.to_([qkv])\b", r"\1.\2"),
+    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.to_out\.0\b", r"\1.o"),
+    (r"^((?:vace_)?blocks\.\d+\.attn2)\.add_([kv])_proj\b", r"\1.\2_img"),
+    (r"^((?:vace_)?blocks\.\d+\.attn2)\.norm_added_k\b", r"\1.norm_k_img"),
+    (
+        r"^((?:vace_)?blocks\.\d+)\.attn([12])\b",
+        lambda m: f"{m[1]}.{'self' if m[2] == '1' else 'cross'}_attn",
+    ),
 )
 
 _RESIDUAL_RULES: _RenameRules = (
@@ -70,6 +103,14 @@ def has_original_vae_keys(names: Iterable[str]) -> bool:
 def convert_transformer_key(name: str) -> str:
     """Our name of a tensor of an original transformer."""
     return _apply_rules(_strip_prefix(name), _TRANSFORMER_RULES)
+
+
+def to_original_transformer_key(name: str) -> str:
+    """The original name of one of our modules or tensors; the inverse of `convert_transformer_key`.
+
+    Names that the original does not have are returned as they are.
+    """
+    return _apply_rules(name, _TO_ORIGINAL_RULES)
 
 
 def convert_vae_key(name: str, *, residual_blocks: int) -> str:
