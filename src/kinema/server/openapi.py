@@ -1,7 +1,16 @@
-"""The OpenAPI document: FastAPI's own, with request bodies, examples and errors added."""
+"""The OpenAPI document: FastAPI's own, with request bodies, examples and errors added.
+
+    python -m kinema.server.openapi > openapi.json
+
+The output depends on nothing but the code: types for clients are generated from it.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,8 +54,7 @@ _ERROR_DESCRIPTIONS = {
 
 def openapi_body(body_type: type[GenerationOptions]) -> dict[str, Any]:
     """The description of a body that may be JSON or a form."""
-    schema = _schema(body_type)
-    schema.pop("$defs", None)
+    schema = {"$ref": f"#/components/schemas/{body_type.__name__}"}
     content = {"schema": schema, "example": _EXAMPLES[body_type]}
     return {
         "requestBody": {
@@ -64,9 +72,9 @@ def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
     )  # fmt: skip
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for model in (*_EXAMPLES, ErrorBody):
-        schemas.update(_schema(model).pop("$defs", {}))
-    schemas["ErrorBody"] = _schema(ErrorBody)
-    schemas["ErrorBody"].pop("$defs", None)
+        schema = _schema(model)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path, methods in document["paths"].items():
@@ -84,3 +92,21 @@ def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template="#/components/schemas/{model}")
+
+
+def dump_openapi() -> str:
+    """The document of a server that requires API keys, as JSON text with sorted keys."""
+    from kinema.server.app import create_app
+    from kinema.server.settings import Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder), model="testcard", workers=0))
+        document = build_openapi(app, requires_api_key=True)
+        app.state.server.database.close()
+    # The version changes with every release, and would change generated types with it.
+    document["info"]["version"] = "0"
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(dump_openapi())
