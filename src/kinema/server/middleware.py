@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.server.errors import ApiError, to_api_error
 from kinema.server.metrics import Metrics
+from kinema.server.open_bodies import OpenBodies
 from kinema.server.settings import Settings, hash_key, is_loopback
 
 log = logging.getLogger("kinema.server")
@@ -26,6 +27,8 @@ LOCAL_OWNER = "local"
 PUBLIC_PATHS = ("/healthz", "/openapi.json")
 BODY_TIMEOUT_S = 120.0
 """Time limit of a request's body, so that slow senders do not accumulate."""
+BODY_STALL_TIMEOUT_S = 20.0
+"""Time limit between two parts of a body."""
 STATUS_MESSAGES = {
     400: "The request is malformed.",
     404: "There is nothing at this path.",
@@ -38,7 +41,10 @@ _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add all middleware, the outermost last."""
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.limits.max_body_bytes)
+    limits = settings.limits
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=limits.max_body_bytes, open_bodies=OpenBodies(limits)
+    )
     app.add_middleware(AuthMiddleware, settings=settings)
     app.add_middleware(ErrorMiddleware)
     if settings.origins:
@@ -194,10 +200,10 @@ class AuthMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Limits the size of a request's body, and the time it takes to arrive."""
+    """Limits the size of a request's body, of all open bodies together, and the time they take to arrive."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, open_bodies: OpenBodies) -> None:
+        self._app, self._max_bytes, self._open_bodies = app, max_bytes, open_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection."""
@@ -207,29 +213,35 @@ class BodyLimitMiddleware:
         length = Headers(scope=scope).get("content-length", "")
         if length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large_error()
-        await self._app(scope, self._limit(receive), send)
-
-    def _limit(self, receive: Receive) -> Receive:
-        num_bytes, deadline, is_complete = 0, time.monotonic() + BODY_TIMEOUT_S, False
+        owner, num_bytes, is_complete = scope["state"]["owner"], 0, False
+        deadline = time.monotonic() + BODY_TIMEOUT_S
 
         async def receive_limited() -> Message:
             nonlocal num_bytes, is_complete
             if is_complete:
                 return await receive()
+            remaining = deadline - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), max(0.01, deadline - time.monotonic()))
+                message = await asyncio.wait_for(receive(), max(0.01, min(remaining, BODY_STALL_TIMEOUT_S)))
             except TimeoutError:
                 raise ApiError(
-                    408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds."
-                ) from None
+                    408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds, or not at all "
+                    f"for {BODY_STALL_TIMEOUT_S:g} seconds.",
+                    headers={"connection": "close"},
+                ) from None  # fmt: skip
             if message["type"] == "http.request":
-                num_bytes += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                self._open_bodies.add(owner, size)
+                num_bytes += size
                 is_complete = not message.get("more_body", False)
                 if num_bytes > self._max_bytes:
                     raise self._too_large_error()
             return message
 
-        return receive_limited
+        try:
+            await self._app(scope, receive_limited, send)
+        finally:
+            self._open_bodies.remove(owner, num_bytes)
 
     def _too_large_error(self) -> ApiError:
         return ApiError(413, f"The request is larger than the {self._max_bytes >> 20} MiB allowed.",

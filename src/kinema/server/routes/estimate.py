@@ -44,7 +44,7 @@ def router(state: AppState) -> APIRouter:
     )
     async def estimate(request: Request) -> JSONResponse:
         """Time and memory of a video; nothing is generated."""
-        async with parse_body(request, max_field_bytes=state.settings.limits.max_body_bytes) as fields:
+        async with parse_body(request) as fields:
             body = validate_body(CreateVideoRequest, fields)
         if state.settings.model == "testcard":
             raise bad_request("The test card has no cost to estimate.", code="no_estimate")

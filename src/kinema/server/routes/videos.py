@@ -56,7 +56,6 @@ _CONTENT_SCHEMAS = {
 def router(state: AppState) -> APIRouter:
     """The endpoints. Fixed paths are registered before those in which a video's id is a path segment."""
     routes = APIRouter(prefix="/v1/videos", tags=["videos"])
-    max_field_bytes = state.settings.limits.max_body_bytes
 
     for path, body_type, name, description in (
         ("", CreateVideoRequest, "create", "Generate a video from a prompt and, optionally, images."),
@@ -70,7 +69,7 @@ def router(state: AppState) -> APIRouter:
             openapi_extra=openapi_body(body_type),
             name=name,
             description=description,
-        )(_submit_endpoint(state, body_type, max_field_bytes))
+        )(_submit_endpoint(state, body_type))
 
     @routes.get("", response_model=VideoList)
     async def list_videos(
@@ -140,7 +139,7 @@ def router(state: AppState) -> APIRouter:
     @routes.post("/{video_id}/remix", response_model=VideoObject, openapi_extra=openapi_body(RemixRequest))
     async def remix(request: Request, video_id: str) -> JSONResponse:
         """Generate a video like another one, with another prompt."""
-        async with parse_body(request, max_field_bytes=max_field_bytes) as fields:
+        async with parse_body(request) as fields:
             body = validate_body(RemixRequest, fields)
             source = await state.get_job_or_404(request, video_id)
             return _video_response(
@@ -166,11 +165,9 @@ def _video_response(job: Job) -> JSONResponse:
     return JSONResponse(to_video_object(job).model_dump(), headers=headers)
 
 
-def _submit_endpoint(
-    state: AppState, body_type: type[GenerationOptions], max_field_bytes: int
-) -> Callable[..., object]:
+def _submit_endpoint(state: AppState, body_type: type[GenerationOptions]) -> Callable[..., object]:
     async def endpoint(request: Request) -> JSONResponse:
-        async with parse_body(request, max_field_bytes=max_field_bytes) as fields:
+        async with parse_body(request) as fields:
             return _video_response(await submit_job(state, request, fields, validate_body(body_type, fields)))
 
     return endpoint
