@@ -41,12 +41,22 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """File, name, shape and type of a stored tensor, from the file's header."""
+    """File, name, shape and type of a stored tensor, from the file's header.
+
+    Attributes:
+        file: the file.
+        name: its name in the file.
+        shape: its shape.
+        dtype: its type, after decoding.
+        decode: reads a tensor that is not stored as it is (quantised, or in another format); None: it is a
+            plain tensor of a safetensors file.
+    """
 
     file: Path
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+    decode: Callable[[], Tensor] | None = None
 
     @property
     def numel(self) -> int:
@@ -73,6 +83,28 @@ def list_tensors(folder: Path, *, component: str) -> dict[str, TensorInfo]:
                 )
             found[name] = TensorInfo(file=file, name=name, shape=shape, dtype=dtype)
     return found
+
+
+def list_file_tensors(file: Path) -> dict[str, TensorInfo]:
+    """Every tensor of one safetensors file; only its header is read.
+
+    Raises:
+        UserError: it is damaged, or has a type that is not supported.
+    """
+    return {
+        name: TensorInfo(file=file, name=name, shape=shape, dtype=dtype)
+        for name, (shape, dtype) in _read_header(file).items()
+    }
+
+
+def read_tensor(info: TensorInfo) -> Tensor:
+    """The numbers of a stored tensor, in the type `info.dtype`."""
+    from safetensors import safe_open
+
+    if info.decode is not None:
+        return info.decode()
+    with safe_open(info.file, framework="pt") as opened:
+        return opened.get_tensor(info.name)
 
 
 def load_into(
@@ -112,10 +144,17 @@ def load_into(
     named = {(rename(name) if rename else name): tensor for name, tensor in tensor_infos.items()}
     _check_names(expected, named, component=component)
     by_file: dict[Path, list[str]] = {}
-    for name, tensor in named.items():
-        by_file.setdefault(tensor.file, []).append(name)
     float32_patterns = tuple(keep_in_float32)
     tensors: dict[str, Tensor] = {}
+    for name, tensor in named.items():
+        if tensor.decode is None:
+            by_file.setdefault(tensor.file, []).append(name)
+        else:
+            # One after another, so that only one tensor at a time exists in float32 and in its final type.
+            value = tensor.decode().to(_target_dtype(name, tensor, dtype, float32_patterns))
+            value = value.reshape(expected[name].shape).to(device)
+            tensors[name] = value if expected[name].is_contiguous() else copy_channels_last(value)
+            del value
     for file, names in by_file.items():
         dtypes = {name: _target_dtype(name, named[name], dtype, float32_patterns) for name in names}
         mapped = {name for name in names if named[name].dtype == dtypes[name] and device.type == "cpu"}

@@ -18,12 +18,16 @@ from torch.utils.checkpoint import checkpoint
 
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.attention import block_causal_ranges
-from kinema.models.transformer.dit_block import AttentionLayout, DitBlock, FeedForward
+from kinema.models.transformer.dit_block import AttentionLayout, ControlBlock, DitBlock, FeedForward
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
 from kinema.models.transformer.kv_cache import KvCache
 from kinema.models.transformer.ops import layer_norm, linear, modulated_norm, raise_malloc_threshold
 from kinema.models.transformer.rope import build_rope
 from kinema.models.transformer.text_context import KeyValue, TextContext, expand_frame_bias, padding_bias
+
+
+_LOW_FPS = 16
+"""The frame rate with an embedding of its own; all others share one (SkyReels-V2)."""
 
 
 class EmbeddingMlp(nn.Module):
@@ -130,13 +134,23 @@ class Dit(nn.Module):
             self.learned_grid = nn.Parameter(_init_uniform(1, width, *config.learned_grid))
         if config.learned_frames:
             self.learned_frames = nn.Parameter(_init_uniform(config.learned_frames, width))
+        if config.control_layers:
+            self.vace_patch_embedding = nn.Conv3d(config.control_channels, width, patch, patch)
+            self.vace_blocks = nn.ModuleList(
+                ControlBlock(config, is_first=not layer) for layer in config.control_layers
+            )
+        if config.fps_embedding:
+            self.fps_embedding = nn.Embedding(2, width)
+            self.fps_projection = FeedForward(width, width, 6 * width, "silu")
         self._init_as_identity()
 
     @torch.no_grad()
     def _init_as_identity(self) -> None:
-        for block in self._blocks():
+        for block in [*self._blocks(), *self._control_blocks()]:
             block.scale_shift_table[:, 2::3] = 1
             zeroed = [block.attn1.output_proj, block.ffn.output_proj]
+            if isinstance(block, ControlBlock):
+                zeroed.append(block.proj_out)
             if self.config.text_conditioning == "cross":
                 zeroed.append(block.attn2.output_proj)
             for layer in zeroed:
@@ -148,6 +162,9 @@ class Dit(nn.Module):
 
     def _blocks(self) -> list[DitBlock]:
         return cast("list[DitBlock]", list(self.blocks))
+
+    def _control_blocks(self) -> list[ControlBlock]:
+        return cast("list[ControlBlock]", list(self.vace_blocks)) if self.config.control_layers else []
 
     @property
     def dtype(self) -> torch.dtype:
@@ -175,7 +192,11 @@ class Dit(nn.Module):
         self.condition_embedder.text_std.copy_(std.clamp(min=1e-3))
 
     def context(
-        self, text_embeddings: TextEmbeddings, image_embeddings: Float[Tensor, "b m c"] | None = None
+        self,
+        text_embeddings: TextEmbeddings,
+        image_embeddings: Float[Tensor, "b m c"] | None = None,
+        *,
+        fps: float | None = None,
     ) -> TextContext:
         """Keys and values of prompts for every block, computed once per prompt and read at every step.
 
@@ -183,6 +204,7 @@ class Dit(nn.Module):
             text_embeddings: the output of the text encoder, on any device.
             image_embeddings: the output of the image encoder (Wan 2.1 image-to-video); two images are
                 concatenated along `m`.
+            fps: frames per second, for models with `fps_embedding`; None: more than 16.
 
         Raises:
             ValueError: the model needs image embeddings, or takes none; or the text is too long.
@@ -211,10 +233,16 @@ class Dit(nn.Module):
         if image_embeddings is not None and embed_image is not None:
             embedded_image = embed_image(image_embeddings.to(device=self.device, dtype=self.dtype))
             image_kv = tuple(block.attn2.project_image(embedded_image) for block in self._blocks())
+        fps_modulation = None
+        if self.config.fps_embedding:
+            row = self.fps_embedding.weight[0 if fps == _LOW_FPS else 1]
+            fps_modulation = self.fps_projection(row[None, None]).unflatten(-1, (6, -1))
+        blocks = [*self._blocks(), *self._control_blocks()]
         return TextContext(
-            text=tuple(block.attn2.project_text(embedded) for block in self._blocks()),
+            text=tuple(block.attn2.project_text(embedded) for block in blocks),
             image=image_kv,
             bias=None if bias is None else bias.to(self.device),
+            fps_modulation=fps_modulation,
         )
 
     def _joint_context(self, text: Float[Tensor, "b n c"], lengths: Tensor) -> TextContext:
@@ -249,6 +277,8 @@ class Dit(nn.Module):
         *,
         block_frames: tuple[int, ...] = (),
         cache: KvCache | None = None,
+        control: Float[Tensor, "b k f h w"] | None = None,
+        control_scale: float = 1.0,
         recompute: bool = False,
     ) -> Float[Tensor, "b2 c2 f h w"]:
         """The velocity noise − data, in the type of `latents`.
@@ -263,13 +293,23 @@ class Dit(nn.Module):
                 each prompt.
             block_frames: latent frames per block of a block-causal mask; empty: all frames attend to all.
             cache: finished latent frames before these.
+            control: input of the control branch, for models with `control_layers`.
+            control_scale: factor of what the branch adds to the tokens.
             recompute: recompute activations for the gradient, which saves memory.
 
         Raises:
             ValueError: the shapes do not fit the model or each other.
         """
         return self._forward(
-            latents, sigma, context, block_frames, cache, return_kv=False, recompute=recompute
+            latents,
+            sigma,
+            context,
+            block_frames,
+            cache,
+            control=control,
+            control_scale=control_scale,
+            return_kv=False,
+            recompute=recompute,
         )[0]
 
     def update_cache(
@@ -293,6 +333,8 @@ class Dit(nn.Module):
         *,
         return_kv: bool,
         recompute: bool,
+        control: Tensor | None = None,
+        control_scale: float = 1.0,
     ) -> tuple[Tensor, tuple[KeyValue, ...]]:
         config, patch = self.config, self.config.patch_size
         batch, channels, frames, height, width = latents.shape
@@ -310,6 +352,8 @@ class Dit(nn.Module):
             raise ValueError(
                 f"blocks of {block_frames} frames must add up to {frames} latent frames, without a cache"
             )
+        if (control is not None) != bool(config.control_layers):
+            raise ValueError("a control input belongs to models with a control branch, and they need one")
         rows, columns = height // patch, width // patch
         tokens = rows * columns
         past = 0 if cache is None else cache.num_frames
@@ -327,6 +371,8 @@ class Dit(nn.Module):
         if context.pooled is not None:
             embedded = embedded + context.pooled
         modulation = self.condition_embedder.modulation(embedded)
+        if context.fps_modulation is not None:
+            modulation = modulation + context.fps_modulation
         prefix_keys = context.num_keys if config.text_conditioning == "joint" else 0
         bias = expand_frame_bias(context, frames, tokens, (past + frames) * tokens if prefix_keys else 0)
         layout = AttentionLayout(
@@ -344,7 +390,20 @@ class Dit(nn.Module):
             key_ranges=block_causal_ranges(block_frames, tokens, prefix_keys) if block_frames else (),
         )
         new_kv: list[KeyValue] = []
+        control_blocks = dict(zip(config.control_layers, self._control_blocks(), strict=True))
+        control_x = None if control is None else self._patchify_control(control, len(x))
         for index, block in enumerate(self._blocks()):
+            num_branches = branches if repeat_late and index == 0 else 1
+            hint = None
+            if index in control_blocks and control_x is not None:
+                control_block = control_blocks[index]
+                if control_block.proj_in is not None:
+                    control_x = linear(control_x, control_block.proj_in) + x
+                text_kv = context.text[config.layers + config.control_layers.index(index)]
+                control_x, _ = control_block(
+                    control_x, modulation, layout, text_kv, num_branches=num_branches
+                )
+                hint = linear(control_x, control_block.proj_out)
             arguments = (
                 x,
                 modulation,
@@ -353,13 +412,14 @@ class Dit(nn.Module):
                 context.image[index] if context.image else None,
                 cache.blocks[index] if cache is not None and past else None,
             )
-            num_branches = branches if repeat_late and index == 0 else 1
             if recompute and torch.is_grad_enabled():
                 x, block_kv = checkpoint(
                     block, *arguments, num_branches=num_branches, return_kv=return_kv, use_reentrant=False
                 )
             else:
                 x, block_kv = block(*arguments, num_branches=num_branches, return_kv=return_kv)
+            if hint is not None:
+                x = torch.add(x, hint, alpha=control_scale)
             if num_branches > 1 and len(modulation) > 1:
                 modulation = modulation.repeat(num_branches, 1, 1, 1)
                 embedded = embedded.repeat(num_branches, 1, 1)
@@ -372,11 +432,22 @@ class Dit(nn.Module):
         )
         return velocity.to(latents.dtype), tuple(new_kv)
 
-    def _patchify(self, latents: Tensor, first_frame: int) -> Float[Tensor, "b n d"]:
-        config, patch = self.config, self.config.patch_size
+    def _embed_patches(self, latents: Tensor, layer: nn.Conv3d) -> Float[Tensor, "b f h w d"]:
+        patch = self.config.patch_size
         patches = rearrange(latents.to(self.dtype), "b c f (h p) (w q) -> b f h w (c p q)", p=patch, q=patch)
-        weight = self.patch_embedding.weight
-        x = functional.linear(patches, weight.view(weight.shape[0], -1), self.patch_embedding.bias)
+        return functional.linear(patches, layer.weight.view(layer.weight.shape[0], -1), layer.bias)
+
+    def _patchify_control(self, control: Tensor, batch: int) -> Float[Tensor, "b n d"]:
+        if control.shape[1] != self.config.control_channels:
+            raise ValueError(
+                f"a control input of {control.shape[1]} channels, not {self.config.control_channels}"
+            )
+        tokens = self._embed_patches(control, self.vace_patch_embedding).flatten(1, 3)
+        return tokens.expand(batch, -1, -1)
+
+    def _patchify(self, latents: Tensor, first_frame: int) -> Float[Tensor, "b n d"]:
+        config = self.config
+        x = self._embed_patches(latents, self.patch_embedding)
         if config.learned_grid is not None:
             grid = self.learned_grid.float()
             if grid.shape[2:] != x.shape[2:4]:

@@ -170,7 +170,7 @@ class FeedForward(nn.Module):
     """An MLP of two linear layers."""
 
     def __init__(
-        self, width: int, hidden: int, outputs: int, activation: Literal["gelu", "gelu_erf", "relu2"]
+        self, width: int, hidden: int, outputs: int, activation: Literal["gelu", "gelu_erf", "relu2", "silu"]
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -202,6 +202,8 @@ class FeedForward(nn.Module):
             hidden = linear(x, first, gelu=True)
         elif self.activation == "relu2":
             hidden = functional.relu(linear(x, first)).square()
+        elif self.activation == "silu":
+            hidden = functional.silu(linear(x, first))
         else:
             hidden = functional.gelu(linear(x, first))
         return linear(hidden, self.output_proj)
@@ -262,3 +264,15 @@ class DitBlock(nn.Module):
             x = x + self.attn2(normed, text_kv, image_kv, layout.text_bias)
         update = self.ffn(modulated_norm(x, mlp_shift, mlp_scale, self.eps))
         return gated_add(x, update, mlp_gate), new_kv
+
+
+class ControlBlock(DitBlock):
+    """A block of the control branch: a block of the transformer with a projection out of the branch.
+
+    The first one has a projection into it as well, whose output is added to the video's tokens.
+    """
+
+    def __init__(self, config: DitConfig, *, is_first: bool) -> None:
+        super().__init__(config)
+        self.proj_in = nn.Linear(config.width, config.width) if is_first else None
+        self.proj_out = nn.Linear(config.width, config.width)

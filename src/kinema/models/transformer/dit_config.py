@@ -43,6 +43,11 @@ class DitConfig:
             size of the video.
         learned_frames: how many of the first latent frames have a learned vector of their own. Later frames
             share the last one, so the length is not limited.
+        control_layers: blocks to whose output a control branch adds (VACE, arXiv 2503.07598); the branch has
+            a block for each, and the first is block 0. Empty: no branch.
+        control_channels: channels of the control input.
+        fps_embedding: add a learned vector for 16 frames per second or more to the modulation (SkyReels-V2,
+            arXiv 2504.13074).
     """
 
     in_channels: int = 16
@@ -66,6 +71,9 @@ class DitConfig:
     rope_grid: tuple[int, int] | None = None
     learned_grid: tuple[int, int] | None = None
     learned_frames: int = 0
+    control_layers: tuple[int, ...] = ()
+    control_channels: int = 96
+    fps_embedding: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -74,6 +82,14 @@ class DitConfig:
             raise ValueError("image_width needs text_conditioning 'cross'")
         if self.image_positions is not None and self.image_width is None:
             raise ValueError("image_positions needs image_width")
+        if self.control_layers:
+            rising = all(a < b for a, b in zip(self.control_layers[:-1], self.control_layers[1:], strict=True))
+            if self.control_layers[0] != 0 or not rising or self.control_layers[-1] >= self.layers:
+                raise ValueError(
+                    f"control_layers rise from 0 to below {self.layers}, unlike {self.control_layers}"
+                )
+            if self.text_conditioning != "cross" or self.image_width is not None:
+                raise ValueError("control_layers need text_conditioning 'cross' and no image_width")
         if self.time_channels % 2:
             raise ValueError(f"time_channels is even (pairs of cosine and sine), not {self.time_channels}")
 
@@ -119,6 +135,30 @@ def wan22_i2v_a14b() -> DitConfig:
 def wan22_ti2v_5b() -> DitConfig:
     """Wan 2.2 TI2V-5B: one sigma per latent frame, conditioning frames at sigma 0."""
     return DitConfig(width=3072, heads=24, layers=30, mlp_width=14336, in_channels=48, out_channels=48)
+
+
+def wan21_vace_1_3b() -> DitConfig:
+    """Wan 2.1 VACE-1.3B: T2V-1.3B with a control branch of 15 blocks."""
+    return DitConfig(
+        width=1536, heads=12, layers=30, mlp_width=8960, control_layers=tuple(range(0, 30, 2))
+    )
+
+
+def wan21_vace_14b() -> DitConfig:
+    """Wan 2.1 VACE-14B, and each expert of Wan 2.2 Fun-VACE-A14B: a control branch of 8 blocks."""
+    return DitConfig(
+        width=5120, heads=40, layers=40, mlp_width=13824, control_layers=tuple(range(0, 40, 5))
+    )
+
+
+def skyreels_v2_df_1_3b() -> DitConfig:
+    """SkyReels-V2 DF-1.3B: T2V-1.3B with an embedding of the frame rate."""
+    return DitConfig(width=1536, heads=12, layers=30, mlp_width=8960, fps_embedding=True)
+
+
+def skyreels_v2_df_14b() -> DitConfig:
+    """SkyReels-V2 DF-14B, which has no embedding of the frame rate."""
+    return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824)
 
 
 def small(

@@ -17,6 +17,10 @@ _ZERO_POINT = 128
 """The value 0 of unsigned activations, for which oneDNN has fast products on every CPU."""
 
 
+_DEQUANTIZED_COLUMNS = 1024
+"""Columns of a weight that are restored at once."""
+
+
 def _max_weight() -> int:
     """The largest quantised weight.
 
@@ -66,6 +70,19 @@ class Int8Linear(nn.Linear):
         if self.bias is not None:
             y.add_(self.bias)
         return y.view(*input.shape[:-1], -1).to(input.dtype)
+
+    def dequantize(self, dtype: torch.dtype) -> nn.Linear:
+        """A linear layer with the weights that this one has after rounding."""
+        # The packed layout belongs to oneDNN. A unit vector, which is quantised without an error, gives a column.
+        columns = [
+            self(rows) - (0 if self.bias is None else self.bias)
+            for rows in torch.eye(self.in_features, device=self.scale.device).split(_DEQUANTIZED_COLUMNS)
+        ]
+        layer = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        layer.weight = nn.Parameter(torch.cat(columns).t().contiguous().to(dtype), requires_grad=False)
+        if self.bias is not None:
+            layer.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
+        return layer
 
 
 def quantize_(dit: Dit) -> None:

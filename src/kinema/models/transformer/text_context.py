@@ -27,17 +27,19 @@ class TextContext:
     """Keys and values of the text, and of image embeddings, for every block.
 
     Attributes:
-        text: keys and values for each block.
+        text: keys and values for each block, then for each block of the control branch.
         image: keys and values for each block, or empty.
         bias: added to the attention logits of the text keys, one row for all latent frames or one for each
             (so that each frame can attend to its own prompt); None where it would be zero.
         pooled: the projected mean text state, added to the sigma embedding; rows as in `bias`; or None.
+        fps_modulation: added to the modulation of all blocks, for models with `fps_embedding`; or None.
     """
 
     text: tuple[KeyValue, ...]
     image: tuple[KeyValue, ...] = ()
     bias: Float[Tensor, "b q n"] | None = None
     pooled: Float[Tensor, "b q d"] | None = None
+    fps_modulation: Float[Tensor, "1 1 6 d"] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -106,6 +108,7 @@ def concat_contexts(contexts: Sequence[TextContext]) -> TextContext:
         image=_concat_key_values([context.image for context in contexts], None),
         bias=biases,
         pooled=torch.cat(pooled) if pooled else None,
+        fps_modulation=contexts[0].fps_modulation,
     )
 
 
