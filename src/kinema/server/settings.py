@@ -77,7 +77,7 @@ class Limits(_Frozen):
     max_image_bytes: int = 20 * 2**20
     max_image_pixels: int = 40_000_000
     max_upload_frames: int = 2400
-    max_upload_seconds: float = 600.0
+    max_upload_seconds: float = 120.0
     max_upload_pixels: int = 500_000_000
     max_frame_pixels: int | None = None
     max_seconds: float = 120.0

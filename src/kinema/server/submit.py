@@ -273,7 +273,7 @@ class _Drafter:
         for param, image in body.image_inputs():
             with error_param(param):
                 stored = await self._state.upload_reader.read_image(
-                    image, self._job_dir, param.replace(".", "-")
+                    image, self._job_dir, param.replace(".", "-"), owner=current_owner(self._http)
                 )
             files[param] = stored.file_name
         return files
@@ -285,7 +285,9 @@ class _Drafter:
                 return await self._link_video(
                     param, await self._state.get_job_or_404(self._http, video_input.id)
                 )
-            video = await self._state.upload_reader.read_video(video_input, self._job_dir, f"source-{param}")
+            video = await self._state.upload_reader.read_video(
+                video_input, self._job_dir, f"source-{param}", owner=current_owner(self._http)
+            )
         width, height = size_for_aspect(self._model_info, video.width / video.height)
         return _SourceVideo(
             file_name=video.file_name,
