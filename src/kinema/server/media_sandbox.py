@@ -4,7 +4,7 @@ The workers read only files that were written here, which contain nothing of the
 upload crashes this process, the server reports that the file can't be decoded.
 
     python -m kinema.server.media_sandbox image SOURCE TARGET MAX_PIXELS
-    python -m kinema.server.media_sandbox video SOURCE TARGET MAX_FRAME_PIXELS MAX_FRAMES MAX_TOTAL_PIXELS
+    python -m kinema.server.media_sandbox video SOURCE TARGET MAX_FRAME_PIXELS MAX_FRAMES MAX_TOTAL_PIXELS MAX_SECONDS
 
 Standard output is JSON with width, height, num_frames and fps.
 """
@@ -18,19 +18,20 @@ from pathlib import Path
 
 from kinema.errors import UserError
 
-MAX_MEMORY_BYTES = 4 << 30
-MAX_CPU_SECONDS = 120
+MAX_MEMORY_BYTES = 3 << 30
+MAX_CPU_SECONDS = {"image": 8, "video": 120}
+"""A progressive JPEG of a few hundred kilobytes can take minutes."""
 MAX_FILE_BYTES = 4 << 30
 
 
-def limit_resources() -> None:
+def limit_resources(max_cpu_seconds: int) -> None:
     """Limit memory, CPU time, open files and the size of written files, where the system can."""
     with contextlib.suppress(ImportError):
         import resource
 
         for kind, limit in (
             (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
-            (resource.RLIMIT_CPU, MAX_CPU_SECONDS),
+            (resource.RLIMIT_CPU, max_cpu_seconds),
             (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
             (resource.RLIMIT_NOFILE, 64),
             (resource.RLIMIT_CORE, 0),
@@ -50,22 +51,40 @@ def transcode_image(source: Path, target: Path, max_pixels: int) -> dict[str, fl
             array = images.to_rgb(image)
         except images.DECODE_ERRORS:
             raise UserError("it is damaged") from None
-    images.save_png(target, array)
+    target.write_bytes(images.encode_png(array, compress_level=1))
     return {"width": array.shape[1], "height": array.shape[0], "num_frames": 1, "fps": 0}
 
 
 def transcode_video(
-    source: Path, target: Path, max_frame_pixels: int, max_frames: int, max_total_pixels: int
+    source: Path,
+    target: Path,
+    max_frame_pixels: int,
+    max_frames: int,
+    max_total_pixels: int,
+    max_seconds: float,
 ) -> dict[str, float]:
-    """Write a video as a zip of PNG images, which is lossless."""
+    """Write a video as a zip of PNG images, which is lossless.
+
+    The declared length is checked before a frame is decoded, and the actual one while they are: three frames
+    with hours between them are a small file, and as many frames as an hour has once they are shown.
+    """
     from kinema.media.probe import probe
     from kinema.media.read import frames as read_frames
     from kinema.media.types import Limits
     from kinema.media.write import open_writer
 
-    fps = probe(source, limits=Limits(max_pixels=max_frame_pixels)).fps or 24.0
-    if not 0 < fps <= 1000:
-        raise UserError("its frame rate is not above 0 and at most 1000")
+    def check(num_frames: int, seconds: float, num_pixels: int) -> None:
+        if num_frames > max_frames or num_pixels > max_total_pixels or seconds > max_seconds:
+            raise UserError(
+                f"it is too long or too large; send at most {max_frames} frames, {max_seconds:g} seconds and "
+                f"{max_total_pixels} pixels in all frames together"
+            )
+
+    info = probe(source, limits=Limits(max_pixels=max_frame_pixels))
+    check(info.num_frames or 1, info.duration or 0, (info.num_frames or 1) * info.width * info.height)
+    fps = info.fps or 24.0
+    if not 1 <= fps <= 1000:
+        raise UserError("its frame rate is not between 1 and 1000")
     frames = read_frames(source, limits=Limits(max_pixels=max_frame_pixels, max_frames=max_frames + 1))
     first = next(frames)
     height, width = first.image.shape[:2]
@@ -80,22 +99,21 @@ def transcode_video(
                     raise UserError("it is truncated or damaged") from None
                 break
             num_frames += 1
-            if num_frames > max_frames or num_frames * width * height > max_total_pixels:
-                raise UserError(
-                    f"it is too long or too large; send at most {max_frames} frames and "
-                    f"{max_total_pixels} pixels in all frames together"
-                )
+            check(num_frames, max(num_frames / fps, frame.time), num_frames * width * height)
             writer.write(frame.image)
     return {"width": width, "height": height, "num_frames": num_frames, "fps": float(fps)}
 
 
 def main() -> None:
     """Decode and encode. Exits with 2 and one line for errors that the sender can correct."""
-    limit_resources()
     kind, source, target, *limits = sys.argv[1:]
-    transcode = transcode_image if kind == "image" else transcode_video
+    limit_resources(MAX_CPU_SECONDS[kind])
     try:
-        result = transcode(Path(source), Path(target), *map(int, limits))
+        if kind == "image":
+            result = transcode_image(Path(source), Path(target), int(limits[0]))
+        else:
+            *counts, max_seconds = limits
+            result = transcode_video(Path(source), Path(target), *map(int, counts), float(max_seconds))
     except UserError as error:
         # The sender does not know the server's paths.
         print(str(error).replace(source, "the file").replace(target, "the file"), file=sys.stderr)

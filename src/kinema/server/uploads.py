@@ -8,6 +8,7 @@ import binascii
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,13 +18,16 @@ from starlette.datastructures import UploadFile
 from kinema.process_pool import THREAD_ENV_VARS
 from kinema.server.child_process import run_module
 from kinema.server.errors import ApiError, bad_request
+from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.remote_image import fetch_image
 from kinema.server.schemas.requests import ImageUrl
 from kinema.server.settings import Settings
 
-DECODE_TIMEOUT_S = 150.0
-"""Time limit of the process that decodes one file."""
+DECODE_TIMEOUTS_S = {"image": 30.0, "video": 180.0}
+"""Time limits of the process that decodes one file; its CPU time has lower ones."""
 MAX_CONCURRENT_DECODES = 2
+MAX_WAITING_PER_OWNER = 16
+"""Files of one owner that wait to be decoded."""
 _DATA_URL = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=-]{1,40})*;base64,", re.IGNORECASE)
 _CHUNK_BYTES = 1 << 20
 _SANDBOX_ENV_VARS = (
@@ -62,15 +66,21 @@ class UploadReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._semaphore = asyncio.Semaphore(MAX_CONCURRENT_DECODES)
+        self._slots = FairSlots(MAX_CONCURRENT_DECODES, max_waiting_per_owner=MAX_WAITING_PER_OWNER)
 
     async def read_image(
-        self, image_input: UploadFile | ImageUrl, job_dir: Path, file_stem: str
+        self, image_input: UploadFile | ImageUrl, job_dir: Path, file_stem: str, *, owner: str
     ) -> UploadedMedia:
         """Decode an image into a PNG.
 
+        Args:
+            image_input: the upload or URL.
+            job_dir: where the PNG goes.
+            file_stem: its name without the suffix.
+            owner: who sent it; owners take turns.
+
         Raises:
-            ApiError: it is not a JPEG, PNG or WebP, is damaged, or is too large.
+            ApiError: it is not a JPEG, PNG or WebP, is damaged, or is too large; or too many are waiting.
         """
         limits = self._settings.limits
         raw = job_dir / f"{file_stem}.raw"
@@ -83,13 +93,24 @@ class UploadReader:
             await _save_upload(image_input, raw, limits.max_image_bytes)
         if not is_image(await asyncio.to_thread(_read_header, raw)):
             raise bad_request("The file is not an image; send JPEG, PNG or WebP.", code="invalid_image")
-        return await self._transcode("image", raw, job_dir / f"{file_stem}.png", [limits.max_image_pixels])
+        return await self._transcode(
+            "image", raw, job_dir / f"{file_stem}.png", [limits.max_image_pixels], owner
+        )
 
-    async def read_video(self, upload: UploadFile, job_dir: Path, file_stem: str) -> UploadedMedia:
+    async def read_video(
+        self, upload: UploadFile, job_dir: Path, file_stem: str, *, owner: str
+    ) -> UploadedMedia:
         """Decode a video into a zip of PNG images.
 
+        Args:
+            upload: the file.
+            job_dir: where the zip goes.
+            file_stem: its name without the suffix.
+            owner: who sent it; owners take turns.
+
         Raises:
-            ApiError: it is not an MP4, MOV, WebM or AVI, is damaged, or is too large.
+            ApiError: it is not an MP4, MOV, WebM or AVI, is damaged, too long or too large; or too many are
+                waiting.
         """
         limits = self._settings.limits
         raw = job_dir / f"{file_stem}.raw"
@@ -100,7 +121,8 @@ class UploadReader:
             "video",
             raw,
             job_dir / f"{file_stem}.zip",
-            [limits.max_image_pixels, limits.max_upload_frames, limits.max_upload_pixels],
+            [limits.max_image_pixels, limits.max_upload_frames, limits.max_upload_pixels, limits.max_upload_seconds],
+            owner,
         )
 
     async def _load_image_url(self, url: str) -> bytes:
@@ -120,15 +142,20 @@ class UploadReader:
             raise bad_request("The data URL is not valid base64.", code="invalid_image_url") from None
 
     async def _transcode(
-        self, kind: Literal["image", "video"], source: Path, target: Path, limits: list[int]
+        self, kind: Literal["image", "video"], source: Path, target: Path, limits: Sequence[float], owner: str
     ) -> UploadedMedia:
         code = f"invalid_{kind}"
         try:
-            async with self._semaphore:
+            async with self._slots.acquire(owner):
                 result = await run_module(
                     "kinema.server.media_sandbox", kind, str(source), str(target), *map(str, limits),
-                    timeout_s=DECODE_TIMEOUT_S, env=_sandbox_env(),
+                    timeout_s=DECODE_TIMEOUTS_S[kind], env=_sandbox_env(),
                 )  # fmt: skip
+        except TooManyWaitingError:
+            raise ApiError(
+                429, f"{MAX_WAITING_PER_OWNER} of your files are waiting to be decoded; send fewer at a time.",
+                code="too_many_uploads", headers={"retry-after-ms": "2000", "retry-after": "2"},
+            ) from None  # fmt: skip
         except TimeoutError:
             raise bad_request(f"The {kind} takes too long to decode.", code=code) from None
         if result.returncode == 2:
