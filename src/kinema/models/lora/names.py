@@ -1,7 +1,7 @@
 """Names in LoRA files: prefix, module and suffix, and which of our modules each is.
 
-Files use the module names of the original Wan repositories or those of diffusers, which are ours. Kohya's files
-replace every dot of a name by an underscore. That can't be undone by a rule (`cross_attn_k_img`), so the names
+Files use the module names of the original Wan repositories or those of diffusers, which are ours. Kohya's
+files replace every dot of a name by an underscore. No rule can undo that (`cross_attn_k_img`), so the names
 are looked up in a table of the model's own modules.
 """
 

@@ -73,7 +73,7 @@ class Int8Linear(nn.Linear):
 
     def dequantize(self, dtype: torch.dtype) -> nn.Linear:
         """A linear layer with the weights that this one has after rounding."""
-        # The packed layout belongs to oneDNN. A unit vector, which is quantised without an error, gives a column.
+        # The packed layout belongs to oneDNN. A unit vector is quantised without an error and gives a column.
         columns = [
             self(rows) - (0 if self.bias is None else self.bias)
             for rows in torch.eye(self.in_features, device=self.scale.device).split(_DEQUANTIZED_COLUMNS)
