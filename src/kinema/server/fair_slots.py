@@ -71,6 +71,8 @@ class FairSlots:
         self._running[owner] -= 1
         if not self._running[owner]:
             del self._running[owner]
+        if owner in self._waiting:
+            self._waiting.move_to_end(owner)
         while self._free:
             # The first owner who may run another task; afterwards it is the last in the line.
             following = next((one for one in self._waiting if self._running[one] < self._max_per_owner), None)
