@@ -63,7 +63,8 @@ class Evaluate:
     baselines: bool = False
     """Score simulated videos, corrupted copies of them, and synthetic faults."""
     prompt_set: str = "smoke"
-    """Prompts: smoke (40), dev (200) or test (1,000 for every measure)."""
+    """Prompts in the wording of the simulator's captions: smoke (40), dev (200) or test (1,000 for every
+    measure); prompts in everyday English: everyday (200)."""
     size: str = ""
     """Width x height in pixels; that of the model, or 128x128."""
     num_frames: int | None = None

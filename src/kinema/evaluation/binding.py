@@ -15,13 +15,14 @@ from kinema.evaluation.tracking import Track
 
 @dataclass(frozen=True, kw_only=True)
 class BindingScores:
-    """Shares of the scored frames in which colours, shapes and their pairs are those of the prompt."""
+    """Shares of the scored frames in which colours, shapes, pairs and the count are those of the prompt."""
 
     num_scored_frames: int
     """Frames in which every object is fully inside the image."""
     colour: float
     shape: float
     pairs: float
+    count: float
 
     def passes(self, share: float) -> bool:
         """Whether a share passes: there are enough frames and it is correct in most of them."""
@@ -70,15 +71,20 @@ def measure_binding(scene: MatchedScene) -> BindingScores:
         colours = [track.colour if h else c for c, h in zip(track.colours, hidden, strict=True)]
         labels.append((track.visible | hidden, colours, shape_per_frame(track)))
     expected_pairs = sorted((o.colour, o.shape) for o in prompt_spec.objects for _ in range(o.count))
-    colour = shape = pairs = 0
+    colour = shape = pairs = same_count = 0
     for frame in scorable:
         found = [(colours[frame], shapes[frame]) for present, colours, shapes in labels if present[frame]]
         colour += sorted(str(c) for c, _ in found) == list(prompt_spec.colours)
         shape += sorted(str(s) for _, s in found) == list(prompt_spec.shapes)
         pairs += sorted((str(c), str(s)) for c, s in found) == expected_pairs
+        same_count += len(found) == len(expected_pairs)
     count = max(1, len(scorable))
     return BindingScores(
-        num_scored_frames=len(scorable), colour=colour / count, shape=shape / count, pairs=pairs / count
+        num_scored_frames=len(scorable),
+        colour=colour / count,
+        shape=shape / count,
+        pairs=pairs / count,
+        count=same_count / count,
     )
 
 

@@ -97,10 +97,10 @@ def is_frozen(scene: MatchedScene) -> bool | None:
     if scene.prompt_spec.direction is None:
         return None
     tracks = scene.tracks_by_object[0] or scene.video.tracks
-    return all(_max_displacement(scene.video, track) < thresholds.MIN_TRAVEL for track in tracks)
+    return all(max_displacement(scene.video, track) < thresholds.MIN_TRAVEL for track in tracks)
 
 
-def _max_displacement(video: TrackedVideo, track: Track) -> float:
+def max_displacement(video: TrackedVideo, track: Track) -> float:
     """Largest distance from the first position in radii: on screen or on the floor, whichever is larger."""
     frames = np.flatnonzero(track.visible)
     displacement = track.centre[frames] - track.centre[frames[0]]

@@ -88,7 +88,9 @@ def _score_generated(generated: _GeneratedVideo) -> Timing:
     job, start = generated.job, time.process_time()
     item, fps = job.item, job.video_format.fps
     write_video(record.video_path(job.out, item.index, job.variant), generated.frames, fps=fps)
-    scored = record.build_record(item.index, item.kind, job.prompt, generated.frames, fps)
+    scored = record.build_record(
+        item.index, item.kind, job.prompt, generated.frames, fps, meaning=item.meaning
+    )
     record.save(scored, job.record_path)
     return Timing(
         generation_seconds=generated.generation_seconds, scoring_seconds=time.process_time() - start

@@ -1,4 +1,8 @@
-"""The three fixed prompt sets: generated, not stored, and pinned by a digest."""
+"""The fixed prompt sets: generated, not stored, and pinned by a digest.
+
+`smoke`, `dev` and `test` have lab prompts in the wording of the simulator's captions; `everyday` has prompts
+in everyday English, with their meaning as data.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,25 @@ from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import CAMERA_PHRASES, DIRECTION_PHRASES, SHAPES, Direction
 from kinema.simulator.annotations import Colour
 from kinema.simulator.attributes import LAB_COLOURS
+from kinema.simulator.captions.everyday.evaluation_list import evaluation_prompts
+from kinema.simulator.captions.everyday.meaning import Meaning
 from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
 from kinema.simulator.lab_split import Combination, is_held_out
 
-PromptSetName = Literal["smoke", "dev", "test"]
+LabPromptSetName = Literal["smoke", "dev", "test"]
+PromptSetName = Literal["smoke", "dev", "test", "everyday"]
 PROMPT_SETS: tuple[PromptSetName, ...] = get_args(PromptSetName)
-PromptKind = Literal["roll", "still", "count", "collide", "occlude", "drop", "camera"]
+LabPromptKind = Literal["roll", "still", "count", "collide", "occlude", "drop", "camera"]
+PromptKind = LabPromptKind | Literal["everyday"]
 ColourShape = tuple[Colour, str]
 
-_PROMPTS_PER_SHARE: dict[PromptSetName, int] = {"smoke": 1, "dev": 5, "test": 100}
+_PROMPTS_PER_SHARE: dict[LabPromptSetName, int] = {"smoke": 1, "dev": 5, "test": 100}
 """In the test set at least 1,000 prompts apply to every measure."""
-_KIND_SHARES: dict[PromptKind, int] = {
+_KIND_SHARES: dict[LabPromptKind, int] = {
     "roll": 8, "still": 10, "count": 2, "collide": 8, "occlude": 4, "drop": 4, "camera": 4,
 }  # fmt: skip
 """Shares of each kind, 40 in all."""
-_TEST_KIND_SHARES: dict[PromptKind, int] = {
+_TEST_KIND_SHARES: dict[LabPromptKind, int] = {
     "roll": 6, "still": 10, "count": 2, "collide": 10, "occlude": 2, "drop": 5, "camera": 10,
 }  # fmt: skip
 """The same for the test set, 45 in all."""
@@ -54,6 +62,7 @@ DIGESTS: dict[PromptSetName, str] = {
     "smoke": "ddcb96685d9c542f8816b1cb9200f2418a913c075dd00b3a49c9762122ca7ef4",
     "dev": "19916500539d49205d1d1a03a558746e1d6b26adaefef8e67351537fdc013e73",
     "test": "c2e6ffcf78735608c8bd0a18e5e03d28188ba63bd3b5f3d7660db85560c87b24",
+    "everyday": "f5f2c19b6042b6cf5ad1bca807b005daa88e19323d54aaca7a6940350a5aefd0",
 }
 """The value of `prompt_set_digest` for each set. It must never change."""
 
@@ -70,6 +79,8 @@ class PromptItem:
     """Left/right only: the same prompt with the colours exchanged, generated with the same seed."""
     seed: int
     """Seed of the video's noise, for both prompts."""
+    meaning: Meaning | None = None
+    """Of a prompt in everyday English; None for lab prompts, which are parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +102,13 @@ def _noun_phrase(colour_shape: ColourShape) -> str:
 
 
 def _candidate(
-    kind: PromptKind, outcome: str, prompt: str, relation: str, *objects: ColourShape, swapped: str = ""
+    kind: LabPromptKind, outcome: str, prompt: str, relation: str, *objects: ColourShape, swapped: str = ""
 ) -> _Candidate:
     combination = Combination(event=kind, relation=relation, objects=objects)
     return _Candidate(outcome=outcome, prompt=prompt, combination=combination, swapped_prompt=swapped)
 
 
-def _candidates(kind: PromptKind) -> Iterator[_Candidate]:
+def _candidates(kind: LabPromptKind) -> Iterator[_Candidate]:
     """Everything that a kind can ask for. The order is part of the prompt sets' definition."""
     balls: list[ColourShape] = [(colour, "ball") for colour in LAB_COLOURS]
     match kind:
@@ -168,6 +179,18 @@ def build_prompt_set(name: str) -> tuple[PromptItem, ...]:
     """
     if name not in PROMPT_SETS:
         raise UserError(f"there is no prompt set {name!r}; the prompt sets are {', '.join(PROMPT_SETS)}")
+    if name == "everyday":
+        return tuple(
+            PromptItem(
+                index=item.index,
+                kind="everyday",
+                outcome=item.meaning.event,
+                prompt=item.prompt,
+                seed=item.seed,
+                meaning=item.meaning,
+            )
+            for item in evaluation_prompts()
+        )
     shares = _TEST_KIND_SHARES if name == "test" else _KIND_SHARES
     items: list[PromptItem] = []
     for position, (kind, share) in enumerate(shares.items()):

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from kinema.atomic_io import write_text
 from kinema.errors import UserError
+from kinema.evaluation.everyday import score_meaning
+from kinema.evaluation.flicker import measure_flicker
 from kinema.evaluation.frechet import tracker_features, video_features
+from kinema.evaluation.permanence import PermanenceEvents, measure_permanence
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import VideoScores, score_video
 from kinema.frames import FrameArray
 from kinema.media import psnr, ssim
+from kinema.simulator.captions.everyday.meaning import Meaning
 
 PERMANENCE_FAULTS = ("births", "deaths", "colour_changes", "size_changes")
 COLLISION_FAULTS = ("moved_before_contact", "missed_contact", "passed_through", "moved_without_contact")
@@ -41,19 +45,24 @@ class EvaluationRecord:
     tracker_features: tuple[float, ...]
 
 
-def build_record(index: int, kind: str, prompt: str, frames: FrameArray, fps: float) -> EvaluationRecord:
+def build_record(
+    index: int, kind: str, prompt: str, frames: FrameArray, fps: float, meaning: Meaning | None = None
+) -> EvaluationRecord:
     """Score a video.
 
     Args:
         index: of the prompt in its set.
         kind: of the prompt.
-        prompt: a lab prompt.
+        prompt: a lab prompt, or any prompt with a meaning.
         frames: the video.
         fps: frames per second.
+        meaning: of the prompt; None parses the prompt.
 
     Raises:
         UserError: the prompt cannot be parsed.
     """
+    if meaning is not None:
+        return _build_everyday_record(index, kind, prompt, frames, fps, meaning)
     scores = score_video(parse_prompt(prompt), frames, fps)
     return EvaluationRecord(
         index=index,
@@ -63,6 +72,28 @@ def build_record(index: int, kind: str, prompt: str, frames: FrameArray, fps: fl
         verdicts={str(measure): passed for measure, passed in scores.verdicts.items()},
         faults=_count_faults(scores),
         metrics=_collect_metrics(scores, len(frames) / fps),
+        video_features=tuple(float(x) for x in video_features(frames)),
+        tracker_features=tuple(float(x) for x in tracker_features(scores.video)),
+    )
+
+
+def _build_everyday_record(
+    index: int, kind: str, prompt: str, frames: FrameArray, fps: float, meaning: Meaning
+) -> EvaluationRecord:
+    scores = score_meaning(meaning, frames, fps)
+    permanence = measure_permanence(scores.video)
+    metrics = {"seconds": len(frames) / fps, "object_minutes": permanence.object_minutes}
+    if meaning.camera in ("", "static"):
+        flicker = measure_flicker(frames, scores.video)
+        metrics |= {"background_flicker": flicker.background, "object_flicker": flicker.objects}
+    return EvaluationRecord(
+        index=index,
+        kind=kind,
+        prompt=prompt,
+        has_objects=bool(scores.video.tracks),
+        verdicts={str(measure): passed for measure, passed in scores.verdicts.items()},
+        faults=_count_permanence_faults(permanence),
+        metrics=_finite_or_none(metrics),
         video_features=tuple(float(x) for x in video_features(frames)),
         tracker_features=tuple(float(x) for x in tracker_features(scores.video)),
     )
@@ -78,10 +109,14 @@ def _finite_or_none(values: dict[str, float]) -> dict[str, float | None]:
     return {name: float(x) if math.isfinite(x) else None for name, x in values.items()}
 
 
+def _count_permanence_faults(permanence: PermanenceEvents) -> dict[str, int]:
+    return {name: len(getattr(permanence, name)) for name in PERMANENCE_FAULTS}
+
+
 def _count_faults(scores: VideoScores) -> dict[str, int]:
-    permanence, collision = scores.permanence, scores.collision
+    collision = scores.collision
     return {
-        **{name: len(getattr(permanence, name)) for name in PERMANENCE_FAULTS},
+        **_count_permanence_faults(scores.permanence),
         **{name: int(collision is not None and getattr(collision, name)) for name in COLLISION_FAULTS},
         "frozen": int(bool(scores.frozen)),
     }

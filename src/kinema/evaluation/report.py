@@ -31,6 +31,13 @@ MEASURE_DESCRIPTIONS = {
     "causality": "Objects move when they are hit, not when they are missed, and never before contact.",
     "physics": "Rolls decelerate uniformly along a line; falls accelerate and bounces lose energy.",
     "identity": "Every object keeps its colour, size and shape from the first part of the video to the last.",
+    "objects": "Everyday prompts: every object has its colour and shape in at least 90% of the frames.",
+    "colours": "Everyday prompts: the stated colours are there, whichever object has them.",
+    "counts": "Everyday prompts: there are as many objects as stated.",
+    "relation": "Everyday prompts: left of, next to, between or in a row, as stated.",
+    "motion": "Everyday prompts: the right object does what the prompt says, in the stated direction.",
+    "camera move": "Everyday prompts: the camera moves as stated, where the objects show it.",
+    "everything": "Everyday prompts: all of objects, colours, counts, relation, motion and camera.",
 } | {
     survival_measure(seconds): f"Identity up to {seconds} seconds, in videos of at least that length."
     for seconds in SURVIVAL_SECONDS

@@ -59,8 +59,8 @@ def baseline_dir(out: Path, baseline: Baseline) -> Path:
 @dataclass(frozen=True, kw_only=True)
 class _BaselineJob:
     item: PromptItem
-    shuffled_caption: str
-    """The prompt of another item of the same kind."""
+    shuffled_item: PromptItem
+    """Another item of the same kind."""
     video_format: VideoFormat
     seed: int
     vae: Autoencoder | None
@@ -90,26 +90,28 @@ def _run_baseline_job(job: _BaselineJob) -> None:
             if job.record_path(baseline, variant).exists():
                 continue
             video = _baseline_video(job, baseline, reference)
-            scored = record.build_record(item.index, item.kind, video.prompt, video.frames, fps)
+            scored = record.build_record(
+                item.index, item.kind, video.prompt, video.frames, fps, meaning=video.meaning
+            )
             if baseline in _SIMILARITY_BASELINES:
                 scored = record.with_similarity(scored, video.frames, reference.frames)
             record.save(scored, job.record_path(baseline, variant))
 
 
 def _baseline_video(job: _BaselineJob, baseline: Baseline, reference: CaptionedVideo) -> CaptionedVideo:
-    prompt, frames, seed = reference.prompt, reference.frames, job.item.seed
+    prompt, meaning, frames, seed = reference.prompt, reference.meaning, reference.frames, job.item.seed
     match baseline:
         case "simulator, corrupted":
             frames = corrupt_frames(frames, DEFAULT_CORRUPTION, seed=seed)
         case "reconstructed" if job.vae is not None:
             frames = _cached_reconstructor(job.vae)(frames)
         case "shuffled captions":
-            prompt = job.shuffled_caption
+            prompt, meaning = job.shuffled_item.prompt, job.shuffled_item.meaning
         case "frozen":
             frames = freeze_frames(frames)
         case "frames shuffled":
             frames = shuffle_frames(frames, seed=seed)
-    return CaptionedVideo(prompt=prompt, frames=frames)
+    return CaptionedVideo(prompt=prompt, frames=frames, meaning=meaning)
 
 
 def run_baselines(
@@ -134,11 +136,11 @@ def run_baselines(
     jobs = []
     for item in items:
         same_kind = [other for other in items if other.kind == item.kind]
-        shuffled_caption = same_kind[(same_kind.index(item) + 1) % len(same_kind)].prompt
+        shuffled_item = same_kind[(same_kind.index(item) + 1) % len(same_kind)]
         jobs.append(
             _BaselineJob(
                 item=item,
-                shuffled_caption=shuffled_caption,
+                shuffled_item=shuffled_item,
                 video_format=video_format,
                 seed=seed,
                 vae=vae,

@@ -14,6 +14,7 @@ from scipy import stats
 
 from kinema.atomic_io import write_text
 from kinema.errors import UserError
+from kinema.evaluation.everyday import EVERYDAY_MEASURES
 from kinema.evaluation.frechet import RANDOM_WEIGHT_SEED, frechet_distance
 from kinema.evaluation.record import COLLISION_FAULTS, PERMANENCE_FAULTS, EvaluationRecord
 from kinema.evaluation.score_video import MEASURES
@@ -24,6 +25,8 @@ METRICS = (
     "background_flicker", "object_flicker", "psnr", "ssim",
 )  # fmt: skip
 """Metrics of a record whose means are part of a row."""
+ALL_MEASURES: tuple[str, ...] = tuple(dict.fromkeys((*MEASURES, *EVERYDAY_MEASURES)))
+"""The measures of lab prompts, then those that only prompts with a meaning have."""
 LEFT_RIGHT_BOTH_WAYS = "left/right, both ways"
 SURVIVAL_SECONDS = tuple(range(10, 70, 10))
 """Durations after which identity is checked."""
@@ -119,7 +122,7 @@ def aggregate_records(
     """
     records = sorted(records, key=lambda r: (r.index, r.prompt))
     measures = {}
-    for measure in (*MEASURES, LEFT_RIGHT_BOTH_WAYS, *map(survival_measure, SURVIVAL_SECONDS)):
+    for measure in (*ALL_MEASURES, LEFT_RIGHT_BOTH_WAYS, *map(survival_measure, SURVIVAL_SECONDS)):
         if measure == LEFT_RIGHT_BOTH_WAYS:
             verdicts = list(_swapped_pair_verdicts(records).values())
         else:
@@ -132,7 +135,7 @@ def aggregate_records(
         for fault in PERMANENCE_FAULTS
     }
     for faults, measure in ((COLLISION_FAULTS, "causality"), (("frozen",), "direction")):
-        applicable = [r for r in records if r.verdicts[measure] is not None]
+        applicable = [r for r in records if r.verdicts.get(measure) is not None]
         if applicable:
             events |= {
                 fault: wilson_interval(sum(r.faults[fault] for r in applicable), len(applicable))
@@ -167,7 +170,7 @@ def verdicts_for_measure(records: Sequence[EvaluationRecord], measure: str) -> l
     for seconds in SURVIVAL_SECONDS:
         if measure == survival_measure(seconds):
             return [_survival_verdict(record, seconds) for record in records]
-    return [record.verdicts[measure] for record in records]
+    return [record.verdicts.get(measure) for record in records]
 
 
 def _survival_verdict(record: EvaluationRecord, seconds: int) -> bool | None:
@@ -183,7 +186,7 @@ def _swapped_pair_verdicts(records: Sequence[EvaluationRecord]) -> dict[int, boo
     """Prompt index -> whether both the prompt and its swapped prompt pass left/right."""
     pairs: dict[int, list[bool]] = {}
     for record in records:
-        verdict = record.verdicts["left/right"]
+        verdict = record.verdicts.get("left/right")
         if verdict is not None and record.kind == "still":
             pairs.setdefault(record.index, []).append(verdict)
     return {index: all(pair) for index, pair in pairs.items() if len(pair) == 2}
@@ -236,7 +239,7 @@ def compare_records(
         raise UserError("the two evaluations have no prompt in common; compare those of one prompt set")
     first, second = ([records[key] for key in common] for records in by_prompt)
     differences = []
-    for measure in (*MEASURES, *map(survival_measure, SURVIVAL_SECONDS)):
+    for measure in (*ALL_MEASURES, *map(survival_measure, SURVIVAL_SECONDS)):
         pairs = zip(verdicts_for_measure(first, measure), verdicts_for_measure(second, measure), strict=True)
         differences.append(
             _bootstrap_difference(measure, [(x, y) for x, y in pairs if x is not None and y is not None])

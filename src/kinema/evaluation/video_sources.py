@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from kinema.errors import UserError
+from kinema.evaluation.everyday import can_score
 from kinema.evaluation.prompt_sets import PromptItem
 from kinema.frames import FrameArray
 from kinema.media import probe, read_video
 from kinema.simulator.annotations import ClipAnnotations
 from kinema.simulator.captions import generate_captions
+from kinema.simulator.captions.everyday import realize_caption
+from kinema.simulator.captions.everyday.meaning import Meaning, extract_meaning
 from kinema.simulator.clip import ClipSpec, make_clip
 
 _MAX_PRE_CONTACT_MOTION = 0.05
@@ -83,6 +87,8 @@ class CaptionedVideo:
 
     prompt: str
     frames: FrameArray
+    meaning: Meaning | None = None
+    """Of a caption in everyday English."""
 
 
 def scene_seed(item: PromptItem, seed: int) -> int:
@@ -101,6 +107,9 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
         UserError: the simulator finds no such clip with so few frames.
     """
     first_seed = scene_seed(item, seed)
+    if item.meaning is not None:
+        return [_render_everyday_reference(item, video_format, first_seed)]
+    assert item.kind != "everyday"
     videos = []
     for swap in ("", "colours") if item.swapped_prompt else ("",):
         clip = None
@@ -130,6 +139,31 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
             )
         videos.append(CaptionedVideo(prompt=generate_captions(clip.annotations)[0].text, frames=clip.frames))
     return videos
+
+
+def _render_everyday_reference(
+    item: PromptItem, video_format: VideoFormat, first_seed: int
+) -> CaptionedVideo:
+    """Render any scene of the lab, with a caption in everyday English that the evaluator can score."""
+    for offset in range(_MAX_SEED_TRIES):
+        spec = ClipSpec(
+            seed=first_seed + offset,
+            lab=True,
+            split="test",
+            height=video_format.height,
+            width=video_format.width,
+            num_frames=video_format.num_frames,
+            fps=video_format.fps,
+        )
+        try:
+            clip = make_clip(spec)
+        except UserError:
+            continue
+        caption = realize_caption(clip.annotations, random.Random(first_seed + offset))
+        meaning = extract_meaning(caption)
+        if clip.frames is not None and can_score(meaning) and _is_usable_clip(clip.annotations):
+            return CaptionedVideo(prompt=caption.text, frames=clip.frames, meaning=meaning)
+    raise UserError(f"the simulator finds no clip for {item.prompt!r} with {video_format}; use more frames")
 
 
 def _is_usable_clip(annotations: ClipAnnotations) -> bool:
