@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 if TYPE_CHECKING:
     from kinema.pipeline.pipeline import Pipeline
@@ -26,7 +29,11 @@ class SamplingArgs(DeviceArgs):
     """The model and the settings of a request. An option that is not given leaves the choice to the model."""
 
     model: str = "world"
-    """`world` (shipped), a folder, or owner/name of a hub model."""
+    """`world` (shipped), a folder, a file of a Wan transformer, or owner/name of a hub model."""
+    vae: str | None = None
+    """Another autoencoder for a Wan model: a file, a folder, or owner/name of a hub model."""
+    text_encoder: str | None = None
+    """Another text encoder for a Wan model: a file, a folder, or owner/name of a hub model."""
     dtype: str = "auto"
     """float32, bfloat16, int8 (CPU only, lossy) or auto."""
     size: str | None = None
@@ -49,6 +56,9 @@ class SamplingArgs(DeviceArgs):
     """Seed of the noise."""
     upscale: int = 1
     """2 or 4: upscale the video by this factor with the model."""
+    lora: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A LoRA to apply: FILE, FILE:strength, or with two experts FILE:strength:strength of the low-noise
+    expert. Repeat for several."""
 
     def load_pipeline(self) -> Pipeline:
         """Load the model.
@@ -56,16 +66,29 @@ class SamplingArgs(DeviceArgs):
         Raises:
             UserError: there is no such model, or an option is invalid.
         """
+        from kinema.models.formats.loader import SHIPPED
         from kinema.pipeline.pipeline import load
 
-        return load(self.model, device=self.device, dtype=self.dtype, memory=self.memory)
+        pipe = load(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            memory=self.memory,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+        )
+        if self.model not in SHIPPED:
+            # On standard error: standard output is for results, with --json for programs.
+            print(f"{self.model}: {pipe.model.description}", file=sys.stderr)
+        return pipe
 
     def to_request(self, prompt: str) -> VideoRequest:
         """These settings as a request.
 
         Raises:
-            UserError: the size can't be parsed.
+            UserError: the size or a LoRA can't be parsed.
         """
+        from kinema.pipeline.loras import parse_lora
         from kinema.pipeline.request import VideoRequest
         from kinema.shapes import parse_size
 
@@ -82,6 +105,7 @@ class SamplingArgs(DeviceArgs):
             flow_shift=self.flow_shift,
             seed=self.seed,
             upscale=self.upscale,
+            loras=tuple(parse_lora(text) for text in self.lora),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.device import resolve_device
+from kinema.pipeline.loras import LoraTransformers, ResolvedLora, parse_lora, resolve_loras
 from kinema.pipeline.memory_policy import (
     Dtype,
     MemoryMode,
@@ -45,6 +47,7 @@ from kinema.pipeline.request import (
     ImageInput,
     InterpolateInput,
     Keyframe,
+    Lora,
     Shot,
     VideoRequest,
 )
@@ -72,6 +75,8 @@ class Pipeline:
 
     def __init__(self, model: ModelCheckpoint, *, device: torch.device, policy: MemoryPolicy) -> None:
         self.components = ModelComponents.from_checkpoint(model, device, policy)
+        self._lora_transformers = LoraTransformers(self.components)
+        self._lora_files: dict[str, Path] = {}
 
     @property
     def model(self) -> ModelCheckpoint:
@@ -113,6 +118,7 @@ class Pipeline:
         loop: bool = False,
         source: ExtendInput | InterpolateInput | EditInput | None = None,
         upscale: int = 1,
+        loras: Sequence[Lora | str] = (),
         noise: Float[Tensor, "1 c f h w"] | None = None,
     ) -> GeneratedVideo:
         """Generate a video and return all its frames.
@@ -121,6 +127,7 @@ class Pipeline:
 
         Args:
             prompt: what the video shows; or a whole request, and then no other argument but `noise`.
+            loras: changes of the model's weights; also as text: `style.safetensors`, `style.safetensors:0.8`.
             noise: standard normal latents in place of the seed's noise, float32.
 
         Raises:
@@ -146,8 +153,10 @@ class Pipeline:
                 loop=loop,
                 source=source,
                 upscale=upscale,
+                loras=tuple(parse_lora(lora) if isinstance(lora, str) else lora for lora in loras),
             )
         resolved = self.resolve(request, noise=noise)
+        _warn_of_unused(resolved.loras)
         return self.collect(resolved, self.stream(resolved))
 
     def generate_batch(self, requests: Sequence[VideoRequest]) -> Iterator[GeneratedVideo]:
@@ -161,7 +170,8 @@ class Pipeline:
         """
         batch = [self.resolve(request) for request in requests]
         if batch:
-            for resolved, frames in zip(batch, sample_batch(self.components, batch), strict=True):
+            components = self._lora_transformers.components(batch[0].loras)
+            for resolved, frames in zip(batch, sample_batch(components, batch), strict=True):
                 yield self._video(resolved, frames, tail_latents=None)
 
     def resolve(
@@ -172,7 +182,7 @@ class Pipeline:
         Raises:
             UserError: it can't be generated; the message says what can.
         """
-        resolved = resolve_request(self.model, request, noise=noise)
+        resolved = resolve_request(self.model, request, noise=noise, lora_files=self._lora_files)
         if request.upscale > 1:
             check_upscale(self.model, request.upscale)
         return resolved
@@ -197,12 +207,13 @@ class Pipeline:
         resolved = request if isinstance(request, ResolvedRequest) else self.resolve(request)
         if state is not None and (resolved.is_streamed or resolved.request.upscale > 1):
             raise UserError("long and upscaled videos can't continue from a saved state; generate them again")
+        components = self._lora_transformers.components(resolved.loras)
         if resolved.is_streamed:
-            events = stream_segments(self.components, resolved)
+            events = stream_segments(components, resolved)
         else:
-            events = sample_segments(self.components, resolved, state)
+            events = sample_segments(components, resolved, state)
         if resolved.request.upscale > 1:
-            events = self._upscaled(resolved, events)
+            events = _upscaled(components, resolved, events)
         return events
 
     def collect(self, resolved: ResolvedRequest, events: Iterator[Event]) -> GeneratedVideo:
@@ -229,17 +240,26 @@ class Pipeline:
         """What a file keeps so that the video can be reproduced; `frames` where all are at hand."""
         return build_metadata(resolved, self.model, self.policy, self.device, frames)
 
-    def _upscaled(self, resolved: ResolvedRequest, events: Iterator[Event]) -> Iterator[Event]:
-        chunks = []
-        for event in events:
-            if isinstance(event, FrameChunk):
-                chunks.append(event.frames)
-                yield StageProgress(name="decode", done=event.done, total=event.total)
-            elif isinstance(event, SamplingStep):
-                yield dataclasses.replace(event, resumable=False)
-            elif isinstance(event, StageProgress):
-                yield event
-        yield from upscale(self.components, resolved, np.concatenate(chunks), resolved.request.upscale)
+    def load_lora(self, file: str | os.PathLike[str], *, name: str | None = None) -> str:
+        """Check that a LoRA fits the model, and give it a name that requests can use.
+
+        It takes no effect until a request names it.
+
+        Args:
+            file: a safetensors file, or a folder with one or with a pair for high and low noise.
+            name: None: the file's name without its suffix.
+
+        Returns:
+            The name.
+
+        Raises:
+            UserError: the file is missing, damaged, or made for another model.
+        """
+        path = Path(file).expanduser()
+        _warn_of_unused(resolve_loras(self.model, [Lora(file=path)], {}))
+        name = path.stem if name is None else name
+        self._lora_files[name] = path
+        return name
 
     def preload(self) -> None:
         """Load transformers and autoencoder now rather than with the first video, if they stay in memory."""
@@ -294,27 +314,59 @@ class Pipeline:
             )
 
 
+def _warn_of_unused(loras: Sequence[ResolvedLora]) -> None:
+    for lora in loras:
+        for note in lora.notes:
+            warnings.warn(note, stacklevel=3)
+
+
+def _upscaled(
+    components: ModelComponents, resolved: ResolvedRequest, events: Iterator[Event]
+) -> Iterator[Event]:
+    chunks = []
+    for event in events:
+        if isinstance(event, FrameChunk):
+            chunks.append(event.frames)
+            yield StageProgress(name="decode", done=event.done, total=event.total)
+        elif isinstance(event, SamplingStep):
+            yield dataclasses.replace(event, resumable=False)
+        elif isinstance(event, StageProgress):
+            yield event
+    yield from upscale(components, resolved, np.concatenate(chunks), resolved.request.upscale)
+
+
 def load(
     model: str | os.PathLike[str],
     device: str = "auto",
     dtype: Dtype | str = "auto",
     memory: MemoryMode | str = "auto",
+    *,
+    vae: str | os.PathLike[str] | None = None,
+    text_encoder: str | os.PathLike[str] | None = None,
 ) -> Pipeline:
     """A pipeline of a model.
 
     Args:
-        model: `world` (shipped), a folder, or `owner/name` on the Hugging Face hub.
+        model: `world` (shipped), a folder, a file with a transformer of the Wan family, or `owner/name` on
+            the Hugging Face hub.
         device: `cpu`, `cuda`, `cuda:1`; `auto` takes the GPU if there is one.
         dtype: `float32`, `bfloat16`, or `int8` (CPU only: the transformers' large weights in 8 bits, about
             1% off in each layer, for a quarter of the memory). `auto` is bfloat16 on a GPU and float32 on a
             CPU, or bfloat16 there too where float32 does not fit.
         memory: `high` keeps every part in memory between videos, `low` has one part at a time. `auto` keeps
             them if they all fit.
+        vae: an autoencoder in place of the model's, for models of the Wan family: a file, a folder, or
+            `owner/name` on the hub.
+        text_encoder: a text encoder, in the same forms.
 
     Raises:
         UserError: there is no such model or device, or the model is not complete.
     """
-    opened = open_model(os.fspath(model))
+    opened = open_model(
+        os.fspath(model),
+        vae=None if vae is None else os.fspath(vae),
+        text_encoder=None if text_encoder is None else os.fspath(text_encoder),
+    )
     chosen = resolve_device(device)
     choice = select_memory_policy(opened, chosen, dtype=parse_dtype(dtype), memory=parse_memory_mode(memory))
     return Pipeline(opened, device=chosen, policy=choice)

@@ -8,15 +8,17 @@ from pathlib import Path
 _FULL_HASH_BYTES, _NUM_SAMPLES, _SAMPLE_BYTES = 16 * 2**20, 16, 64 * 2**10
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over a model's settings and weights, in hexadecimal.
+def fingerprint(path: Path) -> str:
+    """SHA-256 over the settings and weights in a model's folder, or over a single file, in hexadecimal.
 
     Settings and small files are hashed whole. Of a weights file above 16 MiB the name, the size, the header
     and sixteen blocks of 64 KiB are hashed. Training changes every block, and a model of 30 GB is hashed in
     milliseconds.
     """
     digest = hashlib.sha256()
-    files = [*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")]
+    patterns = ("*.json", "*/*.json", "*/*.safetensors", "*.safetensors", "*.gguf", "*.pt", "*.pth")
+    files = [path] if path.is_file() else [file for pattern in patterns for file in path.glob(pattern)]
+    folder = path.parent if path.is_file() else path
     for file in sorted(files):
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())

@@ -18,7 +18,20 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.models.formats.safetensors_io import TensorInfo
 
-SUPPORTED_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "Q5_0", "Q5_1", "Q4_1", "Q3_K")
+SUPPORTED_TYPES = (
+    "F32",
+    "F16",
+    "BF16",
+    "Q8_0",
+    "Q6_K",
+    "Q5_K",
+    "Q4_K",
+    "Q4_0",
+    "Q5_0",
+    "Q5_1",
+    "Q4_1",
+    "Q3_K",
+)
 """Block formats of published Wan files."""
 _SHAPE_KEY = "comfy.gguf.orig_shape."
 

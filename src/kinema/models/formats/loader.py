@@ -53,6 +53,11 @@ class ModelCheckpoint(Protocol):
         ...
 
     @property
+    def description(self) -> str:
+        """What it is and what it is stored in, in one line."""
+        ...
+
+    @property
     def has_image_encoder(self) -> bool:
         """Whether it has an image encoder."""
         ...
@@ -74,26 +79,41 @@ class ModelCheckpoint(Protocol):
         ...
 
 
-def open_model(name: str) -> WanCheckpoint | KinemaCheckpoint:
-    """The model of that name: `world` (shipped), a folder, or `owner/name` on the Hugging Face hub.
+def open_model(
+    name: str, *, vae: str | None = None, text_encoder: str | None = None
+) -> WanCheckpoint | KinemaCheckpoint:
+    """The model of that name: `world` (shipped), a folder, a file, or `owner/name` on the Hugging Face hub.
 
     Only settings are read. A hub model is downloaded: its settings and safetensors files.
+
+    Args:
+        name: the model.
+        vae: an autoencoder in place of the model's, for models of the Wan family: a file, a folder, or
+            `owner/name` on the hub.
+        text_encoder: a text encoder, in the same forms.
 
     Raises:
         UserError: there is no such model, it can't be downloaded, or its format is unknown.
     """
-    folder = _resolve_folder(name)
-    if (folder / INDEX_FILE).is_file():
-        return KinemaCheckpoint.open(folder, name=name)
-    if (folder / "model_index.json").is_file():
-        return WanCheckpoint.open(folder, name=name)
-    raise UserError(
-        f"{folder} is not a model: it has neither {INDEX_FILE} nor model_index.json; "
-        "give a folder of Wan 2.1 or 2.2 in the diffusers layout, or one that Kinema wrote"
+    path = _resolve_path(name, _DOWNLOAD_PATTERNS)
+    if (path / INDEX_FILE).is_file():
+        if vae is not None or text_encoder is not None:
+            raise UserError(
+                f"{name} has an autoencoder and a text encoder of its own; leave out the other one"
+            )
+        return KinemaCheckpoint.open(path, name=name)
+    return WanCheckpoint.open(
+        path,
+        name=name,
+        vae=None if vae is None else _resolve_path(vae, ["vae/*", "Wan2.?_VAE.pth"]),
+        text_encoder=None
+        if text_encoder is None
+        else _resolve_path(text_encoder, ["text_encoder/*", "tokenizer/*"]),
     )
 
 
-def _resolve_folder(name: str) -> Path:
+def _resolve_path(name: str, patterns: list[str]) -> Path:
+    """A folder or file by its name; `patterns` are the files of a hub model to download."""
     if name in SHIPPED:
         folder = Path(__file__).parents[2] / "weights" / name
         if not (folder / INDEX_FILE).is_file():
@@ -103,22 +123,22 @@ def _resolve_folder(name: str) -> Path:
             )
         return folder
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.exists():
         return path
-    if path.is_file():
-        raise UserError(f"{name} is a file; give the folder of the model (the one with model_index.json)")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UserError(f"there is no model {name!r}; give 'world', a folder, or owner/name of a hub model")
-    return _download_from_hub(name)
+        raise UserError(
+            f"there is no model {name!r}; give 'world', a folder, a file, or owner/name of a hub model"
+        )
+    return _download_from_hub(name, patterns)
 
 
-def _download_from_hub(name: str) -> Path:
+def _download_from_hub(name: str, patterns: list[str]) -> Path:
     """The folder of a hub model in the local cache, downloaded if it is missing."""
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_DOWNLOAD_PATTERNS))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
     except errors.GatedRepoError:
         raise UserError(
             f"{name} is gated; accept its terms on its page on the hub, then run: hf auth login"

@@ -92,6 +92,11 @@ class KinemaCheckpoint:
         )
 
     @property
+    def description(self) -> str:
+        """What it is, in one line."""
+        return f"{self.name} (folder of Kinema)"
+
+    @property
     def has_image_encoder(self) -> bool:
         """Always false: our own models have no image encoder."""
         return False

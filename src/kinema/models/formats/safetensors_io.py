@@ -97,6 +97,19 @@ def list_file_tensors(file: Path) -> dict[str, TensorInfo]:
     }
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """The `__metadata__` of a safetensors file; empty for other files, and where it has none."""
+    if file.suffix != ".safetensors":
+        return {}
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        try:
+            values = json.loads(opened.read(min(length, 10**8))).get("__metadata__")
+        except (ValueError, AttributeError):
+            return {}
+    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
+
+
 def read_tensor(info: TensorInfo) -> Tensor:
     """The numbers of a stored tensor, in the type `info.dtype`."""
     from safetensors import safe_open

@@ -64,9 +64,7 @@ def combine_scales(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
                 f"{tensor.file.name}: {name!r} has {tensor.numel} scales for {rows} rows; give one, or one "
                 "for each row"
             )
-        kept[weight_name] = dataclasses.replace(
-            weight, dtype=torch.float32, decode=_decoder(weight, tensor)
-        )
+        kept[weight_name] = dataclasses.replace(weight, dtype=torch.float32, decode=_decoder(weight, tensor))
     return kept
 
 

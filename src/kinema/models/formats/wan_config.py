@@ -11,18 +11,21 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.vae_config import VaeConfig
 
+_TRANSFORMER_CLASSES = ("WanTransformer3DModel", "WanVACETransformer3DModel", "SkyReelsV2Transformer3DModel")
+
 
 def parse_dit_config(values: dict[str, Any]) -> DitConfig:
-    """Our settings from those of diffusers' `WanTransformer3DModel`.
+    """Our settings from those of diffusers' transformers of the Wan family.
 
     Raises:
         UserError: a setting is missing or has a value that no Wan transformer has.
     """
     source = "transformer/config.json"
     class_name = values.get("_class_name", "WanTransformer3DModel")
-    if class_name != "WanTransformer3DModel":
+    if class_name not in _TRANSFORMER_CLASSES:
         raise UserError(
-            f"{source} describes a {class_name}, which can't be read; give a WanTransformer3DModel"
+            f"{source} describes a {class_name}, which can't be read; "
+            f"give a {' or '.join(_TRANSFORMER_CLASSES)}"
         )
     fixed = {"cross_attn_norm": True, "qk_norm": "rms_norm_across_heads"}
     for name, value in fixed.items():
@@ -35,26 +38,44 @@ def parse_dit_config(values: dict[str, Any]) -> DitConfig:
     patch = values.get("patch_size", [1, 2, 2])
     if len(patch) != 3 or patch[0] != 1 or patch[1] != patch[2]:
         raise UserError(f"{source} has patches of {patch}; only 1 x p x p is supported")
-    return DitConfig(
-        in_channels=_positive_int(values, "in_channels", source),
-        out_channels=values.get("out_channels") or _positive_int(values, "in_channels", source),
-        width=heads * head_width,
-        heads=heads,
-        layers=_positive_int(values, "num_layers", source),
-        mlp_width=_positive_int(values, "ffn_dim", source),
-        patch_size=patch[1],
-        text_width=values.get("text_dim", 4096),
-        image_width=values.get("image_dim"),
-        image_positions=values.get("pos_embed_seq_len"),
-        time_channels=values.get("freq_dim", 256),
-        eps=values.get("eps", 1e-6),
-    )
+    control_layers: tuple[int, ...] = ()
+    if class_name == "WanVACETransformer3DModel":
+        control_layers = tuple(values.get("vace_layers") or (0, 5, 10, 15, 20, 25, 30, 35))
+    try:
+        return DitConfig(
+            in_channels=_positive_int(values, "in_channels", source),
+            out_channels=values.get("out_channels") or _positive_int(values, "in_channels", source),
+            width=heads * head_width,
+            heads=heads,
+            layers=_positive_int(values, "num_layers", source),
+            mlp_width=_positive_int(values, "ffn_dim", source),
+            patch_size=patch[1],
+            text_width=values.get("text_dim", 4096),
+            image_width=values.get("image_dim"),
+            image_positions=values.get("pos_embed_seq_len"),
+            time_channels=values.get("freq_dim", 256),
+            eps=values.get("eps", 1e-6),
+            control_layers=control_layers,
+            control_channels=values.get("vace_in_channels", 96),
+            fps_embedding=bool(values.get("inject_sample_info", False)),
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{source}: {error}; download the file again") from None
 
 
 def to_diffusers_dit_config(config: DitConfig) -> dict[str, Any]:
     """diffusers' settings of a transformer."""
+    extra: dict[str, Any] = {"_class_name": "WanTransformer3DModel"}
+    if config.control_layers:
+        extra = {
+            "_class_name": "WanVACETransformer3DModel",
+            "vace_layers": list(config.control_layers),
+            "vace_in_channels": config.control_channels,
+        }
+    elif config.fps_embedding:
+        extra = {"_class_name": "SkyReelsV2Transformer3DModel", "inject_sample_info": True}
     return {
-        "_class_name": "WanTransformer3DModel",
+        **extra,
         "added_kv_proj_dim": None if config.image_width is None else config.width,
         "attention_head_dim": config.head_width,
         "cross_attn_norm": True,
@@ -129,7 +150,13 @@ def to_diffusers_vae_config(config: VaeConfig) -> dict[str, Any]:
 
 
 def build_sampling_defaults(
-    dit: DitConfig, vae: VaeConfig, scheduler: dict[str, Any], boundary_ratio: Any, per_frame_sigma: bool
+    dit: DitConfig,
+    vae: VaeConfig,
+    scheduler: dict[str, Any],
+    boundary_ratio: Any,
+    per_frame_sigma: bool,
+    *,
+    diffusion_forcing: bool = False,
 ) -> SamplingDefaults:
     """The published sampling defaults of the Wan variant with these shapes.
 
@@ -139,6 +166,7 @@ def build_sampling_defaults(
         scheduler: diffusers' scheduler settings.
         boundary_ratio: of `model_index.json`; None for models without experts.
         per_frame_sigma: whether each latent frame has its own timestep (Wan 2.2 TI2V-5B).
+        diffusion_forcing: whether it was trained with independent noise levels of frames (SkyReels-V2 DF).
 
     Raises:
         UserError: the shapes or the scheduler are those of no known variant.
@@ -149,7 +177,12 @@ def build_sampling_defaults(
             f"a transformer of {dit.in_channels} input channels with {vae.z_dim} latent channels is of no "
             f"known variant; {vae.z_dim} (text) and {channels} (images) are known"
         )
-    conditioning = "channels" if dit.in_channels == channels else "frames" if per_frame_sigma else "none"
+    if dit.control_layers:
+        conditioning = "control"
+    elif dit.in_channels == channels:
+        conditioning = "channels"
+    else:
+        conditioning = "frames" if per_frame_sigma or diffusion_forcing else "none"
     plain = SamplingDefaults(
         image_conditioning=conditioning, boundary_ratio=None, **_parse_scheduler(scheduler)
     )
@@ -158,9 +191,49 @@ def build_sampling_defaults(
         return dataclasses.replace(
             plain, boundary_ratio=float(boundary_ratio), num_inference_steps=40, guidance_scale=guidance
         )
+    if diffusion_forcing:
+        # 17 frames of a video are the context of the next 80; a little noise on them hides the seam.
+        return dataclasses.replace(
+            plain,
+            size=(960, 544),
+            num_frames=97,
+            fps=24.0,
+            guidance_scale=(6.0,),
+            context_frames=5,
+            context_sigma=0.02,
+        )
     if per_frame_sigma:
         return dataclasses.replace(plain, size=(1280, 704), num_frames=121, fps=24.0)
     return plain
+
+
+def published_scheduler(dit: DitConfig, *, experts: int) -> dict[str, Any]:
+    """The scheduler settings, in diffusers' form, of the Wan variant with these shapes."""
+    if dit.out_channels == 48:
+        shift = 5.0
+    elif experts == 2:
+        shift = 12.0 if dit.in_channels == dit.out_channels else 5.0
+    elif dit.image_positions is not None:
+        shift = 16.0
+    else:
+        shift = 8.0 if dit.fps_embedding else 3.0
+    return {"_class_name": "UniPCMultistepScheduler", "flow_shift": shift}
+
+
+def variant_name(dit: DitConfig, *, experts: int, diffusion_forcing: bool) -> str:
+    """What people call the Wan variant with these shapes."""
+    billions = {1536: "1.3B", 3072: "5B", 5120: "A14B" if experts == 2 else "14B"}.get(dit.width)
+    if dit.control_layers:
+        name = "Wan VACE"
+    elif diffusion_forcing:
+        name = "SkyReels-V2 DF"
+    elif dit.out_channels == 48:
+        name = "Wan 2.2 TI2V"
+    else:
+        task = "T2V" if dit.in_channels == dit.out_channels else "FLF2V" if dit.image_positions else "I2V"
+        is_new = experts == 2 or (task == "I2V" and dit.image_width is None)
+        name = f"Wan {'2.2' if is_new else '2.1'} {task}"
+    return name if billions is None else f"{name}-{billions}"
 
 
 def _parse_scheduler(scheduler: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 _RenameRules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.")
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.", "net.")
 
 _TRANSFORMER_RULES: _RenameRules = (
     (r"^time_embedding\.0\.", "condition_embedder.time_embedder.linear_1."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -111,9 +112,7 @@ def infer_umt5_config(shapes: Shapes, *, source: str) -> dict[str, Any]:
     """
     first = "encoder.block.0.layer"
     vocabulary, width = _shape(shapes, "shared.weight", 2, source)
-    buckets, heads = _shape(
-        shapes, f"{first}.0.SelfAttention.relative_attention_bias.weight", 2, source
-    )
+    buckets, heads = _shape(shapes, f"{first}.0.SelfAttention.relative_attention_bias.weight", 2, source)
     inner = _shape(shapes, f"{first}.0.SelfAttention.q.weight", 2, source)[0]
     return {
         "model_type": "umt5",
@@ -125,6 +124,34 @@ def infer_umt5_config(shapes: Shapes, *, source: str) -> dict[str, Any]:
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu",
+    }
+
+
+_CLIP_HEAD_WIDTH = 80
+"""Channels of an attention head of ViT-H/14, which all Wan models use."""
+
+
+def infer_clip_config(shapes: Shapes, *, source: str) -> dict[str, Any]:
+    """The settings of a CLIP image encoder with these tensors, in the names of transformers.
+
+    Raises:
+        UserError: tensors are missing.
+    """
+    width, channels, patch, _ = _shape(shapes, "embeddings.patch_embedding.weight", 4, source)
+    position_shape = shapes.get("embeddings.position_embedding.weight")
+    if position_shape is None or width % _CLIP_HEAD_WIDTH:
+        raise UserError(f"{source} is not the image encoder of Wan (CLIP ViT-H/14)")
+    side = math.isqrt(position_shape[-2] - 1) * patch
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_size": width,
+        "intermediate_size": _shape(shapes, "encoder.layers.0.mlp.fc1.weight", 2, source)[0],
+        "num_hidden_layers": _count(shapes, "encoder.layers"),
+        "num_attention_heads": width // _CLIP_HEAD_WIDTH,
+        "num_channels": channels,
+        "image_size": side,
+        "patch_size": patch,
+        "hidden_act": "gelu",
     }
 
 

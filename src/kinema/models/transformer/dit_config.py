@@ -83,7 +83,9 @@ class DitConfig:
         if self.image_positions is not None and self.image_width is None:
             raise ValueError("image_positions needs image_width")
         if self.control_layers:
-            rising = all(a < b for a, b in zip(self.control_layers[:-1], self.control_layers[1:], strict=True))
+            rising = all(
+                a < b for a, b in zip(self.control_layers[:-1], self.control_layers[1:], strict=True)
+            )
             if self.control_layers[0] != 0 or not rising or self.control_layers[-1] >= self.layers:
                 raise ValueError(
                     f"control_layers rise from 0 to below {self.layers}, unlike {self.control_layers}"
@@ -139,16 +141,12 @@ def wan22_ti2v_5b() -> DitConfig:
 
 def wan21_vace_1_3b() -> DitConfig:
     """Wan 2.1 VACE-1.3B: T2V-1.3B with a control branch of 15 blocks."""
-    return DitConfig(
-        width=1536, heads=12, layers=30, mlp_width=8960, control_layers=tuple(range(0, 30, 2))
-    )
+    return DitConfig(width=1536, heads=12, layers=30, mlp_width=8960, control_layers=tuple(range(0, 30, 2)))
 
 
 def wan21_vace_14b() -> DitConfig:
     """Wan 2.1 VACE-14B, and each expert of Wan 2.2 Fun-VACE-A14B: a control branch of 8 blocks."""
-    return DitConfig(
-        width=5120, heads=40, layers=40, mlp_width=13824, control_layers=tuple(range(0, 40, 5))
-    )
+    return DitConfig(width=5120, heads=40, layers=40, mlp_width=13824, control_layers=tuple(range(0, 40, 5)))
 
 
 def skyreels_v2_df_1_3b() -> DitConfig:
