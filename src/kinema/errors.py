@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class ModelOutputError(UserError):
+    """A model's output can't be used: it holds values that are not numbers. No request causes this."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` with the known name closest to `name`, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -14,15 +13,18 @@ from starlette.requests import Request
 
 from kinema import __version__
 from kinema.errors import UserError
-from kinema.server.database import Database
+from kinema.server.data_dir import ensure_data_dir, require_intact_database
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError, bad_request, to_api_error
 from kinema.server.insert_batcher import InsertBatcher
+from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.openapi import build_openapi
 from kinema.server.routes import estimate, events, health, models, videos
-from kinema.server.settings import Settings, ensure_data_dir
+from kinema.server.settings import Settings
+from kinema.server.sqlite_store import SqliteJobStore
+from kinema.server.storage import DamagedFileError, LocalFileStore
 from kinema.server.supervisor import Supervisor
 from kinema.server.uploads import UploadReader
 from kinema.server.webhooks import run_delivery
@@ -38,12 +40,15 @@ def create_app(settings: Settings) -> FastAPI:
         UserError: the data folder can't be used.
     """
     ensure_data_dir(settings.data_dir)
-    database = Database(settings.data_dir, durable=True)
+    require_intact_database(settings.data_dir)
+    store = SqliteJobStore(settings.data_dir, durable=True)
+    files = LocalFileStore(settings.data_dir)
     state = AppState(
         settings=settings,
-        database=database,
-        supervisor=Supervisor(settings, database),
-        insert_batcher=InsertBatcher(database, settings.limits),
+        store=store,
+        files=files,
+        supervisor=Supervisor(settings, store, files),
+        insert_batcher=InsertBatcher(store, settings.limits),
         upload_reader=UploadReader(settings),
         metrics=Metrics(),
     )
@@ -52,12 +57,12 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await state.run_in_thread(state.supervisor.start)
         try:
-            async with run_delivery(settings.webhook, database):
+            async with run_delivery(settings.webhook, store):
                 yield
         finally:
             state.draining.set()
             await state.run_in_thread(state.supervisor.stop, DRAIN_TIMEOUT_S)
-            database.close()
+            store.close()
 
     api = FastAPI(
         title="Kinema", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
@@ -67,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (estimate, videos, events, models, health):
         api.include_router(group.router(state))
-    for error_type in (ApiError, UserError, sqlite3.OperationalError, OSError):
+    for error_type in (ApiError, UserError, StoreBusyError, DamagedFileError, OSError):
         api.add_exception_handler(error_type, _handle_known_error)
     api.add_exception_handler(RequestValidationError, _handle_validation_error)
     api.add_exception_handler(HTTPException, _handle_http_error)

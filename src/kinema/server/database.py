@@ -1,167 +1,151 @@
-"""The database: one SQLite file that the server and all workers share. They communicate in no other way.
+"""Connections to an SQLite database that the server and all workers share.
 
-Each change of a job's state is one guarded `UPDATE ... WHERE` in one transaction: of two processes that want
-the same change exactly one gets it, and a process that dies leaves no partial change.
-
-    queued ── claim ──> in_progress ── complete ──> completed
-       └── cancel ──────────┴────────── fail ─────> failed
-
-A worker that dies leaves its job in progress with a lease that expires; another worker then claims it.
+Readers have their own connections: in WAL mode they wait for no writer. A writer waits for a short time only,
+so that a process that is frozen within a transaction does not block all others.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.errors import UserError
+from kinema.server.job_store import StoreBusyError
+from kinema.server.schema import UnknownSchemaError, upgrade_schema
 
-SCHEMA_VERSION = 2
-
-_SCHEMA = """
-CREATE TABLE videos (
-    id TEXT PRIMARY KEY,                -- starts with the creation time: ids sort by time
-    owner TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'queued'
-        CHECK (status IN ('queued', 'in_progress', 'completed', 'failed')),
-    progress INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100),
-    step INTEGER NOT NULL DEFAULT 0,
-    total_steps INTEGER NOT NULL DEFAULT 0,
-    stage TEXT NOT NULL DEFAULT '',
-    preview_count INTEGER NOT NULL DEFAULT 0,
-    revision INTEGER NOT NULL DEFAULT 0,    -- how many times this row was changed
-    model TEXT NOT NULL,
-    size TEXT NOT NULL,
-    seconds TEXT NOT NULL,
-    prompt TEXT NOT NULL,
-    remixed_from TEXT,
-    request_json TEXT NOT NULL,             -- VideoRequest.to_dict()
-    created_at INTEGER NOT NULL,
-    started_at REAL,
-    completed_at INTEGER,
-    expires_at INTEGER,
-    error_code TEXT,
-    error_message TEXT,
-    worker_id TEXT,
-    lease_expires_at REAL NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,    -- since the last checkpoint
-    idempotency_key TEXT,
-    request_hash TEXT                       -- of the HTTP request with that key
-) WITHOUT ROWID;
-CREATE INDEX videos_by_owner ON videos (owner, id);
-CREATE INDEX queued_videos ON videos (owner, id) WHERE status = 'queued';
-CREATE INDEX running_videos ON videos (lease_expires_at) WHERE status = 'in_progress';
-CREATE INDEX videos_by_expiry ON videos (expires_at) WHERE expires_at IS NOT NULL;
-CREATE UNIQUE INDEX videos_by_idempotency_key ON videos (owner, idempotency_key)
-    WHERE idempotency_key IS NOT NULL;
-
-CREATE TABLE owners (owner TEXT PRIMARY KEY, last_turn INTEGER NOT NULL) WITHOUT ROWID;
-
-CREATE TABLE workers (
-    id TEXT PRIMARY KEY,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    last_heartbeat_at REAL NOT NULL,
-    model_info TEXT
-) WITHOUT ROWID;
-
-CREATE TABLE events (
-    id TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    video_id TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_attempt_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX events_by_next_attempt ON events (next_attempt_at);
-
-CREATE TRIGGER record_event AFTER UPDATE OF status ON videos
-WHEN new.status IN ('completed', 'failed') AND old.status NOT IN ('completed', 'failed')
-BEGIN
-    INSERT INTO events (id, kind, video_id, created_at, next_attempt_at)
-    VALUES ('evt_' || lower(hex(randomblob(16))), 'video.' || new.status, new.id, unixepoch(), 0);
-END;
-"""
+DATABASE_FILE = "store.sqlite"
+BUSY_TIMEOUT_S = 2.0
 
 
 class Database:
-    """A connection to the database. Threads of one process share it; one uses it at a time.
+    """Connections to a database. Threads of one process share them.
 
     Args:
-        data_dir: the data folder; the file is created in it if necessary.
+        path: the file; it is created if necessary, and migrated to this version's tables.
         durable: whether a commit is on the disk before it is acknowledged. A response to a client must
             survive a power failure; a worker's progress need not.
+        busy_timeout_s: how long a writer waits for another one.
 
     Raises:
-        UserError: the file is of another version, or can't be opened.
+        UserError: the file is damaged, of a version that can't be migrated, or can't be opened.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path, self._busy_timeout_s = path, busy_timeout_s
         self._lock = threading.Lock()
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._is_closed = False
         try:
-            self._connection = sqlite3.connect(
-                data_dir / "store.sqlite", timeout=30, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             with self.transaction() as connection:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    for statement in _split_statements(_SCHEMA):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"can't open the database in {data_dir}: {error}; give another --data") from None
-        if version not in (0, SCHEMA_VERSION):
-            self.close()
+                upgrade_schema(connection)
+        except (sqlite3.DatabaseError, UnknownSchemaError, StoreBusyError) as error:
+            with contextlib.suppress(AttributeError):
+                self._writer.close()
             raise UserError(
-                f"the database in {data_dir} has version {version} and this Kinema needs version "
-                f"{SCHEMA_VERSION}; give another --data, or delete {data_dir} with its videos"
-            )
+                f"can't open the database {path}: {error}; restore a backup with `kinema jobs restore`, or "
+                "give another --data"
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close all connections."""
         with self._lock:
-            self._connection.close()
+            self._is_closed = True
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._readers.get_nowait().close()
+            self._writer.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: commits at the end of the block, rolls back if it raises."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+        """A write transaction: commits at the end of the block, rolls back if it raises.
+
+        Raises:
+            StoreBusyError: another process is writing, or the disk is full.
+        """
+        if not self._lock.acquire(timeout=self._busy_timeout_s):
+            raise StoreBusyError("the database is locked")
+        try:
+            with _busy_errors():
+                self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                with _busy_errors():
+                    yield self._writer
+                    self._writer.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
-            try:
-                self._connection.execute("COMMIT")
-            except sqlite3.Error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection for queries; it sees what is committed."""
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+        try:
+            with _busy_errors():
+                yield connection
+        finally:
+            if self._is_closed:
+                connection.close()
+            else:
+                self._readers.put(connection)
 
     def fetch_one(self, sql: str, parameters: dict[str, object]) -> sqlite3.Row | None:
         """The first row of a query, if any."""
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchone()
+        with self.read() as connection:
+            return connection.execute(sql, parameters).fetchone()
 
     def fetch_all(self, sql: str, parameters: dict[str, object]) -> list[sqlite3.Row]:
         """All rows of a query."""
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        with self.read() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def backup(self, target: Path) -> None:
+        """Copy the database to a file, while others write."""
+        with self.read() as source, contextlib.closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+            # A single file: no WAL that could be left behind.
+            copy.execute("PRAGMA journal_mode = DELETE")
 
 
-def _split_statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one; `executescript` would commit between them."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+@contextlib.contextmanager
+def _busy_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreBusyError(str(error)) from error
+
+
+def check_file(path: Path, *, quick: bool) -> list[str]:
+    """What is wrong with a database file; empty: nothing.
+
+    Args:
+        path: the file.
+        quick: leave out the check that indices match their tables.
+    """
+    pragma = "quick_check" if quick else "integrity_check"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
+            rows = [row[0] for row in connection.execute(f"PRAGMA {pragma}(20)")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [] if rows == ["ok"] else rows

@@ -9,15 +9,14 @@ from typing import ParamSpec, TypeVar
 
 from starlette.requests import Request
 
-from kinema.server import queue
-from kinema.server.database import Database
 from kinema.server.errors import ApiError, disk_full, not_found
 from kinema.server.insert_batcher import InsertBatcher
-from kinema.server.job import Job
+from kinema.server.job import Job, is_job_id
+from kinema.server.job_store import JobStore
 from kinema.server.metrics import Metrics
 from kinema.server.model_info import ModelInfo
 from kinema.server.settings import Settings
-from kinema.server.storage import free_bytes
+from kinema.server.storage import LocalFileStore
 from kinema.server.supervisor import Supervisor
 from kinema.server.uploads import UploadReader
 
@@ -31,7 +30,8 @@ class AppState:
 
     Attributes:
         settings: the operator's settings.
-        database: jobs and workers.
+        store: jobs and workers.
+        files: of the jobs.
         supervisor: of the worker processes.
         insert_batcher: puts jobs into the queue.
         upload_reader: decodes uploaded images and videos.
@@ -41,7 +41,8 @@ class AppState:
     """
 
     settings: Settings
-    database: Database
+    store: JobStore
+    files: LocalFileStore
     supervisor: Supervisor
     insert_batcher: InsertBatcher
     upload_reader: UploadReader
@@ -59,7 +60,7 @@ class AppState:
         Raises:
             ApiError: no worker has loaded the model yet.
         """
-        model_info = await self.run_in_thread(queue.latest_model_info, self.database)
+        model_info = await self.run_in_thread(self.store.model_info, self.settings.model)
         if model_info is None:
             raise ApiError(
                 503, "The model is still being loaded; try again in a moment.",
@@ -74,8 +75,8 @@ class AppState:
             ApiError: there is no such job, or it belongs to someone else; the response is the same.
         """
         job = None
-        if queue.is_job_id(job_id):
-            job = await self.run_in_thread(queue.get_job, self.database, current_owner(request), job_id)
+        if is_job_id(job_id):
+            job = await self.run_in_thread(self.store.get, job_id, owner=current_owner(request))
         if job is None:
             raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.")
         return job
@@ -89,7 +90,7 @@ class AppState:
         if self.draining.is_set():
             raise ApiError(503, "The server is shutting down; try again.", code="draining",
                            headers={"retry-after-ms": "3000"})  # fmt: skip
-        if free_bytes(self.settings.data_dir) < self.settings.limits.min_free_bytes:
+        if self.files.free_bytes() < self.settings.limits.min_free_bytes:
             raise disk_full()
         return await self.get_model_info()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import sqlite3
 from collections.abc import Iterator
 
 from kinema.errors import UserError
+from kinema.server.job import RequestTooLargeError, StorageQuotaError
+from kinema.server.job_store import StoreBusyError
+from kinema.server.storage import DamagedFileError
 
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -79,7 +81,14 @@ def to_api_error(error: Exception) -> ApiError | None:
         return error
     if isinstance(error, UserError):
         return bad_request(str(error))
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, StorageQuotaError):
+        return ApiError(429, str(error), code="storage_full", retry=False)
+    if isinstance(error, RequestTooLargeError):
+        return ApiError(413, str(error), code="request_too_large", retry=False)
+    if isinstance(error, DamagedFileError):
+        return ApiError(500, "The stored file is damaged; generate the video again.", code="video_damaged",
+                        retry=False)  # fmt: skip
+    if isinstance(error, StoreBusyError):
         return ApiError(503, "The server's database is busy or its disk is full; try again.",
                         code="storage", headers={"retry-after-ms": "2000"})  # fmt: skip
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -157,12 +157,10 @@ def _check_fields(form: FormData, max_bytes: int) -> None:
 
 def _parse_urlencoded(body: bytearray) -> Fields:
     try:
-        items = parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        items = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise bad_request(f"The form can't be parsed ({type(error).__name__}).") from None
-    return unflatten(items)
+    return unflatten([*items])
 
 
 def parse_json_object(body: bytes | bytearray, max_bytes: int) -> Fields:
@@ -326,10 +324,12 @@ def _hash_fields(fields: Fields) -> str:
         if not isinstance(value, UploadFile):
             raise TypeError(f"a field of type {type(value).__name__} has no hash")
         value.file.seek(0)
-        digest = hashlib.file_digest(value.file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while chunk := value.file.read(1 << 20):
+            digest.update(chunk)
         value.file.seek(0)
-        # No field name starts with a null character that is accepted.
-        return {"\0file": digest}
+        # No accepted field name starts with a null character.
+        return {"\0file": digest.hexdigest()}
 
     text = json.dumps(fields, sort_keys=True, default=hash_file)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
-from kinema.server import queue
-from kinema.server.database import Database
-from kinema.server.job import Job
+from kinema.server.job import Job, JobCreate
+from kinema.server.job_store import CreateResult, JobStore
 from kinema.server.settings import Limits
 
 
 class InsertBatcher:
     """Collects jobs while a transaction is written, and writes them in the next one."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
-        self._database, self._limits = database, limits
-        self._pending: list[tuple[queue.JobCreate, asyncio.Future[queue.EnqueueResult]]] = []
+    def __init__(self, store: JobStore, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+        self._pending: list[tuple[JobCreate, asyncio.Future[CreateResult]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def enqueue(self, job: queue.JobCreate) -> tuple[Job, bool]:
-        """Add a job as `queue.enqueue` does, and raise its errors; the job is then on the disk."""
-        future: asyncio.Future[queue.EnqueueResult] = asyncio.get_running_loop().create_future()
+    async def create(self, job: JobCreate) -> tuple[Job, bool]:
+        """Add a job as `JobStore.create` does, and raise its errors; the job is then on the disk."""
+        future: asyncio.Future[CreateResult] = asyncio.get_running_loop().create_future()
         self._pending.append((job, future))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_batches())
@@ -35,7 +34,7 @@ class InsertBatcher:
                 batch, self._pending = self._pending, []
                 jobs = [job for job, _ in batch]
                 try:
-                    results = await asyncio.to_thread(queue.enqueue, self._database, jobs, self._limits)
+                    results = await asyncio.to_thread(self._store.create, jobs, self._limits)
                 except Exception as error:
                     results = [error] * len(batch)
                 for (_, future), result in zip(batch, results, strict=True):

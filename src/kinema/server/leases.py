@@ -1,230 +1,63 @@
-"""Queue operations of workers: register, claim a job, renew its lease, report progress, end it."""
+"""When a worker counts as dead: its sign of life did not change for a whole lease.
+
+Nothing compares two clocks. A worker increases a counter, and an observer measures with its own monotonic
+clock for how long it saw the same value. A clock that is set, and time in which nobody ran, expire nothing.
+"""
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import sqlite3
 import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 
-from kinema.models.formats.serialization import to_json
-from kinema.server.database import Database
-from kinema.server.job import Job, job_from_row
-from kinema.server.model_info import ModelInfo
+from kinema.server.job_store import Lease
 
-_HOLDS_LEASE = "id = :id AND worker_id = :worker_id AND status = 'in_progress'"
+_MAX_GAP = 0.25
+"""The longest time between two observations that counts, as a share of the lease.
 
-
-def register_worker(database: Database) -> str:
-    """Register this process as a worker; its id."""
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    with database.transaction() as connection:
-        connection.execute(
-            "INSERT INTO workers (id, host, pid, last_heartbeat_at) VALUES (?, ?, ?, ?)",
-            (worker_id, socket.gethostname(), os.getpid(), time.time()),
-        )
-    return worker_id
+An observer that did not run for longer can't know whether the others were silent or frozen with it.
+"""
 
 
-def publish_model_info(database: Database, worker_id: str, model_info: ModelInfo) -> None:
-    """Publish the model of a worker that is ready."""
-    with database.transaction() as connection:
-        connection.execute(
-            "UPDATE workers SET model_info = ?, last_heartbeat_at = ? WHERE id = ?",
-            (to_json(model_info), time.time(), worker_id),
-        )
+@dataclass(kw_only=True)
+class _Observation:
+    value: Hashable
+    silent_s: float = 0.0
 
 
-def unregister_worker(database: Database, worker_id: str) -> None:
-    """A worker stops in good order: its job is free for the next one at once, and no attempt is counted."""
-    with database.transaction() as connection:
-        connection.execute(
-            """UPDATE videos SET lease_expires_at = 0, worker_id = NULL, attempts = max(0, attempts - 1)
-               WHERE worker_id = ? AND status = 'in_progress'""",
-            (worker_id,),
-        )
-        _delete_worker(connection, worker_id)
-
-
-def mark_worker_dead(database: Database, worker_id: str) -> None:
-    """A worker died: its job is free for the next one at once."""
-    with database.transaction() as connection:
-        connection.execute(
-            """UPDATE videos SET lease_expires_at = 0, worker_id = NULL
-               WHERE worker_id = ? AND status = 'in_progress'""",
-            (worker_id,),
-        )
-        _delete_worker(connection, worker_id)
-
-
-def _delete_worker(connection: sqlite3.Connection, worker_id: str) -> None:
-    # The last row with a model stays, so that a restarted server knows the model at once.
-    connection.execute(
-        """DELETE FROM workers WHERE id = :id AND (model_info IS NULL
-               OR EXISTS (SELECT 1 FROM workers WHERE id <> :id AND model_info IS NOT NULL))""",
-        {"id": worker_id},
-    )
-    connection.execute("UPDATE workers SET last_heartbeat_at = 0, pid = 0 WHERE id = ?", (worker_id,))
-
-
-def heartbeat(database: Database, worker_id: str, lease_s: float) -> None:
-    """Renew the lease of a worker's job for `lease_s` seconds."""
-    now = time.time()
-    with database.transaction() as connection:
-        connection.execute("UPDATE workers SET last_heartbeat_at = ? WHERE id = ?", (now, worker_id))
-        connection.execute(
-            "UPDATE videos SET lease_expires_at = ? WHERE worker_id = ? AND status = 'in_progress'",
-            (now + lease_s, worker_id),
-        )
-
-
-def claim_job(database: Database, worker_id: str, *, lease_s: float, max_attempts: int) -> Job | None:
-    """Claim the next job: one whose worker died, else the oldest of the owner whose turn it is.
-
-    A job that was started `max_attempts` times without a checkpoint is not claimed again; see
-    `queue.fail_abandoned`.
+class SilenceMonitor:
+    """Observes values that change while their writers are alive.
 
     Args:
-        database: the database.
-        worker_id: the claiming worker.
-        lease_s: how long the job is the worker's without a heartbeat, in seconds.
-        max_attempts: starts without a checkpoint.
+        lease_s: seconds of silence after which a writer counts as dead.
+        monotonic: a clock that is never set.
     """
-    now = time.time()
-    values: dict[str, object] = {
-        "now": now,
-        "worker_id": worker_id,
-        "lease_expires_at": now + lease_s,
-        "max_attempts": max_attempts,
-    }
-    if database.fetch_one(
-        """SELECT 1 FROM videos WHERE status = 'queued'
-           UNION ALL SELECT 1 FROM videos
-           WHERE status = 'in_progress' AND lease_expires_at < :now AND attempts < :max_attempts LIMIT 1""",
-        values,
-    ) is None:  # fmt: skip
-        return None
-    with database.transaction() as connection:
-        row = connection.execute(
-            """UPDATE videos SET status = 'in_progress', worker_id = :worker_id,
-                   lease_expires_at = :lease_expires_at, attempts = attempts + 1,
-                   started_at = coalesce(started_at, :now), revision = revision + 1
-               WHERE id = (
-                   SELECT id FROM (
-                       SELECT id, -1 AS turn FROM videos
-                       WHERE status = 'in_progress' AND lease_expires_at < :now
-                           AND attempts < :max_attempts
-                       UNION ALL
-                       SELECT min(videos.id), coalesce(owners.last_turn, 0)
-                       FROM videos LEFT JOIN owners USING (owner)
-                       WHERE status = 'queued' GROUP BY videos.owner
-                   ) ORDER BY turn, id LIMIT 1)
-               RETURNING *""",
-            values,
-        ).fetchone()
-        if row is None:
-            return None
-        connection.execute(
-            """INSERT INTO owners (owner, last_turn)
-               SELECT :owner, coalesce(max(last_turn), 0) + 1 FROM owners WHERE true
-               ON CONFLICT (owner) DO UPDATE SET last_turn = excluded.last_turn""",
-            {"owner": row["owner"]},
-        )
-        return job_from_row(row)
 
+    def __init__(self, lease_s: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._lease_s, self._monotonic = lease_s, monotonic
+        self._last = monotonic()
+        self._observed: dict[str, _Observation] = {}
 
-def update_progress(
-    database: Database,
-    worker_id: str,
-    job_id: str,
-    *,
-    progress: int,
-    stage: str,
-    step: int,
-    total_steps: int,
-    preview_count: int,
-) -> bool:
-    """Report the progress of a job.
+    def silent(self, values: Mapping[str, Hashable]) -> set[str]:
+        """Names whose value was the same for a whole lease; call it often.
 
-    Args:
-        database: the database.
-        worker_id: who reports.
-        job_id: of the job.
-        progress: in percent; a lower value than before is ignored, and 100 is kept for the end.
-        stage: of the generation.
-        step: solver steps that are done.
-        total_steps: of the solver.
-        preview_count: previews written so far.
+        Args:
+            values: all current values by name; names that are missing are forgotten.
+        """
+        now = self._monotonic()
+        elapsed, self._last = min(now - self._last, _MAX_GAP * self._lease_s), now
+        observed = {}
+        for name, value in values.items():
+            last = self._observed.get(name)
+            is_same = last is not None and last.value == value
+            observed[name] = _Observation(
+                value=value, silent_s=last.silent_s + elapsed if last is not None and is_same else 0.0
+            )
+        self._observed = observed
+        return {name for name, seen in observed.items() if seen.silent_s >= self._lease_s}
 
-    Returns:
-        False where the job is no longer this worker's: cancelled, deleted or taken over.
-    """
-    with database.transaction() as connection:
-        cursor = connection.execute(
-            f"""UPDATE videos SET progress = max(progress, :progress), stage = :stage, step = :step,
-                   total_steps = :total_steps, preview_count = :preview_count, revision = revision + 1
-                WHERE {_HOLDS_LEASE}""",
-            {
-                "id": job_id,
-                "worker_id": worker_id,
-                "progress": min(99, progress),
-                "stage": stage,
-                "step": step,
-                "total_steps": total_steps,
-                "preview_count": preview_count,
-            },
-        )
-        return cursor.rowcount == 1
-
-
-def mark_checkpointed(database: Database, worker_id: str, job_id: str) -> bool:
-    """A checkpoint is saved: earlier attempts no longer count. False: no longer this worker's."""
-    with database.transaction() as connection:
-        cursor = connection.execute(
-            f"UPDATE videos SET attempts = 1 WHERE {_HOLDS_LEASE}", {"id": job_id, "worker_id": worker_id}
-        )
-        return cursor.rowcount == 1
-
-
-def complete_job(database: Database, worker_id: str, job_id: str, *, retention_s: float) -> bool:
-    """Complete a job; False where it is no longer this worker's. The video expires after `retention_s`."""
-    now = int(time.time())
-    with database.transaction() as connection:
-        cursor = connection.execute(
-            f"""UPDATE videos SET status = 'completed', progress = 100, completed_at = :now,
-                   worker_id = NULL, expires_at = :expires_at, revision = revision + 1
-                WHERE {_HOLDS_LEASE}""",
-            {"id": job_id, "worker_id": worker_id, "now": now, "expires_at": int(now + retention_s)},
-        )
-        return cursor.rowcount == 1
-
-
-def fail_job(
-    database: Database, worker_id: str, job_id: str, *, code: str, message: str, retention_s: float
-) -> bool:
-    """Fail a job; False where it is no longer this worker's. The row is deleted after `retention_s`."""
-    with database.transaction() as connection:
-        cursor = connection.execute(
-            f"""UPDATE videos SET status = 'failed', error_code = :code, error_message = :message,
-                   worker_id = NULL, expires_at = :expires_at, revision = revision + 1
-                WHERE {_HOLDS_LEASE}""",
-            {
-                "id": job_id,
-                "worker_id": worker_id,
-                "code": code,
-                "message": message,
-                "expires_at": int(time.time() + retention_s),
-            },
-        )
-        return cursor.rowcount == 1
-
-
-def holds_lease(database: Database, worker_id: str, job_id: str) -> bool:
-    """Whether the job is still this worker's."""
-    return (
-        database.fetch_one(
-            f"SELECT 1 FROM videos WHERE {_HOLDS_LEASE}", {"id": job_id, "worker_id": worker_id}
-        )
-        is not None
-    )
+    def expired(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Leases that did not change for a whole lease."""
+        by_job = {lease.job_id: lease for lease in leases}
+        silent = self.silent({job_id: (lease.attempt, lease.heartbeat) for job_id, lease in by_job.items()})
+        return [by_job[job_id] for job_id in sorted(silent)]

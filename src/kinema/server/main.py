@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from kinema.errors import UserError
 from kinema.provenance.certificates import load_identity
 from kinema.server.app import create_app
-from kinema.server.settings import Settings, ensure_data_dir
+from kinema.server.connections import Connections, LimitedProtocol, max_connections
+from kinema.server.data_dir import ensure_data_dir, lock_for_server
+from kinema.server.quiet_log import RepeatFilter
+from kinema.server.settings import Settings
 
+_ACCEPT_BATCH = 32
+"""Connections that asyncio accepts before they are counted; more would use up the file descriptors."""
+_LISTEN_BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
 SHUTDOWN_TIMEOUT_S = 5
 """Time that open downloads have when the server shuts down."""
 KEEP_ALIVE_TIMEOUT_S = 75
@@ -32,6 +39,12 @@ class _UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
         super().__init__(config)
         self._draining = draining
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen. asyncio uses one number for its batches and for the system's queue."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_LISTEN_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called at SIGTERM and SIGINT."""
@@ -48,53 +61,43 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for name in ("httpx", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RepeatFilter())
     folder = ensure_data_dir(settings.data_dir)
     if settings.sign:
         # Workers check it too, but the server would survive workers that can't start.
         load_identity(settings.certificate, settings.certificate_key)
-    with _lock_data_dir(folder), _open_listener(settings.host, settings.port) as listener:
+    open_connections = Connections(
+        max_total=max_connections(settings.limits),
+        max_per_address=settings.limits.max_connections_per_address,
+    )
+    with lock_for_server(folder), _open_listener(settings.host, settings.port) as listener:
         app = create_app(settings)
         host, port = listener.getsockname()[:2]
         shown_host = f"[{host}]" if ":" in host else host
         print(
             f"kinema: serving {settings.model} on http://{shown_host}:{port}/v1 "
-            f"({len(settings.api_keys)} API keys, videos in {folder}); ready when /healthz answers 200",
+            f"({len(settings.api_keys)} API keys, videos in {folder}); ready when /readyz answers 200",
             file=sys.stderr, flush=True,
         )  # fmt: skip
+        protocol = functools.partial(LimitedProtocol, open_connections=open_connections)
         config = uvicorn.Config(
             app,
+            http=cast(type[asyncio.Protocol], protocol),  # uvicorn only calls it.
+            loop="asyncio",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=True,
             timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-            backlog=2048,
+            backlog=_ACCEPT_BATCH,
             h11_max_incomplete_event_size=64 * 1024,
         )
         # uvicorn raises the signal again after its shutdown, which is then complete.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         _UvicornServer(config, app.state.server.draining).run(sockets=[listener])
-
-
-@contextlib.contextmanager
-def _lock_data_dir(data_dir: Path) -> Iterator[None]:
-    """Lock the data folder: two servers would declare each other's workers dead."""
-    try:
-        import fcntl
-    except ImportError:  # This system has no file locks; the operator must not start two servers.
-        yield
-        return
-    with (data_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another server uses {data_dir}; give another --data, or add workers with --workers"
-            ) from None
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 The workers read only files that were written here, which contain nothing of the upload but its pixels. If an
 upload crashes this process, the server reports that the file can't be decoded.
 
-    python -m kinema.server.media_sandbox image SOURCE TARGET MAX_PIXELS
-    python -m kinema.server.media_sandbox video SOURCE TARGET MAX_FRAME_PIXELS MAX_FRAMES MAX_TOTAL_PIXELS MAX_SECONDS
+    python -m kinema.server.media_sandbox image SOURCE TARGET PIXELS
+    python -m kinema.server.media_sandbox video SOURCE TARGET FRAME_PIXELS FRAMES PIXELS SECONDS
 
-Standard output is JSON with width, height, num_frames and fps.
+The numbers are the largest allowed. Standard output is JSON with width, height, num_frames and fps.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def transcode_video(
     max_frame_pixels: int,
     max_frames: int,
     max_total_pixels: int,
+    *,
     max_seconds: float,
 ) -> dict[str, float]:
     """Write a video as a zip of PNG images, which is lossless.
@@ -112,8 +113,10 @@ def main() -> None:
         if kind == "image":
             result = transcode_image(Path(source), Path(target), int(limits[0]))
         else:
-            *counts, max_seconds = limits
-            result = transcode_video(Path(source), Path(target), *map(int, counts), float(max_seconds))
+            frame_pixels, frames, pixels = map(int, limits[:3])
+            result = transcode_video(
+                Path(source), Path(target), frame_pixels, frames, pixels, max_seconds=float(limits[3])
+            )
     except UserError as error:
         # The sender does not know the server's paths.
         print(str(error).replace(source, "the file").replace(target, "the file"), file=sys.stderr)

@@ -42,9 +42,7 @@ _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add all middleware, the outermost last."""
     limits = settings.limits
-    app.add_middleware(
-        BodyLimitMiddleware, max_bytes=limits.max_body_bytes, open_bodies=OpenBodies(limits)
-    )
+    app.add_middleware(BodyLimitMiddleware, max_bytes=limits.max_body_bytes, open_bodies=OpenBodies(limits))
     app.add_middleware(AuthMiddleware, settings=settings)
     app.add_middleware(ErrorMiddleware)
     if settings.origins:
@@ -225,7 +223,7 @@ class BodyLimitMiddleware:
                 message = await asyncio.wait_for(receive(), max(0.01, min(remaining, BODY_STALL_TIMEOUT_S)))
             except TimeoutError:
                 raise ApiError(
-                    408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds, or not at all "
+                    408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds, or paused "
                     f"for {BODY_STALL_TIMEOUT_S:g} seconds.",
                     headers={"connection": "close"},
                 ) from None  # fmt: skip

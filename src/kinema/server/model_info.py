@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from kinema.shapes import Stride, VideoShape
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -19,10 +21,12 @@ class ModelInfo:
         fps: its default frames per second.
         temporal_stride: lengths are a multiple of this, plus 1 frame.
         num_inference_steps: its default solver steps.
-        guidance_scale: its default scale of classifier-free guidance.
+        guidance_scale: its default scale of classifier-free guidance; of the first expert, if it has several.
         supports_images: whether it takes images.
         tasks: what it can do with videos: edit, extend, interpolate.
         upscale_factors: possible values of `upscale`.
+        num_experts: transformers that share the range of sigma, high noise first; each has a guidance scale.
+        boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
     """
 
     name: str
@@ -37,11 +41,18 @@ class ModelInfo:
     supports_images: bool
     tasks: tuple[str, ...] = ()
     upscale_factors: tuple[int, ...] = (1,)
+    num_experts: int = 1
+    boundary_ratio: float | None = None
 
     @property
     def seconds(self) -> float:
         """Its default length at its default frame rate."""
         return self.num_frames / self.fps
+
+    def nearest_num_frames(self, num_frames: int) -> int:
+        """The number of frames that is generated where `num_frames` are requested."""
+        shape = VideoShape(frames=max(1, num_frames), height=1, width=1)
+        return shape.rounded(Stride(temporal=self.temporal_stride, spatial=1)).frames
 
 
 def size_for_aspect(model_info: ModelInfo, aspect_ratio: float) -> tuple[int, int]:

@@ -102,7 +102,7 @@ def dump_openapi() -> str:
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Settings(data_dir=Path(folder), model="testcard", workers=0))
         document = build_openapi(app, requires_api_key=True)
-        app.state.server.database.close()
+        app.state.server.store.close()
     # The version changes with every release, and would change generated types with it.
     document["info"]["version"] = "0"
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,7 +61,13 @@ class Limits(_Frozen):
         max_inference_steps: solver steps.
         max_queued: queued jobs of all owners.
         max_queued_per_owner: queued jobs of one owner.
-        job_timeout_s: seconds after which a running job is failed.
+        max_videos: stored jobs of all owners, finished ones included.
+        max_videos_per_owner: stored jobs of one owner.
+        max_stored_bytes: requests, inputs and finished files of all owners.
+        max_stored_bytes_per_owner: those of one owner.
+        max_request_bytes: a request as it is stored, without its files.
+        max_worker_bytes: resident memory of a worker, which is ended above it; None: no limit.
+        job_timeout_s: seconds of work after which a job is failed.
         min_free_bytes: free disk space below which new jobs are refused.
         max_event_streams: open event streams.
         max_event_streams_per_owner: the same of one owner.
@@ -85,6 +90,12 @@ class Limits(_Frozen):
     max_inference_steps: int = 200
     max_queued: int = 2000
     max_queued_per_owner: int = 1000
+    max_videos: int = 100_000
+    max_videos_per_owner: int = 20_000
+    max_stored_bytes: int = 200 * 2**30
+    max_stored_bytes_per_owner: int = 50 * 2**30
+    max_request_bytes: int = 512 * 2**10
+    max_worker_bytes: int | None = None
     job_timeout_s: float = 6 * 3600.0
     min_free_bytes: int = 256 * 2**20
     max_event_streams: int = 256
@@ -156,7 +167,9 @@ class Settings(_Frozen):
         device: of the workers: auto, cpu, cuda or cuda:1. With several GPUs worker n uses the n-th.
         api_keys: of the callers; without any, the server listens on loopback only and asks for none.
         limits: limits of requests.
-        retention_s: seconds until a finished video is deleted.
+        retention_s: seconds until a finished video is deleted; only time in which a server runs counts.
+        delete_grace_s: seconds in which a deleted video can be restored.
+        scrub: whether the digests of stored videos are checked in the background.
         lease_s: seconds without a heartbeat after which a worker counts as dead.
         max_attempts: starts of a job without a checkpoint after which it is failed.
         checkpoint_interval_s: seconds of sampling between two checkpoints.
@@ -177,6 +190,8 @@ class Settings(_Frozen):
     api_keys: ApiKeys = ()
     limits: Limits = Limits()
     retention_s: float = 24 * 3600.0
+    delete_grace_s: float = 24 * 3600.0
+    scrub: bool = False
     lease_s: float = 10.0
     max_attempts: int = 3
     checkpoint_interval_s: float = 1.0
@@ -264,21 +279,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def ensure_data_dir(path: str | os.PathLike[str]) -> Path:
-    """The data folder; it is created if necessary, and only this user can read it.
-
-    Raises:
-        UserError: it can't be created or written.
-    """
-    folder = Path(path).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "videos").mkdir(exist_ok=True)
-        (folder / "trash").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't use {folder} for the videos: {error.strerror}; give another --data") from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder} can't be written; change its permissions or give another --data")
-    return folder

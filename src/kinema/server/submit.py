@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import secrets
@@ -13,20 +14,20 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from kinema.pipeline.request import VideoRequest
-from kinema.server import queue
 from kinema.server.dependencies import AppState, current_owner
-from kinema.server.errors import ApiError, bad_request, error_param
+from kinema.server.errors import ApiError, bad_request, error_param, to_api_error
 from kinema.server.form_parsing import Fields, hash_body, read_idempotency_key
-from kinema.server.job import Job
-from kinema.server.model_info import ModelInfo, format_seconds, size_for_aspect
-from kinema.server.request_limits import (
-    MODEL_ALIASES,
-    OPENAI_SIZES,
-    check_duration,
-    check_options,
-    check_timeline,
-    resolve_format,
+from kinema.server.job import (
+    IdempotencyConflictError,
+    Job,
+    JobCreate,
+    QueueFullError,
+    RequestTooLargeError,
+    StorageQuotaError,
+    new_id,
 )
+from kinema.server.model_info import ModelInfo, format_seconds, size_for_aspect
+from kinema.server.request_limits import check_options, check_timeline
 from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
@@ -37,7 +38,8 @@ from kinema.server.schemas.requests import (
     VideoRef,
 )
 from kinema.server.schemas.to_request import apply_options, inherited_options, openai_to_request
-from kinema.server.storage import VIDEO_FILE, delete_job_dir, get_job_dir
+from kinema.server.storage import VIDEO_FILE, input_bytes
+from kinema.server.video_format import MODEL_ALIASES, check_duration, resolve_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +47,17 @@ class _Draft:
     """A job without id and owner."""
 
     model: str
-    size: str
     seconds: str
     prompt: str
     request: VideoRequest
     remixed_from: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> str:
+        """Width and height of the file, which is the only size that the API reports."""
+        width, height = (side * self.request.upscale for side in self.request.size or (0, 0))
+        return f"{width}x{height}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +68,6 @@ class _SourceVideo:
         file_name: in the folder of the new job.
         width, height: to generate, in pixels.
         seconds: its length.
-        size: as the API reports it.
         model: as the API reports it.
         job: of this server's video; None for an upload.
     """
@@ -69,14 +76,26 @@ class _SourceVideo:
     width: int
     height: int
     seconds: float
-    size: str
     model: str
     job: Job | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job in the queue.
+
+    Attributes:
+        job: the job.
+        warnings: what differs from the request.
+    """
+
+    job: Job
+    warnings: tuple[str, ...]
+
+
 async def submit_job(
     state: AppState, http: Request, fields: Fields, body: GenerationOptions, source_job: Job | None = None
-) -> Job:
+) -> Submission:
     """Put a job into the queue. A request that fails leaves nothing behind.
 
     Args:
@@ -90,45 +109,60 @@ async def submit_job(
         ApiError: the video can't be generated, or the queue is full.
     """
     model_info = await state.require_capacity()
-    job_id = queue.new_id()
+    job_id = new_id()
     idempotency_key = read_idempotency_key(http)
-    data_dir = state.settings.data_dir
-    job_dir = get_job_dir(data_dir, job_id)
-    await state.run_in_thread(job_dir.mkdir)
-    is_new = False
+    job_dir = await state.run_in_thread(state.files.open_incoming, job_id)
+    is_complete = False
     try:
         draft = await _Drafter(state, http, model_info, job_dir).draft(body, source_job)
         request_hash = None
         if idempotency_key is not None:
             request_hash = await hash_body({"path": http.scope["path"], **fields})
-        job, is_new = await state.insert_batcher.enqueue(
-            queue.JobCreate(
-                id=job_id,
-                owner=current_owner(http),
-                model=draft.model,
-                size=draft.size,
-                seconds=draft.seconds,
-                prompt=draft.prompt,
-                request=draft.request,
-                remixed_from=draft.remixed_from,
-                idempotency_key=idempotency_key,
-                request_hash=request_hash,
-            )
+        create = JobCreate(
+            id=job_id,
+            owner=current_owner(http),
+            model=draft.model,
+            served_model=model_info.name,
+            size=draft.size,
+            seconds=draft.seconds,
+            prompt=draft.prompt,
+            request=draft.request,
+            remixed_from=draft.remixed_from,
+            idempotency_key=idempotency_key,
+            request_hash=request_hash,
+            input_bytes=await state.run_in_thread(input_bytes, job_dir),
         )
-    except queue.QueueFullError:
+        is_complete = True
+        # A client that disconnects now does not stop what has begun: the job may be in the queue already.
+        job, is_new = await asyncio.shield(_enqueue(state, create))
+    except QueueFullError:
         raise ApiError(
             429, "The queue is full; try again when some videos are finished.",
             code="queue_full", headers={"retry-after-ms": "2000", "retry-after": "2"},
         ) from None  # fmt: skip
-    except queue.IdempotencyConflictError:
+    except (StorageQuotaError, RequestTooLargeError) as error:
+        raise to_api_error(error) or error from None
+    except IdempotencyConflictError:
         raise bad_request("This Idempotency-Key was used with a different request; use a new one.",
                           param="Idempotency-Key", code="idempotency_key_reused") from None  # fmt: skip
     finally:
-        if not is_new:
-            await state.run_in_thread(delete_job_dir, data_dir, job_id)
+        if not is_complete:
+            await state.run_in_thread(state.files.discard_incoming, job_id)
     if is_new:
         state.metrics.submitted.labels(draft.request.task).inc()
-    return job
+    return Submission(job=job, warnings=draft.warnings)
+
+
+async def _enqueue(state: AppState, create: JobCreate) -> tuple[Job, bool]:
+    """Keep the inputs, then add the job: each job in the queue has its folder."""
+    is_new = False
+    try:
+        await state.run_in_thread(state.files.keep_incoming, create)
+        job, is_new = await state.insert_batcher.create(create)
+        return job, is_new
+    finally:
+        if not is_new:
+            await state.run_in_thread(state.files.discard_incoming, create.id)
 
 
 class _Drafter:
@@ -156,25 +190,24 @@ class _Drafter:
         raise TypeError(f"there is no task for {type(body).__name__}")
 
     async def _create(self, body: CreateVideoRequest) -> _Draft:
-        video_format = resolve_format(
-            self._model_info, self._limits, model=body.model, size=body.size, seconds=body.seconds
-        )
+        video_format = resolve_format(self._model_info, self._limits, body)
         size = (video_format.width, video_format.height)
-        self._check_options(body, size, video_format.duration_s)
-        check_timeline(body, self._model_info, video_format.duration_s)
+        self._check_options(body, size, video_format.seconds)
+        check_timeline(body, self._model_info, video_format.seconds)
         request = openai_to_request(
             body,
             await self._store_images(body),
             size=size,
-            seconds=video_format.duration_s,
+            seconds=video_format.requested_seconds,
+            num_frames=video_format.num_frames if video_format.requested_seconds is None else None,
             defaults=_random_seed(),
         )
         return _Draft(
             model=video_format.model,
-            size=video_format.size,
-            seconds=video_format.seconds,
+            seconds=format_seconds(video_format.seconds),
             prompt=body.prompt,
             request=request,
+            warnings=video_format.warnings,
         )
 
     async def _remix(self, body: RemixRequest, source_job: Job) -> _Draft:
@@ -194,7 +227,6 @@ class _Drafter:
             request = dataclasses.replace(request, prompt=body.prompt)
         return _Draft(
             model=source_job.model,
-            size=source_job.size,
             seconds=source_job.seconds,
             prompt=body.prompt,
             request=request,
@@ -209,7 +241,6 @@ class _Drafter:
         files = {"video": source.file_name, **await self._store_images(body)}
         return _Draft(
             model=source.model,
-            size=source.size,
             seconds=seconds,
             prompt=body.prompt,
             request=openai_to_request(body, files, size=size, defaults=defaults),
@@ -218,17 +249,27 @@ class _Drafter:
 
     async def _extend(self, body: ExtendRequest) -> _Draft:
         self._require_task("extend")
-        check_duration(self._model_info, self._limits, body.seconds)
+        seconds = self._new_seconds(body)
+        check_duration(self._model_info, self._limits, seconds)
         source = await self._source_video("video", body.video)
-        return self._longer_video(body, source, {"video": source.file_name}, body.seconds, source.seconds)
+        return self._longer_video(body, source, {"video": source.file_name}, seconds, source.seconds)
 
     async def _interpolate(self, body: InterpolateRequest) -> _Draft:
         self._require_task("interpolate")
-        seconds = self._model_info.seconds if body.seconds is None else body.seconds
+        seconds = self._new_seconds(body)
         first = await self._source_video("video", body.video)
         last = await self._source_video("next_video", body.next_video)
         files = {"video": first.file_name, "next_video": last.file_name}
         return self._longer_video(body, first, files, seconds, first.seconds + last.seconds)
+
+    def _new_seconds(self, body: ExtendRequest | InterpolateRequest) -> float:
+        """Length of the new part of an extension or interpolation."""
+        if isinstance(body, ExtendRequest) and body.num_frames is not None:
+            if body.seconds is not None:
+                raise bad_request("num_frames and seconds both set the length; send one of them.",
+                                  param="num_frames")  # fmt: skip
+            return body.num_frames / (body.fps or self._model_info.fps)
+        return self._model_info.seconds if body.seconds is None else body.seconds
 
     def _longer_video(
         self,
@@ -245,7 +286,6 @@ class _Drafter:
         self._check_options(body, size, total)
         return _Draft(
             model=source.model,
-            size=source.size,
             seconds=format_seconds(total),
             prompt=body.prompt,
             request=openai_to_request(body, files, size=size, seconds=seconds, defaults=_random_seed()),
@@ -294,8 +334,6 @@ class _Drafter:
             width=width,
             height=height,
             seconds=video.num_frames / video.fps,
-            # The official client accepts four sizes only; `kinema` in the response has the actual one.
-            size=OPENAI_SIZES[1] if video.width > video.height else OPENAI_SIZES[0],
             model=MODEL_ALIASES[0],
         )
 
@@ -304,7 +342,7 @@ class _Drafter:
         if job.status != "completed":
             raise bad_request(f"Video {job.id} is {job.status}; only a completed one can be a source.",
                               code="video_not_ready", param=param)  # fmt: skip
-        video = get_job_dir(self._state.settings.data_dir, job.id) / VIDEO_FILE
+        video = self._state.files.path(job, VIDEO_FILE)
         target = self._job_dir / f"source-{param}.mp4"
         with error_param(param):
             await self._state.run_in_thread(_link_or_copy, video, target)
@@ -314,7 +352,6 @@ class _Drafter:
             width=width,
             height=height,
             seconds=float(job.seconds),
-            size=job.size,
             model=job.model,
             job=job,
         )

@@ -1,29 +1,28 @@
-"""The supervisor, a thread of the server: restarts workers, fails stuck jobs, deletes expired files."""
+"""The supervisor, a thread of the server: ends frozen workers, restarts dead ones, removes old files."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import signal
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.process_pool import single_threaded
-from kinema.server import leases, queue
-from kinema.server.database import Database
+from kinema.server.job_store import JobStore, Lease, StoreBusyError, WorkerRow
+from kinema.server.leases import SilenceMonitor
+from kinema.server.model_info import ModelInfo
+from kinema.server.recovery import reconcile
+from kinema.server.scrub import Scrubber
 from kinema.server.settings import Settings
-from kinema.server.storage import (
-    delete_job_dir,
-    empty_trash,
-    get_job_dir,
-    list_job_dirs,
-    remove_all_files,
-)
-from kinema.server.worker import worker_command
+from kinema.server.storage import LocalFileStore
+from kinema.server.worker import sign_of_life, worker_command
 
 log = logging.getLogger("kinema.server")
 
@@ -35,39 +34,83 @@ RAPID_EXIT_S = 5.0
 """A worker that ends within this time is restarted with increasing delays."""
 MAX_RESTART_BACKOFF_S = 30.0
 """Longest delay before a worker that crashes at once is started again."""
+_OUT_OF_MEMORY_MESSAGE = "The video needs more memory than a worker may use; make it smaller or shorter."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """What a readiness check reports.
+
+    Attributes:
+        model_info: of the served model; None before a worker has loaded it for the first time.
+        workers_alive: worker processes of this server that are running.
+        workers_ready: workers, of this server or additional ones, that have loaded the model and are alive.
+        storage_error: why the job store can't be written; empty: it can.
+    """
+
+    model_info: ModelInfo | None
+    workers_alive: int
+    workers_ready: int
+    storage_error: str
 
 
 class Supervisor:
     """Starts the workers of a server, and restarts them when they die."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._settings, self._database = settings, database
+    def __init__(self, settings: Settings, store: JobStore, files: LocalFileStore) -> None:
+        self._settings, self._store, self._files = settings, store, files
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
         self._started_at = [0.0] * settings.workers
         self._rapid_exits = [0] * settings.workers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="supervisor")
+        self._attempts = SilenceMonitor(settings.lease_s)
+        self._workers = SilenceMonitor(settings.lease_s)
+        self._silent_workers: frozenset[str] = frozenset()
+        self._signs_of_life = SilenceMonitor(settings.lease_s)
+        self._scrubber = Scrubber(store, files) if settings.scrub else None
+        self._storage_error = ""
         self.restarts = 0
         """How many workers were restarted."""
 
     def start(self) -> None:
-        """Start the workers. No other server uses the data folder: all folders without a job are deleted."""
-        empty_trash(self._settings.data_dir)
+        """Make rows and files agree, and start the workers. No other server uses the data folder."""
+        self._store.tick()
         self._release_dead_workers()
-        self._delete_stale_files(min_age_s=0)
+        reconcile(self._store, self._files, retention_s=self._settings.retention_s)
+        self._remove_stale_files(min_age_s=0)
         for index in range(self._settings.workers):
             self._spawn(index)
         self._thread.start()
+        if self._scrubber is not None:
+            self._scrubber.start()
 
     @property
     def num_alive(self) -> int:
         """How many workers are running."""
         return sum(process is not None and process.poll() is None for process in self._processes)
 
+    def readiness(self) -> Readiness:
+        """Whether jobs are accepted and worked on."""
+        info = self._store.model_info(self._settings.model)
+        ready = [
+            worker
+            for worker in self._store.workers()
+            if info is not None and worker.model == info.name and worker.id not in self._silent_workers
+        ]
+        return Readiness(
+            model_info=info,
+            workers_alive=self.num_alive,
+            workers_ready=len(ready),
+            storage_error=self._storage_error,
+        )
+
     def stop(self, timeout_s: float) -> None:
         """Let each worker save its job and end; kill those that take longer than `timeout_s` seconds."""
         self._stop.set()
         self._thread.join()
+        if self._scrubber is not None:
+            self._scrubber.stop()
         for process in self._processes:
             if process is not None and process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -82,24 +125,68 @@ class Supervisor:
                 log.warning("worker %d does not stop; its job resumes from its last checkpoint", process.pid)
                 process.kill()
                 process.wait()
-        self._release_dead_workers()
+        with contextlib.suppress(StoreBusyError):
+            self._release_dead_workers()
 
     def _run(self) -> None:
-        swept_at = time.monotonic()
+        swept_at = 0.0
         while not self._stop.wait(POLL_INTERVAL_S):
-            try:
-                self._poll()
-                if time.monotonic() - swept_at > SWEEP_INTERVAL_S:
-                    swept_at = time.monotonic()
-                    self._delete_stale_files(min_age_s=ORPHAN_GRACE_S)
-            except (sqlite3.Error, OSError) as error:  # For example a full disk: try again later.
-                log.warning("supervisor: %s", error)
+            # A worker that is frozen within a transaction blocks all writers: end it first.
+            self._guard("workers", self._kill_frozen_workers)
+            self._guard("workers", self._restart_workers)
+            self._guard("jobs", self._fail_stuck_jobs)
+            if time.monotonic() - swept_at > SWEEP_INTERVAL_S:
+                swept_at = time.monotonic()
+                self._storage_error = self._guard("clock", self._store.tick)
+                self._guard("files", lambda: self._remove_stale_files(min_age_s=ORPHAN_GRACE_S))
 
-    def _poll(self) -> None:
-        # A read first: most of the time no job is running, and no write lock is needed.
-        running = self._database.fetch_one("SELECT 1 FROM videos WHERE status = 'in_progress' LIMIT 1", {})
-        if running is not None:
-            self._fail_stuck_jobs()
+    def _guard(self, name: str, action: Callable[[], object]) -> str:
+        """Do something that may fail for a while, for example on a full disk; the error."""
+        try:
+            action()
+        except (StoreBusyError, OSError) as error:
+            log.warning("supervisor, %s: %s", name, error)
+            return str(error)
+        except Exception as error:  # A bug here must not end the supervision of everything else.
+            log.exception("supervisor, %s", name)
+            return type(error).__name__
+        return ""
+
+    def _kill_frozen_workers(self) -> None:
+        """End workers on this machine that give no sign of life for a whole lease."""
+        workers = self._store.workers()
+        self._silent_workers = frozenset(
+            self._workers.silent({worker.id: worker.heartbeat for worker in workers})
+        )
+        local = {worker.id: worker for worker in workers if worker.host == socket.gethostname()}
+        signs = {worker_id: sign_of_life(self._settings.data_dir, worker_id) for worker_id in local}
+        for worker_id in self._signs_of_life.silent(
+            {worker_id: sign for worker_id, sign in signs.items() if sign is not None}
+        ):
+            worker = local[worker_id]
+            if _is_live_worker(worker.pid):
+                log.error("worker %d is frozen; ending it", worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+                self._release(worker)
+        limit = self._settings.limits.max_worker_bytes
+        if limit is not None:
+            self._kill_large_workers(list(local.values()), limit)
+
+    def _kill_large_workers(self, workers: list[WorkerRow], limit: int) -> None:
+        for worker in workers:
+            if not worker.pid or _resident_bytes(worker.pid) <= limit or not _is_live_worker(worker.pid):
+                continue
+            log.error("worker %d uses more than %d bytes of memory; ending it", worker.pid, limit)
+            for lease in self._store.leases():
+                job = self._store.get(lease.job_id, owner=None)
+                if job is not None and job.worker_id == worker.id:
+                    self._store.fail(
+                        lease.job_id, lease.attempt, code="out_of_memory", message=_OUT_OF_MEMORY_MESSAGE,
+                        retention_s=self._settings.retention_s,
+                    )  # fmt: skip
+            os.kill(worker.pid, signal.SIGKILL)
+
+    def _restart_workers(self) -> None:
         for index, process in enumerate(self._processes):
             if process is None or process.poll() is None:
                 continue
@@ -116,12 +203,13 @@ class Supervisor:
 
     def _fail_stuck_jobs(self) -> None:
         settings = self._settings
-        retention_s = settings.retention_s
-        for job_id in (
-            *queue.fail_overdue(self._database, settings.limits.job_timeout_s, retention_s=retention_s),
-            *queue.fail_abandoned(self._database, settings.max_attempts, retention_s=retention_s),
-        ):
-            remove_all_files(get_job_dir(settings.data_dir, job_id))
+        expired: list[Lease] = self._attempts.expired(self._store.leases())
+        failed = [
+            *self._store.fail_overdue(settings.limits.job_timeout_s, retention_s=settings.retention_s),
+            *self._store.fail_abandoned(expired, settings.max_attempts, retention_s=settings.retention_s),
+        ]
+        for job_id in failed:
+            self._files.remove_other_attempts(job_id, "")
 
     def _spawn(self, worker_index: int) -> None:
         settings = self._settings
@@ -133,26 +221,28 @@ class Supervisor:
 
     def _release_dead_workers(self) -> None:
         """Free the jobs of this machine's dead workers before their leases expire."""
-        rows = self._database.fetch_all(
-            "SELECT id, pid FROM workers WHERE host = :host AND pid > 0", {"host": socket.gethostname()}
-        )
-        for row in rows:
-            if not _is_live_worker(row["pid"]):
-                leases.mark_worker_dead(self._database, row["id"])
+        for worker in self._store.workers():
+            if worker.host == socket.gethostname() and not _is_live_worker(worker.pid):
+                self._release(worker)
 
-    def _delete_stale_files(self, *, min_age_s: float) -> None:
-        data_dir = self._settings.data_dir
-        for job_id in queue.delete_expired(self._database):
-            delete_job_dir(data_dir, job_id)
-        for job_id in queue.list_failed(self._database):
-            remove_all_files(get_job_dir(data_dir, job_id))
-        folders = list_job_dirs(data_dir, min_age_s=min_age_s)
-        for job_id in set(folders) - queue.existing_ids(self._database, folders):
-            delete_job_dir(data_dir, job_id)
+    def _release(self, worker: WorkerRow) -> None:
+        self._store.mark_worker_dead(worker.id)
+        sign = self._settings.data_dir / "workers" / worker.id
+        sign.unlink(missing_ok=True)
+
+    def _remove_stale_files(self, *, min_age_s: float) -> None:
+        if self._settings.webhook is None:
+            self._store.clear_events()
+        # Files first: where the row is gone, so are they.
+        job_ids = self._store.expired()
+        self._store.remove([job_id for job_id in job_ids if self._files.delete(job_id, reason="expired")])
+        self._files.remove_leftovers(min_age_s=min_age_s)
 
 
 def _is_live_worker(pid: int) -> bool:
     """Whether the process exists and is a worker; process ids are reused."""
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -160,4 +250,16 @@ def _is_live_worker(pid: int) -> bool:
     except PermissionError:
         return True
     command_line = Path(f"/proc/{pid}/cmdline")
-    return not command_line.exists() or b"kinema.server.worker" in command_line.read_bytes()
+    try:
+        return not command_line.exists() or b"kinema.server.worker" in command_line.read_bytes()
+    except OSError:  # It ended in this moment.
+        return False
+
+
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

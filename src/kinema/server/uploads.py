@@ -121,7 +121,12 @@ class UploadReader:
             "video",
             raw,
             job_dir / f"{file_stem}.zip",
-            [limits.max_image_pixels, limits.max_upload_frames, limits.max_upload_pixels, limits.max_upload_seconds],
+            [
+                limits.max_image_pixels,
+                limits.max_upload_frames,
+                limits.max_upload_pixels,
+                limits.max_upload_seconds,
+            ],
             owner,
         )
 
@@ -153,7 +158,7 @@ class UploadReader:
                 )  # fmt: skip
         except TooManyWaitingError:
             raise ApiError(
-                429, f"{MAX_WAITING_PER_OWNER} of your files are waiting to be decoded; send fewer at a time.",
+                429, f"{MAX_WAITING_PER_OWNER} of your files wait to be decoded; send fewer at a time.",
                 code="too_many_uploads", headers={"retry-after-ms": "2000", "retry-after": "2"},
             ) from None  # fmt: skip
         except TimeoutError:

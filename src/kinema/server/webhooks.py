@@ -1,6 +1,7 @@
 """Webhooks: a signed POST for each finished video (Standard Webhooks), repeated until it is accepted.
 
-The database records an event in the transaction that finishes a job: no event is lost if the server dies.
+The store records an event in the transaction that finishes a job: no event is lost if the server dies. Each
+endpoint has its own queue: one that is slow or down delays no other.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import base64
 import contextlib
 import json
 import logging
-import sqlite3
-import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -20,14 +20,17 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 from standardwebhooks.webhooks import Webhook as Signer
 
 from kinema.errors import UserError
-from kinema.server.database import Database
+from kinema.server.job_store import JobStore, StoreBusyError, WebhookEvent
 from kinema.server.settings import Webhook
 
 log = logging.getLogger("kinema.server")
 
 POLL_INTERVAL_S = 0.5
 REQUEST_TIMEOUT_S = 10.0
-MAX_ATTEMPTS = 8
+MAX_PARALLEL = 8
+"""Requests to one endpoint at a time."""
+RETRY_DELAYS_S = (2, 5, 30, 300, 1800, 3600, 7200, 10_800, 14_400, 21_600, 26_640)
+"""Waits between attempts: 24 hours altogether, after which an event is given up."""
 
 
 def load_signer(secret: str) -> Signer:
@@ -44,7 +47,7 @@ def load_signer(secret: str) -> Signer:
 
 
 @contextlib.asynccontextmanager
-async def run_delivery(webhook: Webhook | None, database: Database) -> AsyncIterator[None]:
+async def run_delivery(webhook: Webhook | None, store: JobStore) -> AsyncIterator[None]:
     """Deliver events while the block runs; without a webhook do nothing.
 
     Raises:
@@ -53,7 +56,8 @@ async def run_delivery(webhook: Webhook | None, database: Database) -> AsyncIter
     if webhook is None:
         yield
         return
-    task = asyncio.create_task(_delivery_loop(webhook.url, load_signer(webhook.secret), database))
+    delivery = _Delivery(webhook.url, load_signer(webhook.secret), store)
+    task = asyncio.create_task(delivery.run())
     try:
         yield
     finally:
@@ -62,62 +66,68 @@ async def run_delivery(webhook: Webhook | None, database: Database) -> AsyncIter
             await task
 
 
-async def _delivery_loop(url: str, signer: Signer, database: Database) -> None:
-    async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
-        while True:
-            try:
-                rows = await asyncio.to_thread(
-                    database.fetch_all,
-                    "SELECT * FROM events WHERE next_attempt_at <= :now ORDER BY next_attempt_at LIMIT 16",
-                    {"now": time.time()},
-                )
-                await asyncio.gather(*(_post_event(client, url, signer, database, row) for row in rows))
-            except sqlite3.Error as error:
-                rows = []
-                log.warning("database: %s", error)
-            if not rows:
+class _Delivery:
+    """Delivers the events of each endpoint independently of the others."""
+
+    def __init__(self, url: str, signer: Signer, store: JobStore) -> None:
+        self._url, self._signer, self._store = url, signer, store
+        self._in_flight: dict[str, set[str]] = defaultdict(set)
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with (
+            httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False) as client,
+            asyncio.TaskGroup() as posts,
+        ):
+            while True:
+                try:
+                    events = await asyncio.to_thread(
+                        self._store.due_events, limit_per_endpoint=2 * MAX_PARALLEL
+                    )
+                except StoreBusyError as error:
+                    log.warning("webhooks: %s", error)
+                    events = []
+                for event in events:
+                    busy = self._in_flight[event.endpoint]
+                    if event.id not in busy and len(busy) < MAX_PARALLEL:
+                        busy.add(event.id)
+                        posts.create_task(self._deliver(client, event))
                 await asyncio.sleep(POLL_INTERVAL_S)
 
+    async def _deliver(self, client: httpx.AsyncClient, event: WebhookEvent) -> None:
+        try:
+            is_delivered = await self._post(client, event)
+            retry_in_s = None
+            if not is_delivered and event.attempts < len(RETRY_DELAYS_S):
+                retry_in_s = float(RETRY_DELAYS_S[event.attempts])
+            elif not is_delivered:
+                log.error("webhook: %s of %s is given up", event.kind, event.video_id)
+            await asyncio.to_thread(self._store.record_delivery, event.id, retry_in_s=retry_in_s)
+        except StoreBusyError as error:  # It is delivered again: receivers see the same event id.
+            log.warning("webhooks: %s", error)
+        finally:
+            self._in_flight[event.endpoint].discard(event.id)
 
-async def _post_event(
-    client: httpx.AsyncClient,
-    url: str,
-    signer: Signer,
-    database: Database,
-    row: sqlite3.Row,
-) -> None:
-    now = datetime.now(UTC)
-    body = json.dumps({
-        "id": row["id"], "object": "event", "created_at": row["created_at"], "type": row["kind"],
-        "data": {"id": row["video_id"]},
-    })  # fmt: skip
-    try:
-        response = await client.post(
-            url,
-            content=body,
-            headers={
-                "content-type": "application/json",
-                "webhook-id": row["id"],
-                "webhook-timestamp": str(int(now.timestamp())),
-                "webhook-signature": signer.sign(row["id"], now, body),
-            },
-        )
-        is_delivered = response.is_success
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        log.info("webhook: %s", type(error).__name__)
-        is_delivered = False
-    attempts = row["attempts"] + 1
-    is_finished = is_delivered or attempts >= MAX_ATTEMPTS
-    await asyncio.to_thread(_record_attempt, database, row["id"], is_finished, attempts)
-
-
-def _record_attempt(database: Database, event_id: str, is_finished: bool, attempts: int) -> None:
-    with database.transaction() as connection:
-        if is_finished:
-            connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
-        else:
-            # 1, 4, 16, ... seconds, about six hours altogether.
-            connection.execute(
-                "UPDATE events SET attempts = ?, next_attempt_at = ? WHERE id = ?",
-                (attempts, time.time() + 4 ** (attempts - 1), event_id),
-            )
+    async def _post(self, client: httpx.AsyncClient, event: WebhookEvent) -> bool:
+        now = datetime.now(UTC)
+        body = json.dumps({
+            "id": event.id, "object": "event", "created_at": event.created_at, "type": event.kind,
+            "data": {"id": event.video_id},
+        })  # fmt: skip
+        try:
+            # A deadline for the whole exchange: httpx's own is for each read.
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                response = await client.post(
+                    event.endpoint or self._url,
+                    content=body,
+                    headers={
+                        "content-type": "application/json",
+                        "webhook-id": event.id,
+                        "webhook-timestamp": str(int(now.timestamp())),
+                        "webhook-signature": self._signer.sign(event.id, now, body),
+                    },
+                )
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            log.info("webhook: %s", type(error).__name__)
+            return False
+        return response.is_success

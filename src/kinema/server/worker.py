@@ -11,40 +11,42 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import signal
-import sqlite3
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
-from kinema.atomic_io import write_bytes
-from kinema.errors import UserError
+from kinema.atomic_io import file_sha256, write_bytes
+from kinema.errors import ModelOutputError, UserError
 from kinema.memory import release_free_memory
 from kinema.models.formats.serialization import from_json, to_json
 from kinema.pipeline.request import VideoRequest
-from kinema.server import leases
-from kinema.server.backends.base import Backend, JobProgress, JobResult
+from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
 from kinema.server.backends.load import load_backend
-from kinema.server.database import Database
+from kinema.server.data_dir import lock_for_worker
+from kinema.server.database import BUSY_TIMEOUT_S
 from kinema.server.job import Job
+from kinema.server.job_states import Progress
+from kinema.server.job_store import JobStore, StoreBusyError
+from kinema.server.leases import SilenceMonitor
+from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import (
+    ATTEMPT_PREFIX,
     PREVIEW_FILE,
-    SAMPLER_STATE_FILE,
     SPRITESHEET_FILE,
     THUMBNAIL_FILE,
     UNFINISHED_VIDEO_FILE,
     VIDEO_FILE,
-    free_bytes,
-    get_job_dir,
-    remove_all_files,
-    remove_intermediates,
+    LocalFileStore,
     resolve_input_files,
 )
 
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from kinema.server.settings import Settings
 
 log = logging.getLogger("kinema.worker")
+
+T = TypeVar("T")
 
 PREVIEW_INTERVAL_S = 0.4
 """Least time between two previews."""
@@ -61,7 +65,7 @@ STUCK_TIMEOUT_S = 30.0
 """A worker that continues with a lost job for this long exits."""
 MIN_FREE_BYTES = 2**20
 """An error with less disk space than this is reported as a full disk."""
-_FAIL_RETRY_DELAYS_S = (0.1, 0.5, 2, 5, 0)
+_RETRY_DELAYS_S = (0.1, 0.5, 2, 5)
 _OUT_OF_MEMORY_MESSAGE = "There is not enough memory for this video; request a smaller or shorter one."
 
 
@@ -105,7 +109,20 @@ def worker_command(settings: Settings, *, worker_index: int, attached: bool) -> 
 
 
 class LeaseLostError(Exception):
-    """The job is no longer this worker's: cancelled, deleted, or taken over."""
+    """The job is no longer this attempt's: cancelled, deleted, or taken over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """A job that this worker has claimed.
+
+    Attributes:
+        job: as claimed; `job.attempt` is the fencing token of every change.
+        folder: of this attempt's files; no other attempt writes there.
+    """
+
+    job: Job
+    folder: Path
 
 
 class Worker:
@@ -124,11 +141,18 @@ class Worker:
             from kinema.provenance.certificates import load_identity
 
             self._identity = load_identity(config.certificate, config.certificate_key)
-        self._database = Database(self._data_dir, durable=False)
-        self._worker_id = leases.register_worker(self._database)
+        self._files = LocalFileStore(self._data_dir)
+        self._store = self._open_store()
+        self._worker_id = self._store.register_worker()
+        self._expired = SilenceMonitor(config.lease_s)
         self._stop = threading.Event()
-        self._current_job_id: str | None = None
+        self._current: Job | None = None
         self._lost_since: float | None = None
+
+    def _open_store(self) -> JobStore:
+        # Heartbeats must not wait for a lock for as long as a lease.
+        timeout_s = min(BUSY_TIMEOUT_S, self._config.lease_s / 4)
+        return SqliteJobStore(self._data_dir, durable=False, busy_timeout_s=timeout_s)
 
     def stop(self) -> None:
         """Save the current job after its next step, and end."""
@@ -136,77 +160,121 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called."""
+        sign = self._data_dir / "workers" / self._worker_id
+        with contextlib.suppress(OSError):
+            sign.touch()
         threading.Thread(target=self._heartbeat_loop, daemon=True).start()
         if self._config.attached:
             threading.Thread(target=self._stop_on_stdin_eof, daemon=True).start()
         try:
             backend = load_backend(self._config.model, self._config.device, self._config.worker_index)
-            leases.publish_model_info(self._database, self._worker_id, backend.model_info)
+            self._retry_while_busy(
+                lambda: self._store.publish_model(self._worker_id, self._config.model, backend.model_info)
+            )
             self._claim_loop(backend)
         finally:
-            end = leases.unregister_worker if self._stop.is_set() else leases.mark_worker_dead
-            end(self._database, self._worker_id)
-            self._database.close()
+            end = self._store.unregister_worker if self._stop.is_set() else self._store.mark_worker_dead
+            with contextlib.suppress(StoreBusyError):
+                self._retry_while_busy(lambda: end(self._worker_id))
+            with contextlib.suppress(OSError):
+                sign.unlink(missing_ok=True)
+            self._store.close()
 
     def _claim_loop(self, backend: Backend) -> None:
+        model = backend.model_info.name
         while not self._stop.is_set():
             try:
-                job = leases.claim_job(
-                    self._database,
+                job = self._store.claim(
                     self._worker_id,
-                    lease_s=self._config.lease_s,
+                    model,
+                    expired=self._expired.expired(self._store.leases()),
                     max_attempts=self._config.max_attempts,
                 )
-            except sqlite3.OperationalError as error:  # The disk is full, or the database is locked.
+            except StoreBusyError as error:
                 log.warning("database: %s", error)
                 job = None
             if job is None:
                 self._stop.wait(POLL_INTERVAL_S)
                 continue
-            self._current_job_id = job.id
+            self._current = job
             try:
                 self._run_job(backend, job)
             finally:
-                self._current_job_id, self._lost_since = None, None
+                self._current, self._lost_since = None, None
             release_free_memory()
 
     def _run_job(self, backend: Backend, job: Job) -> None:
         """Generate a job's video; every exception ends in the job's error."""
-        job_dir = get_job_dir(self._data_dir, job.id)
         try:
-            self._generate(backend, job, job_dir)
+            attempt = _Attempt(job=job, folder=self._files.open_attempt(job.id, job.attempt))
+            self._generate_or_begin_again(backend, attempt)
         except LeaseLostError:
             log.info("%s is cancelled or taken over", job.id)
-            if not (job_dir / VIDEO_FILE).exists() and not self._is_taken_over(job):
-                remove_all_files(job_dir)
+            self._remove_lost_work(job)
         except MemoryError:
-            self._fail_job(job, job_dir, "out_of_memory", _OUT_OF_MEMORY_MESSAGE)
+            self._fail_job(job, "out_of_memory", _OUT_OF_MEMORY_MESSAGE)
         except Exception as error:
+            if not self._holds(job):
+                self._remove_lost_work(job)
+                return
             is_user_error = isinstance(error, UserError)
-            if _is_disk_full(error) or (is_user_error and free_bytes(self._data_dir) < MIN_FREE_BYTES):
-                self._fail_job(job, job_dir, "disk_full", "The server's disk is full; try again later.")
+            if _is_disk_full(error) or (is_user_error and self._files.free_bytes() < MIN_FREE_BYTES):
+                self._fail_job(job, "disk_full", "The server's disk is full; try again later.")
+            elif isinstance(error, ModelOutputError):
+                log.error("%s failed: %s", job.id, error)
+                self._fail_job(job, "server_error", str(error))
             elif is_user_error:
-                self._fail_job(job, job_dir, "invalid_request", str(error))
+                self._fail_job(job, "invalid_request", self._without_server_paths(job, str(error)))
             else:
                 # The client gets one sentence, the operator's log the traceback.
                 log.error("%s failed:\n%s", job.id, traceback.format_exc())
                 if "out of memory" in str(error).lower():
-                    self._fail_job(job, job_dir, "out_of_memory", _OUT_OF_MEMORY_MESSAGE)
+                    self._fail_job(job, "out_of_memory", _OUT_OF_MEMORY_MESSAGE)
                 else:
                     message = (
                         f"Generating the video failed ({type(error).__name__}); the server's log has details."
                     )
-                    self._fail_job(job, job_dir, "server_error", message)
+                    self._fail_job(job, "server_error", message)
 
-    def _generate(self, backend: Backend, job: Job, job_dir: Path) -> None:
-        job_dir.mkdir(exist_ok=True)
-        request = resolve_input_files(job.request, job_dir)
-        checkpoint = job_dir / SAMPLER_STATE_FILE
-        events = backend.generate(
-            request,
-            job_dir / UNFINISHED_VIDEO_FILE,
-            resume_from=checkpoint if checkpoint.is_file() else None,
-        )
+    def _generate_or_begin_again(self, backend: Backend, attempt: _Attempt) -> None:
+        """Resume from the job's checkpoint, or begin at the first step where that is damaged."""
+        job = attempt.job
+        checkpoint = self._intact_checkpoint(job)
+        if checkpoint is not None:
+            try:
+                self._generate(backend, attempt, checkpoint)
+                return
+            except CheckpointError as error:
+                log.warning("the checkpoint of %s can't be used (%s); it begins again", job.id, error)
+        if job.checkpoint and not self._retry_while_busy(
+            lambda: self._store.discard_checkpoint(job.id, job.attempt)
+        ):
+            raise LeaseLostError
+        self._generate(backend, attempt, None)
+
+    def _intact_checkpoint(self, job: Job) -> Path | None:
+        if not job.checkpoint:
+            return None
+        path = self._files.job_dir(job.id) / job.checkpoint
+        try:
+            if file_sha256(path) == job.checkpoint_sha256:
+                return path
+            problem = "damaged"
+        except OSError as error:
+            problem = error.strerror or "unreadable"
+        log.warning("the checkpoint of %s is lost (%s); it begins again", job.id, problem)
+        return None
+
+    def _generate(self, backend: Backend, attempt: _Attempt, checkpoint: Path | None) -> None:
+        job, folder = attempt.job, attempt.folder
+        try:
+            stored = job.request
+        except UserError as error:
+            raise ModelOutputError(
+                f"The request was stored by another version of Kinema and can't be read: {error}"
+            ) from None
+        request = resolve_input_files(stored, self._files.job_dir(job.id))
+        events = backend.generate(request, folder / UNFINISHED_VIDEO_FILE, resume_from=checkpoint)
         preview_count, total_steps = job.preview_count, job.total_steps
         preview_at, checkpoint_at = 0.0, time.monotonic()
         # Closing the generator removes a file that is not finished.
@@ -217,101 +285,144 @@ class Worker:
                         stage="write", fraction=0.99, step=total_steps, total_steps=total_steps
                     )
                     self._report_progress(job, progress, preview_count)
-                    self._complete_job(job, request, job_dir, event, backend.model_info.name)
+                    self._complete_job(attempt, request, event, backend.model_info.name)
                     return
                 now = time.monotonic()
                 if event.preview is not None and now - preview_at >= PREVIEW_INTERVAL_S:
-                    write_bytes(job_dir / PREVIEW_FILE, _encode_preview(event.preview()))
+                    write_bytes(folder / PREVIEW_FILE, _encode_preview(event.preview()))
                     preview_count, preview_at = preview_count + 1, now
                 is_due = now - checkpoint_at >= self._config.checkpoint_interval_s
-                if event.save_checkpoint is not None and is_due:
-                    event.save_checkpoint(checkpoint)
-                    leases.mark_checkpointed(self._database, self._worker_id, job.id)
+                if event.save_checkpoint is not None and (is_due or self._stop.is_set()):
+                    self._save_checkpoint(attempt, event.step, event.save_checkpoint)
                     checkpoint_at = time.monotonic()
                 total_steps = event.total_steps
                 self._report_progress(job, event, preview_count)
                 if self._stop.is_set():
-                    if event.save_checkpoint is not None:
-                        event.save_checkpoint(checkpoint)
                     return
         raise RuntimeError("a backend ended without a result")
 
-    def _complete_job(
-        self, job: Job, request: VideoRequest, job_dir: Path, result: JobResult, model: str
-    ) -> None:
-        """Write thumbnail and sprite sheet first: where the video exists under its name, all files do."""
+    def _save_checkpoint(self, attempt: _Attempt, step: int, save: Callable[[Path], None]) -> None:
+        """Save the state under a new name, then record it: the recorded one is always complete."""
+        job = attempt.job
+        path = attempt.folder / f"checkpoint-{step:06d}.npz"
+        save(path)
+        recorded = self._retry_while_busy(
+            lambda: self._store.record_checkpoint(
+                job.id, job.attempt, path=f"{attempt.folder.name}/{path.name}", sha256=file_sha256(path)
+            )
+        )
+        if not recorded:
+            raise LeaseLostError
+        for older in attempt.folder.glob("checkpoint-*.npz"):
+            if older != path:
+                older.unlink(missing_ok=True)
+        # What earlier attempts saved is no longer needed.
+        self._files.remove_other_attempts(job.id, job.attempt)
+
+    def _complete_job(self, attempt: _Attempt, request: VideoRequest, result: JobResult, model: str) -> None:
+        """Write all files, then make them the job's: they are in the attempt's folder until then."""
         from kinema.media.contact_sheet import sprite_sheet
         from kinema.media.images import save_image, thumbnail
 
-        frames, video = result.sample_frames, job_dir / VIDEO_FILE
-        write_bytes(job_dir / THUMBNAIL_FILE, thumbnail(frames[len(frames) // 2], max_side=512))
-        save_image(job_dir / SPRITESHEET_FILE, sprite_sheet(frames).image)
-        (job_dir / UNFINISHED_VIDEO_FILE).replace(video)
+        job, folder, frames = attempt.job, attempt.folder, result.sample_frames
+        write_bytes(folder / THUMBNAIL_FILE, thumbnail(frames[len(frames) // 2], max_side=512))
+        save_image(folder / SPRITESHEET_FILE, sprite_sheet(frames).image)
+        video = (folder / UNFINISHED_VIDEO_FILE).replace(folder / VIDEO_FILE)
         if self._identity is not None:
             from kinema.pipeline.content_credentials import build_provenance
             from kinema.provenance.manifest import sign
 
             sign(video, build_provenance(request, model=model), identity=self._identity)
-        if not leases.complete_job(
-            self._database, self._worker_id, job.id, retention_s=self._config.retention_s
-        ):
+        files = self._files.publish(job.id, job.attempt)
+        is_completed = self._retry_while_busy(
+            lambda: self._store.complete(
+                job.id,
+                job.attempt,
+                files=files,
+                retention_s=self._config.retention_s,
+                before_commit=self._files.write_result,
+            )
+        )
+        if not is_completed:
             raise LeaseLostError
-        remove_intermediates(job_dir)
+        completed = self._store.get(job.id, owner=None)
+        if completed is not None and completed.attempt == job.attempt:
+            self._files.remove_work(completed)
 
     def _report_progress(self, job: Job, event: JobProgress, preview_count: int) -> None:
-        holds_lease = leases.update_progress(
-            self._database,
-            self._worker_id,
-            job.id,
-            progress=max(1, int(100 * event.fraction)),
+        progress = Progress(
+            percent=max(1, int(100 * event.fraction)),
             stage=event.stage,
             step=event.step,
             total_steps=event.total_steps,
             preview_count=preview_count,
         )
-        if not holds_lease:
+        try:
+            holds = self._store.report_progress(job.id, job.attempt, progress)
+        except StoreBusyError as error:  # Progress is not worth a failed job.
+            log.warning("database: %s", error)
+            return
+        if not holds:
             raise LeaseLostError
 
-    def _is_taken_over(self, job: Job) -> bool:
-        row = self._database.fetch_one("SELECT status FROM videos WHERE id = :id", {"id": job.id})
-        return row is not None and row["status"] != "failed"
+    def _holds(self, job: Job) -> bool:
+        return self._retry_while_busy(lambda: self._store.holds(job.id, job.attempt))
 
-    def _fail_job(self, job: Job, job_dir: Path, code: str, message: str) -> None:
-        if self._is_taken_over(job) and not leases.holds_lease(self._database, self._worker_id, job.id):
-            return
+    def _remove_lost_work(self, job: Job) -> None:
+        """Remove the files of a lost attempt, unless its checkpoint is what another one resumes from."""
+        current = self._store.get(job.id, owner=None, deleted=True)
+        if current is None or (current.is_finished and current.attempt != job.attempt):
+            shutil.rmtree(self._files.job_dir(job.id) / f"{ATTEMPT_PREFIX}{job.attempt}", ignore_errors=True)
+
+    def _fail_job(self, job: Job, code: str, message: str) -> None:
         # Files first: on a full disk the error message needs their space.
-        remove_all_files(job_dir)
-        for delay in _FAIL_RETRY_DELAYS_S:
+        if self._holds(job):
+            self._files.remove_other_attempts(job.id, "")
+        self._retry_while_busy(
+            lambda: self._store.fail(
+                job.id, job.attempt, code=code, message=message, retention_s=self._config.retention_s
+            )
+        )
+
+    def _without_server_paths(self, job: Job, message: str) -> str:
+        for folder in (self._files.job_dir(job.id), self._data_dir):
+            message = message.replace(f"{folder}/", "")
+        return message
+
+    def _retry_while_busy(self, action: Callable[[], T]) -> T:
+        """Do something that the store refuses while it is locked or the disk is full."""
+        for delay in _RETRY_DELAYS_S:
             try:
-                leases.fail_job(
-                    self._database,
-                    self._worker_id,
-                    job.id,
-                    code=code,
-                    message=message,
-                    retention_s=self._config.retention_s,
-                )
-                return
-            except sqlite3.OperationalError as error:
+                return action()
+            except StoreBusyError as error:
                 log.warning("database: %s", error)
                 time.sleep(delay)
+        return action()
 
     def _heartbeat_loop(self) -> None:
         """Send heartbeats. Exit if the current job is lost and its generation does not stop."""
-        database = Database(self._data_dir, durable=False)
+        store, interval_s = self._open_store(), self._config.lease_s / 5
+        sign = self._data_dir / "workers" / self._worker_id
+        last_beat_at, worked_on = time.monotonic(), ""
         while True:
-            with contextlib.suppress(sqlite3.OperationalError):
-                leases.heartbeat(database, self._worker_id, self._config.lease_s)
-                job_id = self._current_job_id
-                if job_id is not None and not leases.holds_lease(database, self._worker_id, job_id):
-                    self._lost_since = self._lost_since or time.monotonic()
-                    is_stuck = time.monotonic() - self._lost_since > STUCK_TIMEOUT_S
-                    if self._current_job_id == job_id and is_stuck:
-                        log.error("%s is lost, and its generation does not stop", job_id)
+            now = time.monotonic()
+            job = self._current
+            attempt = "" if job is None else job.attempt
+            # Time in which this process was frozen is no work.
+            worked_s = min(now - last_beat_at, 3 * interval_s) if attempt and attempt == worked_on else 0.0
+            with contextlib.suppress(OSError):
+                os.utime(sign)
+            with contextlib.suppress(StoreBusyError):
+                is_alive = store.heartbeat(self._worker_id, attempt, worked_s=worked_s)
+                last_beat_at, worked_on = now, attempt
+                if job is not None and not is_alive and self._current is job:
+                    self._lost_since = self._lost_since or now
+                    if now - self._lost_since > STUCK_TIMEOUT_S:
+                        log.error("%s is lost, and its generation does not stop", job.id)
                         os._exit(3)
                 else:
                     self._lost_since = None
-            time.sleep(self._config.lease_s / 5)
+            time.sleep(interval_s)
 
     def _stop_on_stdin_eof(self) -> None:
         """Stop when the server that started this worker is gone."""
@@ -321,6 +432,14 @@ class Worker:
         # A server that shuts down waits and then kills its workers; one that was killed can't.
         time.sleep(2 * STUCK_TIMEOUT_S)
         os._exit(4)
+
+
+def sign_of_life(data_dir: Path, worker_id: str) -> int | None:
+    """A number that a worker on this machine changes while it runs, also when the database is locked."""
+    try:
+        return (data_dir / "workers" / worker_id).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _encode_preview(frames: UInt8[np.ndarray, "f h w 3"]) -> bytes:
@@ -346,10 +465,12 @@ def main() -> None:
     try:
         if len(sys.argv) != 2:
             raise UserError("start a worker with: kinema worker --data DIR")
-        worker = Worker(from_json(WorkerConfig, sys.argv[1], source="the worker's configuration"))
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, lambda *_: worker.stop())
-        worker.run()
+        config = from_json(WorkerConfig, sys.argv[1], source="the worker's configuration")
+        with lock_for_worker(Path(config.data_dir)):
+            worker = Worker(config)
+            for signal_number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signal_number, lambda *_: worker.stop())
+            worker.run()
     except UserError as error:
         print(f"kinema: {error}", file=sys.stderr)
         sys.exit(2)

@@ -47,6 +47,10 @@ class JobResult:
     sample_frames: UInt8[np.ndarray, "f h w 3"]
 
 
+class CheckpointError(Exception):
+    """A checkpoint is damaged, or of another model or version: the job begins again."""
+
+
 class Backend(Protocol):
     """Generates videos with one model."""
 
@@ -68,6 +72,7 @@ class Backend(Protocol):
             resume_from: a checkpoint to resume from.
 
         Raises:
+            CheckpointError: `resume_from` can't be used.
             UserError: the video can't be generated; the message says why.
         """
         ...

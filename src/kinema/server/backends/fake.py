@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.atomic_io import atomic_write
-from kinema.errors import UserError
 from kinema.pipeline.request import VideoRequest
-from kinema.server.backends.base import JobProgress, JobResult
+from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
 from kinema.server.model_info import ModelInfo
 
 _BARS = np.array(
@@ -54,6 +53,8 @@ class FakeBackend:
             supports_images=True,
             tasks=("edit", "extend", "interpolate"),
             upscale_factors=(1, 2, 4),
+            num_experts=2,
+            boundary_ratio=0.875,
         )
 
     def generate(
@@ -94,7 +95,10 @@ class FakeBackend:
         self, request: VideoRequest, state: np.ndarray, salt: bytes
     ) -> UInt8[np.ndarray, "f h w 3"]:
         fps = request.fps or self.model_info.fps
-        num_frames = max(1, round((request.seconds or self.model_info.seconds) * fps))
+        requested = request.num_frames or round((request.seconds or self.model_info.seconds) * fps)
+        # Only a new video is rounded, as with a model: others continue or change what exists.
+        exact = request.source is not None or request.storyboard
+        num_frames = max(1, requested) if exact else self.model_info.nearest_num_frames(requested)
         width, height = (side * request.upscale for side in request.size or (64, 64))
         columns = np.arange(width) * len(_BARS) // width
         frames = np.empty((num_frames, height, width, 3), np.uint8)
@@ -120,7 +124,7 @@ def _load_state(path: Path) -> tuple[int, np.ndarray]:
         with np.load(path) as arrays:
             return int(arrays["index"]), arrays["state"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f"{path.name} is not a checkpoint; submit the request again") from None
+        raise CheckpointError(f"{path.name} is not a checkpoint") from None
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:

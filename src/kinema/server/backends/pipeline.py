@@ -20,7 +20,7 @@ from kinema.pipeline.request_checks import UPSCALE_FACTORS
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.upscale import check_upscale
 from kinema.pipeline.video import write_events
-from kinema.server.backends.base import JobProgress, JobResult
+from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
 from kinema.server.model_info import ModelInfo
 
 _SAMPLING_START, _SAMPLING_END = 0.04, 0.88
@@ -62,6 +62,8 @@ class PipelineBackend:
             supports_images=defaults.image_conditioning != "none",
             tasks=("edit", "extend", "interpolate") if continues_videos else (),
             upscale_factors=self._upscale_factors(),
+            num_experts=defaults.num_experts,
+            boundary_ratio=defaults.boundary_ratio,
         )
 
     def _upscale_factors(self) -> tuple[int, ...]:
@@ -163,6 +165,9 @@ def _checkpoint_writer(step: SamplingStep) -> Callable[[Path], None]:
 def _load_sampler_state(path: Path) -> SamplerState:
     try:
         with np.load(path) as arrays:
-            return SamplerState(index=int(arrays["index"]), latents=torch.from_numpy(arrays["latents"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f"{path.name} is not a checkpoint; submit the request again") from None
+            state = SamplerState(index=int(arrays["index"]), latents=torch.from_numpy(arrays["latents"]))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        raise CheckpointError(f"{path.name} is not a checkpoint") from None
+    if not torch.isfinite(state.latents).all():
+        raise CheckpointError(f"{path.name} holds values that are not numbers")
+    return state

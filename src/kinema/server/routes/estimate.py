@@ -16,10 +16,11 @@ from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError, bad_request
 from kinema.server.form_parsing import parse_body
 from kinema.server.openapi import openapi_body
-from kinema.server.request_limits import check_options, check_timeline, resolve_format
+from kinema.server.request_limits import check_options, check_timeline
 from kinema.server.schemas.requests import CreateVideoRequest, validate_body
 from kinema.server.schemas.responses import CostEstimateObject
 from kinema.server.schemas.to_request import openai_to_request
+from kinema.server.video_format import resolve_format
 
 ESTIMATE_TIMEOUT_S = 120.0
 _MAX_CACHED_ESTIMATES = 256
@@ -63,15 +64,16 @@ def router(state: AppState) -> APIRouter:
 async def _build_request(state: AppState, body: CreateVideoRequest) -> VideoRequest:
     """The request with blank images, and without text and seed, which do not change the cost."""
     model_info, limits = await state.get_model_info(), state.settings.limits
-    video_format = resolve_format(model_info, limits, model=body.model, size=body.size, seconds=body.seconds)
+    video_format = resolve_format(model_info, limits, body)
     size = (video_format.width, video_format.height)
-    check_options(body, model_info, limits, size=size, duration_s=video_format.duration_s)
-    check_timeline(body, model_info, video_format.duration_s)
+    check_options(body, model_info, limits, size=size, duration_s=video_format.seconds)
+    check_timeline(body, model_info, video_format.seconds)
     request = openai_to_request(
         body,
         {param: _BLANK_IMAGE for param, _ in body.image_inputs()},
         size=size,
-        seconds=video_format.duration_s,
+        seconds=video_format.requested_seconds,
+        num_frames=video_format.num_frames if video_format.requested_seconds is None else None,
         defaults=VideoRequest(),
     )
     return dataclasses.replace(

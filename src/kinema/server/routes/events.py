@@ -13,12 +13,11 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.requests import Request
 
-from kinema.server import queue
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError
 from kinema.server.job import Job
 from kinema.server.schemas.responses import to_video_object
-from kinema.server.storage import PREVIEW_FILE, get_job_dir
+from kinema.server.storage import PREVIEW_FILE
 
 POLL_INTERVAL_S = 0.1
 KEEPALIVE_INTERVAL_S = 15.0
@@ -60,7 +59,7 @@ async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
                 })  # fmt: skip
                 if job.preview_count > preview_count:
                     preview_count = job.preview_count
-                    image = await state.run_in_thread(_preview_data_url, state, job.id)
+                    image = await state.run_in_thread(_preview_data_url, state, job)
                     if image is not None:
                         yield _format_sse("preview", {"id": job.id, "step": job.step, "image": image})
             if job.is_finished:
@@ -72,7 +71,7 @@ async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(state.draining.wait(), POLL_INTERVAL_S)
                 return
-            current = await state.run_in_thread(queue.get_job, state.database, job.owner, job.id)
+            current = await state.run_in_thread(state.store.get, job.id, owner=job.owner)
             if current is None:
                 yield _format_sse("deleted", {"id": job.id})
                 return
@@ -85,10 +84,10 @@ def _format_sse(name: str, data: dict[str, object]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _preview_data_url(state: AppState, job_id: str) -> str | None:
+def _preview_data_url(state: AppState, job: Job) -> str | None:
     """The preview as a data URL; None if it was removed in the meantime."""
     try:
-        data = (get_job_dir(state.settings.data_dir, job_id) / PREVIEW_FILE).read_bytes()
+        data = state.files.path(job, PREVIEW_FILE).read_bytes()
     except OSError:
         return None
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"

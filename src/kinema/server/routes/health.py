@@ -5,12 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from kinema.server import queue
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError
 from kinema.server.metrics import CONTENT_TYPE
 from kinema.server.schemas.responses import Health
-from kinema.server.storage import free_bytes, used_bytes
 
 
 def router(state: AppState) -> APIRouter:
@@ -31,14 +29,13 @@ def router(state: AppState) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Metrics in Prometheus' text format."""
-        data_dir = state.settings.data_dir
         text = state.metrics.render(
-            videos=await state.run_in_thread(queue.count_by_status, state.database),
+            videos=await state.run_in_thread(state.store.count_by_status),
             workers=state.supervisor.num_alive,
             worker_restarts=state.supervisor.restarts,
             event_streams=state.open_event_streams,
-            disk_free_bytes=await state.run_in_thread(free_bytes, data_dir),
-            disk_used_bytes=await state.run_in_thread(used_bytes, data_dir),
+            disk_free_bytes=await state.run_in_thread(state.files.free_bytes),
+            disk_used_bytes=await state.run_in_thread(state.files.used_bytes),
         )
         return PlainTextResponse(text, media_type=CONTENT_TYPE)
 

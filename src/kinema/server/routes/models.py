@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse
 from kinema.server.dependencies import AppState
 from kinema.server.errors import not_found
 from kinema.server.model_info import ModelInfo
-from kinema.server.request_limits import MODEL_ALIASES
 from kinema.server.schemas.responses import ModelList, ModelObject
+from kinema.server.video_format import MODEL_ALIASES
 
 
 def router(state: AppState) -> APIRouter:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     InstanceOf,
     StringConstraints,
@@ -20,7 +20,7 @@ from starlette.datastructures import UploadFile
 
 from kinema.errors import did_you_mean
 from kinema.server.errors import bad_request
-from kinema.server.form_parsing import Fields
+from kinema.server.form_parsing import Fields, parse_json_text
 
 MAX_PROMPT_CHARS = 32_000
 MAX_SHOTS = 32
@@ -34,10 +34,28 @@ def _parse_json_text(value: object) -> object:
     """A list or object that a form field holds as JSON."""
     if isinstance(value, str) and value[:1] in "[{":
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return parse_json_text(value)
+        except ValueError:
             return value
     return value
+
+
+def _parse_image(value: object) -> object:
+    """An image as an object; a plain string is its address."""
+    if isinstance(value, str) and value[:5].lower() in ("data:", "https", "http:"):
+        return {"image_url": value}
+    return _parse_json_text(value)
+
+
+def _check_count(most: int) -> Callable[[object], object]:
+    """Refuse long lists before their entries are validated."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list) and len(value) > most:
+            raise ValueError(f"it has {len(value)} entries, and at most {most} are allowed")
+        return value
+
+    return check
 
 
 def _check_seconds_length(value: object) -> object:
@@ -54,6 +72,8 @@ Seconds = Annotated[
                               {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}]}),
 ]  # fmt: skip
 Size = Annotated[str, StringConstraints(max_length=40), Field(examples=["1280x720"])]
+NumFrames = Annotated[int, Field(ge=1, le=1_000_000)]
+GuidanceScale = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
@@ -74,7 +94,7 @@ class VideoRef(StrictModel):
     id: Annotated[str, StringConstraints(max_length=100)]
 
 
-ImageInput = Annotated[Upload | ImageUrl, BeforeValidator(_parse_json_text)]
+ImageInput = Annotated[Upload | ImageUrl, BeforeValidator(_parse_image)]
 VideoInput = Annotated[Upload | VideoRef, BeforeValidator(_parse_json_text)]
 Time = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 
@@ -102,7 +122,11 @@ class GenerationOptions(StrictModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     fps: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] | None = None
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    guidance_scale: Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)] | None = None
+    guidance_scale: GuidanceScale | None = None
+    guidance_scale_2: GuidanceScale | None = None
+    """Of the second expert (low noise) of a model with two."""
+    boundary_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The sigma at which the second expert takes over: the model's own, no other is possible."""
     flow_shift: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)] | None = None
     upscale: Annotated[int, Field(ge=1, le=4)] | None = None
@@ -118,16 +142,30 @@ class CreateVideoRequest(GenerationOptions):
     prompt: Prompt
     model: Annotated[str, StringConstraints(max_length=200)] | None = None
     seconds: Seconds | None = None
+    num_frames: NumFrames | None = None
+    """The length in frames, in place of `seconds`; rounded to what the model can generate."""
     size: Size | None = None
+    aspect_ratio: Annotated[str, StringConstraints(max_length=40), Field(examples=["16:9"])] | None = None
+    """In place of `size`: at the model's own number of pixels."""
+    resolution: Annotated[str, StringConstraints(max_length=40), Field(examples=["720p"])] | None = None
+    """In place of `size`: the shorter side, in the aspect ratio."""
     input_reference: ImageInput | None = None
     """The first frame."""
     last_image: ImageInput | None = None
     """The last frame."""
     keyframes: Annotated[
-        list[KeyframeRequest], BeforeValidator(_parse_json_text), Field(max_length=MAX_KEYFRAMES)
+        list[KeyframeRequest],
+        FailFast(),
+        BeforeValidator(_check_count(MAX_KEYFRAMES)),
+        BeforeValidator(_parse_json_text),
+        Field(max_length=MAX_KEYFRAMES),
     ] = []
     storyboard: Annotated[
-        list[ShotRequest], BeforeValidator(_parse_json_text), Field(max_length=MAX_SHOTS)
+        list[ShotRequest],
+        FailFast(),
+        BeforeValidator(_check_count(MAX_SHOTS)),
+        BeforeValidator(_parse_json_text),
+        Field(max_length=MAX_SHOTS),
     ] = []
     loop: bool = False
 
@@ -168,8 +206,10 @@ class ExtendRequest(GenerationOptions):
     """A continuation of a video."""
 
     prompt: Prompt
-    seconds: Seconds
-    """Length of the new part."""
+    seconds: Seconds | None = None
+    """Length of the new part; by default the model's own length."""
+    num_frames: NumFrames | None = None
+    """Length of the new part in frames, in place of `seconds`."""
     video: VideoInput
     backward: bool = False
 
@@ -187,29 +227,74 @@ class InterpolateRequest(GenerationOptions):
 _UNION_MEMBERS = ("is-instance[UploadFile]", ImageUrl.__name__, VideoRef.__name__)
 
 T = TypeVar("T", bound=StrictModel)
+MAX_IGNORED = 100
+"""Unknown fields that are listed in a response."""
 
 
-def validate_body(body_type: type[T], fields: Fields) -> T:
+def validate_body(body_type: type[T], fields: Fields, *, ignored: list[str] | None = None) -> T:
     """The fields as typed values.
 
+    Args:
+        body_type: what they should be.
+        fields: of the request.
+        ignored: where given, unknown fields are left out, and their names are added to this list.
+
     Raises:
-        ApiError: a field is missing, unknown or invalid; the error names the first one.
+        ApiError: a field is missing or invalid, or unknown where `ignored` is None; the error names it.
     """
     try:
         return body_type.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # Members of unions are part of pydantic's location, but not of the parameter's name.
-    path = [str(part) for part in first["loc"] if part not in _UNION_MEMBERS]
-    name = ".".join(path)[:200]
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    if ignored is not None:
+        unknown = [_path(entry["loc"]) for entry in errors if entry["type"] == "extra_forbidden"]
+        if unknown and len(ignored) < MAX_IGNORED:
+            ignored += [".".join(path)[:200] for path in unknown]
+            return validate_body(body_type, _without(fields, unknown), ignored=ignored)
+    first = errors[0]
+    path = _path(first["loc"])
+    name = ".".join(path)[:200] or "body"
     if first["type"] == "missing":
         raise bad_request(
             f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
         )
     if first["type"] == "extra_forbidden":
-        hint = did_you_mean(path[-1], body_type.model_fields) if len(path) == 1 else ""
+        hint = unknown_field_hint(body_type, name)
         raise bad_request(f"Unknown parameter: '{name}'{hint}.", param=name, code="unknown_parameter")
-    message = first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "is_instance_of":
         message = "it must be a file, or an object with image_url (an image) or id (a video)"
     raise bad_request(f"Invalid value for '{name}': {message}.", param=name, code="invalid_value")
+
+
+def unknown_field_hint(body_type: type[StrictModel], name: str) -> str:
+    """` (did you mean ...?)`, or nothing."""
+    return "" if "." in name else did_you_mean(name, body_type.model_fields)
+
+
+def _path(location: tuple[int | str, ...]) -> list[str]:
+    """The names of a parameter; members of unions are part of pydantic's location, but not of the name."""
+    return [str(part) for part in location if part not in _UNION_MEMBERS]
+
+
+def _without(fields: Fields, paths: list[list[str]]) -> Fields:
+    """The fields without those at some paths."""
+
+    def prune(value: object, inner: list[list[str]]) -> object:
+        heads = {path[0]: [other[1:] for other in inner if other[0] == path[0]] for path in inner if path}
+        parsed = _parse_json_text(value)
+        if isinstance(parsed, dict):
+            return {
+                name: prune(entry, heads[name]) if name in heads else entry
+                for name, entry in parsed.items()
+                if [] not in heads.get(name, ())
+            }
+        if isinstance(parsed, list):
+            return [
+                prune(entry, heads[str(index)]) if str(index) in heads else entry
+                for index, entry in enumerate(parsed)
+            ]
+        return value
+
+    pruned = prune(fields, paths)
+    return pruned if isinstance(pruned, dict) else fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -30,6 +31,9 @@ class KinemaInfo(BaseModel):
     step: int
     total_steps: int
     stage: str
+    ignored: list[str] = Field(
+        description="Fields of the request that are unknown, in the response to that request only."
+    )
 
 
 class VideoObject(BaseModel):
@@ -48,6 +52,7 @@ class VideoObject(BaseModel):
     size: Annotated[str, Field(examples=["1280x720"])]
     seconds: Annotated[str, Field(examples=["4"])]
     error: VideoError | None
+    warnings: list[str] = Field(description="What differs from the request, and what the model may not know.")
     kinema: KinemaInfo
 
 
@@ -117,10 +122,14 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def to_video_object(job: Job) -> VideoObject:
-    """A job as the API reports it."""
-    request = job.request
-    width, height = request.size or (None, None)
+def to_video_object(job: Job, *, ignored: Sequence[str] = (), warnings: Sequence[str] = ()) -> VideoObject:
+    """A job as the API reports it.
+
+    Args:
+        job: the job.
+        ignored: unknown fields of the request, in the response to it.
+        warnings: what differs from the request, in the response to it.
+    """
     error = None
     if job.status == "failed":
         error = VideoError(
@@ -140,13 +149,15 @@ def to_video_object(job: Job) -> VideoObject:
         size=job.size,
         seconds=job.seconds,
         error=error,
+        warnings=list(warnings),
         kinema=KinemaInfo(
-            width=None if width is None else width * request.upscale,
-            height=None if height is None else height * request.upscale,
-            task=request.task,
-            seed=request.seed,
+            width=job.width,
+            height=job.height,
+            task=job.task,
+            seed=job.seed,
             step=job.step,
             total_steps=job.total_steps,
             stage=job.stage,
+            ignored=list(ignored),
         ),
     )

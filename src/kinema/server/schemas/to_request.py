@@ -32,6 +32,7 @@ def openai_to_request(
     *,
     size: tuple[int, int],
     seconds: float | None = None,
+    num_frames: int | None = None,
     defaults: VideoRequest,
 ) -> VideoRequest:
     """The request that a body stands for.
@@ -42,9 +43,12 @@ def openai_to_request(
             as `video`.
         size: width and height to generate, before upscaling.
         seconds: the length of the video, or of the new part of an extension or interpolation.
+        num_frames: the same in frames, in place of `seconds`.
         defaults: options that apply where the body leaves them out.
     """
-    request = dataclasses.replace(apply_options(body, defaults), size=size, seconds=seconds)
+    request = dataclasses.replace(
+        apply_options(body, defaults), size=size, seconds=seconds, num_frames=num_frames
+    )
     match body:
         case CreateVideoRequest():
             return dataclasses.replace(
@@ -85,10 +89,28 @@ def openai_to_request(
 
 def apply_options(body: GenerationOptions, request: VideoRequest) -> VideoRequest:
     """The request with the options that the body sets; both have the same names for them."""
-    options = {name: getattr(body, name) for name in GenerationOptions.model_fields}
-    return dataclasses.replace(
-        request, **{name: value for name, value in options.items() if value is not None}
-    )
+    options = {
+        name: value
+        for name in GenerationOptions.model_fields
+        if name not in _NOT_IN_REQUEST and (value := getattr(body, name)) is not None
+    }
+    if body.guidance_scale_2 is not None:
+        options["guidance_scale"] = _two_guidance_scales(body, request)
+    return dataclasses.replace(request, **options)
+
+
+_NOT_IN_REQUEST = ("guidance_scale_2", "boundary_ratio")
+
+
+def _two_guidance_scales(body: GenerationOptions, request: VideoRequest) -> tuple[float, ...]:
+    """The scale of each expert: `guidance_scale` alone is that of both."""
+    first = request.guidance_scale if body.guidance_scale is None else body.guidance_scale
+    if isinstance(first, tuple):
+        first = first[0]
+    second = body.guidance_scale_2
+    if first is None or second is None:
+        raise TypeError("check_options refuses guidance_scale_2 without guidance_scale")
+    return (first, second)
 
 
 def inherited_options(request: VideoRequest) -> VideoRequest:
