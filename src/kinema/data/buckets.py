@@ -124,12 +124,12 @@ def build_buckets(specs: Sequence[BucketSpec], *, batch_size: int, image_p: floa
                 batch_size=size,
                 steps_per_round=steps,
             )
-            for (i, latent_frames, size), steps in zip(candidates, _steps_per_round(weights), strict=True)
+            for (i, latent_frames, size), steps in zip(candidates, steps_per_round(weights), strict=True)
         ),
     )
 
 
-def _steps_per_round(weights: Sequence[float]) -> list[int]:
+def steps_per_round(weights: Sequence[float]) -> list[int]:
     """Round `weights` to integers of 1 or more that add up to a round (largest remainders first)."""
     exact = [weight / sum(weights) * STEPS_PER_ROUND for weight in weights]
     steps = [max(1, int(value)) for value in exact]
