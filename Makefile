@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: video test test-page test-slow coverage audit lint docs wheel bench format clean
+.PHONY: video test test-page test-slow coverage audit lint docs wheel webui bench format clean
 
 video: .venv/ready
 	$(BIN)/kinema generate "a red ball rolls from left to right" --out video.mp4
@@ -38,6 +38,10 @@ docs: .venv/docs
 
 wheel: .venv/ready
 	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
+
+# The studio's page: TypeScript in webui/, built into the package. Needs Node 20.19 or newer.
+webui:
+	cd webui && npm ci && npm run check && npm run build
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -59,6 +59,8 @@ class Serve(WorkerArgs):
     """Address to listen on; other machines need API keys."""
     workers: int = 1
     """Worker processes; on GPUs, one for each."""
+    studio: bool = False
+    """Show the studio, the web page, under /studio/."""
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C. API keys are also read from KINEMA_API_KEYS, separated by commas."""

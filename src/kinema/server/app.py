@@ -21,7 +21,7 @@ from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.openapi import build_openapi
-from kinema.server.routes import estimate, events, health, models, videos
+from kinema.server.routes import estimate, events, health, models, studio, videos
 from kinema.server.settings import Settings
 from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import DamagedFileError, LocalFileStore
@@ -72,6 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (estimate, videos, events, models, health):
         api.include_router(group.router(state))
+    if settings.studio:
+        api.include_router(studio.router())
     for error_type in (ApiError, UserError, StoreBusyError, DamagedFileError, OSError):
         api.add_exception_handler(error_type, _handle_known_error)
     api.add_exception_handler(RequestValidationError, _handle_validation_error)

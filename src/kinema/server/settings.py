@@ -176,6 +176,7 @@ class Settings(_Frozen):
         webhook: receiver of events.
         image_hosts: hosts that images may be downloaded from; by default only data URLs are accepted.
         origins: web origins (`https://name`) whose scripts may call the API from a browser.
+        studio: whether the web page is shown under /studio/.
         sign: whether videos are signed with content credentials (C2PA).
         certificate: PEM file of the operator's certificate; empty: a self-signed one of this user.
         certificate_key: PEM file of its key, if that is another file.
@@ -198,6 +199,7 @@ class Settings(_Frozen):
     webhook: Webhook | None = None
     image_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    studio: bool = False
     sign: bool = False
     certificate: str = ""
     certificate_key: str = ""

@@ -1,0 +1,118 @@
+/** Objects of the HTTP API, as docs/guides/serving.md describes them. */
+
+export type Status = "queued" | "in_progress" | "completed" | "failed";
+export type Task = "generate" | "extend" | "interpolate" | "edit";
+
+export interface Source {
+  role: string;
+  id: string;
+}
+
+/** Fields of a request that another one can take over; names as in the API. */
+export interface RequestSettings {
+  negative_prompt?: string;
+  size?: [number, number];
+  num_frames?: number;
+  seconds?: number;
+  fps?: number;
+  num_inference_steps?: number;
+  guidance_scale?: number | number[];
+  flow_shift?: number;
+  seed?: number;
+  loop?: boolean;
+  upscale?: number;
+  storyboard?: { prompt: string; seconds?: number; transition?: Transition }[];
+  [name: string]: unknown;
+}
+
+export interface KinemaInfo {
+  width: number | null;
+  height: number | null;
+  task: Task;
+  seed: number;
+  step: number;
+  total_steps: number;
+  stage: string;
+  fps?: number;
+  num_frames?: number;
+  favorite?: boolean;
+  folder?: string | null;
+  queue_position?: number | null;
+  eta_seconds?: number | null;
+  sources?: Source[];
+  settings?: RequestSettings;
+  warnings?: string[];
+  ignored?: string[];
+}
+
+export interface Video {
+  id: string;
+  status: Status;
+  progress: number;
+  model: string;
+  created_at: number;
+  completed_at: number | null;
+  prompt: string | null;
+  remixed_from_video_id: string | null;
+  size: string;
+  seconds: string;
+  error: { code: string; message: string } | null;
+  kinema: KinemaInfo;
+}
+
+export interface VideoPage {
+  data: Video[];
+  last_id: string | null;
+  has_more: boolean;
+}
+
+export interface Lora {
+  name: string;
+  trigger?: string | null;
+}
+
+export interface ModelInfo {
+  name: string;
+  width: number;
+  height: number;
+  size_multiple: number;
+  num_frames: number;
+  fps: number;
+  temporal_stride: number;
+  num_inference_steps: number;
+  guidance_scale: number;
+  supports_images: boolean;
+  tasks: string[];
+  upscale_factors: number[];
+  max_seconds?: number;
+  max_frames?: number;
+  loras?: Lora[];
+}
+
+export interface Vocabulary {
+  words: string[] | null;
+  examples: string[];
+}
+
+export interface Estimate {
+  seconds: number;
+  peak_memory: number;
+  available_memory: number;
+}
+
+export type Transition = "cut" | "blend";
+
+export interface ProgressEvent {
+  id: string;
+  status: Status;
+  progress: number;
+  stage: string;
+  step: number;
+  total_steps: number;
+}
+
+export interface PreviewEvent {
+  id: string;
+  step: number;
+  image: string;
+}
