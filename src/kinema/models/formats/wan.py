@@ -30,7 +30,6 @@ from kinema.models.formats.safetensors_io import (
     read_metadata,
     save_tensors,
 )
-from kinema.models.formats.weight_files import StoredWeights, read_weights
 from kinema.models.formats.wan_config import (
     build_sampling_defaults,
     parse_dit_config,
@@ -50,6 +49,7 @@ from kinema.models.formats.wan_parts import (
     single_file_parts,
 )
 from kinema.models.formats.wan_shapes import infer_dit_config, infer_vae_config
+from kinema.models.formats.weight_files import StoredWeights, read_weights
 from kinema.models.module_init import skip_init
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.sampling_recipes import apply_recipe, find_recipe, recognize_recipe

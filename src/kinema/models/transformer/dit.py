@@ -25,7 +25,6 @@ from kinema.models.transformer.ops import layer_norm, linear, modulated_norm, ra
 from kinema.models.transformer.rope import build_rope
 from kinema.models.transformer.text_context import KeyValue, TextContext, expand_frame_bias, padding_bias
 
-
 _LOW_FPS = 16
 """The frame rate with an embedding of its own; all others share one (SkyReels-V2)."""
 
