@@ -15,10 +15,11 @@ from pathlib import Path
 
 from kinema.errors import UserError
 from kinema.server.job_store import StoreBusyError
-from kinema.server.schema import UnknownSchemaError, upgrade_schema
+from kinema.server.schema import SCHEMA_VERSION, UnknownSchemaError, upgrade_schema
 
 DATABASE_FILE = "store.sqlite"
 BUSY_TIMEOUT_S = 2.0
+_OPEN_TIMEOUT_S = 30.0
 
 
 class Database:
@@ -41,11 +42,18 @@ class Database:
         self._is_closed = False
         try:
             self._writer = self._connect()
+            # Several processes may open a new or an old database at the same time: they wait for the first.
+            self._writer.execute(f"PRAGMA busy_timeout = {int(1000 * _OPEN_TIMEOUT_S)}")
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            with self.transaction() as connection:
-                upgrade_schema(connection)
-        except (sqlite3.DatabaseError, UnknownSchemaError, StoreBusyError) as error:
+            if self._writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                with self.transaction() as connection:
+                    upgrade_schema(connection)
+            self._writer.execute(f"PRAGMA busy_timeout = {int(1000 * busy_timeout_s)}")
+        except StoreBusyError as error:
+            self._writer.close()
+            raise UserError(f"can't use the database {path}: {error}; try again") from None
+        except (sqlite3.DatabaseError, UnknownSchemaError) as error:
             with contextlib.suppress(AttributeError):
                 self._writer.close()
             raise UserError(
