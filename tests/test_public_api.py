@@ -17,6 +17,7 @@ PUBLIC_API = [
     "GeneratedVideo",
     "InterpolateInput",
     "Keyframe",
+    "Lora",
     "Pipeline",
     "SamplingStep",
     "Shot",
@@ -44,12 +45,14 @@ REQUEST_FIELDS = [
     "loop",
     "source",
     "upscale",
+    "loras",
 ]
 PIPELINE_METHODS = [
     "collect",
     "estimate",
     "generate",
     "generate_batch",
+    "load_lora",
     "metadata",
     "preload",
     "require_memory",

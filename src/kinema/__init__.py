@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ExtendInput,
         InterpolateInput,
         Keyframe,
+        Lora,
         Shot,
         VideoRequest,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "GeneratedVideo",
     "InterpolateInput",
     "Keyframe",
+    "Lora",
     "Pipeline",
     "SamplingStep",
     "Shot",
@@ -57,6 +59,7 @@ _MODULES = {
     "ExtendInput": "kinema.pipeline.request",
     "InterpolateInput": "kinema.pipeline.request",
     "Keyframe": "kinema.pipeline.request",
+    "Lora": "kinema.pipeline.request",
     "Shot": "kinema.pipeline.request",
     "VideoRequest": "kinema.pipeline.request",
     "GeneratedVideo": "kinema.pipeline.video",

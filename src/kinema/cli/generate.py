@@ -91,7 +91,12 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
 
     def run(self) -> None:
         """Generate and write the video or videos."""
-        from kinema.cli.run_and_report import check_output_format, report_errors, warn_unknown_words
+        from kinema.cli.run_and_report import (
+            check_output_format,
+            report_errors,
+            warn_unknown_words,
+            warn_unused_lora_modules,
+        )
 
         with report_errors(self):
             check_output_format(self.out)
@@ -101,6 +106,7 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
             seeds = range(self.seed, self.seed + max(self.count, self.best_of))
             requests = [pipe.resolve(dataclasses.replace(request, seed=seed)) for seed in seeds]
             warn_unknown_words(pipe, request, self)
+            warn_unused_lora_modules(requests[0], self)
             if self.best_of > 1:
                 self._generate_best(pipe, requests)
             else:

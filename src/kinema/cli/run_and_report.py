@@ -222,6 +222,14 @@ def warn_unknown_words(pipe: Pipeline, request: VideoRequest, args: ReportArgs) 
         print(f"kinema: {message}", file=sys.stderr)
 
 
+def warn_unused_lora_modules(resolved: ResolvedRequest, args: ReportArgs) -> None:
+    """Warn about modules of LoRAs that the model does not have, once for each file."""
+    for note in dict.fromkeys(note for lora in resolved.loras for note in lora.notes):
+        emit_event(args, "note", message=note)
+        if not args.json:
+            print(f"kinema: {note}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _json_progress(args: ReportArgs) -> Iterator[Callable[[Event], None]]:
     from kinema.pipeline.progress import FrameChunk, SamplingStep, StageProgress

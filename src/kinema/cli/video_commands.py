@@ -7,8 +7,9 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional
 
 from kinema.cli.options import DeviceArgs, OutputArgs, ReportArgs, SamplingArgs
@@ -33,6 +34,7 @@ class _SourceCommand(OutputArgs, SamplingArgs, ABC):
             report_errors,
             run_request,
             warn_unknown_words,
+            warn_unused_lora_modules,
         )
 
         with report_errors(self):
@@ -40,6 +42,7 @@ class _SourceCommand(OutputArgs, SamplingArgs, ABC):
             request, pipe = self.build_request(), self.load_pipeline()
             resolved = pipe.resolve(request)
             warn_unknown_words(pipe, request, self)
+            warn_unused_lora_modules(resolved, self)
             print_summary(self, run_request(pipe, resolved, self), resolved)
 
 
@@ -110,6 +113,8 @@ class _FromFileArgs(ReportArgs, DeviceArgs):
     """File to write."""
     model: str | None = None
     """Where the model is now, if it has moved."""
+    lora: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Where a LoRA is now, if it has moved. Repeat for several."""
 
     def output_args(self, default: Path) -> OutputArgs:
         """The output options, with a default file."""
@@ -132,7 +137,12 @@ class Reproduce(_FromFileArgs):
         with report_errors(output):
             metadata = read_metadata(self.video)
             pipe, resolved = restore_pipeline(
-                metadata, self.video.parent, model=self.model, device=self.device, memory=self.memory
+                metadata,
+                self.video.parent,
+                model=self.model,
+                device=self.device,
+                memory=self.memory,
+                loras=self.lora,
             )
             run = run_request(pipe, resolved, output)
             if metadata.frames_sha256 and run.frames is not None:
@@ -177,7 +187,12 @@ class Resume(_FromFileArgs):
             saved = load_state(self.state)
             output = self.output_args(Path(saved.output_path))
             pipe, resolved = restore_pipeline(
-                saved.metadata, self.state.parent, model=self.model, device=self.device, memory=self.memory
+                saved.metadata,
+                self.state.parent,
+                model=self.model,
+                device=self.device,
+                memory=self.memory,
+                loras=self.lora,
             )
             run = run_request(pipe, resolved, output, state=saved.sampler_state, state_path=self.state)
             print_summary(output, run, resolved)

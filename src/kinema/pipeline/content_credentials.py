@@ -44,8 +44,11 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance:
         UserError: it carries none, or an input file is gone or has changed.
     """
     metadata = read_metadata(path)
-    # Signing needs the input files only, not the noise.
-    request = dataclasses.replace(metadata, noise_sha256="").request_with_files(Path(path).parent)
+    # Signing needs the input files only, not the noise and the LoRAs.
+    request = dataclasses.replace(metadata.request, loras=())
+    request = dataclasses.replace(metadata, noise_sha256="", request=request).request_with_files(
+        Path(path).parent
+    )
     return build_provenance(request, model=metadata.model, is_seeded=not metadata.noise_sha256)
 
 

@@ -44,6 +44,14 @@ class LazyModule(Generic[T]):
             self._loaded = module
         return module
 
+    def load(self) -> T:
+        """A new module, which is not kept: the caller may change it."""
+        return self._load()
+
+    def drop(self) -> None:
+        """Forget the kept module; it is loaded again when needed."""
+        self._loaded = None
+
     @contextmanager
     def use(self) -> Iterator[T]:
         """The module for a `with` block; dropped after it unless it is kept."""

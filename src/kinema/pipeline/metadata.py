@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.serialization import from_json
+from kinema.pipeline.loras import find_moved
 from kinema.pipeline.memory_policy import MemoryPolicy
-from kinema.pipeline.request import ImageInput, VideoRequest, is_data_url
+from kinema.pipeline.request import ImageInput, Lora, VideoRequest, is_data_url
 from kinema.pipeline.resolve import ResolvedRequest
 
 
@@ -45,7 +47,7 @@ class GenerationMetadata:
         model: what the model was loaded from.
         fingerprint: of the model, see `kinema.models.formats.fingerprint`.
         request: the request with every setting decided.
-        files: digests of the input files.
+        files: digests of the input files and LoRAs.
         noise_sha256: of noise that came with the request; the file does not carry that noise.
         device: its type.
         dtype: of the weights.
@@ -88,13 +90,18 @@ class GenerationMetadata:
             return shorten(os.fspath(value))
 
         files = tuple(dataclasses.replace(file, path=shorten(file.path)) for file in self.files)
-        return dataclasses.replace(self, request=self.request.map_files(shorten_input), files=files)
+        loras = tuple(
+            dataclasses.replace(lora, file=shorten(os.fspath(lora.file))) for lora in self.request.loras
+        )
+        request = dataclasses.replace(self.request.map_files(shorten_input), loras=loras)
+        return dataclasses.replace(self, request=request, files=files)
 
-    def request_with_files(self, base_dir: Path) -> VideoRequest:
+    def request_with_files(self, base_dir: Path, *, loras: Sequence[Path] = ()) -> VideoRequest:
         """The request with its input files found and checked.
 
         Args:
             base_dir: the folder of the video's file. Files are looked for at their path and in this folder.
+            loras: where LoRAs are now, if they have moved; they are recognised by their digests.
 
         Raises:
             UserError: a file is gone or has changed, or the video came from noise that its file lacks.
@@ -115,7 +122,19 @@ class GenerationMetadata:
             problem = "has changed since" if existing else "is not there"
             raise UserError(f"the video was made from {path}, which {problem}; put back the file as it was")
 
-        return self.request.map_files(find)
+        def find_lora(lora: Lora) -> Lora:
+            path = os.fspath(lora.file)
+            places = [*loras, Path(path), base_dir / path, base_dir / Path(path).name]
+            found = find_moved(lora, digests.get(path, ""), places)
+            if found is None:
+                raise UserError(
+                    f"the video was made with the LoRA {path}, and no file here is the same; "
+                    "give that file with --lora"
+                )
+            return found
+
+        request = self.request.map_files(find)
+        return dataclasses.replace(request, loras=tuple(find_lora(lora) for lora in request.loras))
 
 
 def parse_metadata(text: str, *, what: str) -> GenerationMetadata:
@@ -152,8 +171,9 @@ def build_metadata(
         model=model.name,
         fingerprint=fingerprint(model.folder),
         request=resolved.request,
-        files=tuple(
-            FileDigest(path=path, sha256=path_sha256(Path(path))) for path in resolved.request.files()
+        files=(
+            *(FileDigest(path=path, sha256=path_sha256(Path(path))) for path in resolved.request.files()),
+            *(FileDigest(path=os.fspath(one.lora.file), sha256=one.sha256) for one in resolved.loras),
         ),
         noise_sha256="" if noise is None else array_sha256(noise.cpu().numpy()),
         device=device.type,

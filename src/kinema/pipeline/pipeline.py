@@ -216,6 +216,19 @@ class Pipeline:
             events = _upscaled(components, resolved, events)
         return events
 
+    def _observed(self, resolved: ResolvedRequest, events: Iterator[Event]) -> Iterator[Event]:
+        """Keep how long the steps take, so that the next estimate of this model is right on this machine."""
+        from kinema.pipeline.cost import estimated_step_seconds
+        from kinema.pipeline.throughput import observe_sampling_time
+
+        return observe_sampling_time(
+            events,
+            step_seconds=lambda: estimated_step_seconds(self.components, resolved),
+            dit=self.model.dit,
+            device=self.device,
+            policy=self.policy,
+        )
+
     def collect(self, resolved: ResolvedRequest, events: Iterator[Event]) -> GeneratedVideo:
         """The frames of `stream` as one video."""
         chunks, tail_latents = [], None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def restore_pipeline(
     model: str | None = None,
     device: str = "auto",
     memory: str = "auto",
+    loras: Sequence[Path] = (),
 ) -> tuple[Pipeline, ResolvedRequest]:
     """The model that generated a video, in the same type, and the video's request, resolved again.
 
@@ -50,6 +52,7 @@ def restore_pipeline(
         model: where the model is now; None: where it was.
         device: as in `kinema.pipeline.pipeline.load`.
         memory: likewise.
+        loras: where LoRAs are now, if they have moved.
 
     Raises:
         UserError: the model or an input file is gone or has changed.
@@ -61,7 +64,7 @@ def restore_pipeline(
             f"{pipe.model.name} is not the model that generated the video (its weights differ); "
             "give that model with --model"
         )
-    return pipe, pipe.resolve(metadata.request_with_files(base_dir))
+    return pipe, pipe.resolve(metadata.request_with_files(base_dir, loras=loras))
 
 
 def frames_differ(metadata: GenerationMetadata, frames: np.ndarray) -> bool:

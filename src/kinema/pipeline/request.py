@@ -23,6 +23,8 @@ VideoPath = str | os.PathLike[str]
 Transition = Literal["cut", "blend"]
 Task = Literal["generate", "extend", "interpolate", "edit"]
 DATA_URL = "data:image/png;base64,"
+_MAX_STRENGTH = 20.0
+"""Of a LoRA. Sliders go to about 10; more is a mistake in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +50,31 @@ class Shot:
     seconds: float = 0.0
     image: ImageInput | None = None
     transition: Transition = "cut"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA (arXiv 2106.09685): a small change of the model's weights for a style, a subject or a motion.
+
+    Attributes:
+        file: a safetensors file; a folder with one, or with a pair for high and low noise; or a name that
+            `Pipeline.load_lora` or the server's settings have for it.
+        strength: factor of the change: 1 as it was trained, 0 none.
+        low_noise_strength: of the second expert in models that have two; None: as `strength`.
+    """
+
+    file: str | os.PathLike[str]
+    strength: float = 1.0
+    low_noise_strength: float | None = None
+
+    def __post_init__(self) -> None:
+        for strength in (self.strength, self.low_noise_strength or 0.0):
+            # NaN is not in the range either.
+            if not -_MAX_STRENGTH <= strength <= _MAX_STRENGTH:
+                raise UserError(
+                    f"a LoRA can't have strength {strength}; give -{_MAX_STRENGTH:g} to {_MAX_STRENGTH:g}, "
+                    "where 1 is as it was trained"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +138,7 @@ class VideoRequest:
         loop: whether the last frame leads into the first.
         source: videos to extend, to interpolate between, or to edit.
         upscale: sides of the video, in multiples of what is sampled first: 1, 2 or 4.
+        loras: changes of the model's weights, all at once.
     """
 
     prompt: str = ""
@@ -130,6 +158,7 @@ class VideoRequest:
     loop: bool = False
     source: ExtendInput | InterpolateInput | EditInput | None = None
     upscale: int = 1
+    loras: tuple[Lora, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -179,7 +208,8 @@ class VideoRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values. Fields at their defaults are left out; arrays become PNG data URLs."""
-        plain = dataclasses.asdict(self.map_files(_to_text))
+        loras = tuple(dataclasses.replace(lora, file=os.fspath(lora.file)) for lora in self.loras)
+        plain = dataclasses.asdict(dataclasses.replace(self.map_files(_to_text), loras=loras))
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {name: value for name, value in plain.items() if value != defaults[name]}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +18,7 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.pipeline import segment_planning
 from kinema.pipeline.conditioning import Conditioning
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
+from kinema.pipeline.loras import ResolvedLora, resolve_loras
 from kinema.pipeline.request import (
     EditInput,
     ExtendInput,
@@ -59,6 +62,7 @@ class ResolvedRequest:
         flow_shift: shift of the sigma schedule.
         seed: of the noise.
         noise: in place of the seed's noise; for a single segment or a stream.
+        loras: changes of the model's weights.
     """
 
     request: VideoRequest
@@ -74,6 +78,7 @@ class ResolvedRequest:
     flow_shift: float
     seed: int
     noise: Float[Tensor, "1 c f h w"] | None = None
+    loras: tuple[ResolvedLora, ...] = ()
 
     @property
     def conditioning(self) -> Conditioning:
@@ -110,7 +115,11 @@ class ResolvedRequest:
 
 
 def resolve_request(
-    model: ModelCheckpoint, request: VideoRequest, *, noise: Float[Tensor, "1 c f h w"] | None = None
+    model: ModelCheckpoint,
+    request: VideoRequest,
+    *,
+    noise: Float[Tensor, "1 c f h w"] | None = None,
+    lora_files: Mapping[str, Path] | None = None,
 ) -> ResolvedRequest:
     """Decide every setting, and check that the model can do it.
 
@@ -118,6 +127,7 @@ def resolve_request(
         model: its defaults and limits.
         request: what the user set.
         noise: in place of the seed's noise.
+        lora_files: LoRAs that requests may name, by their names.
 
     Raises:
         UserError: a setting is out of range, two contradict each other, a file can't be read, or the model
@@ -172,6 +182,7 @@ def resolve_request(
         flow_shift=flow_shift,
         seed=request.seed,
         noise=noise,
+        loras=resolve_loras(model, request.loras, lora_files or {}),
     )
     _check_settings(model, resolved)
     return resolved

@@ -230,6 +230,7 @@ def _check_same_batch(first: ResolvedRequest, resolved: ResolvedRequest) -> None
         ("number of steps", first.num_inference_steps, resolved.num_inference_steps),
         ("guidance scale", first.guidance_scale, resolved.guidance_scale),
         ("flow shift", first.flow_shift, resolved.flow_shift),
+        ("LoRAs", first.request.loras, resolved.request.loras),
     ):
         if one != other:
             raise UserError(f"videos of a batch have the same {name}, unlike {one} and {other}")

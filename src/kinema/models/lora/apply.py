@@ -73,7 +73,12 @@ class LoraLinear(nn.Linear):
 
 
 def apply_loras(
-    dit: Dit, loras: Sequence[tuple[LoraMatch, float]], *, expert: int = 0, merge: bool = True
+    dit: Dit,
+    loras: Sequence[tuple[LoraMatch, float]],
+    *,
+    expert: int = 0,
+    merge: bool = True,
+    in_place: bool = False,
 ) -> Dit:
     """A transformer with LoRAs; `dit` is not changed, and shares its unchanged weights with the result.
 
@@ -83,6 +88,7 @@ def apply_loras(
         expert: which of the model's transformers this is.
         merge: keep the changed weights of the blocks as a copy; otherwise compute the changes beside them.
             Layers of int8 are never merged.
+        in_place: change `dit` itself and return it, which frees each old weight before the next is made.
 
     Raises:
         UserError: a file has values that are not finite, or has changed since it was opened.
@@ -93,7 +99,7 @@ def apply_loras(
             continue
         for name, own in read_changes(match, expert).items():
             changes.setdefault(name, []).extend(WeightedChange(change=one, strength=strength) for one in own)
-    result = _copy_tree(dit)
+    result = dit if in_place else _copy_tree(dit)
     with torch.no_grad():
         # Weights last: a layer whose weight is changed beside it must have its bias by then.
         for name, own in sorted(changes.items(), key=lambda item: item[0].endswith(".weight")):
@@ -113,7 +119,7 @@ def _apply_to(
 ) -> None:
     module = dit.get_submodule(owner)
     is_int8 = isinstance(module, Int8Linear)
-    if attribute == "weight" and isinstance(module, nn.Linear) and owner.startswith("blocks."):
+    if attribute == "weight" and isinstance(module, nn.Linear) and "blocks." in owner:
         needs_weight = any(one.change.needs_weight for one in changes)
         if (is_int8 or not merge) and not needs_weight:
             _replace(dit, owner, LoraLinear(module, changes, dtype))
