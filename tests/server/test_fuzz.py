@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from starlette.testclient import TestClient
 
-from kinema.server import queue
 from kinema.server.errors import ApiError
 from kinema.server.form_parsing import unflatten
 from kinema.server.settings import Limits
@@ -49,8 +48,7 @@ def assert_valid_response(response) -> None:
 
 
 def assert_no_orphan_files(app) -> None:
-    folders = {path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()}
-    assert folders == queue.existing_ids(app.state.server.database, list(folders))
+    assert server.job_folders(app.state.server.settings.data_dir) == app.state.server.store.all_ids()
 
 
 NAMES = st.text(max_size=12) | st.sampled_from(

@@ -442,7 +442,9 @@ def test_every_finished_job_is_recorded_once_for_its_receiver(store):
     store.delete(gone.id, owner="alice", grace_s=0)
     events = store.due_events(limit_per_endpoint=10)
     assert {(event.kind, event.video_id, event.endpoint) for event in events} == {
-        ("video.completed", done.id, ""), ("video.failed", cancelled.id, "https://example.org/hook")}  # fmt: skip
+        ("video.completed", done.id, ""),
+        ("video.failed", cancelled.id, "https://example.org/hook"),
+    }
 
 
 def test_each_receiver_has_its_own_queue_and_a_set_clock_delays_nothing(store, clock):
@@ -598,8 +600,8 @@ def write_version_2(path) -> dict[str, str]:
         for status, job_id in ids.items():
             expires_at = 1000 + 86_400 if status in ("completed", "failed") else None
             connection.execute(
-                "INSERT INTO videos (id, owner, model, size, seconds, prompt, request_json, created_at, status,"
-                " completed_at, expires_at, worker_id, attempts, idempotency_key, request_hash, progress)"
+                "INSERT INTO videos (id, owner, model, size, seconds, prompt, request_json, created_at,"
+                " status, completed_at, expires_at, worker_id, attempts, idempotency_key, request_hash, progress)"
                 " VALUES (?, 'alice', 'sora-2', '64x32', '4', 'A Ball', ?, 900, ?, ?, ?, 'w', 1, ?, 'h', 40)",
                 (job_id, request, status, 1000 if status == "completed" else None, expires_at, status),
             )

@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.server import queue
 from kinema.server.remote_image import is_public_address
 from kinema.server.settings import (
     ApiKey,
@@ -249,11 +248,7 @@ def test_hostile_images_are_400s_and_name_the_parameter(client, app):
         )
         assert error["param"] == "input_reference", error
         assert error["code"] in ("invalid_image", "invalid_value"), error
-    known = queue.existing_ids(
-        app.state.server.database,
-        [path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()],
-    )
-    assert {path.name for path in (app.state.server.settings.data_dir / "videos").iterdir()} == known
+    assert server.job_folders(app.state.server.settings.data_dir) == app.state.server.store.all_ids()
 
 
 def test_only_the_pixels_of_an_image_are_stored(client, app):
@@ -268,7 +263,7 @@ def test_only_the_pixels_of_an_image_are_stored(client, app):
     files = {"prompt": (None, "x"), "input_reference": ("../../../../tmp/evil.png\0.exe", polyglot)}
     video = client.post("/v1/videos", files=files).json()
     folder = app.state.server.settings.data_dir / "videos" / video["id"]
-    assert [path.name for path in folder.iterdir()] == ["input_reference.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["input_reference.png", "job.json"]
     stored = (folder / "input_reference.png").read_bytes()
     assert b"PK" not in stored
     assert b"script" not in stored
@@ -355,7 +350,7 @@ def test_a_full_queue_is_a_429_with_retry_after(tmp_path):
         response = client.post("/v1/videos", json={"prompt": "x"})
         assert assert_error(response, 429)["type"] == "rate_limit_error"
         assert int(response.headers["retry-after-ms"]) > 0
-        assert len(list((tmp_path / "data" / "videos").iterdir())) == 2
+        assert len(server.job_folders(tmp_path / "data")) == 2
 
 
 def test_a_full_disk_is_a_503(tmp_path):
@@ -385,16 +380,15 @@ def test_bugs_are_500s_without_details(tmp_path, monkeypatch):
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client,
     ):
-        monkeypatch.setattr(queue, "list_page", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(app.state.server.store, "list_jobs", lambda *_, **__: 1 / 0)
         error = assert_error(client.get("/v1/videos"), 500)
         assert error["type"] == "server_error"
         assert "division" not in json.dumps(error)
 
 
 def test_a_second_server_on_the_same_data_is_refused(tmp_path, capsys):
-    from kinema.server.main import _lock_data_dir
-    from kinema.server.settings import ensure_data_dir
+    from kinema.server.data_dir import ensure_data_dir, lock_for_server
 
-    with _lock_data_dir(ensure_data_dir(tmp_path / "data")), pytest.raises(SystemExit):
+    with lock_for_server(ensure_data_dir(tmp_path / "data")), pytest.raises(SystemExit):
         main(["serve", "--data", str(tmp_path / "data"), "--port", "0", "--model", "testcard"])
     assert "another server uses" in capsys.readouterr().err

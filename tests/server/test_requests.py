@@ -13,7 +13,6 @@ from kinema.pipeline.request import (
     InterpolateInput,
     VideoRequest,
 )
-from kinema.server import leases, queue
 from kinema.server.middleware import LOCAL_OWNER
 from kinema.server.model_info import ModelInfo
 from kinema.server.schemas.requests import (
@@ -24,7 +23,6 @@ from kinema.server.schemas.requests import (
     RemixRequest,
 )
 from kinema.server.schemas.to_request import REMIX_STRENGTH, openai_to_request
-from kinema.server.storage import get_job_dir
 from tests.fixtures import server
 
 IMAGE = {"image_url": "data:image/png;base64," + base64.b64encode(server.image_bytes(40, 30)).decode()}
@@ -89,7 +87,7 @@ def wait_until_finished(client, video: dict) -> dict:
 
 
 def job_request(app, video: dict) -> VideoRequest:
-    job = queue.get_job(app.state.server.database, LOCAL_OWNER, video["id"])
+    job = app.state.server.store.get(video["id"], owner=LOCAL_OWNER)
     assert job is not None
     return job.request
 
@@ -102,7 +100,7 @@ def test_every_option_arrives_in_the_request(app, client):
         == VideoRequest(prompt="x", size=(64, 64), seconds=1.0, loop=True, **OPTIONS).to_dict()
     )
     assert (video["kinema"]["width"], video["kinema"]["height"]) == (128, 128)
-    assert (video["size"], video["kinema"]["task"], video["kinema"]["seed"]) == ("64x64", "generate", 5)
+    assert (video["size"], video["kinema"]["task"], video["kinema"]["seed"]) == ("128x128", "generate", 5)
 
 
 def test_images_keyframes_and_shots_are_files_in_the_job_s_folder(app, client):
@@ -121,7 +119,7 @@ def test_images_keyframes_and_shots_are_files_in_the_job_s_folder(app, client):
         (1.5, "keyframes-0-image.png"),
         (2.0, "keyframes-1-image.png"),
     ]
-    folder = get_job_dir(app.state.server.settings.data_dir, video["id"])
+    folder = app.state.server.files.job_dir(video["id"])
     assert {path.name for path in folder.iterdir()} >= set(request.files())
     client.delete(f"/v1/videos/{video['id']}")
     shots = [
@@ -176,12 +174,12 @@ def test_extensions_and_interpolations_measure_the_new_part(app, client, source)
     video = {"id": source["id"]}
     extension = submit(client, "/v1/videos/extensions", video=video, seconds="1", backward=True)
     request = job_request(app, extension)
-    assert (request.task, request.seconds, extension["seconds"]) == ("extend", 1.0, "3")
+    assert (request.task, request.seconds, extension["seconds"]) == ("extend", 1.0, "3.125")
     assert isinstance(request.source, ExtendInput)
     assert (request.source.video, request.source.backward) == ("source-video.mp4", True)
     interpolation = submit(client, "/v1/videos/interpolations", video=video, next_video=video, seconds="1")
     request = job_request(app, interpolation)
-    assert (request.task, request.seconds, interpolation["seconds"]) == ("interpolate", 1.0, "5")
+    assert (request.task, request.seconds, interpolation["seconds"]) == ("interpolate", 1.0, "5.25")
     assert isinstance(request.source, InterpolateInput)
     assert (request.source.first, request.source.last) == ("source-video.mp4", "source-next_video.mp4")
     assert wait_until_finished(client, extension)["kinema"]["task"] == "extend"
@@ -195,8 +193,8 @@ def test_errors_name_the_parameter(client, source):
         ("/v1/videos", {"model": "veo"}, 400, "model"),
         ("/v1/videos", {"seconds": "1000"}, 400, "seconds"),
         ("/v1/videos", {"num_inference_steps": 500}, 400, "num_inference_steps"),
-        ("/v1/videos", {"last_frame": IMAGE}, 400, "last_frame"),
-        ("/v1/videos", {"steps": 5}, 400, "steps"),
+        ("/v1/videos?strict=true", {"last_frame": IMAGE}, 400, "last_frame"),
+        ("/v1/videos?strict=true", {"steps": 5}, 400, "steps"),
         ("/v1/videos", {"last_image": {"image_url": "data:,"}}, 400, "last_image"),
         ("/v1/videos/edits", {"video": missing}, 404, "video"),
         ("/v1/videos/edits", {"video": video, "mask": {"image_url": "data:,"}}, 400, "mask"),
@@ -214,8 +212,7 @@ def test_a_model_without_images_names_the_first_one(tmp_path):
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
-        database = app.state.server.database
-        leases.publish_model_info(database, leases.register_worker(database), limited)
+        server.publish_model(app, limited)
         for body, param in (
             ({"last_image": IMAGE}, "last_image"),
             ({"keyframes": [{"seconds": 0, "image": IMAGE}]}, "keyframes.0.image"),
@@ -233,15 +230,13 @@ def test_a_model_that_can_t_edit_remixes_with_the_same_noise(tmp_path):
         server.in_process_server(tmp_path / "data") as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
-        database = app.state.server.database
-        worker = leases.register_worker(database)
+        store, files = app.state.server.store, app.state.server.files
         video = submit(client, "/v1/videos", seed=3, size="32x32", storyboard=[{"prompt": "a"}], fps=4)
-        job = leases.claim_job(database, worker, lease_s=60, max_attempts=3)
+        job = store.claim(store.register_worker(), "testcard", expired=(), max_attempts=3)
         assert job is not None
-        (get_job_dir(tmp_path / "data", job.id) / "video.mp4").write_bytes(b"video")
-        leases.complete_job(database, worker, job.id, retention_s=100)
-        limited = limited_model(supports_images=True)
-        leases.publish_model_info(database, worker, limited)
+        (files.open_attempt(job.id, job.attempt) / "video.mp4").write_bytes(b"video")
+        assert store.complete(job.id, job.attempt, files={}, retention_s=100, before_commit=lambda _: None)
+        server.publish_model(app, limited_model(supports_images=True))
         remix = submit(client, f"/v1/videos/{video['id']}/remix", prompt="another", guidance_scale=3)
         before, request = job_request(app, video), job_request(app, remix)
         assert request.to_dict() == {**before.to_dict(), "guidance_scale": 3.0}

@@ -21,7 +21,7 @@ from kinema.pipeline.request import (
 from kinema.provenance.certificates import load_identity
 from kinema.provenance.manifest import sign
 from kinema.provenance.verify import verify_credentials
-from kinema.server.storage import get_job_dir, resolve_input_files
+from kinema.server.storage import resolve_input_files
 from tests.fixtures import server
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), dtype=np.uint8)
@@ -117,7 +117,8 @@ def test_a_worker_signs_its_videos(tmp_path):
                 (now := client.get(f"/v1/videos/{video}").json()["status"]) in ("completed", "failed") and now
             )
         )
+        path = app.state.server.files.path(app.state.server.store.get(video, owner=None), "video.mp4")
     assert status == "completed"
-    found = verify_credentials(get_job_dir(data, video) / "video.mp4")
+    found = verify_credentials(path)
     assert (found.state, found.prompt, found.model, found.seed) == ("valid", "a ball", "testcard", 3)
     assert [source.role for source in found.sources] == ["first frame"]
