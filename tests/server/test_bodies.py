@@ -8,6 +8,7 @@ import json
 import threading
 
 import httpx
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,8 +57,7 @@ def json_list(item: str, num_bytes: int) -> bytes:
         (b"prompt=x" + b"&" * MIB, "application/x-www-form-urlencoded", 400),
         (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + b"x" * 3 * MIB + b"\r\n--b--\r\n",
          "multipart/form-data; boundary=b", 413),
-        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nx\r\n'
-         b'--b\r\nContent-Disposition: form-data; name="storyboard"\r\n\r\n[' + b"0," * MIB + b"0]\r\n--b--\r\n",
+        (b'--b\r\nContent-Disposition: form-data; name="storyboard"\r\n\r\n[' + b"0," * MIB + b"]\r\n--b--",
          "multipart/form-data; boundary=b", 400),
         (b"--b\r\n" + b"a: b\r\n" * MIB, "multipart/form-data; boundary=b", 400),
     ],
@@ -68,7 +68,7 @@ def test_bodies_with_many_values_are_refused_before_validation(client, monkeypat
         raise AssertionError("the body was validated")
 
     if status == 400 and b"%41" not in body:
-        monkeypatch.setattr("kinema.server.routes.videos.validate_body", validate)
+        monkeypatch.setattr(pydantic.BaseModel, "model_validate", validate)
     response = client.post("/v1/videos", content=body, headers={"content-type": kind})
     assert response.status_code == status, response.text[:300]
     assert len(response.text) < 1000
@@ -146,9 +146,9 @@ async def test_fingerprints_of_different_requests_differ():
         return UploadFile(io.BytesIO(data))
 
     bodies = [
-        {"a": ["x"]}, {"a[": "x"}, {"a": "[=x"}, {"a": {"": "x"}}, {"a": ["x", "y"]}, {"a": ["xy"]}, {"a": "1"},
-        {"a": 1}, {"a": "x", "b": "y"}, {"a": "x{b=y"}, {"a": upload(b"x")}, {"a": upload(b"y")}, {"a": None},
-        {"a": [["x"], "y"]}, {"a": [["x", "y"]]},
+        {"a": ["x"]}, {"a[": "x"}, {"a": "[=x"}, {"a": {"": "x"}}, {"a": ["x", "y"]}, {"a": ["xy"]},
+        {"a": "1"}, {"a": 1}, {"a": "x", "b": "y"}, {"a": "x{b=y"}, {"a": None},
+        {"a": upload(b"x")}, {"a": upload(b"y")}, {"a": [["x"], "y"]}, {"a": [["x", "y"]]},
     ]  # fmt: skip
     assert len({await hash_body(body) for body in bodies}) == len(bodies)
     assert await hash_body({"a": "1", "b": upload(b"x")}) == await hash_body({"b": upload(b"x"), "a": "1"})

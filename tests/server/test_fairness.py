@@ -114,7 +114,9 @@ def test_a_small_video_of_many_hours_is_refused_before_it_is_decoded(tmp_path):
             assert "too long" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("seconds_between", "message"), [(2, "frame rate"), (50, "frame rate"), (100, "too long")])
+@pytest.mark.parametrize(
+    ("seconds_between", "message"), [(2, "frame rate"), (50, "frame rate"), (100, "too long")]
+)
 def test_slow_videos_are_refused(tmp_path, seconds_between, message):
     write_sparse_video(tmp_path / "a.mp4", seconds_between)
     result = run_sandbox("video", tmp_path / "a.mp4", tmp_path / "a.zip", 10**6, 100, 10**8, 120)

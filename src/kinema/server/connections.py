@@ -123,10 +123,14 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def end(self) -> None:
-        """Close the connection at once."""
+        """Close the connection without waiting for the client."""
         self._stop_timers()
         self._uncount()
-        self.transport.abort()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            # Unlike `abort`, this loses no response that the client has not read yet.
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Data of a request, complete or not."""
