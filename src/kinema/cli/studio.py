@@ -1,42 +1,38 @@
-"""`kinema studio`: the web UI."""
+"""`kinema studio`: the web page on this machine."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Open the web UI."""
+    """Open the studio, a web page to make and keep videos."""
 
-    server: str | None = None
-    """Address of a running `kinema serve`; without it a server is started, which ends with the page."""
-    port: int = 7860
-    """Port of the page, on this machine only; 0 takes a free one and prints it."""
-    data: Path = Path("kinema-data")
-    """Folder of the started server."""
+    port: int | None = None
+    """Port of the page, on this machine only: by default 7860, or a free one if that is taken."""
+    data: Path | None = None
+    """Folder of the videos; by default a folder of its own among the user's application data."""
     model: str = "world"
-    """Model of the started server: `world` (shipped), `testcard`, a folder, or a hub model."""
+    """`world` (shipped), `testcard` (colour bars), a folder, or a hub model."""
     device: str = "auto"
-    """Device of the started server: cpu, cuda or auto."""
+    """cpu, cuda, auto, or one of several GPUs: cuda:1."""
+    browser: bool = True
+    """Open the page in the browser."""
 
     def run(self) -> None:
-        """Serve the page until Ctrl-C. The API key of a running server is read from KINEMA_API_KEY."""
-        from kinema.errors import UserError
+        """Show the page until Ctrl-C. A server that dies is started again.
 
-        try:
-            from kinema.webui.launch import serve_ui
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"the studio needs {error.name}; install it with: pip install 'kinema[studio]'"
-            ) from None
-        serve_ui(
-            self.server,
-            key=os.environ.get("KINEMA_API_KEY") or None,
+        Raises:
+            UserError: the port is taken, a package is missing, or the server does not start.
+        """
+        from kinema.webui.launch import data_folder, run_studio
+
+        run_studio(
             port=self.port,
-            data=self.data.expanduser().absolute(),
+            data=(data_folder() if self.data is None else self.data.expanduser()).absolute(),
             model=self.model,
             device=self.device,
+            open_browser=self.browser,
         )

@@ -1,1 +1,1 @@
-"""The web UI: a page that uses the HTTP API."""
+"""The studio: its launcher, and the built files of the page (sources in `webui/` of the repository)."""
