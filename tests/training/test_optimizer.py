@@ -93,13 +93,13 @@ def test_gradient_is_clipped_and_its_norm_reported():
 def test_ema_of_a_constant_is_the_constant_and_lags_a_ramp():
     network = nn.Linear(1, 1, bias=False)
     nn.init.ones_(network.weight)
-    ema = Ema(network, 0.9)
+    ema = Ema(network.state_dict(), 0.9)
     for step in range(50):
-        ema.update(network, step)
+        ema.update(network.state_dict(), step)
     assert ema.tensors["weight"].item() == pytest.approx(1.0)
     with torch.no_grad():
         for step in range(50, 300):
             network.weight.add_(1.0)
-            ema.update(network, step)
+            ema.update(network.state_dict(), step)
     # The exponential mean of a unit ramp lags by decay / (1 - decay) = 9.
     assert network.weight.item() - ema.tensors["weight"].item() == pytest.approx(9.0, abs=1e-3)

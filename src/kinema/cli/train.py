@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from kinema.cli.options import MachineArgs
+from kinema.cli.train_finetune import Finetune, Lora
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Train:
         Annotated[FullRecipe, subcommand("full")]
         | Annotated[Vae, subcommand("vae")]
         | Annotated[Dit, subcommand("dit")]
+        | Annotated[Finetune, subcommand("finetune")]
+        | Annotated[Lora, subcommand("lora")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
     )

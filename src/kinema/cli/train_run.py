@@ -13,16 +13,25 @@ if TYPE_CHECKING:
     from kinema.models.transformer.dit_config import DitConfig
     from kinema.models.vae.vae_config import VaeConfig
     from kinema.training.recipes.dit import DitRunConfig
+    from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig
     from kinema.training.run_context import RunContext
+    from kinema.training.validation_samples import Scorer
 
-RUN_CONFIG_FILES = {"full": "full.json", "vae": "vae-run.json", "dit": "dit-run.json"}
+    RunConfig = RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig
+
+RUN_CONFIG_FILES = {
+    "full": "full.json",
+    "vae": "vae-run.json",
+    "dit": "dit-run.json",
+    "finetune": "finetune-run.json",
+}
 """The file with the settings of a run, by the kind of run."""
 
 
 def start_run(
-    config: RecipeConfig | VaeRunConfig | DitRunConfig,
+    config: RunConfig,
     overrides: tuple[str, ...],
     run_dir: Path,
     kind: str,
@@ -53,7 +62,7 @@ def start_run(
     execute_run(config, run_dir, machine)
 
 
-def load_run_config(run_dir: Path, kind: str) -> RecipeConfig | VaeRunConfig | DitRunConfig:
+def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     """The settings of a run in a folder.
 
     Raises:
@@ -61,17 +70,21 @@ def load_run_config(run_dir: Path, kind: str) -> RecipeConfig | VaeRunConfig | D
     """
     from kinema.models.formats.serialization import from_json
     from kinema.training.recipes.dit import DitRunConfig
+    from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig
 
     path = run_dir / RUN_CONFIG_FILES[kind]
-    config_types = {"full": RecipeConfig, "vae": VaeRunConfig, "dit": DitRunConfig}
+    config_types = {
+        "full": RecipeConfig,
+        "vae": VaeRunConfig,
+        "dit": DitRunConfig,
+        "finetune": FinetuneRunConfig,
+    }
     return from_json(config_types[kind], path.read_text(), source=str(path))
 
 
-def execute_run(
-    config: RecipeConfig | VaeRunConfig | DitRunConfig, run_dir: Path, machine: MachineArgs
-) -> None:
+def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     """Execute a run with progress bars and a log, and export the weights at its end.
 
     SIGTERM and Ctrl-C save a checkpoint and end the run.
@@ -81,24 +94,23 @@ def execute_run(
     """
     from kinema.cli.train_logging import install_stop_handler, run_logged
     from kinema.distributed.process_group import SINGLE_PROCESS, init_distributed
-    from kinema.evaluation.lab_scores import lab_scores
     from kinema.models.text_encoders.minilm import MiniLm
     from kinema.pipeline.device import resolve_device
     from kinema.training.recipes.dit import DitRunConfig, train_dit
+    from kinema.training.recipes.finetune import FinetuneRunConfig, run_finetune
     from kinema.training.recipes.full import RecipeConfig, run_recipe
     from kinema.training.recipes.vae import VaeRunConfig, train_vae
     from kinema.training.run_context import RunContext
 
     device = resolve_device(machine.device)
     should_stop = install_stop_handler()
-    fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
     with init_distributed(device.type) as dist_context:
         context = RunContext(
             run_dir=run_dir,
             device=device,
             load_text_encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
             should_stop=should_stop,
-            scorer=lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps),
+            scorer=_lab_scorer(config),
             dist_context=dist_context,
             render_device=machine.render_device,
         )
@@ -109,32 +121,52 @@ def execute_run(
                 steps = train_vae(config, context)
             case DitRunConfig():
                 steps = train_dit(config, context)
+            case FinetuneRunConfig():
+                steps = run_finetune(config, context)
         run_logged(steps, run_dir, is_main=dist_context.is_main)
         if dist_context.any_rank(should_stop()):
             if dist_context.is_main:
                 print(f"stopped; continue with: kinema train resume {run_dir}")
             return
         if dist_context.is_main:
-            print(export_run(config, dataclasses.replace(context, dist_context=SINGLE_PROCESS)))
+            single = dataclasses.replace(context, dist_context=SINGLE_PROCESS)
+            for path in export_run(config, single):
+                print(path)
         dist_context.barrier()
 
 
-def export_run(config: RecipeConfig | VaeRunConfig | DitRunConfig, context: RunContext) -> Path:
-    """Write the trained models of a finished run to its folder `weights`."""
+def _lab_scorer(config: RunConfig) -> Scorer | None:
+    """The evaluator of lab prompts, for runs on simulated clips."""
+    from kinema.evaluation.lab_scores import lab_scores
+    from kinema.training.recipes.finetune import FinetuneRunConfig
+    from kinema.training.recipes.full import RecipeConfig
+
+    if isinstance(config, FinetuneRunConfig):
+        return None
+    fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
+    return lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps)
+
+
+def export_run(config: RunConfig, context: RunContext) -> list[Path]:
+    """Write the trained models of a finished run: to its folder `weights`, or as LoRA files."""
     from kinema.training.export import export, export_dit, export_vae
+    from kinema.training.export_finetuned import export_finetuned
     from kinema.training.recipes.dit import DitRunConfig, load_trained_dit
+    from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full import RecipeConfig, load_trained
     from kinema.training.recipes.vae import VaeRunConfig, load_autoencoder, load_trained_vae
 
     folder = context.run_dir / "weights"
     match config:
         case RecipeConfig():
-            return export(load_trained(config, context), folder)
+            return [export(load_trained(config, context), folder)]
         case VaeRunConfig():
-            return export_vae(config, load_trained_vae(config, context), folder)
+            return [export_vae(config, load_trained_vae(config, context), folder)]
         case DitRunConfig():
             vae = load_autoencoder(config.vae, context)
-            return export_dit(config, vae, load_trained_dit(config, context), folder)
+            return [export_dit(config, vae, load_trained_dit(config, context), folder)]
+        case FinetuneRunConfig():
+            return export_finetuned(config, context)
 
 
 def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:

@@ -177,6 +177,10 @@ class DitTask:
         """The transformer."""
         return self.dit
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all tensors of the module."""
+        return self.dit.state_dict()
+
     def muon_parameters(self) -> Iterable[Tensor]:
         """Yield the linear layers inside the blocks."""
         for name, parameter in self.dit.named_parameters():

@@ -92,6 +92,10 @@ class Task(Protocol):
         """The module to train."""
         ...
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors that checkpoints and the averaged weights have, as references."""
+        ...
+
     def muon_parameters(self) -> Iterable[Tensor]:
         """Return the parameters for Muon: the weights of linear layers inside blocks."""
         ...
@@ -185,7 +189,7 @@ def train(
         task.module, dist_context, units=task.fsdp_units(), forward_methods=task.fsdp_forward_methods()
     )
     optimizers = Optimizers.from_module(task.module, config.optimizer, muon_parameters=task.muon_parameters())
-    ema = Ema(task.module, config.ema_decay)
+    ema = Ema(task.state_dict(), config.ema_decay)
     first, best, best_scores = 0, None, None
     if checkpoint.list_steps(run_dir):
         saved = checkpoint.load(run_dir)
@@ -195,7 +199,7 @@ def train(
                 f"{run_dir} was trained with other settings ({', '.join(different)}); resume it with its own "
                 "settings (`kinema train resume`) or choose another folder"
             )
-        _load_full_tensors(task.module, saved.parts["model"])
+        _load_full_tensors(task.state_dict(), saved.parts["model"])
         ema.load(saved.parts["ema"])
         optimizers.load(dict(saved.parts["optimizer"]))
         first = saved.step
@@ -210,7 +214,7 @@ def train(
             microbatch = i * dist_context.world_size + dist_context.rank
             losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
         grad_norm = optimizers.step(step, config.steps).item()
-        ema.update(task.module, step)
+        ema.update(task.state_dict(), step)
         total_loss = dist_context.all_reduce_sum(sum(loss.value.item() for loss in losses))
         logs = {
             name: dist_context.all_reduce_sum(sum(loss.logs[name].item() for loss in losses))
@@ -265,9 +269,8 @@ def _backward(loss: Loss, dist_context: DistContext) -> Loss:
     return Loss(value=loss.value.detach(), logs=loss.logs)
 
 
-def _load_full_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load full tensors into a module that may be sharded."""
-    own = module.state_dict()
+def _load_full_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Load full tensors into those of a module that may be sharded."""
     if own.keys() != tensors.keys():
         raise UserError("the checkpoint is of another model; choose another folder")
     with torch.no_grad():
@@ -282,17 +285,23 @@ def validate_with_ema(
 
     Nothing is compiled for validation, because each of its shapes would be compiled separately.
     """
-    raw = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
+    live = task.state_dict()
+    raw = {name: value.detach().clone() for name, value in live.items()}
     task.module.eval()
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         scores = {f"raw/{name}": value for name, value in task.validate().items()}
-        task.module.load_state_dict(ema.tensors)
+        _copy_into(live, ema.tensors)
         scores |= {f"ema/{name}": value for name, value in task.validate().items()}
         if validation_callback is not None:
             scores |= {f"ema/{name}": value for name, value in validation_callback().items()}
-        task.module.load_state_dict(raw)
+        _copy_into(live, raw)
     task.module.train()
     return scores
+
+
+def _copy_into(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for name, value in own.items():
+        value.copy_(tensors[name])
 
 
 def load_ema_weights(run_dir: Path, *, use_best: bool = True) -> dict[str, Tensor]:
@@ -318,7 +327,7 @@ def _save_checkpoint(
     dist_context: DistContext,
 ) -> Path:
     parts = {
-        "model": {name: full_tensor(value) for name, value in task.module.state_dict().items()},
+        "model": {name: full_tensor(value) for name, value in task.state_dict().items()},
         "ema": ema.full_tensors(),
         "optimizer": dict(optimizers.tensors()),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kinema.distributed.sharding import distribute_like, full_tensor, local_shard
 from kinema.models.precision import has_fast_bf16
+from kinema.training.adamw8bit import AdamW8bit
 
 # Quintic Newton-Schulz steps whose coefficients change from step to step (Amsel et al., "The Polar Express",
 # 2025): five bring singular values from [1e-3, 1] close to 1.
@@ -30,6 +31,7 @@ class OptimizerConfig:
     """Settings of the optimizers and of their learning-rate schedule: linear warm-up, constant, linear decay.
 
     Attributes:
+        adamw: `adamw` has float32 moments, `adamw8bit` has them in 8 bits.
         learning_rate: of AdamW.
         muon_learning_rate: of Muon; with 0 AdamW gets every parameter.
         betas: of AdamW.
@@ -40,6 +42,7 @@ class OptimizerConfig:
         max_grad_norm: the gradient of all parameters together is clipped to this norm.
     """
 
+    adamw: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = 1e-3
     muon_learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.98)
@@ -174,15 +177,7 @@ class Optimizers:
         optimizers: list[torch.optim.Optimizer] = []
         base_lrs = []
         if for_adamw:
-            optimizers.append(
-                torch.optim.AdamW(
-                    for_adamw,
-                    lr=config.learning_rate,
-                    betas=config.betas,
-                    weight_decay=config.weight_decay,
-                    fused=True,
-                )
-            )
+            optimizers.append(_build_adamw(for_adamw, config))
             base_lrs.append(config.learning_rate)
         if for_muon:
             optimizers.append(Muon(for_muon, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
@@ -208,7 +203,7 @@ class Optimizers:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the state of every optimizer, gathered, under stable names; every process must iterate."""
         for i, optimizer in enumerate(self.optimizers):
-            for index, values in optimizer.state_dict()["state"].items():
+            for index, values in _optimizer_state(optimizer).items():
                 for name, value in values.items():
                     yield f"{i}.{index}.{name}", full_tensor(value)
 
@@ -219,8 +214,15 @@ class Optimizers:
             KeyError: the module has other parameters.
         """
         for i, optimizer in enumerate(self.optimizers):
-            state_dict = optimizer.state_dict()
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if isinstance(optimizer, AdamW8bit):
+                for index, parameter in enumerate(parameters):
+                    prefix = f"{i}.{index}."
+                    own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+                    if own:
+                        optimizer.load_moments(parameter, own)
+                continue
+            state_dict = optimizer.state_dict()
             state: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(parameters))}
             for name, value in tensors.items():
                 owner, index, key = name.split(".", 2)
@@ -233,22 +235,44 @@ class Optimizers:
             optimizer.load_state_dict(state_dict)
 
 
+def _build_adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    if config.adamw == "adamw8bit":
+        return AdamW8bit(
+            parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> Mapping[int, Mapping[str, Tensor]]:
+    """The state of each parameter by its position, as tensors of the parameter's shape and numbers."""
+    if not isinstance(optimizer, AdamW8bit):
+        return optimizer.state_dict()["state"]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states = {index: optimizer.moments(parameter) for index, parameter in enumerate(parameters)}
+    return {index: state for index, state in states.items() if state}
+
+
 class Ema:
-    """Exponential moving average of a module's parameters: ema += (1 - decay) * (parameter - ema).
+    """Exponential moving average of parameters: ema += (1 - decay) * (parameter - ema).
 
     In early steps the decay is (1 + step) / (10 + step), so that the average forgets the random initial
     weights.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self.tensors = {name: value.detach().clone() for name, value in state.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Update the average with the module's current parameters."""
+    def update(self, current: Mapping[str, Tensor], step: int) -> None:
+        """Update the average with the current parameters."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = module.state_dict()
         floating = [name for name, value in self.tensors.items() if value.is_floating_point()]
         torch._foreach_lerp_(
             [local_shard(self.tensors[n]) for n in floating],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from kinema.errors import UserError
 
 WINDOW_SUFFIX_P = 0.35
 """Share of the windows whose last latent frames are clean."""
@@ -36,6 +39,9 @@ class SigmaSamplingConfig:
             frames as well. They train backward extension, interpolation and loops.
         starts_midclip: the videos start in the middle of an event. A prefix then has at least two latent
             frames, because a single frame does not determine the motion.
+        max_prefix_frames: longest clean prefix; None: all frames but one.
+        min_sigma: sigmas are drawn from the distribution above it, as for an expert for high noise.
+        max_sigma: sigmas are drawn from the distribution below it, as for an expert for low noise.
     """
 
     logit_mean: float = 1.2
@@ -46,6 +52,42 @@ class SigmaSamplingConfig:
     prefix_p: float = 0.1
     suffix_p: float = 0.1
     starts_midclip: bool = False
+    max_prefix_frames: int | None = None
+    min_sigma: float = 0.0
+    max_sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_sigma < self.max_sigma <= 1:
+            raise UserError(
+                f"sigmas can't be drawn between {self.min_sigma} and {self.max_sigma}; "
+                "give min_sigma below max_sigma, both 0 to 1"
+            )
+
+    @classmethod
+    def shifted(cls, shift: float, *, min_sigma: float = 0.0, max_sigma: float = 1.0) -> SigmaSamplingConfig:
+        """Return one sigma for all frames: sigmoid(N(0, 1)), shifted by s·sigma / (1 + (s - 1)·sigma).
+
+        The shift adds log s to the logit, so it is a mean of the normal distribution.
+
+        Args:
+            shift: s, as in a sampling schedule; 3 to 5 for Wan.
+            min_sigma: lower limit.
+            max_sigma: upper limit.
+        """
+        return cls(
+            logit_mean=math.log(shift),
+            low_p=0.0,
+            diffusion_forcing_p=0.0,
+            prefix_p=0.0,
+            suffix_p=0.0,
+            min_sigma=min_sigma,
+            max_sigma=max_sigma,
+        )
+
+    def validation_sigmas(self) -> tuple[float, ...]:
+        """Return the middles of eight equal parts of the range."""
+        width = self.max_sigma - self.min_sigma
+        return tuple(self.min_sigma + width * sigma for sigma in VALIDATION_SIGMAS)
 
     def for_windows(self) -> SigmaSamplingConfig:
         """Return the settings for windows of videos: each of them has a clean prefix or suffix."""
@@ -70,18 +112,35 @@ def sample_sigmas(
     kind, low = torch.rand(2, generator=generator).tolist()
     mean = config.low_logit_mean if low < config.low_p else config.logit_mean
     if kind < config.diffusion_forcing_p:
-        independent = torch.sigmoid(torch.randn(num_frames, generator=generator) + mean)
+        independent = _to_sigma(torch.randn(num_frames, generator=generator), mean, config)
         chunk = 1 + int(torch.randint(config.chunk_frames, (1,), generator=generator))
         return independent[torch.arange(num_frames) // chunk]
-    sigmas = torch.sigmoid(torch.randn(1, generator=generator) + mean).repeat(num_frames)
+    sigmas = _to_sigma(torch.randn(1, generator=generator), mean, config).repeat(num_frames)
     if kind < config.diffusion_forcing_p + config.prefix_p and num_frames > 1:
         prefix = min_prefix_frames(num_frames) if config.starts_midclip else 1
         if low >= SINGLE_FRAME_PREFIX_SHARE:
             prefix += int(torch.randint(num_frames - prefix, (1,), generator=generator))
-        sigmas[:prefix] = 0.0
+        sigmas[: prefix if config.max_prefix_frames is None else min(prefix, config.max_prefix_frames)] = 0.0
     elif kind < config.diffusion_forcing_p + config.prefix_p + config.suffix_p and num_frames > 1:
         sigmas[_suffix_mask(num_frames, torch.rand(3, generator=generator))] = 0.0
     return sigmas
+
+
+def _to_sigma(
+    normal: Float[Tensor, "*n"], mean: float | Float[Tensor, "*m"], config: SigmaSamplingConfig
+) -> Float[Tensor, "*n"]:
+    """Map standard normal numbers to sigmas within the limits, in the order of the numbers."""
+    logits = normal + mean
+    if config.min_sigma > 0 or config.max_sigma < 1:
+        mean = torch.as_tensor(mean, dtype=torch.float64)
+        low, high = (
+            torch.special.ndtr(torch.logit(torch.tensor(sigma, dtype=torch.float64)) - mean)
+            for sigma in (config.min_sigma, config.max_sigma)
+        )
+        share = torch.special.ndtr(normal.double())
+        logits = (torch.special.ndtri(low + (high - low) * share) + mean).float()
+        return torch.sigmoid(logits).clamp(config.min_sigma, config.max_sigma)
+    return torch.sigmoid(logits)
 
 
 def _suffix_mask(num_frames: int, uniforms: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n f"]:
@@ -102,7 +161,7 @@ def sample_sigmas_batched(
     """Draw the sigmas of a batch from the distribution of `sample_sigmas`, in a few operations."""
     kind, low, extra = torch.rand(3, batch_size, 1, generator=generator)
     mean = torch.where(low < config.low_p, config.low_logit_mean, config.logit_mean)
-    independent = torch.sigmoid(torch.randn(batch_size, num_frames, generator=generator) + mean)
+    independent = _to_sigma(torch.randn(batch_size, num_frames, generator=generator), mean, config)
     chunk = torch.randint(1, config.chunk_frames + 1, (batch_size, 1), generator=generator)
     frames = torch.arange(num_frames)
     is_forced = kind < config.diffusion_forcing_p
@@ -112,6 +171,8 @@ def sample_sigmas_batched(
         prefix = torch.where(
             low < SINGLE_FRAME_PREFIX_SHARE, shortest, shortest + (extra * (num_frames - shortest)).long()
         )
+        if config.max_prefix_frames is not None:
+            prefix = prefix.clamp(max=config.max_prefix_frames)
         prefix_end = config.diffusion_forcing_p + config.prefix_p
         sigmas = sigmas.masked_fill(~is_forced & (kind < prefix_end) & (frames < prefix), 0.0)
         suffix = _suffix_mask(num_frames, torch.rand(batch_size, 3, generator=generator))

@@ -157,6 +157,10 @@ class VaeTask:
         """The autoencoder."""
         return self.vae
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all tensors of the module."""
+        return self.vae.state_dict()
+
     def muon_parameters(self) -> Iterable[Tensor]:
         """Yield the layers inside the stages; AdamW trains the first and last layers."""
         for name, parameter in self.vae.named_parameters():

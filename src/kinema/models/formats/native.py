@@ -47,11 +47,14 @@ class CheckpointIndex:
     Attributes:
         sampling_defaults: the settings to sample with by default.
         text_encoder: which text encoder the transformer was trained with.
+        vocabulary: words of the captions that it was fine-tuned on, in lower case; those of the simulator are
+            not listed.
         format_version: version of the folder layout; readers refuse another one.
     """
 
     sampling_defaults: SamplingDefaults
     text_encoder: Literal["minilm"] = "minilm"
+    vocabulary: tuple[str, ...] = ()
     format_version: int = 2
 
 
@@ -64,6 +67,8 @@ class KinemaCheckpoint:
     sampling_defaults: SamplingDefaults
     dit: DitConfig
     vae: VaeConfig
+    vocabulary: tuple[str, ...] = ()
+    """Words of the captions that it was fine-tuned on."""
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
@@ -89,6 +94,7 @@ class KinemaCheckpoint:
             sampling_defaults=index.sampling_defaults,
             dit=from_json(DitConfig, settings["transformer"], source=str(folder / "transformer/config.json")),
             vae=from_json(VaeConfig, settings["vae"], source=str(folder / "vae/config.json")),
+            vocabulary=index.vocabulary,
         )
 
     @property
@@ -145,6 +151,7 @@ def save_checkpoint(
     vae: VideoVae,
     dtype: torch.dtype = torch.bfloat16,
     shard_bytes: int = SHARD_BYTES,
+    vocabulary: tuple[str, ...] = (),
 ) -> None:
     """Write a model folder. The index is written last: a folder that has it is complete.
 
@@ -155,6 +162,7 @@ def save_checkpoint(
         vae: stored as `dtype`, and run in float32.
         dtype: type of the stored tensors.
         shard_bytes: size of the largest weights file.
+        vocabulary: see `CheckpointIndex`.
     """
     target.mkdir(parents=True, exist_ok=True)
     (target / INDEX_FILE).unlink(missing_ok=True)
@@ -167,7 +175,8 @@ def save_checkpoint(
         }
         save_tensors(tensors, target / component, shard_bytes=shard_bytes)
         write_text(target / component / "config.json", to_json(module.config))
-    write_text(target / INDEX_FILE, to_json(CheckpointIndex(sampling_defaults=sampling_defaults)))
+    index = CheckpointIndex(sampling_defaults=sampling_defaults, vocabulary=vocabulary)
+    write_text(target / INDEX_FILE, to_json(index))
 
 
 def save_vae(target: Path, vae: VideoVae) -> None:
