@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.models.module_init import skip_init
 from kinema.models.transformer.dit_config import DitConfig
@@ -57,11 +56,8 @@ def _linear_width(config: DitConfig) -> int:
     return projections * config.width + 2 * config.mlp_width
 
 
-@functools.lru_cache(maxsize=256)
 def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frames: bool) -> float:
     """Operations of a pass of the encoder or decoder.
-
-    They are proportional to the number of pixels, so they are counted on a small video and scaled.
 
     Args:
         config: the config of the autoencoder.
@@ -69,6 +65,23 @@ def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frame
         encoder: count the encoder; otherwise the decoder.
         all_frames: count all latent frames; otherwise the first one.
     """
+    first, later = vae_flops_per_pixel(config, encoder=encoder)
+    return shape.height * shape.width * (first + (shape.frames - 1) * (later if all_frames else 0))
+
+
+@functools.lru_cache(maxsize=256)
+def vae_flops_per_pixel(config: VaeConfig, *, encoder: bool) -> tuple[float, float]:
+    """Operations for one latent pixel of the first latent frame, and of every later one.
+
+    They are proportional to the number of pixels, so they are counted on a small video. The first call
+    imports torch._dynamo, which takes seconds.
+
+    Args:
+        config: the config of the autoencoder.
+        encoder: count the encoder; otherwise the decoder.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
     with skip_init():
         vae = VideoVae(config)
     side, stride = _PROBE_SIDE, config.stride
@@ -80,7 +93,5 @@ def vae_flops(config: VaeConfig, shape: LatentShape, *, encoder: bool, all_frame
                 vae.encode_posterior(torch.empty(1, config.channels, *pixels, device="meta"))
             else:
                 vae.decode_raw(torch.empty(1, config.z_dim, frames, side, side, device="meta"))
-        counts.append(counter.get_total_flops())
-    scale = shape.height * shape.width / side**2
-    later = (shape.frames - 1) * (counts[1] - counts[0]) if all_frames else 0
-    return scale * (counts[0] + later)
+        counts.append(counter.get_total_flops() / side**2)
+    return counts[0], counts[1] - counts[0]

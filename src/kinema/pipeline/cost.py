@@ -14,16 +14,17 @@ from typing import Literal
 import torch
 
 from kinema.errors import UserError
-from kinema.models.flops import dit_step_flops, vae_flops
+from kinema.models.flops import dit_step_flops, vae_flops_per_pixel
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.decoder import CHUNK_PIXELS
 from kinema.pipeline.device import free_memory
+from kinema.pipeline.machine_cache import cached_numbers, machine_key
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.streaming import default_streaming_config
-from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
+from kinema.pipeline.throughput import DeviceThroughput, cached_throughput, sampling_time_ratio
 from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
@@ -99,11 +100,14 @@ def estimate_request(
     Args:
         components: the model; modules that are in memory already are counted once.
         resolved: the request.
-        throughput: of this machine; None: measure it.
+        throughput: of this machine; None: as measured once, corrected by the time that videos of this model
+            have taken here.
     """
     model, policy, device = components.model, components.policy, components.device
+    ratio = 1.0
     if throughput is None:
-        throughput = measure_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
+        throughput = cached_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
+        ratio = sampling_time_ratio(model.dit, device=device, policy=policy)
     shape, runs = _solver_runs(model, resolved)
     one = estimate_cost(
         model,
@@ -115,8 +119,19 @@ def estimate_request(
         num_images=resolved.num_encodes,
         throughput=throughput,
         resident_bytes=components.resident_bytes,
+        time_ratio=ratio,
     )
     return one.scale(runs)
+
+
+def estimated_step_seconds(components: ModelComponents, resolved: ResolvedRequest) -> float:
+    """The time of one solver step, from the throughput of this machine alone."""
+    model, policy, device = components.model, components.policy, components.device
+    throughput = cached_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
+    shape = LatentShape.of(resolved.largest_shape, model.vae.stride)
+    linear, attention = dit_step_flops(model.dit, shape, _num_context_tokens(model))
+    passes = 2 if _uses_cfg(resolved) else 1
+    return passes * (linear / throughput.matmul + attention / throughput.attention)
 
 
 def check_request_fits(
@@ -136,6 +151,10 @@ def check_request_fits(
         num_images=resolved.num_encodes,
         fps=resolved.fps,
     )
+
+
+def _num_context_tokens(model: ModelCheckpoint) -> float:
+    return float(TEXT_TOKENS + (IMAGE_TOKENS if model.dit.image_width else 0))
 
 
 def _uses_cfg(resolved: ResolvedRequest) -> bool:
@@ -166,6 +185,7 @@ def estimate_cost(
     num_images: int,
     throughput: DeviceThroughput,
     resident_bytes: int = 0,
+    time_ratio: float = 1.0,
 ) -> CostEstimate:
     """The cost of one segment.
 
@@ -179,6 +199,7 @@ def estimate_cost(
         num_images: images and clips that the autoencoder encodes.
         throughput: of this machine.
         resident_bytes: of modules that are in memory already.
+        time_ratio: factor on the time of sampling.
     """
     weights = weight_bytes(model, policy.dtype, int8=policy.int8)
     memory = peak_memory(
@@ -201,14 +222,13 @@ def estimate_cost(
     seconds = {"text": max(operations["text"] / throughput.matmul, reading)}
     if num_images:
         whole = model.sampling_defaults.image_conditioning == "channels"
-        operations["images"] = vae_flops(model.vae, shape, encoder=True, all_frames=whole)
+        operations["images"] = _vae_flops(model.vae, shape, device, encoder=True, all_frames=whole)
         seconds["images"] = operations["images"] / throughput.convolution
-    image_tokens = IMAGE_TOKENS if model.dit.image_width else 0
-    linear, attention = dit_step_flops(model.dit, shape, float(TEXT_TOKENS + image_tokens))
+    linear, attention = dit_step_flops(model.dit, shape, _num_context_tokens(model))
     times = num_inference_steps * (2 if use_cfg else 1)
     operations["sample"] = times * (linear + attention)
-    seconds["sample"] = times * (linear / throughput.matmul + attention / throughput.attention)
-    operations["decode"] = vae_flops(model.vae, shape, encoder=False, all_frames=True)
+    seconds["sample"] = time_ratio * times * (linear / throughput.matmul + attention / throughput.attention)
+    operations["decode"] = _vae_flops(model.vae, shape, device, encoder=False, all_frames=True)
     seconds["decode"] = operations["decode"] / throughput.convolution
     costs = tuple(
         StageCost(name=name, flops=operations[name], seconds=seconds[name], peak_bytes=peak)
@@ -220,6 +240,23 @@ def estimate_cost(
         costs=costs,
         available=_available_memory(device, resident_bytes),
     )
+
+
+def _vae_flops(
+    config: VaeConfig, shape: LatentShape, device: torch.device, *, encoder: bool, all_frames: bool
+) -> float:
+    """`kinema.models.flops.vae_flops`, counted once on each machine."""
+
+    def count() -> dict[str, float]:
+        first, later = vae_flops_per_pixel(config, encoder=encoder)
+        return {"first": first, "later": later}
+
+    key = machine_key(device, kind="vae flops", config=repr(config), encoder=encoder)
+    numbers = cached_numbers(key, count)
+    if numbers.keys() != {"first", "later"}:
+        numbers = count()
+    later = (shape.frames - 1) * numbers["later"] if all_frames else 0
+    return shape.height * shape.width * (numbers["first"] + later)
 
 
 def peak_memory(

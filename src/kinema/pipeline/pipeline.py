@@ -211,7 +211,7 @@ class Pipeline:
         if resolved.is_streamed:
             events = stream_segments(components, resolved)
         else:
-            events = sample_segments(components, resolved, state)
+            events = self._observed(resolved, sample_segments(components, resolved, state))
         if resolved.request.upscale > 1:
             events = _upscaled(components, resolved, events)
         return events

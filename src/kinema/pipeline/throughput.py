@@ -1,9 +1,11 @@
-"""A micro-benchmark of the device on the model's own layer sizes; takes about a second."""
+"""The speed of this machine: a micro-benchmark on the model's own sizes, corrected by finished videos."""
 
 from __future__ import annotations
 
+import dataclasses
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +14,15 @@ from torch.nn import functional
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.convolution import causal_conv
 from kinema.models.vae.vae_config import VaeConfig
+from kinema.pipeline.machine_cache import cached_numbers, machine_key, read_numbers, write_numbers
+from kinema.pipeline.memory_policy import MemoryPolicy
+from kinema.pipeline.progress import Event, SamplingStep
 
 _SECONDS = 0.25
+_MIN_STEPS = 4
+"""Steps from which the speed of sampling is taken; the first one loads weights."""
+_RATIO_RANGE = (0.2, 50.0)
+"""Accepted ratios of measured to estimated time. A paused process is not a slow machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +36,72 @@ class DeviceThroughput:
     attention: float
     convolution: float
     bandwidth: float
+
+
+def cached_throughput(
+    dit: DitConfig, vae: VaeConfig, *, device: torch.device, dtype: torch.dtype
+) -> DeviceThroughput:
+    """The throughput of this machine, measured once for each device, type and width."""
+    key = machine_key(
+        device,
+        kind="throughput",
+        width=dit.width,
+        heads=dit.heads,
+        channels=vae.decoder_dim,
+        dtype=str(dtype),
+    )
+    fields = {field.name for field in dataclasses.fields(DeviceThroughput)}
+    found = cached_numbers(
+        key, lambda: dataclasses.asdict(measure_throughput(dit, vae, device=device, dtype=dtype))
+    )
+    if found.keys() != fields or min(found.values()) <= 0:
+        return measure_throughput(dit, vae, device=device, dtype=dtype)
+    return DeviceThroughput(**found)
+
+
+def sampling_time_ratio(dit: DitConfig, *, device: torch.device, policy: MemoryPolicy) -> float:
+    """Measured over estimated time of the last videos of a model on this machine; 1 before the first."""
+    found = read_numbers(_ratio_key(dit, device, policy))
+    return 1.0 if found is None else min(max(found.get("sampling", 1.0), _RATIO_RANGE[0]), _RATIO_RANGE[1])
+
+
+def observe_sampling_time(
+    events: Iterator[Event],
+    *,
+    step_seconds: Callable[[], float],
+    dit: DitConfig,
+    device: torch.device,
+    policy: MemoryPolicy,
+) -> Iterator[Event]:
+    """Pass events on; afterwards keep how long the steps took, for `sampling_time_ratio`.
+
+    Time that the reader of the events takes is not counted.
+
+    Args:
+        events: of one video.
+        step_seconds: the time of one step as estimated from throughput alone.
+        dit: the transformer.
+        device: where it runs.
+        policy: in which type.
+    """
+    durations: list[float] = []
+    start = time.perf_counter()
+    for event in events:
+        if isinstance(event, SamplingStep):
+            durations.append(time.perf_counter() - start)
+        yield event
+        start = time.perf_counter()
+    if len(durations) < _MIN_STEPS:
+        return
+    ratio = statistics.median(durations[1:]) / step_seconds()
+    before = read_numbers(_ratio_key(dit, device, policy))
+    if before is not None:
+        ratio = (ratio + before.get("sampling", ratio)) / 2
+    write_numbers(_ratio_key(dit, device, policy), {"sampling": ratio})
+
+
+def _ratio_key(dit: DitConfig, device: torch.device, policy: MemoryPolicy) -> str:
+    return machine_key(device, kind="ratio", dit=repr(dit), dtype=str(policy.dtype), int8=policy.int8)
 
 
 @torch.no_grad()
