@@ -125,11 +125,21 @@ def test_iterating_steps_gives_the_same_video(saved):
     ]
     assert [(step.index, step.total) for step in steps] == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert steps[-1].sigma == 0
-    assert steps[0].preview().shape == (3, 8, 8, 3)
+    assert steps[0].preview().shape == (9, 64, 64, 3)  # decoded: the video is small
     with torch.no_grad():
         decoded = pipe.vae.decode(steps[-1].latents)
     video = ((decoded[0].permute(1, 2, 3, 0) / 2 + 0.5) * 255).round().to(torch.uint8).numpy()
     assert np.array_equal(video, wan_videos.generate_with_kinema(pipe, case))
+    # The last estimate is the finished video.
+    assert np.array_equal(steps[-1].preview(), video)
+
+
+def test_previews_of_large_videos_are_one_pixel_for_each_latent_pixel(saved, monkeypatch):
+    monkeypatch.setattr("kinema.pipeline.latent_preview.MAX_DECODED_PIXELS", 9 * 64 * 64 - 1)
+    pipe = wan_videos.load_pipeline(saved[CASES[0].variant])
+    request = VideoRequest(prompt="a cat", size=(64, 64), num_frames=9, num_inference_steps=1)
+    step = next(event for event in pipe.stream(request) if isinstance(event, SamplingStep))
+    assert step.preview().shape == (3, 8, 8, 3)
 
 
 def test_the_conditioning_frame_is_kept(saved):

@@ -1,4 +1,4 @@
-"""Rough images of latents by a linear map."""
+"""Images of the video that a run is heading for: decoded where that is quick, else by a linear map."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema.frames import to_frames
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.lazy_module import LazyModule
 
+MAX_DECODED_PIXELS = 2**20
+"""Pixels of all frames up to which the autoencoder decodes a preview: 64 frames of 128 x 128."""
 _SIDE, _PROBES = 8, 4
 
 
 class LatentPreviewer:
-    """A linear map from a latent pixel to its mean colour, fitted to the autoencoder when first asked.
+    """Renders previews: small videos by the autoencoder, others by a linear map.
 
+    The map leads from a latent pixel to its mean colour and is fitted to the autoencoder when first asked.
     The fit decodes a few small random latents and solves a least-squares problem; no published table of
     colours is needed, so it works for any autoencoder.
     """
@@ -24,8 +28,20 @@ class LatentPreviewer:
         self._vae = vae
         self._colours: Float[Tensor, "c1 3"] | None = None
 
-    def render(self, latents: Float[Tensor, "1 c f h w"]) -> UInt8[np.ndarray, "f h w 3"]:
-        """One frame for each latent frame, one pixel for each latent pixel."""
+    def render(self, latents: Float[Tensor, "1 c f h w"]) -> UInt8[np.ndarray, "f2 h2 w2 3"]:
+        """The frames, if the autoencoder is in memory and they have up to `MAX_DECODED_PIXELS` pixels.
+
+        Otherwise one frame for each latent frame, with one pixel for each latent pixel.
+        """
+        if self._vae.is_loaded:
+            with self._vae.use() as vae, torch.no_grad():
+                frames = vae.stride.frames(latents.shape[2] - 1)
+                pixels = frames * latents.shape[3] * latents.shape[4] * vae.stride.spatial**2
+                if pixels <= MAX_DECODED_PIXELS:
+                    return to_frames(vae.decode(latents[:1].to(vae.latents_mean.device)))
+        return self._render_linear(latents)
+
+    def _render_linear(self, latents: Float[Tensor, "1 c f h w"]) -> UInt8[np.ndarray, "f h w 3"]:
         if self._colours is None:
             self._colours = self._fit()
         cells = latents[0].permute(1, 2, 3, 0).float().cpu()

@@ -49,7 +49,7 @@ class SamplingStep:
         clean: the network's estimate of the finished latents.
         finished_latents: of the segments before.
         history: what a multi-step solver keeps.
-        previewer: latents to rough images.
+        previewer: latents to images.
         resumable: whether `to_state` gives a state; streams are sampled again from their start.
     """
 
@@ -63,8 +63,8 @@ class SamplingStep:
     previewer: LatentPreviewer | None = None
     resumable: bool = True
 
-    def preview(self) -> UInt8[np.ndarray, "f h w 3"]:
-        """A rough image of the estimate: one frame for each latent frame, one pixel for each latent pixel."""
+    def preview(self) -> UInt8[np.ndarray, "f2 h2 w2 3"]:
+        """The estimate of the finished video as `LatentPreviewer.render` shows it."""
         if self.previewer is None:
             raise ValueError("this run was started without a previewer")
         return self.previewer.render(self.clean)
