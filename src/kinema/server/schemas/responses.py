@@ -99,6 +99,12 @@ class CostEstimateObject(BaseModel):
     available_memory: int = Field(description="Bytes.")
 
 
+class Liveness(BaseModel):
+    """The server's process answers."""
+
+    status: Literal["ok"]
+
+
 class Health(BaseModel):
     """The server is ready."""
 
