@@ -12,6 +12,7 @@ import time
 import httpx
 import pytest
 
+from kinema.server.storage import SERVED_FILES
 from tests.fixtures import server
 
 STEPS = 30
@@ -73,15 +74,13 @@ def kill_workers(data) -> int:
 
 
 def assert_no_orphan_files(data) -> None:
-    known = {identifier for (identifier,) in query_rows(data, "SELECT id FROM videos")}
-    folders = {path.name for path in (data / "videos").iterdir()}
-    assert folders == known
-    assert not list((data / "trash").iterdir())
-    for identifier, status in query_rows(data, "SELECT id, status FROM videos"):
-        files = {path.name for path in (data / "videos" / identifier).iterdir()}
-        assert files == (
-            {"video.mp4", "thumbnail.webp", "spritesheet.jpg"} if status == "completed" else set()
-        )
+    rows = query_rows(data, "SELECT id, status, attempt FROM videos")
+    assert server.job_folders(data) == {identifier for identifier, _, _ in rows}
+    for identifier, status, attempt in rows:
+        folder = data / "videos" / identifier
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        served = {f"attempt-{attempt}/{name}" for name in SERVED_FILES} | {"result.json"}
+        assert files == {"job.json"} | (served if status == "completed" else set())
 
 
 def test_a_killed_worker_s_job_resumes_from_its_checkpoint(tmp_path, settings, uninterrupted):
@@ -109,7 +108,7 @@ def test_jobs_resume_after_a_killed_server_restarts(tmp_path, settings, uninterr
     videos = [create_video(running.url, seed) for seed in range(2)]
     server.wait_until(lambda: get_video(running.url, videos[0])["kinema"]["step"] >= 5)
     running.kill()
-    (data / "videos" / "video_00000000000000000000000000000000").mkdir()
+    (data / "videos" / "video_00000000000000000000000000000000.incoming").mkdir()
     with server.running_server(data, "--settings", str(settings)) as restarted:
         for video, content in zip(videos, uninterrupted, strict=False):
             server.wait_until(lambda video=video: get_video(restarted.url, video)["status"] == "completed")
@@ -124,7 +123,7 @@ def test_a_stopping_server_saves_its_progress(tmp_path, settings, uninterrupted)
         server.wait_until(lambda: get_video(running.url, video)["kinema"]["step"] >= 5)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 0
-    assert (data / "videos" / video / "state.npz").exists()
+    assert list((data / "videos" / video).glob("attempt-*/checkpoint-*.npz"))
     ((status, attempts),) = query_rows(data, "SELECT status, attempts FROM videos")
     assert (status, attempts) == ("in_progress", 0)
     with server.running_server(data, "--settings", str(settings)) as restarted:
@@ -136,9 +135,7 @@ def test_the_job_of_a_killed_additional_worker_is_taken_over(tmp_path, settings,
     data = tmp_path / "data"
     with server.running_server(data, "--settings", str(settings)) as running:
         additional = server.start_worker(data, "--settings", str(settings))
-        server.wait_until(
-            lambda: len(query_rows(data, "SELECT 1 FROM workers WHERE model_info IS NOT NULL")) == 2
-        )
+        server.wait_until(lambda: len(query_rows(data, "SELECT 1 FROM workers WHERE model <> ''")) == 2)
         videos = [create_video(running.url, seed % 3) for seed in range(6)]
         working = "SELECT pid FROM videos JOIN workers ON workers.id = worker_id WHERE step >= 5"
         server.wait_until(lambda: (additional.pid,) in query_rows(data, working))
@@ -155,9 +152,7 @@ def test_the_job_of_a_killed_additional_worker_is_taken_over(tmp_path, settings,
 def test_two_workers_one_of_them_killed(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
     with server.running_server(data, "--settings", str(settings), "--workers", "2") as running:
-        server.wait_until(
-            lambda: httpx.get(running.url.removesuffix("/v1") + "/healthz").json()["workers"] == 2
-        )
+        server.wait_until(lambda: len(query_rows(data, "SELECT 1 FROM workers WHERE model <> ''")) == 2)
         videos = [create_video(running.url, seed % 3) for seed in range(12)]
         server.wait_until(
             lambda: len(query_rows(data, "SELECT 1 FROM videos WHERE status = 'in_progress'")) == 2

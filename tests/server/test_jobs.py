@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -21,30 +22,14 @@ from starlette.testclient import TestClient
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media.read import read_video
-from kinema.pipeline.request import VideoRequest
-from kinema.server import leases, queue
 from kinema.server.backends import fake
 from kinema.server.backends.pipeline import worker_device
-from kinema.server.database import Database
-from kinema.server.settings import Limits, Settings, Webhook
-from kinema.server.storage import get_job_dir
-from kinema.server.supervisor import Supervisor
-from kinema.server.webhooks import load_signer
+from kinema.server.settings import Limits, Webhook
+from kinema.server.webhooks import REQUEST_TIMEOUT_S, RETRY_DELAYS_S, load_signer
 from tests.fixtures import server
+from tests.fixtures.job_stores import job_create
 
 SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0"
-
-
-def new_job() -> queue.JobCreate:
-    return queue.JobCreate(
-        id=queue.new_id(),
-        owner="a",
-        model="m",
-        size="s",
-        seconds="4",
-        prompt="x",
-        request=VideoRequest(prompt="x"),
-    )
 
 
 def create_video(client: TestClient, **fields) -> str:
@@ -131,7 +116,8 @@ def test_a_disk_that_fills_up_fails_the_video_and_nothing_else(tmp_path, monkeyp
         monkeypatch.setattr(fake, "_write_mp4", full)
         failed = wait_until_finished(client, create_video(client))
         assert (failed["status"], failed["error"]["code"]) == ("failed", "disk_full")
-        assert not list(get_job_dir(tmp_path / "data", failed["id"]).iterdir())
+        folder = app.state.server.files.job_dir(failed["id"])
+        assert [path.name for path in folder.iterdir()] == ["job.json"]
         assert client.get(f"/v1/videos/{failed['id']}/content").status_code == 400
         monkeypatch.setattr(fake, "_write_mp4", real)
         assert wait_until_finished(client, create_video(client))["status"] == "completed"
@@ -151,15 +137,15 @@ def test_a_bug_fails_the_video_and_reports_only_its_type(tmp_path, monkeypatch):
 
 def test_deleting_a_running_video_stops_it_and_leaves_nothing(tmp_path):
     with (
-        server.in_process_server(tmp_path / "data", with_worker=True) as app,
+        server.in_process_server(tmp_path / "data", with_worker=True, delete_grace_s=0.0) as app,
         TestClient(app, base_url="http://localhost") as client,
     ):
         video = create_video(client, prompt="pace=0.05", num_inference_steps=200)
         server.wait_until(lambda: client.get(f"/v1/videos/{video}").json()["kinema"]["step"] > 2)
         assert client.delete(f"/v1/videos/{video}").json()["deleted"] is True
         assert wait_until_finished(client, create_video(client))["status"] == "completed"
-        assert not get_job_dir(tmp_path / "data", video).exists()
-        assert not list((tmp_path / "data" / "trash").iterdir())
+        server.wait_until(lambda: len(server.job_folders(tmp_path / "data")) == 1)
+        assert video not in server.job_folders(tmp_path / "data")
 
 
 def test_a_source_may_be_deleted_before_its_remix_is_generated(tmp_path):
@@ -176,33 +162,42 @@ def test_a_source_may_be_deleted_before_its_remix_is_generated(tmp_path):
         assert client.post(f"/v1/videos/{source}/remix", json={"prompt": "x"}).status_code == 404
 
 
-def test_expired_videos_are_deleted_with_their_files(tmp_path):
-    settings = Settings(data_dir=tmp_path, model="testcard", workers=0)
-    with server.in_process_server(tmp_path, retention_s=0.0) as app:
-        database = app.state.server.database
-        job = new_job()
-        queue.enqueue(database, [job], Limits())
-        get_job_dir(tmp_path, job.id).mkdir()
-        (tmp_path / "videos" / "orphan").mkdir()
-        worker = leases.register_worker(database)
-        leases.claim_job(database, worker, lease_s=9, max_attempts=3)
-        leases.complete_job(database, worker, job.id, retention_s=-5)
-        supervisor = Supervisor(settings, database)
-        supervisor.start()
-        supervisor.stop(1)
-    assert not list((tmp_path / "videos").iterdir())
+def test_a_failed_delivery_is_repeated_for_a_day():
+    assert sum(RETRY_DELAYS_S) == pytest.approx(24 * 3600, rel=0.01)
+    assert list(RETRY_DELAYS_S) == sorted(RETRY_DELAYS_S)
 
 
-def test_the_job_of_a_hanging_worker_is_taken_over(tmp_path):
-    database = Database(tmp_path, durable=False)
-    job = new_job()
-    queue.enqueue(database, [job], Limits())
-    silent, other = leases.register_worker(database), leases.register_worker(database)
-    leases.claim_job(database, silent, lease_s=0.2, max_attempts=3)
-    assert leases.claim_job(database, other, lease_s=5, max_attempts=3) is None
-    time.sleep(0.3)
-    assert leases.claim_job(database, other, lease_s=5, max_attempts=3).id == job.id
-    database.close()
+class SlowReceiver(WebhookReceiver):
+    """Receives webhooks, and answers none of them in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server.server_close()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}/slow"
+
+    def __enter__(self) -> SlowReceiver:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.close()
+
+
+def test_a_receiver_that_does_not_answer_delays_no_other(tmp_path):
+    with (
+        SlowReceiver() as slow,
+        WebhookReceiver() as receiver,
+        server.in_process_server(tmp_path / "data", webhook=Webhook(url=receiver.url, secret=SECRET)) as app,
+        TestClient(app, base_url="http://localhost") as client,
+    ):
+        store = app.state.server.store
+        for _ in range(40):
+            (result,) = store.create([job_create("local", webhook_url=slow.url)], Limits())
+            store.cancel(result[0].id, owner=None, retention_s=100)
+        client.post(f"/v1/videos/{create_video(client)}/cancel")
+        started = time.monotonic()
+        server.wait_until(lambda: receiver.requests)
+        assert time.monotonic() - started < REQUEST_TIMEOUT_S
 
 
 def test_each_worker_has_its_own_gpu_while_there_are_enough(monkeypatch):
