@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.frames import to_frames
+from kinema.frames import require_finite, to_frames
 from kinema.models.vae.autoencoder import VaeCache, VideoVae
 from kinema.models.vae.tiling import TiledCache, Tiling, decode_tiled_chunk
 from kinema.pipeline.progress import FrameChunk
@@ -45,6 +45,7 @@ class StreamingDecoder:
                     frames, self._cache = self._vae.decode_chunk(part, self._cache, last=final)
                 else:
                     frames, self._tile_caches = decode_tiled_chunk(self._vae, part, self._tile_caches, tiling)
+                require_finite(frames, "frames")
                 images = to_frames(frames)
             self._done += len(images)
             yield FrameChunk(frames=images, done=self._done, total=self._total)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
+from kinema.frames import require_finite
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.pipeline.conditioning import EncodedEdit, LatentConditioning
 from kinema.pipeline.latent_preview import LatentPreviewer
@@ -114,6 +115,9 @@ def sample(
 
     Yields:
         Steps whose latents are those of the new frames; in the last step known frames are clean.
+
+    Raises:
+        ModelOutputError: latents are not numbers.
     """
     resume = resume or ResumePoint()
     schedule = config.sigmas(None if edit is None else edit.sigma)
@@ -140,6 +144,7 @@ def sample(
         history=tuple(row.to(noise.device) for row in resume.history),
     ):
         new, clean = step.latents[:, :, -num_new:], step.clean[:, :, -num_new:]
+        require_finite(new, f"latents after step {step.index + 1} of {step.total}")
         if conditioning is not None:
             clean = conditioning.restore_conditioning(clean)
             if step.index == step.total - 1:
