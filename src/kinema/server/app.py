@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from kinema import __version__
 from kinema.errors import UserError
+from kinema.server.browser_session import BrowserSessions
 from kinema.server.data_dir import ensure_data_dir, require_intact_database
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError, bad_request, to_api_error
@@ -21,7 +22,7 @@ from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.openapi import build_openapi
-from kinema.server.routes import estimate, events, health, models, studio, videos
+from kinema.server.routes import estimate, events, health, models, session, studio, videos
 from kinema.server.settings import Settings
 from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import DamagedFileError, LocalFileStore
@@ -72,7 +73,9 @@ def create_app(settings: Settings) -> FastAPI:
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (estimate, videos, events, models, health):
         api.include_router(group.router(state))
+    sessions = BrowserSessions(settings.data_dir, settings.api_keys)
     if settings.studio:
+        api.include_router(session.router(sessions))
         api.include_router(studio.router())
     for error_type in (ApiError, UserError, StoreBusyError, DamagedFileError, OSError):
         api.add_exception_handler(error_type, _handle_known_error)
@@ -86,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         return document
 
     api.openapi = openapi  # FastAPI's documented way to replace the document.
-    add_middleware(api, settings, state.metrics)
+    add_middleware(api, settings, state.metrics, sessions)
     return api
 
 
