@@ -369,7 +369,7 @@ def test_before_the_model_is_loaded_requests_are_503s(tmp_path):
         Settings(data_dir=tmp_path / "data", model="testcard", workers=0, limits=Limits(min_free_bytes=0))
     )
     with TestClient(app, base_url="http://localhost") as client:
-        assert assert_error(client.get("/healthz"), 503)["code"] == "starting"
+        assert assert_error(client.get("/readyz"), 503)["code"] == "starting"
         response = client.post("/v1/videos", json={"prompt": "x"})
         assert assert_error(response, 503)["code"] == "starting"
         assert response.headers["retry-after-ms"]

@@ -13,7 +13,7 @@ from kinema.pipeline.request import (
     InterpolateInput,
     VideoRequest,
 )
-from kinema.server.middleware import LOCAL_OWNER
+from kinema.server.authentication import LOCAL_OWNER
 from kinema.server.model_info import ModelInfo
 from kinema.server.schemas.requests import (
     CreateVideoRequest,

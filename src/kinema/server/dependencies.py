@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -37,7 +38,7 @@ class AppState:
         upload_reader: decodes uploaded images and videos.
         metrics: counters for Prometheus.
         draining: set when the server shuts down: event streams end, and new jobs are refused.
-        open_event_streams: number of open event streams.
+        open_event_streams: number of open event streams of each owner.
     """
 
     settings: Settings
@@ -48,7 +49,7 @@ class AppState:
     upload_reader: UploadReader
     metrics: Metrics
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    open_event_streams: int = 0
+    open_event_streams: Counter[str] = field(default_factory=Counter)
 
     async def run_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that may block, outside the event loop."""
@@ -80,6 +81,26 @@ class AppState:
         if job is None:
             raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.")
         return job
+
+    def open_event_stream(self, owner: str) -> None:
+        """Count an event stream of this owner; the response closes it.
+
+        Raises:
+            ApiError: too many are open, of this owner or in all.
+        """
+        limits, streams = self.settings.limits, self.open_event_streams
+        is_own = streams[owner] >= limits.max_event_streams_per_owner
+        if is_own or streams.total() >= limits.max_event_streams:
+            whose = "your event streams" if is_own else "event streams"
+            raise ApiError(429, f"Too many {whose} are open; try again later.", code="too_many_streams",
+                           headers={"retry-after-ms": "5000", "retry-after": "5"})  # fmt: skip
+        streams[owner] += 1
+
+    def close_event_stream(self, owner: str) -> None:
+        """An event stream of this owner has ended."""
+        self.open_event_streams[owner] -= 1
+        if not self.open_event_streams[owner]:
+            del self.open_event_streams[owner]
 
     async def require_capacity(self) -> ModelInfo:
         """The served model, if the server accepts new jobs.

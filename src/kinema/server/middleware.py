@@ -1,30 +1,27 @@
-"""Middleware around the API: request ids and metrics, CORS, error responses, authentication, size limits."""
+"""Middleware around the API: request ids and metrics, CORS, error responses, size limits."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kinema.server.authentication import AuthMiddleware
+from kinema.server.browser_session import BrowserSessions
 from kinema.server.errors import ApiError, to_api_error
 from kinema.server.metrics import Metrics
 from kinema.server.open_bodies import OpenBodies
-from kinema.server.settings import Settings, hash_key, is_loopback
+from kinema.server.settings import Settings
 
 log = logging.getLogger("kinema.server")
 
-LOCAL_OWNER = "local"
-"""Owner of the videos of a server without API keys."""
-PUBLIC_PATHS = ("/healthz", "/openapi.json")
 BODY_TIMEOUT_S = 120.0
 """Time limit of a request's body, so that slow senders do not accumulate."""
 BODY_STALL_TIMEOUT_S = 20.0
@@ -36,20 +33,31 @@ STATUS_MESSAGES = {
     416: "The file has no such byte range.",
     500: "The server has failed; its log has details.",
 }
+PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; font-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""Headers of the studio: it loads nothing from elsewhere, and no other page can frame or open it."""
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
-def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, sessions: BrowserSessions) -> None:
     """Add all middleware, the outermost last."""
     limits = settings.limits
     app.add_middleware(BodyLimitMiddleware, max_bytes=limits.max_body_bytes, open_bodies=OpenBodies(limits))
-    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(AuthMiddleware, settings=settings, sessions=sessions)
     app.add_middleware(ErrorMiddleware)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=("authorization", "content-type", "idempotency-key", "range"),
             expose_headers=("x-request-id", "openai-poll-after-ms", "retry-after-ms"),
         )
@@ -82,6 +90,8 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers["x-content-type-options"] = "nosniff"
+                if scope["path"] == "/studio" or scope["path"].startswith("/studio/"):
+                    headers.update(PAGE_HEADERS)
             await send(message)
 
         try:
@@ -143,60 +153,6 @@ class ErrorMiddleware:
                 raise
 
 
-class AuthMiddleware:
-    """Finds the owner of a request's API key; a server without keys accepts local callers only."""
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            if not self._settings.api_keys:
-                self._check_local(headers)
-            scope["state"]["owner"] = self._authenticate(scope["path"], headers)
-        await self._app(scope, receive, send)
-
-    def _authenticate(self, path: str, headers: Headers) -> str:
-        if not self._settings.api_keys:
-            return LOCAL_OWNER
-        if path in PUBLIC_PATHS:
-            return ""
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        digest = hash_key(key.strip())
-        owner = None
-        # All keys are compared, so that the time does not depend on which one matches.
-        for api_key in self._settings.api_keys:
-            if hmac.compare_digest(api_key.sha256, digest):
-                owner = api_key.owner
-        if owner is None or scheme.lower() != "bearer":
-            raise ApiError(
-                401, "This server requires an API key; send it as: Authorization: Bearer KEY",
-                code="invalid_api_key", headers={"www-authenticate": "Bearer"}, retry=False,
-            )  # fmt: skip
-        return owner
-
-    def _check_local(self, headers: Headers) -> None:
-        """Refuse foreign hosts and origins: any web page could call the server otherwise.
-
-        Starlette's TrustedHostMiddleware has no pattern for all loopback addresses.
-        """
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if origin in self._settings.origins:
-            return
-        try:
-            host_name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            host_name = ""
-        if host_name and not is_loopback(host_name):
-            raise ApiError(
-                403, "Without API keys this server answers to 127.0.0.1 and localhost only.", retry=False
-            )
-        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            raise ApiError(403, "Scripts of other web pages may not call this server.", retry=False)
-
-
 class BodyLimitMiddleware:
     """Limits the size of a request's body, of all open bodies together, and the time they take to arrive."""
 
@@ -225,7 +181,7 @@ class BodyLimitMiddleware:
                 raise ApiError(
                     408, f"The request's body did not arrive within {BODY_TIMEOUT_S:g} seconds, or paused "
                     f"for {BODY_STALL_TIMEOUT_S:g} seconds.",
-                    headers={"connection": "close"},
+                    param="body", headers={"connection": "close"},
                 ) from None  # fmt: skip
             if message["type"] == "http.request":
                 size = len(message.get("body", b""))
@@ -243,4 +199,5 @@ class BodyLimitMiddleware:
 
     def _too_large_error(self) -> ApiError:
         return ApiError(413, f"The request is larger than the {self._max_bytes >> 20} MiB allowed.",
-                        code="too_large", headers={"connection": "close"}, retry=False)  # fmt: skip
+                        code="too_large", param="body", headers={"connection": "close"},
+                        retry=False)  # fmt: skip

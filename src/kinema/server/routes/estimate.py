@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 
@@ -12,8 +11,9 @@ from starlette.requests import Request
 
 from kinema.pipeline.request import VideoRequest
 from kinema.server.child_process import run_module
-from kinema.server.dependencies import AppState
+from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request
+from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.form_parsing import parse_body
 from kinema.server.openapi import openapi_body
 from kinema.server.request_limits import check_options, check_timeline
@@ -23,6 +23,8 @@ from kinema.server.schemas.to_request import openai_to_request
 from kinema.server.video_format import resolve_format
 
 ESTIMATE_TIMEOUT_S = 120.0
+MAX_WAITING_PER_OWNER = 4
+"""Estimates of one owner that wait."""
 _MAX_CACHED_ESTIMATES = 256
 _BLANK_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAA"
@@ -34,7 +36,7 @@ _BLANK_IMAGE = (
 def router(state: AppState) -> APIRouter:
     """The endpoint. One estimate runs at a time, and results are cached: equal requests cost the same."""
     routes = APIRouter()
-    lock = asyncio.Lock()
+    slots = FairSlots(1, max_waiting_per_owner=MAX_WAITING_PER_OWNER)
     cache: dict[str, bytes] = {}
 
     @routes.post(
@@ -50,13 +52,22 @@ def router(state: AppState) -> APIRouter:
         if state.settings.model == "testcard":
             raise bad_request("The test card has no cost to estimate.", code="no_estimate")
         key = json.dumps((await _build_request(state, body)).to_dict())
-        async with lock:
-            if key not in cache:
-                result = await _run_estimate(state, key)
-                if len(cache) >= _MAX_CACHED_ESTIMATES:
-                    cache.clear()
-                cache[key] = result
-        return JSONResponse(json.loads(cache[key]))
+        result = cache.get(key)
+        if result is None:
+            try:
+                async with slots.acquire(current_owner(request)):
+                    # An equal request may have run while this one waited.
+                    result = cache.get(key) or await _run_estimate(state, key)
+            except TooManyWaitingError:
+                raise ApiError(
+                    429, f"{MAX_WAITING_PER_OWNER} of your estimates are waiting; ask for fewer at a time.",
+                    code="too_many_estimates", param="body",
+                    headers={"retry-after-ms": "5000", "retry-after": "5"},
+                ) from None  # fmt: skip
+            if len(cache) >= _MAX_CACHED_ESTIMATES:
+                cache.clear()
+            cache[key] = result
+        return JSONResponse(json.loads(result))
 
     return routes
 
@@ -80,6 +91,7 @@ async def _build_request(state: AppState, body: CreateVideoRequest) -> VideoRequ
         request,
         seed=0,
         prompt="" if request.storyboard else "a video",
+        negative_prompt=None if request.negative_prompt is None else "a video",
         storyboard=tuple(dataclasses.replace(shot, prompt="a video") for shot in request.storyboard),
     )
 

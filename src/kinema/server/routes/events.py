@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
-from kinema.server.dependencies import AppState
-from kinema.server.errors import ApiError
+from kinema.server.dependencies import AppState, current_owner
 from kinema.server.job import Job
 from kinema.server.schemas.responses import to_video_object
 from kinema.server.storage import PREVIEW_FILE
@@ -33,51 +33,61 @@ def router(state: AppState) -> APIRouter:
     async def events(request: Request, video_id: str) -> StreamingResponse:
         """Events of a video: `progress` and `preview`, and at the end `completed` or `failed`."""
         job = await state.get_job_or_404(request, video_id)
-        if state.open_event_streams >= state.settings.limits.max_event_streams:
-            raise ApiError(429, "Too many event streams are open; try again later.", code="too_many_streams",
-                           headers={"retry-after-ms": "5000"})  # fmt: skip
-        return StreamingResponse(
-            _stream_events(state, job),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        )
+        return EventStreamResponse(state, current_owner(request), _stream_events(state, job))
 
     return routes
+
+
+class EventStreamResponse(StreamingResponse):
+    """Server-sent events. The stream counts from here on, and until the response ends in whatever way.
+
+    Raises:
+        ApiError: too many event streams are open.
+    """
+
+    def __init__(self, state: AppState, owner: str, events: AsyncIterator[str]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._state, self._owner = state, owner
+        state.open_event_stream(owner)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.close_event_stream(self._owner)
 
 
 async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
     """Poll the job and send what has changed."""
     revision, preview_count, last_event_at = -1, 0, time.monotonic()
-    state.open_event_streams += 1
-    try:
-        while True:
-            if job.revision != revision:
-                revision, last_event_at = job.revision, time.monotonic()
-                yield _format_sse("progress", {
-                    "id": job.id, "status": job.status, "progress": job.progress, "stage": job.stage,
-                    "step": job.step, "total_steps": job.total_steps,
-                })  # fmt: skip
-                if job.preview_count > preview_count:
-                    preview_count = job.preview_count
-                    image = await state.run_in_thread(_preview_data_url, state, job)
-                    if image is not None:
-                        yield _format_sse("preview", {"id": job.id, "step": job.step, "image": image})
-            if job.is_finished:
-                yield _format_sse(job.status, to_video_object(job).model_dump())
-                return
-            if time.monotonic() - last_event_at > KEEPALIVE_INTERVAL_S:
-                last_event_at = time.monotonic()
-                yield ": alive\n\n"
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(state.draining.wait(), POLL_INTERVAL_S)
-                return
-            current = await state.run_in_thread(state.store.get, job.id, owner=job.owner)
-            if current is None:
-                yield _format_sse("deleted", {"id": job.id})
-                return
-            job = current
-    finally:
-        state.open_event_streams -= 1
+    while True:
+        if job.revision != revision:
+            revision, last_event_at = job.revision, time.monotonic()
+            yield _format_sse("progress", {
+                "id": job.id, "status": job.status, "progress": job.progress, "stage": job.stage,
+                "step": job.step, "total_steps": job.total_steps,
+            })  # fmt: skip
+            if job.preview_count > preview_count:
+                preview_count = job.preview_count
+                image = await state.run_in_thread(_preview_data_url, state, job)
+                if image is not None:
+                    yield _format_sse("preview", {"id": job.id, "step": job.step, "image": image})
+        if job.is_finished:
+            yield _format_sse(job.status, to_video_object(job).model_dump())
+            return
+        if time.monotonic() - last_event_at > KEEPALIVE_INTERVAL_S:
+            last_event_at = time.monotonic()
+            yield ": alive\n\n"
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(state.draining.wait(), POLL_INTERVAL_S)
+            return
+        current = await state.run_in_thread(state.store.get, job.id, owner=job.owner)
+        if current is None:
+            yield _format_sse("deleted", {"id": job.id})
+            return
+        job = current
 
 
 def _format_sse(name: str, data: dict[str, object]) -> str:

@@ -8,23 +8,29 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError
 from kinema.server.metrics import CONTENT_TYPE
-from kinema.server.schemas.responses import Health
+from kinema.server.schemas.responses import Health, Liveness
 
 
 def router(state: AppState) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(tags=["server"])
 
-    @routes.get("/healthz", response_model=Health)
+    @routes.get("/healthz", response_model=Liveness)
     async def healthz() -> JSONResponse:
-        """Whether the server accepts requests for videos."""
-        model_info = await state.get_model_info()
-        num_alive = state.supervisor.num_alive
-        if num_alive == 0 and state.settings.workers:
-            raise ApiError(
-                503, "No worker is running.", code="no_workers", headers={"retry-after-ms": "1000"}
-            )
-        return JSONResponse(Health(status="ok", model=model_info.name, workers=num_alive).model_dump())
+        """Whether the server's process answers; an orchestrator restarts it if it does not."""
+        return JSONResponse(Liveness(status="ok").model_dump())
+
+    @routes.get("/readyz", response_model=Health)
+    async def readyz() -> JSONResponse:
+        """Whether a video can be made: a worker has loaded the model, and jobs can be stored."""
+        await state.require_capacity()
+        readiness = await state.run_in_thread(state.supervisor.readiness)
+        if readiness.storage_error:
+            raise _not_ready("Jobs can't be stored now.", "storage")
+        if readiness.model_info is None or readiness.workers_ready == 0:
+            raise _not_ready("No worker has loaded the model yet.", "starting")
+        health = Health(status="ok", model=readiness.model_info.name, workers=readiness.workers_ready)
+        return JSONResponse(health.model_dump())
 
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
@@ -33,10 +39,14 @@ def router(state: AppState) -> APIRouter:
             videos=await state.run_in_thread(state.store.count_by_status),
             workers=state.supervisor.num_alive,
             worker_restarts=state.supervisor.restarts,
-            event_streams=state.open_event_streams,
+            event_streams=state.open_event_streams.total(),
             disk_free_bytes=await state.run_in_thread(state.files.free_bytes),
             disk_used_bytes=await state.run_in_thread(state.files.used_bytes),
         )
         return PlainTextResponse(text, media_type=CONTENT_TYPE)
 
     return routes
+
+
+def _not_ready(message: str, code: str) -> ApiError:
+    return ApiError(503, message, code=code, headers={"retry-after-ms": "1000", "retry-after": "1"})
