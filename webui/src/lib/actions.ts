@@ -6,7 +6,6 @@ import { download } from "./media";
 import { router } from "./route.svelte";
 import { session } from "./session.svelte";
 import { t } from "./texts";
-import { toasts } from "./toasts.svelte";
 import type { Video } from "./types";
 
 export const VARIATIONS = 4;
@@ -92,7 +91,7 @@ export const ACTIONS: Action[] = [
   },
   {
     name: "download", key: "d", label: () => t.actions.download, possible: () => true,
-    run: (video) => download(video.id).catch((error: Error) => toasts.error(error.message)),
+    run: (video) => download(video.id),
   },
   {
     name: "remove", key: "Delete", label: () => t.actions.remove, possible: () => true,

@@ -1,4 +1,4 @@
-/** The HTTP API: requests with the key, errors as one type, server-sent events. */
+/** The HTTP API: requests, errors as one type, server-sent events. */
 
 import { t } from "./texts";
 import type { Estimate, ModelInfo, Video, VideoPage, Vocabulary } from "./types";
@@ -24,26 +24,28 @@ export class ApiError extends Error {
   }
 }
 
-const KEY_NAME = "kinema-api-key";
-let key = sessionStorage.getItem(KEY_NAME) ?? localStorage.getItem(KEY_NAME) ?? "";
+const SIGNED_IN = "kinema-signed-in";
 
-export function hasKey(): boolean {
-  return key !== "";
+/** Whether a key was entered in this browser; the server may have forgotten it since. */
+export function isSignedIn(): boolean {
+  return localStorage.getItem(SIGNED_IN) !== null;
 }
 
-export function setKey(value: string, remember: boolean): void {
-  key = value;
-  sessionStorage.removeItem(KEY_NAME);
-  localStorage.removeItem(KEY_NAME);
-  if (value) (remember ? localStorage : sessionStorage).setItem(KEY_NAME, value);
+/** Exchanges the key for a cookie, which videos and images are fetched with, and which scripts can't read. */
+export async function signIn(key: string): Promise<void> {
+  await request("/studio/session", { method: "POST", headers: { authorization: `Bearer ${key}` } });
+  localStorage.setItem(SIGNED_IN, "1");
+}
+
+export async function signOut(): Promise<void> {
+  localStorage.removeItem(SIGNED_IN);
+  await request("/studio/session", { method: "DELETE" });
 }
 
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
-  const headers = new Headers(init.headers);
-  if (key) headers.set("authorization", `Bearer ${key}`);
   let response: Response;
   try {
-    response = await fetch(path, { ...init, headers });
+    response = await fetch(path, init);
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new ApiError(0, t.errors.unreachable);

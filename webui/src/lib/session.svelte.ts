@@ -1,6 +1,6 @@
 /** The connection to the server: the model it serves, whether it answers, whether it wants a key. */
 
-import { api, ApiError, setKey } from "./api";
+import { api, ApiError, signIn } from "./api";
 import { t } from "./texts";
 import { toasts } from "./toasts.svelte";
 import type { ModelInfo, Vocabulary } from "./types";
@@ -80,15 +80,14 @@ class Session {
     }
   }
 
-  async enterKey(value: string, remember: boolean): Promise<boolean> {
-    setKey(value, remember);
+  /** False if the server does not accept the key. */
+  async enterKey(key: string): Promise<boolean> {
     try {
-      await api.model();
+      await signIn(key);
     } catch (error) {
-      if (error instanceof ApiError && error.isUnauthorized) {
-        this.keyRejected = true;
-        return false;
-      }
+      if (error instanceof ApiError && error.isUnauthorized) return false;
+      if (!this.note(error)) throw error;
+      return true;
     }
     this.state = "connecting";
     await this.connect();

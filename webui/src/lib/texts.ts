@@ -27,7 +27,7 @@ export const t = {
     views: "Collections",
     all: "All",
     favorites: "Favourites",
-    signOut: "Forget the key",
+    signOut: "Sign out",
   },
   connection: {
     starting: "The model is being loaded …",
@@ -38,9 +38,8 @@ export const t = {
   key: {
     title: "This server asks for a key",
     expired: "The key is not valid (any more)",
-    text: "Your operator gives you an API key. It stays in this browser.",
+    text: "Your operator gives you an API key. This browser stays signed in for some hours.",
     label: "API key",
-    remember: "Remember it on this device",
     enter: "Continue",
     wrong: "The server does not accept this key.",
   },
@@ -83,7 +82,7 @@ export const t = {
     running: (percent: number) => `${percent} %`,
     left: (time: string) => `${time} left`,
     text: "Reading the prompt",
-    images: "Reading the images",
+    images: "Preparing",
     decode: "Decoding the frames",
     write: "Writing the file",
     failed: "Failed",
