@@ -17,6 +17,7 @@ from kinema.cli.dataset import Dataset
 from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Estimate, Generate
 from kinema.cli.inspect import Inspect
+from kinema.cli.jobs import Jobs
 from kinema.cli.serve import Serve, Worker
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
@@ -49,6 +50,7 @@ AnyCommand = (
     | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
     | Annotated[Worker, subcommand("worker", description="Run an additional worker for a server.")]
+    | Annotated[Jobs, subcommand("jobs", description="Inspect and repair the jobs of a server.")]
     | Annotated[Dataset, subcommand("dataset", description="Render simulated videos with captions.")]
     | Annotated[Train, subcommand("train", description="Train models.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Score a model or a folder of videos.")]

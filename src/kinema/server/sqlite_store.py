@@ -64,6 +64,7 @@ class SqliteJobStore:
         data_dir: the data folder.
         durable: whether changes are on the disk when a method returns.
         busy_timeout_s: how long a writer waits for another one.
+        file_name: of the database in the data folder.
         now: the wall clock, in Unix seconds.
 
     Raises:
@@ -76,9 +77,10 @@ class SqliteJobStore:
         *,
         durable: bool,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        file_name: str = DATABASE_FILE,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._now = data_dir / DATABASE_FILE, now
+        self._path, self._now = data_dir / file_name, now
         self._database = Database(self._path, durable=durable, busy_timeout_s=busy_timeout_s)
 
     def close(self) -> None:
