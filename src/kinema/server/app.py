@@ -22,7 +22,17 @@ from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.openapi import build_openapi
-from kinema.server.routes import estimate, events, health, models, session, studio, videos
+from kinema.server.routes import (
+    estimate,
+    events,
+    health,
+    library,
+    models,
+    session,
+    studio,
+    sync,
+    videos,
+)
 from kinema.server.settings import Settings
 from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import DamagedFileError, LocalFileStore
@@ -71,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     api.state.server = state
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
-    for group in (estimate, videos, events, models, health):
+    for group in (estimate, sync, library, videos, events, models, health):
         api.include_router(group.router(state))
     sessions = BrowserSessions(settings.data_dir, settings.api_keys)
     if settings.studio:

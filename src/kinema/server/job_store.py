@@ -196,6 +196,10 @@ class ClientOperations(Protocol):
         """Jobs that have this one as a source."""
         ...
 
+    def folders(self, owner: str) -> dict[str, int]:
+        """The owner's folders by name, with the number of videos in each."""
+        ...
+
     def queue_position(self, job: Job) -> int | None:
         """How many queued jobs start before this one if no more arrive; None: it is not queued."""
         ...

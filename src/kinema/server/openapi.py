@@ -21,15 +21,16 @@ from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
     ExtendRequest,
-    GenerationOptions,
     InterpolateRequest,
+    LabelsRequest,
     RemixRequest,
+    StrictModel,
 )
 from kinema.server.schemas.responses import ErrorBody
 
 _VIDEO = {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"}
 _NEXT_VIDEO = {"id": "video_186b1c70e1b2c3d40a1b2c3d4e5f6071"}
-_EXAMPLES: dict[type[GenerationOptions], dict[str, object]] = {
+_EXAMPLES: dict[type[StrictModel], dict[str, object]] = {
     CreateVideoRequest: {
         "prompt": "a red ball rolls to the left",
         "seconds": "4",
@@ -39,6 +40,7 @@ _EXAMPLES: dict[type[GenerationOptions], dict[str, object]] = {
     RemixRequest: {"prompt": "a blue ball rolls to the left"},
     EditRequest: {"prompt": "the ball is blue", "video": _VIDEO},
     ExtendRequest: {"prompt": "the ball rolls on", "seconds": "4", "video": _VIDEO},
+    LabelsRequest: {"favorite": True, "folder": "shots"},
     InterpolateRequest: {"prompt": "the ball rolls on", "video": _VIDEO, "next_video": _NEXT_VIDEO},
 }
 _ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
@@ -52,7 +54,7 @@ _ERROR_DESCRIPTIONS = {
 }
 
 
-def openapi_body(body_type: type[GenerationOptions]) -> dict[str, Any]:
+def openapi_body(body_type: type[StrictModel]) -> dict[str, Any]:
     """The description of a body that may be JSON or a form."""
     schema = {"$ref": f"#/components/schemas/{body_type.__name__}"}
     content = {"schema": schema, "example": _EXAMPLES[body_type]}

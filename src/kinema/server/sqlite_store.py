@@ -205,6 +205,15 @@ class SqliteJobStore:
         )
         return list(map(_job_from_row, rows))
 
+    def folders(self, owner: str) -> dict[str, int]:
+        """See `ClientOperations.folders`."""
+        rows = self._database.fetch_all(
+            """SELECT json_extract(labels, '$.folder') AS folder, count(*) AS number FROM videos
+               WHERE owner = :owner AND deleted_at IS NULL AND folder <> '' GROUP BY folder ORDER BY folder""",
+            {"owner": owner},
+        )
+        return {row["folder"]: row["number"] for row in rows}
+
     def queue_position(self, job: Job) -> int | None:
         """See `ClientOperations.queue_position`."""
         row = self._database.fetch_one(

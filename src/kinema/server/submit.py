@@ -7,6 +7,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from kinema.server.job import (
     IdempotencyConflictError,
     Job,
     JobCreate,
+    JobSource,
     QueueFullError,
     RequestTooLargeError,
     StorageQuotaError,
@@ -50,7 +52,9 @@ class _Draft:
     seconds: str
     prompt: str
     request: VideoRequest
+    num_frames: int | None = None
     remixed_from: str | None = None
+    sources: tuple[JobSource, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -81,21 +85,28 @@ class _SourceVideo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submission:
-    """A job in the queue.
+class JobWebhook:
+    """Receiver of a job's events.
 
     Attributes:
-        job: the job.
-        warnings: what differs from the request.
+        url: where they go; it is checked.
+        format: whose shape they have, see `kinema.server.dialects.webhooks`.
     """
 
-    job: Job
-    warnings: tuple[str, ...]
+    url: str
+    format: str
 
 
 async def submit_job(
-    state: AppState, http: Request, fields: Fields, body: GenerationOptions, source_job: Job | None = None
-) -> Submission:
+    state: AppState,
+    http: Request,
+    fields: Fields,
+    body: GenerationOptions,
+    *,
+    source_job: Job | None = None,
+    warnings: Sequence[str] = (),
+    webhook: JobWebhook | None = None,
+) -> Job:
     """Put a job into the queue. A request that fails leaves nothing behind.
 
     Args:
@@ -104,6 +115,8 @@ async def submit_job(
         fields: its fields, for the hash of a request with an Idempotency-Key.
         body: the same fields, validated.
         source_job: of a remix.
+        warnings: about the body; what differs from the request is added.
+        webhook: receiver of the job's events, in place of the operator's.
 
     Raises:
         ApiError: the video can't be generated, or the queue is full.
@@ -128,6 +141,12 @@ async def submit_job(
             prompt=draft.prompt,
             request=draft.request,
             remixed_from=draft.remixed_from,
+            sources=draft.sources,
+            warnings=(*draft.warnings, *warnings),
+            num_frames=draft.num_frames,
+            fps=draft.request.fps or model_info.fps,
+            webhook_url=None if webhook is None else webhook.url,
+            webhook_format="openai" if webhook is None else webhook.format,
             idempotency_key=idempotency_key,
             request_hash=request_hash,
             input_bytes=await state.run_in_thread(input_bytes, job_dir),
@@ -150,7 +169,7 @@ async def submit_job(
             await state.run_in_thread(state.files.discard_incoming, job_id)
     if is_new:
         state.metrics.submitted.labels(draft.request.task).inc()
-    return Submission(job=job, warnings=draft.warnings)
+    return job
 
 
 async def _enqueue(state: AppState, create: JobCreate) -> tuple[Job, bool]:
@@ -207,13 +226,14 @@ class _Drafter:
             seconds=format_seconds(video_format.seconds),
             prompt=body.prompt,
             request=request,
+            num_frames=video_format.num_frames,
             warnings=video_format.warnings,
         )
 
     async def _remix(self, body: RemixRequest, source_job: Job) -> _Draft:
         source = await self._link_video("video", source_job)
         if "edit" in self._model_info.tasks:
-            return await self._edit(body, source, seconds=source_job.seconds)
+            return await self._edit(body, source, seconds=source_job.seconds, role="remix")
         # The model can't start from a video. The same noise with another prompt gives the most similar one.
         before = source_job.request
         if before.files():
@@ -230,10 +250,14 @@ class _Drafter:
             seconds=source_job.seconds,
             prompt=body.prompt,
             request=request,
+            num_frames=source_job.num_frames,
             remixed_from=source_job.id,
+            sources=(JobSource(role="remix", id=source_job.id),),
         )
 
-    async def _edit(self, body: RemixRequest, source: _SourceVideo, *, seconds: str) -> _Draft:
+    async def _edit(
+        self, body: RemixRequest, source: _SourceVideo, *, seconds: str, role: str = "video"
+    ) -> _Draft:
         # An edit of one of this server's videos has the seed and options of that video by default.
         defaults = _random_seed() if source.job is None else inherited_options(source.job.request)
         size = (source.width, source.height)
@@ -244,7 +268,9 @@ class _Drafter:
             seconds=seconds,
             prompt=body.prompt,
             request=openai_to_request(body, files, size=size, defaults=defaults),
+            num_frames=None if source.job is None else source.job.num_frames,
             remixed_from=None if source.job is None else source.job.id,
+            sources=_sources({role: source}),
         )
 
     async def _extend(self, body: ExtendRequest) -> _Draft:
@@ -252,15 +278,14 @@ class _Drafter:
         seconds = self._new_seconds(body)
         check_duration(self._model_info, self._limits, seconds)
         source = await self._source_video("video", body.video)
-        return self._longer_video(body, source, {"video": source.file_name}, seconds, source.seconds)
+        return self._longer_video(body, {"video": source}, seconds)
 
     async def _interpolate(self, body: InterpolateRequest) -> _Draft:
         self._require_task("interpolate")
         seconds = self._new_seconds(body)
         first = await self._source_video("video", body.video)
         last = await self._source_video("next_video", body.next_video)
-        files = {"video": first.file_name, "next_video": last.file_name}
-        return self._longer_video(body, first, files, seconds, first.seconds + last.seconds)
+        return self._longer_video(body, {"video": first, "next_video": last}, seconds)
 
     def _new_seconds(self, body: ExtendRequest | InterpolateRequest) -> float:
         """Length of the new part of an extension or interpolation."""
@@ -274,13 +299,13 @@ class _Drafter:
     def _longer_video(
         self,
         body: ExtendRequest | InterpolateRequest,
-        source: _SourceVideo,
-        files: dict[str, str],
+        sources: dict[str, _SourceVideo],
         seconds: float,
-        source_seconds: float,
     ) -> _Draft:
         """The draft of a video that consists of its sources and a new part of `seconds`."""
-        total = source_seconds + seconds
+        source = sources["video"]
+        files = {role: video.file_name for role, video in sources.items()}
+        total = sum(video.seconds for video in sources.values()) + seconds
         check_duration(self._model_info, self._limits, total)
         size = (source.width, source.height)
         self._check_options(body, size, total)
@@ -289,6 +314,7 @@ class _Drafter:
             seconds=format_seconds(total),
             prompt=body.prompt,
             request=openai_to_request(body, files, size=size, seconds=seconds, defaults=_random_seed()),
+            sources=_sources(sources),
         )
 
     def _require_task(self, task: str) -> None:
@@ -355,6 +381,13 @@ class _Drafter:
             model=job.model,
             job=job,
         )
+
+
+def _sources(videos: dict[str, _SourceVideo]) -> tuple[JobSource, ...]:
+    """Those of the videos that are on this server."""
+    return tuple(
+        JobSource(role=role, id=video.job.id) for role, video in videos.items() if video.job is not None
+    )
 
 
 def _random_seed() -> VideoRequest:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.dialects.self_hosted import ParsedBody, parse_create, parse_options
 from kinema.server.errors import bad_request, not_found
-from kinema.server.form_parsing import Fields, parse_body
-from kinema.server.job import Job, is_job_id
+from kinema.server.form_parsing import parse_body
+from kinema.server.job import Job, JobStatus, is_job_id
 from kinema.server.job_store import JobFilter
 from kinema.server.openapi import openapi_body
 from kinema.server.schemas.requests import (
@@ -27,8 +27,10 @@ from kinema.server.schemas.requests import (
 from kinema.server.schemas.responses import (
     POLL_AFTER_MS,
     VideoDeleted,
+    VideoDetails,
     VideoList,
     VideoObject,
+    request_settings,
     to_video_object,
 )
 from kinema.server.storage import (
@@ -36,7 +38,7 @@ from kinema.server.storage import (
     THUMBNAIL_FILE,
     VIDEO_FILE,
 )
-from kinema.server.submit import Submission, submit_job
+from kinema.server.submit import submit_job
 
 Strict = Annotated[bool, Query(description="Refuse unknown fields, which are otherwise ignored and listed.")]
 ContentVariant = Literal["video", "thumbnail", "spritesheet"]
@@ -74,34 +76,43 @@ def router(state: AppState) -> APIRouter:
     async def list_videos(
         request: Request,
         after: Annotated[str | None, Query(max_length=100)] = None,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        limit: Annotated[int, Query(ge=1, le=500)] = 20,
         order: Literal["asc", "desc"] = "desc",
+        q: Annotated[str, Query(max_length=200, description="Words of the prompt, in any order.")] = "",
+        status: JobStatus | None = None,
+        favorite: bool | None = None,
+        folder: Annotated[str | None, Query(max_length=200)] = None,
+        deleted: Annotated[bool, Query(description="Deleted videos that can be restored.")] = False,
     ) -> JSONResponse:
         """The caller's videos, newest first; for the next page, `after` is the last id of this one."""
         if after is not None and not is_job_id(after):
             raise bad_request(
                 "'after' must be the id of a video: the last one of the page before.", param="after"
             )
-        listed = await state.run_in_thread(
-            state.store.list_jobs,
-            JobFilter(owner=current_owner(request)),
-            after=after,
-            limit=limit,
-            newest_first=order == "desc",
+        which = JobFilter(
+            owner=current_owner(request),
+            status=status,
+            search=q,
+            favourite=favorite,
+            folder=folder,
+            deleted=deleted,
         )
-        page = VideoList(
+        page = await state.run_in_thread(
+            state.store.list_jobs, which, after=after, limit=limit, newest_first=order == "desc"
+        )
+        listed = VideoList(
             object="list",
-            data=[to_video_object(job) for job in listed.jobs],
-            first_id=listed.jobs[0].id if listed.jobs else None,
-            last_id=listed.jobs[-1].id if listed.jobs else None,
-            has_more=listed.has_more,
+            data=[to_video_object(job) for job in page.jobs],
+            first_id=page.jobs[0].id if page.jobs else None,
+            last_id=page.jobs[-1].id if page.jobs else None,
+            has_more=page.has_more,
         )
-        return JSONResponse(page.model_dump())
+        return JSONResponse(listed.model_dump())
 
     @routes.get("/{video_id}", response_model=VideoObject)
     async def retrieve(request: Request, video_id: str) -> JSONResponse:
         """A video and its progress."""
-        return _video_response(await state.get_job_or_404(request, video_id))
+        return await video_response(state, await state.get_job_or_404(request, video_id))
 
     @routes.delete("/{video_id}", response_model=VideoDeleted)
     async def delete(request: Request, video_id: str) -> JSONResponse:
@@ -144,7 +155,10 @@ def router(state: AppState) -> APIRouter:
             parsed = parse_options(RemixRequest, fields, strict=strict)
             source = await state.get_job_or_404(request, video_id)
             fields = {**fields, "from": source.id}
-            return _submission_response(parsed, await submit_job(state, request, fields, parsed.body, source))
+            job = await submit_job(
+                state, request, fields, parsed.body, source_job=source, warnings=parsed.warnings
+            )
+        return await video_response(state, job, ignored=parsed.ignored)
 
     @routes.post("/{video_id}/cancel", response_model=VideoObject)
     async def cancel(request: Request, video_id: str) -> JSONResponse:
@@ -158,39 +172,53 @@ def router(state: AppState) -> APIRouter:
         job = await state.get_job_or_404(request, job.id)
         if job.error_code != "cancelled":
             raise bad_request(f"Video {job.id} is {job.status} already.", code="video_ended")
-        return _video_response(job)
+        return await video_response(state, job)
 
     return routes
 
 
-def parse_video_body(body_type: type[GenerationOptions], fields: Fields, *, strict: bool) -> ParsedBody:
-    """The body of a request for a video.
+async def video_response(state: AppState, job: Job, *, ignored: tuple[str, ...] = ()) -> JSONResponse:
+    """A job as the API reports it, with its place in the queue and its settings."""
+
+    def find_details() -> VideoDetails:
+        position = state.store.queue_position(job)
+        eta_s = None
+        if not job.is_finished and (mean_s := state.store.mean_work_s(job.served_model)) is not None:
+            ahead = 0 if position is None else position + 1
+            rest = mean_s * (1 - job.progress / 100) if position is None else mean_s
+            eta_s = round(rest + ahead * mean_s / max(1, state.supervisor.num_alive), 1)
+        return VideoDetails(
+            queue_position=None if position is None else position + 1,
+            eta_seconds=eta_s,
+            settings=request_settings(job),
+            ignored=ignored,
+        )
+
+    video = to_video_object(job, await state.run_in_thread(find_details))
+    return JSONResponse(video.model_dump(), headers={"openai-poll-after-ms": POLL_AFTER_MS})
+
+
+async def submit_body(
+    state: AppState, request: Request, body_type: type[GenerationOptions], *, strict: bool
+) -> tuple[Job, ParsedBody]:
+    """The job of a request for a video.
 
     Raises:
-        ApiError: a field is missing or invalid.
+        ApiError: the video can't be generated, or the queue is full.
     """
-    if body_type is CreateVideoRequest:
-        return parse_create(fields, strict=strict)
-    return parse_options(body_type, fields, strict=strict)
-
-
-def _video_response(job: Job) -> JSONResponse:
-    headers = {"openai-poll-after-ms": POLL_AFTER_MS}
-    return JSONResponse(to_video_object(job).model_dump(), headers=headers)
-
-
-def _submission_response(parsed: ParsedBody, submission: Submission) -> JSONResponse:
-    warnings = (*submission.warnings, *parsed.warnings)
-    video = to_video_object(submission.job, ignored=parsed.ignored, warnings=warnings)
-    return JSONResponse(video.model_dump(), headers={"openai-poll-after-ms": POLL_AFTER_MS})
+    async with parse_body(request) as fields:
+        if body_type is CreateVideoRequest:
+            parsed = parse_create(fields, strict=strict)
+        else:
+            parsed = parse_options(body_type, fields, strict=strict)
+        with parsed.client_names():
+            job = await submit_job(state, request, fields, parsed.body, warnings=parsed.warnings)
+    return job, parsed
 
 
 def _submit_endpoint(state: AppState, body_type: type[GenerationOptions]) -> Callable[..., object]:
     async def endpoint(request: Request, strict: Strict = False) -> JSONResponse:
-        async with parse_body(request) as fields:
-            parsed = parse_video_body(body_type, fields, strict=strict)
-            with parsed.client_names():
-                submission = await submit_job(state, request, fields, parsed.body)
-        return _submission_response(parsed, submission)
+        job, parsed = await submit_body(state, request, body_type, strict=strict)
+        return await video_response(state, job, ignored=parsed.ignored)
 
     return endpoint

@@ -182,6 +182,14 @@ class CreateVideoRequest(GenerationOptions):
                 yield f"storyboard.{number}.image", shot.image
 
 
+class LabelsRequest(StrictModel):
+    """What the owner notes about a video; fields that are left out stay as they are."""
+
+    favorite: bool | None = None
+    folder: Annotated[str, StringConstraints(max_length=200, strip_whitespace=True)] | None = None
+    """Null or empty: in no folder."""
+
+
 class RemixRequest(GenerationOptions):
     """A video of this server with another prompt."""
 
@@ -212,6 +220,8 @@ class ExtendRequest(GenerationOptions):
     """Length of the new part in frames, in place of `seconds`."""
     video: VideoInput
     backward: bool = False
+    loop: bool = False
+    """Whether the new part leads back to the beginning of the video."""
 
 
 class InterpolateRequest(GenerationOptions):

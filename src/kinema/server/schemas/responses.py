@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from kinema.errors import UserError
 from kinema.server.job import Job, JobStatus
 from kinema.server.model_info import ModelInfo
 
@@ -21,16 +23,35 @@ class VideoError(BaseModel):
     message: str
 
 
+class VideoSource(BaseModel):
+    """A video that another one is made from."""
+
+    role: Annotated[str, Field(examples=["video", "next_video", "remix"])]
+    id: str
+
+
 class KinemaInfo(BaseModel):
     """Fields beyond the OpenAI API."""
 
     width: int | None = Field(description="Of the video itself, in pixels; null where its source decides.")
     height: int | None
+    num_frames: int | None = Field(description="Of the video itself; null where its source decides.")
+    fps: float | None
     task: str
     seed: int
     step: int
     total_steps: int
     stage: str
+    sources: list[VideoSource] = Field(description="The videos of this server that it is made from.")
+    favorite: bool
+    folder: str | None
+    queue_position: int | None = Field(
+        description="1 is next; null where it is not queued, and in lists and events."
+    )
+    eta_seconds: float | None = Field(description="Estimated time until it is finished; null as above.")
+    settings: dict[str, Any] | None = Field(
+        description="The request as `VideoRequest` holds it, without files; only where one video is asked for."
+    )
     ignored: list[str] = Field(
         description="Fields of the request that are unknown, in the response to that request only."
     )
@@ -64,6 +85,30 @@ class VideoList(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class VideoHistory(BaseModel):
+    """What a video was made from, and what was made from it."""
+
+    object: Literal["video.history"]
+    video: VideoObject
+    sources: list[VideoObject] = Field(
+        description="All videos that it goes back to, those that are deleted left out; nearest first."
+    )
+    derived: list[VideoObject] = Field(description="The videos that are made from it directly.")
+
+
+class FolderInfo(BaseModel):
+    """A folder of videos."""
+
+    name: str
+    count: int
+
+
+class FolderList(BaseModel):
+    """The caller's folders, by name."""
+
+    data: list[FolderInfo]
 
 
 class VideoDeleted(BaseModel):
@@ -128,14 +173,28 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def to_video_object(job: Job, *, ignored: Sequence[str] = (), warnings: Sequence[str] = ()) -> VideoObject:
-    """A job as the API reports it.
+@dataclass(frozen=True, kw_only=True)
+class VideoDetails:
+    """What takes longer to find out than a row has to say.
 
-    Args:
-        job: the job.
-        ignored: unknown fields of the request, in the response to it.
-        warnings: what differs from the request, in the response to it.
+    Attributes:
+        queue_position: 1 is next.
+        eta_seconds: until it is finished.
+        settings: see `KinemaInfo`.
+        ignored: unknown fields of the request.
     """
+
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+    settings: dict[str, Any] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+_NO_DETAILS = VideoDetails()
+
+
+def to_video_object(job: Job, details: VideoDetails = _NO_DETAILS) -> VideoObject:
+    """A job as the API reports it."""
     error = None
     if job.status == "failed":
         error = VideoError(
@@ -155,15 +214,39 @@ def to_video_object(job: Job, *, ignored: Sequence[str] = (), warnings: Sequence
         size=job.size,
         seconds=job.seconds,
         error=error,
-        warnings=list(warnings),
+        warnings=list(job.warnings),
         kinema=KinemaInfo(
             width=job.width,
             height=job.height,
+            num_frames=job.num_frames,
+            fps=job.fps,
             task=job.task,
             seed=job.seed,
             step=job.step,
             total_steps=job.total_steps,
             stage=job.stage,
-            ignored=list(ignored),
+            sources=[VideoSource(role=source.role, id=source.id) for source in job.sources],
+            favorite=job.labels.favourite,
+            folder=job.labels.folder or None,
+            queue_position=details.queue_position,
+            eta_seconds=details.eta_seconds,
+            settings=details.settings,
+            ignored=list(details.ignored),
         ),
     )
+
+
+def request_settings(job: Job) -> dict[str, Any] | None:
+    """The request of a job without its files; None where another version of Kinema wrote it."""
+    try:
+        request = job.request
+    except UserError:
+        return None
+    return dataclasses.replace(
+        request,
+        image=None,
+        last_image=None,
+        keyframes=(),
+        storyboard=tuple(dataclasses.replace(shot, image=None) for shot in request.storyboard),
+        source=None,
+    ).to_dict()

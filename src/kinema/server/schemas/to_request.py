@@ -80,6 +80,7 @@ def openai_to_request(
             source = EditInput(video=files["video"], strength=body.strength or REMIX_STRENGTH)
         case ExtendRequest():
             source = ExtendInput(video=files["video"], backward=body.backward)
+            request = dataclasses.replace(request, loop=body.loop)
         case InterpolateRequest():
             source = InterpolateInput(first=files["video"], last=files["next_video"])
         case _:
