@@ -7,12 +7,13 @@ LoRA (arXiv 2106.09685) W + B·A, LoHa (arXiv 2108.06098) with a product of two 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class WeightChange(Protocol):
     """A change of one weight."""
 

@@ -89,7 +89,9 @@ def _pair_factors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tens
             raise ValueError(f"{name!r} is neither lora_A nor lora_B of a module")
         if not torch.isfinite(value).all():
             raise ValueError(f"{name!r} has values that are not finite; nothing was written")
-        found.setdefault(parsed.module, {})[parsed.role] = value.detach().cpu().contiguous()
+        found.setdefault(parsed.module, {})[parsed.role] = (
+            value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        )
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     for module, factors in sorted(found.items()):
         down, up = factors.get("down"), factors.get("up")
