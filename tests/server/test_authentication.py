@@ -89,7 +89,8 @@ def test_the_throttle_counts_each_address_and_forgets_the_oldest(monkeypatch):
     ("method", "path", "public"),
     [
         ("GET", "/healthz", True), ("GET", "/readyz", True), ("GET", "/studio", True),
-        ("GET", "/studio/a.js", True), ("HEAD", "/studio/", True), ("POST", "/studio/", False), ("POST", "/studio/session", False),
+        ("GET", "/studio/a.js", True), ("HEAD", "/studio/", True), ("POST", "/studio/", False),
+        ("POST", "/studio/session", False),
         ("DELETE", "/studio/session", True), ("GET", "/studiox", False), ("GET", "/v1/videos", False),
         ("GET", "/metrics", False), ("POST", "/healthz", False), ("GET", "/files/x", True),
         ("GET", "/v1/../studio/", False),
@@ -123,7 +124,7 @@ def test_a_browser_s_session_replaces_the_key(guarded):
         response = guarded.post("/v1/videos", json={"prompt": "x"}, headers=headers)
         assert response.status_code == 403, headers
     assert guarded.get("/v1/videos", headers={"sec-fetch-site": "cross-site"}).status_code == 403
-    assert guarded.delete("/studio/session").status_code == 204
+    assert guarded.delete("/studio/session", headers=same).status_code == 204
     assert guarded.get("/v1/videos").status_code == 401
 
 
@@ -181,7 +182,7 @@ def test_the_studio_loads_nothing_from_elsewhere(client):
     assert "content-security-policy" not in client.get("/v1/videos").headers
 
 
-def test_live_is_not_ready(tmp_path):
+def test_live_is_not_ready(tmp_path, monkeypatch):
     with (
         server.in_process_server(tmp_path / "data", limits=Limits(min_free_bytes=2**60)) as app,
         TestClient(app, base_url=LOCAL) as client,
@@ -191,7 +192,8 @@ def test_live_is_not_ready(tmp_path):
             503,
             "disk_full",
         )
-        app.state.server.settings.limits.__dict__["min_free_bytes"] = 0
+        monkeypatch.setattr(app.state.server.files, "free_bytes", lambda: 2**61)
+        server.publish_fake_model(app)
         assert client.get("/readyz").json() == {"status": "ok", "model": "testcard", "workers": 1}
         app.state.server.draining.set()
         assert client.get("/readyz").json()["error"]["code"] == "draining"
