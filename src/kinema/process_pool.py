@@ -47,11 +47,17 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open a pool of spawned processes with one thread each.
 
     A worker that is killed raises `BrokenProcessPool`; nothing hangs. When the block ends by an exception, or
-    the generator that contains it is closed, jobs that have not started are cancelled.
+    the generator that contains it is closed, jobs that have not started are cancelled. An exception also ends
+    the running jobs.
     """
     with single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             yield pool
+        except Exception:
+            # ProcessPoolExecutor.terminate_workers came with Python 3.14.
+            for worker in list((pool._processes or {}).values()):
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

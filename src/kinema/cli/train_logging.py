@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from kinema.training.interruption import StopSignal
     from kinema.training.run_context import Progress
 
-PRINTED_SCORES = ("objects_psnr", "psnr", "loss_right", "caption_loss_ratio", "lab_accuracy")
+PRINTED_SCORES = ("objects_psnr", "psnr", "loss", "loss_right", "caption_loss_ratio", "lab_accuracy")
 """Scores of the averaged weights that are printed during training; the log has all scores."""
 
 
@@ -103,7 +105,13 @@ def write_tensorboard(writer: TensorBoardWriter, progress: Progress) -> None:
 
 
 def show_progress(steps: Iterable[Progress]) -> Iterator[Progress]:
-    """Pass progress on and show one bar per stage with the remaining time."""
+    """Pass progress on and show one bar per stage with the remaining time; without a terminal, lines."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        yield from print_progress(steps)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as ProgressBars
 
@@ -113,28 +121,73 @@ def show_progress(steps: Iterable[Progress]) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=console,
     )
     tasks = {}
     with bars:
         for progress in steps:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note="")
-            note, report = "", progress.report
-            if report is not None:
-                note = (
-                    f"loss {report.loss:.4f}, {report.samples_per_second:.1f} videos/s, "
-                    f"{format_flops(report.flops_per_second)}"
-                )
-                scores = report.scores or {}
-                printed = [
-                    f"{name} {scores[f'ema/{name}']:.4f}"
-                    for name in PRINTED_SCORES
-                    if f"ema/{name}" in scores
-                ]
-                if printed:
-                    bars.console.print(f"{progress.stage} step {report.step}: {', '.join(printed)}")
-            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
+            scores = format_scores(progress)
+            if scores:
+                bars.console.print(scores)
+            bars.update(
+                tasks[progress.stage],
+                completed=progress.done,
+                total=progress.total,
+                note=format_rates(progress),
+            )
             yield progress
+
+
+def print_progress(
+    steps: Iterable[Progress], *, seconds_per_line: float = 60.0, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Progress]:
+    """Pass progress on and print a line a minute, and at the start and the end of a stage and validations.
+
+    Args:
+        steps: progress of the run.
+        seconds_per_line: time between lines.
+        clock: seconds.
+    """
+    stage, stage_start, first_done, last_line = "", 0.0, 0, 0.0
+    for progress in steps:
+        now = clock()
+        is_new = progress.stage != stage
+        if is_new:
+            stage, stage_start, first_done = progress.stage, now, progress.done
+        scores = format_scores(progress)
+        if is_new or scores or progress.done >= progress.total or now - last_line >= seconds_per_line:
+            last_line = now
+            parts = [f"{progress.stage} {progress.done}/{progress.total}", format_rates(progress)]
+            if first_done < progress.done < progress.total:
+                left = (progress.total - progress.done) * (now - stage_start) / (progress.done - first_done)
+                parts.append(f"{left / 60:.0f} min left")
+            print(", ".join(part for part in parts if part), flush=True)
+            if scores:
+                print(scores, flush=True)
+        yield progress
+
+
+def format_rates(progress: Progress) -> str:
+    """Loss and rates of a training step."""
+    report = progress.report
+    if report is None:
+        return ""
+    return (
+        f"loss {report.loss:.4f}, {report.samples_per_second:.1f} videos/s, "
+        f"{format_flops(report.flops_per_second)}"
+    )
+
+
+def format_scores(progress: Progress) -> str:
+    """The most important scores of a validation, or an empty string."""
+    report = progress.report
+    scores = {} if report is None else report.scores or {}
+    printed = [f"{name} {scores[f'ema/{name}']:.4f}" for name in PRINTED_SCORES if f"ema/{name}" in scores]
+    if report is None or not printed:
+        return ""
+    return f"{progress.stage} step {report.step}: {', '.join(printed)}"
 
 
 def format_flops(per_second: float) -> str:
@@ -145,9 +198,11 @@ def format_flops(per_second: float) -> str:
     return f"{per_second / 1e6:.1f} MFLOP/s"
 
 
-def install_stop_handler() -> Callable[[], bool]:
-    """Handle SIGTERM and Ctrl-C; the returned function tells whether one of them has arrived."""
-    signals = []
+def install_stop_handler() -> StopSignal:
+    """Handle SIGTERM and Ctrl-C: the returned signal stops the run."""
+    from kinema.training.interruption import StopSignal
+
+    stop = StopSignal()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda number, _frame: signals.append(number))
-    return lambda: bool(signals)
+        signal.signal(name, lambda _number, _frame: stop.request())
+    return stop

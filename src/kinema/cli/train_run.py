@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +111,9 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
             device=device,
             load_text_encoder=lambda: MiniLm.load(machine.text_encoder).to(device),
             should_stop=should_stop,
+            interruptible=should_stop.interruptible
+            if dist_context.world_size == 1
+            else contextlib.nullcontext,
             scorer=_lab_scorer(config),
             dist_context=dist_context,
             render_device=machine.render_device,

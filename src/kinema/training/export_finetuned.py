@@ -20,7 +20,6 @@ from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.lora.writer import LoraFormat, save_lora
 from kinema.models.transformer.dit import Dit
 from kinema.simulator.captions.vocabulary import known_words, unique_words
-from kinema.training.lora_layers import lora_tensors
 from kinema.training.overrides import to_plain
 from kinema.training.recipes.finetune import (
     EXPERT_NAMES,
@@ -55,7 +54,7 @@ def export_finetuned(
         path = run_context.run_dir / f"lora{suffix}.safetensors"
         save_lora(
             path,
-            lora_tensors(load_trained_expert(model, expert, run_context.run_dir)),
+            load_trained_expert(model, expert, run_context.run_dir),
             alpha=config.lora.alpha,
             lora_format=lora_format,
             expert=expert,

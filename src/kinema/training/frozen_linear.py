@@ -181,12 +181,12 @@ class BlockSwap:
 def freeze_base(
     dit: Dit, base_dtype: BaseDtype, device: torch.device, *, swapped_blocks: int = 0
 ) -> BlockSwap | None:
-    """Freeze all weights of a transformer except LoRA layers, store those of its blocks in `base_dtype`.
+    """Freeze all weights of a transformer and store those of its blocks in `base_dtype`.
 
     Weights are converted one after another, so that the peak is one layer above the result.
 
     Args:
-        dit: with or without LoRA layers in its blocks; changed in place and moved to `device`.
+        dit: changed in place and moved to `device`.
         base_dtype: of the linear layers in the blocks; everything else is small and keeps its type.
         device: where it runs.
         swapped_blocks: that many of the last blocks stay in the CPU's memory.
@@ -194,12 +194,10 @@ def freeze_base(
     Returns:
         What copies the swapped blocks; None without any.
     """
-    for name, parameter in dit.named_parameters():
-        if "lora_" not in name:
-            parameter.requires_grad_(False)
+    dit.requires_grad_(False)
     for block in dit.blocks:
         for name, layer in list(block.named_modules()):
-            if type(layer) is nn.Linear and "lora_" not in name:
+            if isinstance(layer, nn.Linear):
                 parent, _, last = name.rpartition(".")
                 setattr(block.get_submodule(parent), last, FrozenLinear(layer, base_dtype))
     first_swapped = len(dit.blocks) - swapped_blocks

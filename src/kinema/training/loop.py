@@ -7,11 +7,13 @@ killed and resumed is identical to the uninterrupted run, bit for bit on one CPU
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,6 +25,7 @@ from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
 from kinema.distributed.sharding import apply_fsdp, distribute_like, full_tensor
 from kinema.errors import UserError
 from kinema.training import checkpoint
+from kinema.training.interruption import StopRequested
 from kinema.training.optimizer import Ema, OptimizerConfig, Optimizers
 
 
@@ -164,6 +167,7 @@ def train(
     *,
     settings: Mapping[str, object],
     should_stop: Callable[[], bool] = lambda: False,
+    interruptible: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     validation_callback: ValidationCallback | None = None,
     dist_context: DistContext = SINGLE_PROCESS,
 ) -> Iterator[StepReport]:
@@ -175,6 +179,9 @@ def train(
         run_dir: folder of the checkpoints.
         settings: the whole configuration as JSON values; a run can only be resumed with the same settings.
         should_stop: called after every step; when true, the step is saved and the loop ends.
+        interruptible: a block that is left by `StopRequested` at once when the run should stop: gradients and
+            validations run in one. The last complete step is saved, and an interrupted validation is repeated
+            when the run is resumed.
         validation_callback: called at every validation.
         dist_context: the processes that share every step; each computes some microbatches, and the main one
             writes.
@@ -190,7 +197,7 @@ def train(
     )
     optimizers = Optimizers.from_module(task.module, config.optimizer, muon_parameters=task.muon_parameters())
     ema = Ema(task.state_dict(), config.ema_decay)
-    first, best, best_scores = 0, None, None
+    first, best, best_scores, unvalidated = 0, None, None, None
     if checkpoint.list_steps(run_dir):
         saved = checkpoint.load(run_dir)
         different = sorted(_differing_settings(saved.state["settings"], dict(settings)))
@@ -204,15 +211,67 @@ def train(
         optimizers.load(dict(saved.parts["optimizer"]))
         first = saved.step
         best, best_scores = saved.state["best"], saved.state["best_scores"]
+        unvalidated = saved.state.get("unvalidated")
+
+    def validate(done: int) -> dict[str, float]:
+        nonlocal best, best_scores
+        callback = None
+        if validation_callback is not None:
+            callback = functools.partial(validation_callback, done)
+        with interruptible():
+            scores = validate_with_ema(task, ema, callback)
+        # Every process must select the same checkpoint, so all use the scores of the main process.
+        scores = {
+            name: dist_context.all_reduce_sum(value if dist_context.is_main else 0.0)
+            for name, value in scores.items()
+        }
+        averaged = {k.removeprefix("ema/"): v for k, v in scores.items() if k.startswith("ema/")}
+        if task.is_better(averaged, best_scores):
+            best, best_scores = done, averaged
+        return scores
+
+    def save(done: int, unvalidated: Mapping[str, float] | None = None) -> Path:
+        state = {"best": best, "best_scores": best_scores, "settings": dict(settings)}
+        if unvalidated is not None:
+            state["unvalidated"] = dict(unvalidated)
+        return _save_checkpoint(task, optimizers, ema, run_dir, done, config.keep_last, state, dist_context)
+
     num_microbatches = config.gradient_accumulation_steps * dist_context.world_size
     task.module.train()
     seconds, samples, flops = 0.0, 0, 0.0
+    last_saved = first
+    if unvalidated is not None:
+        # The validation of this step was interrupted.
+        try:
+            scores = validate(first)
+        except StopRequested:
+            return
+        checkpoint_dir = save(first)
+        yield StepReport(
+            step=first,
+            num_steps=config.steps,
+            loss=unvalidated["loss"],
+            grad_norm=unvalidated["grad_norm"],
+            logs={},
+            seconds=0.0,
+            steps_per_second=0.0,
+            samples_per_second=0.0,
+            flops_per_second=0.0,
+            scores=scores,
+            checkpoint_dir=checkpoint_dir,
+        )
     for step in range(first, config.steps):
         start = time.perf_counter()
         losses = []
-        for i in range(config.gradient_accumulation_steps):
-            microbatch = i * dist_context.world_size + dist_context.rank
-            losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
+        try:
+            with interruptible():
+                for i in range(config.gradient_accumulation_steps):
+                    microbatch = i * dist_context.world_size + dist_context.rank
+                    losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
+        except StopRequested:
+            if step > last_saved:
+                save(step)
+            return
         grad_norm = optimizers.step(step, config.steps).item()
         ema.update(task.state_dict(), step)
         total_loss = dist_context.all_reduce_sum(sum(loss.value.item() for loss in losses))
@@ -225,27 +284,15 @@ def train(
         samples, flops = samples + cost.samples, flops + cost.flops
         done = step + 1
         stopping = dist_context.any_rank(should_stop())
-        scores = None
+        scores, unvalidated = None, None
         if done % config.validate_every == 0 or done == config.steps:
-            scores = validate_with_ema(
-                task,
-                ema,
-                None if validation_callback is None else functools.partial(validation_callback, done),
-            )
-            # Every process must select the same checkpoint, so all use the scores of the main process.
-            scores = {
-                name: dist_context.all_reduce_sum(value if dist_context.is_main else 0.0)
-                for name, value in scores.items()
-            }
-            averaged = {k.removeprefix("ema/"): v for k, v in scores.items() if k.startswith("ema/")}
-            if task.is_better(averaged, best_scores):
-                best, best_scores = done, averaged
+            try:
+                scores = validate(done)
+            except StopRequested:
+                stopping, unvalidated = True, {"loss": total_loss, "grad_norm": grad_norm}
         checkpoint_dir = None
         if done % config.save_every == 0 or done == config.steps or stopping or best == done:
-            state = {"best": best, "best_scores": best_scores, "settings": dict(settings)}
-            checkpoint_dir = _save_checkpoint(
-                task, optimizers, ema, run_dir, done, config.keep_last, state, dist_context
-            )
+            checkpoint_dir, last_saved = save(done, unvalidated), done
         yield StepReport(
             step=done,
             num_steps=config.steps,
@@ -288,17 +335,20 @@ def validate_with_ema(
     live = task.state_dict()
     raw = {name: value.detach().clone() for name, value in live.items()}
     task.module.eval()
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        scores = {f"raw/{name}": value for name, value in task.validate().items()}
-        _copy_into(live, ema.tensors)
-        scores |= {f"ema/{name}": value for name, value in task.validate().items()}
-        if validation_callback is not None:
-            scores |= {f"ema/{name}": value for name, value in validation_callback().items()}
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            scores = {f"raw/{name}": value for name, value in task.validate().items()}
+            _copy_into(live, ema.tensors)
+            scores |= {f"ema/{name}": value for name, value in task.validate().items()}
+            if validation_callback is not None:
+                scores |= {f"ema/{name}": value for name, value in validation_callback().items()}
+    finally:
         _copy_into(live, raw)
-    task.module.train()
+        task.module.train()
     return scores
 
 
+@torch.no_grad()
 def _copy_into(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     for name, value in own.items():
         value.copy_(tensors[name])

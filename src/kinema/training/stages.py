@@ -74,11 +74,11 @@ def render_split(
     with run_context.dist_context.main_process_first():
         if not run_context.dist_context.is_main:
             return
-        for done in render_missing(
-            render_config, run_context.run_dir / name, render_device=run_context.render_device
+        for done in run_context.until_stopped(
+            render_missing(render_config, run_context.run_dir / name, render_device=run_context.render_device)
         ):
             yield Progress(stage=f"render {name}", done=done, total=render_config.num_clips)
-            if run_context.should_stop() or time.perf_counter() - start > max_seconds:
+            if time.perf_counter() - start > max_seconds:
                 return
 
 
@@ -120,6 +120,7 @@ def train_autoencoder(
         run_context.run_dir / part,
         settings=to_plain(config),
         should_stop=run_context.should_stop,
+        interruptible=run_context.interruptible,
         validation_callback=reconstruction_callback(
             task.vae, task.held_out, sheets, dist_context=run_context.dist_context
         ),
@@ -179,13 +180,15 @@ def encode_datasets(
 ) -> Iterator[Progress]:
     """Encode all videos and captions into the run's folder (`kinema.data.latent_cache`)."""
     with run_context.dist_context.main_process_first():
-        for progress in write_latent_datasets(
-            run_context.run_dir,
-            vae,
-            splits,
-            run_context.load_text_encoder,
-            run_context.device,
-            precision=precision,
+        for progress in run_context.until_stopped(
+            write_latent_datasets(
+                run_context.run_dir,
+                vae,
+                splits,
+                run_context.load_text_encoder,
+                run_context.device,
+                precision=precision,
+            )
         ):
             yield Progress(stage="encode", done=progress.done, total=progress.total)
 
@@ -231,6 +234,7 @@ def train_transformer(
         run_context.run_dir / "dit",
         settings=to_plain(config),
         should_stop=run_context.should_stop,
+        interruptible=run_context.interruptible,
         validation_callback=validation_callback,
         dist_context=run_context.dist_context,
     ):
@@ -251,13 +255,12 @@ def write_resampled_latents(
         if path.is_file():
             return
         batches = []
-        for progress, batch in resample_latents(
-            dit, dataset, config, run_context.device, precision=precision
-        ):
+        resampled = resample_latents(dit, dataset, config, run_context.device, precision=precision)
+        for progress, batch in run_context.until_stopped(resampled):
             batches.append(batch)
             yield Progress(stage="resample latents", done=progress.done, total=progress.total)
-            if run_context.should_stop():
-                return
+        if run_context.should_stop():
+            return
         with atomic_write(path) as temporary:
             safetensors.torch.save_file({"latents": torch.cat(batches).contiguous()}, temporary)
 

@@ -97,6 +97,8 @@ def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progres
     if run_context.stop_requested():
         return
     yield from encode_datasets(run_context, vae, splits, precision=config.training.precision)
+    if run_context.stop_requested():
+        return
     data = load_latent_datasets(run_context.run_dir)
     init_weights = None
     if config.init_from:

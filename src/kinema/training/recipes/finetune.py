@@ -209,11 +209,8 @@ def build_transformer(
     base_dtype = resolve_base_dtype(config, model, device)
     dtype = torch.float32 if base_dtype == "float32" else torch.bfloat16
     dit = model.load_transformer(expert, dtype=dtype, device=torch.device("cpu"))
-    add_lora(dit, config.lora, seed=config.training.seed)
     freeze_base(dit, base_dtype, device, swapped_blocks=config.swapped_blocks)
-    for name, parameter in dit.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.to(device)
+    add_lora(dit, config.lora, seed=config.training.seed, device=device)
     return dit
 
 
@@ -226,7 +223,7 @@ def _encode_sets(
             return
         encoder = ModelClipEncoder(model, run_context.device, precision=config.training.precision)
         for one in config.sets:
-            for progress in encode_set(
+            encoding = encode_set(
                 Path(one.folder),
                 encoder,
                 text_fingerprint(model),
@@ -234,10 +231,11 @@ def _encode_sets(
                 captions=config.training.captions,
                 device=run_context.device,
                 precision=config.training.precision,
-            ):
+            )
+            for progress in run_context.until_stopped(encoding):
                 yield Progress(stage=f"encode {progress.stage}", done=progress.done, total=progress.total)
-                if run_context.should_stop():
-                    return
+            if run_context.should_stop():
+                return
         del encoder
         empty_cache()
 
@@ -364,6 +362,7 @@ def _train_expert(
         run_dir,
         settings=to_plain(training) | {"lora": to_plain(config.lora)},
         should_stop=run_context.should_stop,
+        interruptible=run_context.interruptible,
         validation_callback=callback,
         dist_context=run_context.dist_context,
     ):

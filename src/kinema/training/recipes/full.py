@@ -337,6 +337,8 @@ def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progre
         return
     splits = _open_splits(config, run_context)
     yield from encode_datasets(run_context, vae, splits, precision=config.vae.precision)
+    if run_context.stop_requested():
+        return
     data = load_latent_datasets(run_context.run_dir)
     other_shares = (config.vae_share if init is None else 0.0) + (config.render_share or 0.0)
     if config.decoder is not None:
