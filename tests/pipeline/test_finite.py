@@ -25,7 +25,8 @@ def damage(module: torch.nn.Module, value: float) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_transformer_with_damaged_weights_is_an_error_after_the_first_step(pipeline, value):
-    damage(pipeline.components.dit, value)
+    pipeline.preload()
+    damage(pipeline.components.transformers[0].get(), value)
     with pytest.raises(ModelOutputError, match="latents after step 1 of 4 are not numbers") as caught:
         pipeline.generate(VideoRequest(prompt="a red ball", seed=1, size=(64, 64), num_inference_steps=4))
     assert isinstance(caught.value, UserError)
@@ -33,7 +34,7 @@ def test_a_transformer_with_damaged_weights_is_an_error_after_the_first_step(pip
 
 
 def test_a_decoder_with_damaged_weights_is_an_error(pipeline):
-    vae = pipeline.components.vae
+    vae = pipeline.components.vae.get()
     frames = np.zeros((5, 64, 64, 3), np.uint8)
     latents = vae.encode(to_model_range(frames))
     damage(vae.decoder, float("nan"))

@@ -139,7 +139,7 @@ class RetryJob(_DataArgs):
             if store.retry(job.id) is None:
                 if job.status == "completed":
                     files.write_result(job)
-                raise UserError(f"{job.id} is {job.status}; only failed and damaged videos are generated again")
+                raise UserError(f"{job.id} is {job.status}; only failed or damaged videos can be retried")
             print(f"{job.id} is queued")
 
 

@@ -59,6 +59,8 @@ class Serve(WorkerArgs):
     """Address to listen on; other machines need API keys."""
     workers: int = 1
     """Worker processes; on GPUs, one for each."""
+    scrub: bool = False
+    """Check the digests of stored videos in the background."""
     studio: bool = False
     """Show the studio, the web page, under /studio/."""
 
