@@ -13,14 +13,17 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
+from kinema.cli.data import Data
 from kinema.cli.dataset import Dataset
 from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Estimate, Generate
 from kinema.cli.inspect import Inspect
 from kinema.cli.jobs import Jobs
+from kinema.cli.parse_errors import one_line_errors
 from kinema.cli.serve import Serve, Worker
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
+from kinema.cli.threads import configure_threads
 from kinema.cli.train import Train
 from kinema.cli.video_commands import EditVideo, ExtendVideo, InterpolateVideos, Reproduce, Resume
 from kinema.errors import UserError
@@ -51,6 +54,7 @@ AnyCommand = (
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
     | Annotated[Worker, subcommand("worker", description="Run an additional worker for a server.")]
     | Annotated[Jobs, subcommand("jobs", description="Inspect and repair the jobs of a server.")]
+    | Annotated[Data, subcommand("data", description="Curate real videos: clips, captions, filters.")]
     | Annotated[Dataset, subcommand("dataset", description="Render simulated videos with captions.")]
     | Annotated[Train, subcommand("train", description="Train models.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Score a model or a folder of videos.")]
@@ -59,14 +63,16 @@ AnyCommand = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exits with 2 and one line when the user can correct something."""
-    command: Command = tyro.cli(
-        AnyCommand,
-        prog="kinema",
-        description="Text-to-video: generation, simulated data, training, evaluation and serving.",
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    configure_threads()
     try:
+        with one_line_errors(sys.argv[1:] if arguments is None else arguments, AnyCommand):
+            command: Command = tyro.cli(
+                AnyCommand,
+                prog="kinema",
+                description="Text-to-video: generation, simulated data, training, evaluation and serving.",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
         command.run()
     except UserError as error:
         print(f"kinema: {error}", file=sys.stderr)
