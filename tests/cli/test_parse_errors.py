@@ -16,7 +16,7 @@ from kinema import cli
     (["generate", "x", "--num-frames", "1.5"], "--num-frames 1.5: not a whole number; for example 17"),
     (["serve", "--port", "abc"], "--port abc: not a whole number; for example 8000"),
     (["generate", "x", "--dtype"], "--dtype needs a value; see kinema generate --help"),
-    (["evaluate", "compare", "a"], "kinema evaluate compare needs an argument (The folder of the other evaluation"),
+    (["evaluate", "compare", "a"], "kinema evaluate compare needs an argument (The folder"),
     (["extend"], "kinema extend needs"),
 ])  # fmt: skip
 def test_one_line(arguments, expected, capsys):
