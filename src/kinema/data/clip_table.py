@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -154,13 +155,12 @@ def read_clips(folder: Path) -> list[ClipRow]:
     if not path.is_file():
         raise UserError(f"{folder} is not a curated set (no {CLIPS_FILE}); make one with `kinema data build`")
     try:
-        values = pq.read_table(path).to_pylist()
+        values: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException):
         raise UserError(f"{path} is damaged; run `kinema data filter {folder}` to write it again") from None
-    return [
-        ClipRow(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
-        for row in values
-    ]
+    for row in values:
+        row |= {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return [ClipRow(**row) for row in values]
 
 
 def parse_bucket(text: str) -> tuple[int, int, int]:

@@ -228,7 +228,7 @@ def _load_items(out: Path) -> list[MediaItem]:
 def _clip_options(values: dict[str, Any]) -> ClipOptions:
     """`ClipOptions` from JSON, whose lists are tuples."""
 
-    def to_tuple(value: object) -> object:
+    def to_tuple(value: Any) -> Any:
         return tuple(to_tuple(one) for one in value) if isinstance(value, list) else value
 
     return ClipOptions(**{name: to_tuple(value) for name, value in values.items()})

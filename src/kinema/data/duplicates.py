@@ -14,7 +14,7 @@ from kinema.data.selection import HASHES_PER_CLIP
 def mark_duplicates(
     rows: Sequence[ClipRow], max_distance: float, *, against: Iterable[ClipRow] = ()
 ) -> list[ClipRow]:
-    """Drop kept clips that repeat another one, the larger clip stays.
+    """Drop kept clips that repeat another. The larger clip stays, among equals that of the sharper source.
 
     Clips of one source are not compared: consecutive clips before a still camera look alike. Neither are
     clips that the simulator rendered, whose rooms look alike.
@@ -27,11 +27,15 @@ def mark_duplicates(
     Returns:
         The same rows with distances, in the same order.
     """
+    sharpness: dict[str, float] = {}
+    for row in rows:
+        sharpness[row.source] = max(sharpness.get(row.source, 0.0), row.sharpness)
     known = [row for row in against if row.kept and len(row.hashes) == HASHES_PER_CLIP]
     order = sorted(
         (index for index, row in enumerate(rows) if row.kept and row.caption_source != "simulator"),
         key=lambda index: (
             -rows[index].crop[2] * rows[index].crop[3],
+            -sharpness[rows[index].source],
             rows[index].source,
             rows[index].start_s,
             rows[index].clip_id,

@@ -3,8 +3,8 @@
     SET/cache/<clip encoder>/<WIDTHxHEIGHTxFRAMES>/00000.safetensors     tensors `<clip_id>/<name>`
     SET/cache/<text encoder>/texts/00000.safetensors                     tensors `<SHA-256 of the text>`
 
-The folder names are digests of the encoders' fingerprints. The headers of the shards are the index. What a shard
-has is never encoded again: a changed caption encodes its text only, and another model has folders of its own.
+The folder names are digests of the encoders' fingerprints. The headers of the shards are the index. What a
+shard has is never encoded again: a changed caption encodes its text only, and a model has its own folders.
 An interrupted run continues at the first missing shard and ends with the same bytes.
 """
 
@@ -127,7 +127,7 @@ class EncodedSet:
         digest = _text_digest(text)
         if digest not in self.text_shards:
             raise UserError(
-                f"the text {text[:60]!r} is not encoded; encode the set with the same caption options"
+                f"the text {text[:60]!r} is not encoded; encode the set with these caption options"
             )
         with safe_open(self.text_shards[digest], framework="pt") as file:
             return file.get_tensor(digest)
@@ -135,8 +135,7 @@ class EncodedSet:
     def split(self, held_out_share: float) -> tuple[EncodedSet, EncodedSet]:
         """Samples to train on, and samples to validate on.
 
-        All clips of a source are on one side, where there are several sources. Which sources are held out does
-        not depend on the others.
+        All clips of a source are on one side, where there are several sources.
 
         Args:
             held_out_share: of the samples, 0 to below 1.
@@ -159,7 +158,7 @@ class EncodedSet:
         train = tuple(sample for sample in self.samples if key(sample) > border)
         if not train:
             raise UserError(
-                f"{len(self.samples)} clips are too few to hold out {held_out_share:g} of them for validation; "
+                f"{len(self.samples)} clips are too few to hold out {held_out_share:g} of them; "
                 "add videos or hold out fewer"
             )
         return replace(self, samples=train), replace(self, samples=held_out)
@@ -221,9 +220,7 @@ def open_encoded_set(folder: Path, *, clip_fingerprint: str, text_fingerprint: s
             )
     missing = sum((sample.clip_id, sample.bucket) not in shards for sample in samples)
     if missing:
-        raise UserError(
-            f"{missing} of {len(samples)} clips of {folder} are not encoded for this model; encode them first"
-        )
+        raise UserError(f"{missing} of {len(samples)} clips of {folder} are not encoded for this model")
     return EncodedSet(
         samples=tuple(samples), shards=shards, text_shards=_index(_text_folder(folder, text_fingerprint))
     )
@@ -233,8 +230,8 @@ def _kept_rows(folder: Path) -> list[ClipRow]:
     rows = [row for row in read_clips(folder) if row.kept]
     if not rows:
         raise UserError(
-            f"{folder} has no kept clips; see `kinema data report {folder}` for the reasons and change a threshold "
-            "with `kinema data filter`"
+            f"{folder} has no kept clips; see `kinema data report {folder}` for the reasons and change a "
+            "threshold with `kinema data filter`"
         )
     return rows
 
@@ -258,12 +255,11 @@ def _encode_clips(
         yield EncodeProgress(stage="latents", done=done, total=total)
         shard = len(set(index.values()))
         tensors: dict[str, Tensor] = {}
-        count = 0
-        for request, frames in read_requests(sorted(requests, key=read_order)):
+        stream = read_requests(sorted(requests, key=read_order))
+        for count, (request, frames) in enumerate(stream, 1):
             encoded = encoder.encode(to_model_input(frames[None], device))
             for name, value in encoded.items():
                 tensors[f"{request.row.clip_id}/{name}"] = value[0].cpu().contiguous()
-            count += 1
             done += 1
             if count % CLIPS_PER_SHARD == 0 or count == len(requests):
                 _write_shard(target, shard, tensors, encoder.fingerprint)

@@ -24,9 +24,9 @@ Resampling = Literal["timestamps", "musubi", "diffusion-pipe", "ai-toolkit", "di
 WindowMode = Literal[
     "head", "chunk", "slide", "uniform", "full", "single_beginning", "single_middle", "shrink"
 ]
-"""Which windows are cut: the first frames; one after the other; every `stride` frames; `samples` evenly spread;
-as long as possible up to `max_frames`; the longest wanted length that fits, at the beginning or in the middle;
-or the wanted number of frames spread over the whole video, which changes its speed."""
+"""Which windows are cut: the first frames; one after the other; every `stride` frames; `samples` evenly
+spread; as long as possible up to `max_frames`; the longest wanted length that fits, at the beginning or in
+the middle; or the wanted number of frames spread over the whole video, which changes its speed."""
 SAME_RATE_TOLERANCE = 0.01
 """A constant rate within this share of the wanted one is not resampled: a frame that is dropped or repeated
 every few seconds would be seen, a speed that is 1% off is not."""

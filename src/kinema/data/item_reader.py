@@ -1,4 +1,4 @@
-"""The frames of a `MediaItem`, whatever it is: a file, a member of a tar, a folder of images, a row of a shard."""
+"""The frames of a `MediaItem`: of a file, a member of a tar, a folder of images, or a row of a shard."""
 
 from __future__ import annotations
 

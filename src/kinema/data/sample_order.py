@@ -1,7 +1,7 @@
 """The order of samples in training: pure functions of (seed, epoch) and (seed, step).
 
-A batch never mixes buckets. Nothing depends on the number of workers or processes, and the position of a run is
-its step alone.
+A batch never mixes buckets. Nothing depends on the number of workers or processes, and the position of a run
+is its step alone.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def epoch_batches(
 ) -> list[tuple[int, ...]]:
     """The batches of an epoch, in their order.
 
-    Every sample is used `repeats` times. The last batch of a bucket is filled up with samples from the bucket's
-    beginning, so that all batches are full.
+    Every sample is used `repeats` times. The last batch of a bucket is filled up with samples from the
+    bucket's beginning, so that all batches are full.
 
     Args:
         buckets: of each sample.

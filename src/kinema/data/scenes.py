@@ -1,8 +1,8 @@
-"""Scene cuts: scenedetect's detectors on kept scores, without flashes, and dissolves.
+"""Scene cuts: scenedetect's rules on kept scores, without flashes, and dissolves.
 
 scenedetect scores every frame once, while a source is decoded. The rules of its detectors are then applied to
-the kept scores, so that their thresholds can change without decoding. These rules take a white flash for two cuts and miss dissolves:
-both are recognised on 8 x 8 thumbnails.
+the kept scores, so that their thresholds can change without decoding. These rules take a white flash for two
+cuts and miss dissolves: both are recognised on 8 x 8 thumbnails.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class ContentMeter:
             score = 0.0
 
             def set_metrics(self, timecode: int | FrameTimecode, metric_kv_dict: dict[str, Any]) -> None:
+                del timecode
                 self.score = metric_kv_dict[ContentDetector.FRAME_SCORE_KEY]
 
         self._timecode = FrameTimecode

@@ -73,7 +73,7 @@ class Thresholds:
     motion_patch_min: float = 0.0
     sharpness_min: float = 7.0
     flicker_max: float = 12.0
-    duplicates_max: float = 4.0
+    duplicates_max: float = 6.0
     resolution_min: float = 64.0
     resolution_upscale: float = 4.0
     rate_min: float = 0.5
@@ -97,7 +97,7 @@ def preset(name: str) -> Thresholds:
             motion_patch_min=0.01,
             sharpness_min=15.0,
             flicker_max=5.0,
-            duplicates_max=6.0,
+            duplicates_max=8.0,
             resolution_min=240.0,
             resolution_upscale=1.5,
             rate_min=0.9,

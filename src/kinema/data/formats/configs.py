@@ -33,7 +33,8 @@ _MUSUBI_KEYS = {
 _DIFFUSION_PIPE_KEYS = {
     "resolutions", "enable_ar_bucket", "min_ar", "max_ar", "num_ar_buckets", "frame_buckets", "ar_buckets",
     "size_buckets", "path", "num_repeats", "mask_path", "control_path", "caption_prefix", "cache_shuffle_num",
-    "cache_shuffle_delimiter", "skip_empty_caption", "directory", "shuffle_tags", "shuffle", "video_clip_mode",
+    "cache_shuffle_delimiter", "skip_empty_caption", "directory", "shuffle_tags", "shuffle",
+    "video_clip_mode",
 }  # fmt: skip
 _AI_TOOLKIT_KEYS = {
     "folder_path", "dataset_path", "caption_ext", "default_caption", "caption_dropout_rate", "num_frames",

@@ -14,10 +14,10 @@ from kinema.data.video_shards import shard_path
 from kinema.errors import UserError, did_you_mean
 
 Format = Literal[
-    "sidecars", "captions-json", "musubi", "diffusion-pipe", "ai-toolkit", "simpletuner", "table", "fastvideo",
-    "line-files", "webdataset", "cosmos", "simulated",
+    "sidecars", "captions-json", "musubi", "diffusion-pipe", "ai-toolkit", "simpletuner", "table",
+    "fastvideo", "line-files", "webdataset", "cosmos", "simulated",
 ]  # fmt: skip
-"""`table` is metadata.csv, .json or .jsonl of DiffSynth, Hugging Face, LTX-2, musubi, finetrainers or Open-Sora."""
+"""`table`: a .csv, .json or .jsonl of DiffSynth, Hugging Face, LTX-2, musubi, finetrainers or Open-Sora."""
 SET_FILE = "set.json"
 """The configuration of a curated set; its presence marks one."""
 _TABLE_NAMES = tuple(f"metadata.{suffix}" for suffix in ("csv", "jsonl", "json"))
@@ -91,7 +91,7 @@ def read_source(path: Path, name: str, default: ClipOptions) -> list[MediaItem]:
         case "line-files":
             return tables.read_line_files(path)
         case "fastvideo":
-            if path.name.endswith(".json") or not (path / "merge.txt").exists() and path.is_dir():
+            if path.suffix == ".json" or (path.is_dir() and not (path / "merge.txt").exists()):
                 file = path / tables.FASTVIDEO_ANNOTATION if path.is_dir() else path
                 return tables.rows_to_items(file, tables.load_rows(file))
             return tables.read_fastvideo(path / "merge.txt" if path.is_dir() else path)
@@ -180,7 +180,7 @@ def _nothing_found(source: Path, found: Sequence[MediaItem]) -> str:
     missing = sum(item.kind == "missing" for item in found)
     captions = sum(item.kind == "caption_only" for item in found)
     if missing:
-        return f"none of the {missing} files that {source} names exists (first: {found[0].path}); correct the paths"
+        return f"none of the {missing} files that {source} names exists; the first is {found[0].path}"
     if captions:
         return (
             f"{source} has {captions} caption files and no videos or images; put the videos next to them, "
