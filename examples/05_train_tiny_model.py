@@ -14,13 +14,13 @@ import torch
 import kinema
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.training.export import export
-from kinema.training.recipes import full
+from kinema.training.recipes import full, full_config
 from kinema.training.stages import RunContext
 
 
 def main(budget: float) -> None:
     """Train for `budget` seconds and generate a video with the result."""
-    config = full.tiny(budget=budget)
+    config = full_config.tiny(budget=budget)
     context = RunContext(run_dir=Path("run"), device=torch.device("cpu"), load_text_encoder=MiniLm.load)
     stage = ""
     for progress in full.run_recipe(config, context):  # stop reading to stop; run again to continue

@@ -58,7 +58,7 @@ def test_a_new_lora_changes_nothing_and_only_it_is_trained():
     freeze_base(dit, "float32", CPU)
     add_lora(dit, LoraConfig(rank=4), seed=0, device=CPU)
     loss = loss_of(dit, batch)
-    assert loss == pytest.approx(before.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(before.item(), rel=1e-6)
     loss.backward()
     trained = {name for name, parameter in dit.named_parameters() if parameter.grad is not None}
     assert trained == {name for name, _ in lora_parameters(dit)}

@@ -38,12 +38,16 @@ class FullRecipe(MachineArgs):
         """Run the recipe."""
         from kinema.cli.train_run import init_from_pretrained, start_run
         from kinema.pipeline.device import resolve_device
-        from kinema.training.recipes import full
+        from kinema.training.recipes import full_config
 
         scale = self.scale
         if scale == "auto":
             scale = "full-simulator" if resolve_device(self.device).type == "cuda" else "lab"
-        presets = {"lab": full.lab, "full-simulator": full.full_simulator, "tiny": full.tiny}
+        presets = {
+            "lab": full_config.lab,
+            "full-simulator": full_config.full_simulator,
+            "tiny": full_config.tiny,
+        }
         config = presets[scale](budget=parse_duration(self.budget))
         if self.init_from:
             config = init_from_pretrained(config, self.init_from)

@@ -14,7 +14,9 @@ from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.training.lora_layers import LoraConfig
-    from kinema.training.recipes.finetune import FinetuneRunConfig, SetConfig
+    from kinema.training.memory_estimate import TrainMemory
+    from kinema.training.recipes.datasets import SetConfig
+    from kinema.training.recipes.finetune import FinetuneRunConfig
 
 EXPERTS = {"both": (0, 1), "high": (0,), "low": (1,)}
 """Experts of a model with two, by the option."""
@@ -156,7 +158,7 @@ def parse_set(text: str) -> SetConfig:
     Raises:
         UserError: the folder does not exist, or the weight is not above 0.
     """
-    from kinema.training.recipes.finetune import SetConfig
+    from kinema.training.recipes.datasets import SetConfig
 
     folder, colon, number = text.rpartition(":")
     weight = 1.0
@@ -170,3 +172,19 @@ def parse_set(text: str) -> SetConfig:
     if not Path(folder).is_dir():
         raise UserError(f"there is no set {folder!r}; build one: kinema data build VIDEOS --out {folder}")
     return SetConfig(folder=folder, weight=weight)
+
+
+def format_memory(memory: TrainMemory) -> str:
+    """The peak memory of a training and its parts, in one line."""
+    parts = {
+        "weights": memory.weights,
+        "optimizer": memory.optimizer,
+        "averaged weights": memory.average,
+        "activations and gradients": memory.step,
+        "process": memory.process,
+    }
+    listed = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in parts.items())
+    line = f"training needs {memory.peak / 2**30:.2f} GiB ({listed}); {memory.num_trained:,} trained parameters"
+    if memory.host_weights:
+        line += f"; swapped blocks take {memory.host_weights / 2**30:.2f} GiB of the CPU's memory"
+    return line

@@ -11,11 +11,13 @@ from kinema.cli.options import MachineArgs
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from kinema.models.transformer.dit_config import DitConfig
     from kinema.models.vae.vae_config import VaeConfig
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
-    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig
     from kinema.training.run_context import RunContext
     from kinema.training.validation_samples import Scorer
@@ -72,7 +74,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     from kinema.models.formats.serialization import from_json
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
-    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig
 
     path = run_dir / RUN_CONFIG_FILES[kind]
@@ -99,7 +101,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.pipeline.device import resolve_device
     from kinema.training.recipes.dit import DitRunConfig, train_dit
     from kinema.training.recipes.finetune import FinetuneRunConfig, run_finetune
-    from kinema.training.recipes.full import RecipeConfig, run_recipe
+    from kinema.training.recipes.full import run_recipe
+    from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig, train_vae
     from kinema.training.run_context import RunContext
 
@@ -127,6 +130,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = train_dit(config, context)
             case FinetuneRunConfig():
                 steps = run_finetune(config, context)
+        if dist_context.is_main:
+            _print_plan(config, run_dir, device)
         run_logged(steps, run_dir, is_main=dist_context.is_main)
         if dist_context.any_rank(should_stop()):
             if dist_context.is_main:
@@ -139,11 +144,34 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
         dist_context.barrier()
 
 
+def _print_plan(config: RunConfig, run_dir: Path, device: torch.device) -> None:
+    """Print the size of the run's folder and the memory of fine-tuning; refuse what does not fit.
+
+    Raises:
+        UserError: the disk or the memory is too small.
+    """
+    from kinema.cli.train_finetune import format_memory
+    from kinema.models.formats.loader import open_model
+    from kinema.training.memory_estimate import check_train_memory, estimate_run_memory
+    from kinema.training.recipes.finetune import FinetuneRunConfig, check_config, largest_clip
+    from kinema.training.run_size import check_disk, estimate_run_size
+
+    size = estimate_run_size(config)
+    check_disk(size, run_dir)
+    if isinstance(config, FinetuneRunConfig):
+        model = open_model(config.model)
+        check_config(config, model)
+        memory = estimate_run_memory(config, model, largest_clip(config, model), device)
+        check_train_memory(memory, config, device)
+        print(format_memory(memory))
+    print(size.line(), flush=True)
+
+
 def _lab_scorer(config: RunConfig) -> Scorer | None:
     """The evaluator of lab prompts, for runs on simulated clips."""
     from kinema.evaluation.lab_scores import lab_scores
     from kinema.training.recipes.finetune import FinetuneRunConfig
-    from kinema.training.recipes.full import RecipeConfig
+    from kinema.training.recipes.full_config import RecipeConfig
 
     if isinstance(config, FinetuneRunConfig):
         return None
@@ -157,7 +185,8 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     from kinema.training.export_finetuned import export_finetuned
     from kinema.training.recipes.dit import DitRunConfig, load_trained_dit
     from kinema.training.recipes.finetune import FinetuneRunConfig
-    from kinema.training.recipes.full import RecipeConfig, load_trained
+    from kinema.training.recipes.full import load_trained
+    from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig, load_autoencoder, load_trained_vae
 
     folder = context.run_dir / "weights"

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
@@ -37,6 +37,7 @@ Bucket = tuple[int, int, int]
 """Width, height and frames in pixels."""
 
 
+@runtime_checkable
 class ClipEncoder(Protocol):
     """Turns clips into the tensors that training reads."""
 

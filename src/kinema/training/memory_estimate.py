@@ -29,6 +29,7 @@ from kinema.shapes import LatentShape, VideoShape
 from kinema.training.finetune_task import FinetuneConfig
 from kinema.training.frozen_linear import BaseDtype, FrozenLinear, freeze_base
 from kinema.training.lora_layers import LoraConfig, add_lora
+from kinema.training.recipes.finetune import FinetuneRunConfig, resolve_base_dtype
 
 TEXT_TOKENS = 64
 """Tokens of a caption."""
@@ -209,14 +210,22 @@ def _fake_loss(
     return (velocity.float() - target).square().mean()
 
 
-def check_train_memory(
-    memory: TrainMemory,
-    training: FinetuneConfig,
-    *,
-    is_lora: bool,
-    base_dtype: BaseDtype,
-    device: torch.device,
-) -> None:
+def estimate_run_memory(
+    config: FinetuneRunConfig, model: ModelCheckpoint, video_shape: VideoShape, device: torch.device
+) -> TrainMemory:
+    """Peak memory of a fine-tuning run, for one process; see `estimate_train_memory`."""
+    return estimate_train_memory(
+        model,
+        video_shape,
+        config.training,
+        lora=config.lora,
+        base_dtype=resolve_base_dtype(config, model, device),
+        swapped_blocks=config.swapped_blocks,
+        device=device,
+    )
+
+
+def check_train_memory(memory: TrainMemory, config: FinetuneRunConfig, device: torch.device) -> None:
     """Refuse a run that does not fit into memory.
 
     Raises:
@@ -225,16 +234,16 @@ def check_train_memory(
     available = free_memory(device) + (memory.process if device.type == "cpu" else 0)
     if memory.peak <= available:
         return
-    options = []
+    options, training = [], config.training
     if training.batch_size > 1:
         options.append("a smaller --batch-size")
     if not training.activation_checkpointing:
         options.append("--checkpointing")
-    if not is_lora:
+    if config.lora is None:
         options.append("a LoRA (kinema train lora)")
-    elif base_dtype not in ("int8", "fp8"):
+    elif config.base_dtype not in ("int8", "fp8"):
         options.append("--base-dtype int8")
-    if is_lora and device.type == "cuda":
+    if config.lora is not None and device.type == "cuda":
         options.append("--swapped-blocks")
     if training.loop.optimizer.adamw == "adamw":
         options.append("--optimizer adamw8bit")

@@ -15,7 +15,7 @@ from kinema.models.formats.serialization import from_json
 from kinema.training import checkpoint
 from kinema.training.export import export
 from kinema.training.loop import load_ema_weights
-from kinema.training.recipes import full
+from kinema.training.recipes import full, full_config
 from kinema.training.run_context import RunContext
 from kinema.training.stages import LATENT_STATS_FILE, load_resampled_latents
 from tests.fixtures.toy_training import LengthTextEncoder
@@ -32,7 +32,7 @@ def changed_parts(before, after):
 
 
 def test_recipe_from_scratch_with_a_stop(tmp_path):
-    config = full.tiny(budget=1.0)
+    config = full_config.tiny(budget=1.0)
     context = make_context(tmp_path)
     stops = iter([False] * 12 + [True] * 1000)
     stopping = dataclasses.replace(context, should_stop=lambda: next(stops))
@@ -63,7 +63,7 @@ def test_recipe_from_scratch_with_a_stop(tmp_path):
 
 
 def test_init_from_a_model_with_expansion_and_decoder_finetuning(tmp_path):
-    config = full.tiny(budget=1.0)
+    config = full_config.tiny(budget=1.0)
     context = make_context(tmp_path / "first")
     assert list(full.run_recipe(config, context))
     folder = export(full.load_trained(config, context), tmp_path / "weights")
@@ -86,7 +86,7 @@ def test_init_from_a_model_with_expansion_and_decoder_finetuning(tmp_path):
 
 def test_settings_of_the_shipped_model_are_read():
     path = Path(kinema.__file__).parent / "weights" / "world" / "training.json"
-    config = from_json(full.RecipeConfig, path.read_text(), source=str(path))
+    config = from_json(full_config.RecipeConfig, path.read_text(), source=str(path))
     model = KinemaCheckpoint.open(path.parent, name="world")
     assert config.dit.model == model.dit
     assert (config.render.width, config.render.height) == model.sampling_defaults.size

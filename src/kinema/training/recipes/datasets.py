@@ -9,9 +9,22 @@ from pathlib import Path
 
 from kinema.data.dataset import DatasetSplit
 from kinema.data.video_folder import open_dataset
+from kinema.errors import UserError
 from kinema.training.render_shards import RenderConfig
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import open_split, render_split, split_dirs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetConfig:
+    """A curated set, and the share of the steps that it gets, relative to the other sets."""
+
+    folder: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise UserError(f"the weight of {self.folder} is {self.weight:g} and must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

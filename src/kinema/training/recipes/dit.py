@@ -13,7 +13,7 @@ from kinema.errors import UserError
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
 from kinema.training.dit_task import DitTask, DitTrainConfig
-from kinema.training.recipes import full
+from kinema.training.recipes import full_config
 from kinema.training.recipes.datasets import DataConfig, prepare_datasets
 from kinema.training.recipes.vae import load_autoencoder
 from kinema.training.run_context import Progress, RunContext
@@ -47,7 +47,7 @@ class DitRunConfig:
 
 def lab(*, vae: str) -> DitRunConfig:
     """Return the preset for two CPU cores: the lab."""
-    recipe = full.lab(budget=7200.0)
+    recipe = full_config.lab(budget=7200.0)
     return DitRunConfig(
         vae=vae,
         data=DataConfig(render=recipe.render),
@@ -59,7 +59,7 @@ def lab(*, vae: str) -> DitRunConfig:
 
 def full_simulator(*, vae: str) -> DitRunConfig:
     """Return the preset for one GPU: the whole simulator in several shapes, and images."""
-    recipe = full.full_simulator(budget=3600.0)
+    recipe = full_config.full_simulator(budget=3600.0)
     return DitRunConfig(
         vae=vae,
         data=DataConfig(render=recipe.render, extra_datasets=recipe.extra_datasets, num_held_out=256),
@@ -69,7 +69,7 @@ def full_simulator(*, vae: str) -> DitRunConfig:
 
 def tiny(*, vae: str) -> DitRunConfig:
     """Return the preset for tests, which ends in seconds with a useless model."""
-    recipe = full.tiny(budget=1.0)
+    recipe = full_config.tiny(budget=1.0)
     return DitRunConfig(
         vae=vae,
         data=DataConfig(render=recipe.render, extra_datasets=recipe.extra_datasets, num_held_out=4),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kinema.atomic_io import atomic_write
+from kinema.data.clip_table import parse_bucket, read_clips
 from kinema.data.encoded_set import EncodedSet, encode_set, open_encoded_set
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint, open_model
@@ -20,6 +21,7 @@ from kinema.models.formats.native import KinemaCheckpoint
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.pipeline.lazy_module import empty_cache
+from kinema.shapes import LatentShape, VideoShape
 from kinema.training import checkpoint
 from kinema.training.clip_encoders import ModelClipEncoder, text_fingerprint
 from kinema.training.finetune_samples import (
@@ -33,6 +35,7 @@ from kinema.training.loop import LoopConfig, StepReport, load_ema_weights, train
 from kinema.training.lora_layers import LoraConfig, add_lora
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.overrides import to_plain
+from kinema.training.recipes.datasets import SetConfig
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.sigma_sampling import SigmaSamplingConfig
 from kinema.training.step_budget import fit_steps_to_budget
@@ -42,18 +45,6 @@ EXPERT_NAMES = ("high_noise", "low_noise")
 """Of the experts of Wan 2.2 A14B, as in the names of LoRA files."""
 PROMPTS_FILE = "prompts.safetensors"
 """States of the sample prompts of a run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetConfig:
-    """A curated set, and the share of the steps that it gets, relative to the other sets."""
-
-    folder: str
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise UserError(f"the weight of {self.folder} is {self.weight:g} and must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +149,7 @@ def run_finetune(config: FinetuneRunConfig, run_context: RunContext) -> Iterator
     run_context.run_dir.mkdir(parents=True, exist_ok=True)
     model = open_model(config.model)
     check_config(config, model)
+    largest_clip(config, model)
     yield from _encode_sets(config, model, run_context)
     if run_context.stop_requested():
         return
@@ -212,6 +204,34 @@ def build_transformer(
     freeze_base(dit, base_dtype, device, swapped_blocks=config.swapped_blocks)
     add_lora(dit, config.lora, seed=config.training.seed, device=device)
     return dit
+
+
+def largest_clip(config: FinetuneRunConfig, model: ModelCheckpoint) -> VideoShape:
+    """Return the shape of the sets' clips that needs the most memory.
+
+    Raises:
+        UserError: a set has no kept clips, or its sizes do not fit the model.
+    """
+    shapes = []
+    for one in config.sets:
+        buckets = {bucket for row in read_clips(Path(one.folder)) if row.kept for bucket in row.buckets}
+        for bucket in sorted(buckets):
+            width, height, frames = parse_bucket(bucket)
+            shapes.append(VideoShape(frames=frames, height=height, width=width))
+    if not shapes:
+        raise UserError(
+            f"{config.sets[0].folder} has no kept clips; see `kinema data report` for the reasons"
+        )
+    patch, stride = model.dit.patch_size, model.vae.stride
+    for shape in shapes:
+        if shape.rounded(stride, patch) != shape:
+            fitting = shape.rounded(stride, patch)
+            raise UserError(
+                f"clips of {shape.frames} frames at {shape.width}x{shape.height} do not fit {config.model}, "
+                f"which takes {fitting.frames} frames at {fitting.width}x{fitting.height}; "
+                f"build the set with --model {config.model}"
+            )
+    return max(shapes, key=lambda shape: LatentShape.of(shape, stride).tokens(patch))
 
 
 def _encode_sets(

@@ -12,7 +12,7 @@ from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae, read_vae_config
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
-from kinema.training.recipes import full
+from kinema.training.recipes import full_config
 from kinema.training.recipes.datasets import DataConfig, prepare_datasets
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import (
@@ -42,14 +42,14 @@ class VaeRunConfig:
 
 def lab() -> VaeRunConfig:
     """Return the preset for two CPU cores: the lab at 128 x 128, about two hours."""
-    recipe = full.lab(budget=7200.0)
+    recipe = full_config.lab(budget=7200.0)
     loop = recipe.vae.loop.with_steps(6000)
     return VaeRunConfig(training=dataclasses.replace(recipe.vae, loop=loop))
 
 
 def full_simulator() -> VaeRunConfig:
     """Return the preset for one GPU: the whole simulator at 128 x 128."""
-    recipe = full.full_simulator(budget=3600.0)
+    recipe = full_config.full_simulator(budget=3600.0)
     data = DataConfig(render=dataclasses.replace(recipe.render, num_clips=4096))
     loop = recipe.vae.loop.with_steps(8000)
     return VaeRunConfig(data=data, training=dataclasses.replace(recipe.vae, loop=loop))
@@ -57,7 +57,7 @@ def full_simulator() -> VaeRunConfig:
 
 def tiny() -> VaeRunConfig:
     """Return the preset for tests, which ends in seconds with a useless model."""
-    recipe = full.tiny(budget=1.0)
+    recipe = full_config.tiny(budget=1.0)
     data = DataConfig(render=recipe.render, num_held_out=4)
     loop = recipe.vae.loop.with_steps(20)
     return VaeRunConfig(data=data, training=dataclasses.replace(recipe.vae, loop=loop))
