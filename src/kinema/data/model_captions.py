@@ -33,8 +33,8 @@ STYLES = ("medium", "short", "full")
 """The captions of a clip: one sentence, a few words, a paragraph."""
 PROMPT = (
     "These images are frames of one video clip, in order of time. Describe the video for training a "
-    "text-to-video model: subjects, what they do and how they move, setting, light, camera movement. Do not mention frames or "
-    'images. Answer with a JSON object of three strings: "short" (3 to 8 words), "medium" (one sentence), '
+    "text-to-video model: subjects, what they do and how they move, setting, light, camera movement. Do not mention "
+    'frames or images. Answer with a JSON object of three strings: "short" (3 to 8 words), "medium" (one sentence), '
     '"full" (three to five sentences).'
 )
 FRAMES_PER_CLIP, MAX_SIDE = 8, 448
@@ -194,9 +194,7 @@ class TransformersCaptioner:
             self._model = AutoModelForImageTextToText.from_pretrained(model_id, use_safetensors=True)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"{model_id} can't be loaded as a vision-language model ({reason}); give a folder or owner/name"
-            ) from None
+            raise UserError(f"{model_id} can't be loaded as a vision-language model ({reason})") from None
         self._model.to(device).eval()
         self._max_new_tokens = max_new_tokens
         self.name = f"model:{model_id}"

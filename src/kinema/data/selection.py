@@ -224,7 +224,10 @@ def select_clips(
     for first, stop in scenes(analysis.num_frames, transitions):
         start, end = _trim(analysis, first, stop, limits.cut_trim)
         crop = _crop(analysis, first, stop, options)
-        rows += _scene_rows(source, analysis, (start, end), crop, clips, options, occurrence)
+        found = _scene_rows(source, analysis, (start, end), crop, clips, options, occurrence)
+        rows += found or [
+            _too_short(source, analysis, (first, stop), end - start, clips, options, occurrence)
+        ]
     return rows
 
 
@@ -260,21 +263,32 @@ def _scene_rows(
         row = _with_scores(row, analysis, buckets)
         row = dataclasses.replace(row, transforms=_describe(row, clips))
         rows.append(_decide(row, analysis, clips, options))
-    if rows:
-        return rows
-    start_s = float(times[0]) if len(times) else source.end_s
+    return rows
+
+
+def _too_short(
+    source: ClipRow,
+    analysis: Analysis,
+    scene: tuple[int, int],
+    usable: int,
+    clips: ClipOptions,
+    options: SelectionOptions,
+    occurrence: int,
+) -> ClipRow:
+    """The row of a scene that has no clip."""
+    first, stop = scene
     needed = round_down(min(clips.frames), clips.frame_multiple)
-    return [
-        dataclasses.replace(
-            source,
-            clip_id=_hash([source.source_sha256, "short", first, stop, occurrence]),
-            start_s=round(start_s, 6),
-            end_s=round(max(end, start_s), 6),
-            num_frames=len(kept),
-            reason="too_short" if analysis.complete or "damaged" in options.skip else "damaged",
-            detail=f"{len(kept)} frames at the rate of the clips, {needed} are needed",
-        )
-    ]
+    seconds = usable / analysis.fps if analysis.fps else 0.0
+    rate = f" ({needed / clips.fps:.2f} s)" if clips.fps else ""
+    return dataclasses.replace(
+        source,
+        clip_id=_hash([source.source_sha256, "short", first, stop, occurrence]),
+        start_s=round(float(analysis.times[first]), 6),
+        end_s=round(_frame_end(analysis, stop - 1), 6),
+        num_frames=usable,
+        reason="too_short" if analysis.complete or "damaged" in options.skip else "damaged",
+        detail=f"a scene with {seconds:.2f} s between its cuts; {needed} frames{rate} are needed",
+    )
 
 
 def _clip_frames(

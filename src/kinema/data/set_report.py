@@ -145,7 +145,8 @@ def _clip_view(folder: Path, row: ClipRow, analyses: dict[str, Analysis | None])
         ""
         if not row.buckets
         else (
-            f"motion {row.motion:g}, sharpness {row.sharpness:g}, frozen {row.frozen:g}, flicker {row.flicker:g}"
+            f"motion {row.motion:g}, sharpness {row.sharpness:g}, frozen {row.frozen:g}, "
+            f"flicker {row.flicker:g}"
         )
     )
     return {
@@ -170,7 +171,7 @@ def _images(analysis: Analysis, row: ClipRow) -> list[str]:
     # The preview of a second is that of its first frame.
     inside = np.flatnonzero((times >= row.start_s - 0.999) & (times < max(row.end_s, row.start_s + 1e-3)))
     if not len(inside):
-        inside = np.arange(min(1, len(times)))
+        inside = np.array([max(0, int(np.searchsorted(times, row.start_s, side="right")) - 1)])
     picked = inside[np.unique(np.linspace(0, len(inside) - 1, IMAGES_PER_CLIP).round().astype(int))]
     return [
         "data:image/jpeg;base64," + base64.b64encode(analysis.preview(int(index))).decode()

@@ -1,4 +1,4 @@
-"""Open a folder of videos: shards that a training run rendered, or the output of `kinema dataset build`."""
+"""Open a folder of videos: rendered shards, the output of `kinema dataset build`, or a curated set."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
+from kinema.data.clip_reader import ClipRequest, read_requests
+from kinema.data.clip_table import CLIPS_FILE, parse_bucket, read_clips
 from kinema.data.dataset import SubsetVideos, VideoDataset
 from kinema.data.video_shards import open_shards, shard_path
 from kinema.errors import UserError
@@ -49,6 +51,24 @@ class FolderVideos:
     def captions(self, index: int) -> Sequence[str]:
         """Return every caption of a clip, the plain one first."""
         return self.clips[index].captions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CuratedVideos:
+    """Kept clips of one bucket of a curated set; a `kinema.data.dataset.VideoDataset`."""
+
+    requests: tuple[ClipRequest, ...]
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def frames(self, index: int) -> FrameArray:
+        """Read the frames of a clip from its source, which is decoded up to the clip's end."""
+        return next(frames for _, frames in read_requests([self.requests[index]]))
+
+    def captions(self, index: int) -> Sequence[str]:
+        """Return every caption of a clip, the plain one first."""
+        return self.requests[index].row.captions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,3 +136,24 @@ def open_dataset(folder: Path) -> OpenedDataset:
         for row in rows
     )
     return OpenedDataset(videos=FolderVideos(clips=clips), fps=rows[0]["fps"])
+
+
+def open_datasets(folder: Path) -> list[OpenedDataset]:
+    """Open a folder of any kind: a dataset for each bucket of a curated set, one for other folders.
+
+    Raises:
+        UserError: it has no videos.
+    """
+    if not (folder / CLIPS_FILE).is_file():
+        return [open_dataset(folder)]
+    rows = [row for row in read_clips(folder) if row.kept]
+    if not rows:
+        raise UserError(f"{folder} has no kept clips; see `kinema data report {folder}`")
+    datasets: list[OpenedDataset] = []
+    for bucket in sorted({bucket for row in rows for bucket in row.buckets}, key=parse_bucket):
+        members = [row for row in rows if bucket in row.buckets]
+        requests = tuple(ClipRequest(row=row, size=parse_bucket(bucket)[:2]) for row in members)
+        datasets.append(
+            OpenedDataset(videos=CuratedVideos(requests=requests), fps=members[0].clip_fps or None)
+        )
+    return datasets
