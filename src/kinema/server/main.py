@@ -15,6 +15,7 @@ from typing import cast
 
 import uvicorn
 
+from kinema.atomic_io import require_readable
 from kinema.errors import UserError
 from kinema.provenance.certificates import load_identity
 from kinema.server.app import create_app
@@ -67,6 +68,8 @@ def serve(settings: Settings) -> None:
     if settings.sign:
         # Workers check it too, but the server would survive workers that can't start.
         load_identity(settings.certificate, settings.certificate_key)
+    for lora in settings.loras:
+        require_readable(lora.path.expanduser())
     open_connections = Connections(
         max_total=max_connections(settings.limits),
         max_per_address=settings.limits.max_connections_per_address,

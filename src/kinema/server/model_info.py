@@ -26,6 +26,7 @@ class ModelInfo:
         tasks: what it can do with videos: edit, extend, interpolate.
         upscale_factors: possible values of `upscale`.
         num_experts: transformers that share the range of sigma, high noise first; each has a guidance scale.
+        loras: names of LoRAs that requests may use.
         boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
     """
 
@@ -43,6 +44,7 @@ class ModelInfo:
     upscale_factors: tuple[int, ...] = (1,)
     num_experts: int = 1
     boundary_ratio: float | None = None
+    loras: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -58,6 +58,22 @@ def check_options(
             param="upscale",
         )
     _check_experts(body, model_info)
+    _check_loras(body, model_info)
+
+
+def _check_loras(body: GenerationOptions, model_info: ModelInfo) -> None:
+    """Check that the server has the LoRAs."""
+    for number, lora in enumerate(body.loras or ()):
+        if lora.name not in model_info.loras:
+            available = ", ".join(model_info.loras) or "none"
+            raise bad_request(
+                f"There is no LoRA {lora.name!r} here; available: {available}.", param=f"loras.{number}.name"
+            )
+        if lora.low_noise_strength is not None and model_info.num_experts < 2:
+            raise bad_request(
+                f"{model_info.name} has one transformer; give the LoRA one strength.",
+                param=f"loras.{number}.low_noise_strength",
+            )
 
 
 def _check_experts(body: GenerationOptions, model_info: ModelInfo) -> None:

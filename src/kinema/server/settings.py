@@ -102,6 +102,18 @@ class Limits(_Frozen):
     max_event_streams_per_owner: int = 64
 
 
+class NamedLora(_Frozen):
+    """A LoRA that requests may use by its name.
+
+    Attributes:
+        name: in requests and in `/v1/models`.
+        path: a safetensors file, or a folder with one or with a pair for high and low noise.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    path: Path
+
+
 class Webhook(_Frozen):
     """Receiver of a POST for each video that is completed or failed.
 
@@ -175,11 +187,14 @@ class Settings(_Frozen):
         checkpoint_interval_s: seconds of sampling between two checkpoints.
         webhook: receiver of events.
         image_hosts: hosts that images may be downloaded from; by default only data URLs are accepted.
+        callback_hosts: hosts that requests may name as receivers of their events (`callback_url`,
+            `fal_webhook`); by default none.
         origins: web origins (`https://name`) whose scripts may call the API from a browser.
         studio: whether the web page is shown under /studio/.
         sign: whether videos are signed with content credentials (C2PA).
         certificate: PEM file of the operator's certificate; empty: a self-signed one of this user.
         certificate_key: PEM file of its key, if that is another file.
+        loras: LoRAs that requests may use.
     """
 
     data_dir: Path
@@ -198,11 +213,13 @@ class Settings(_Frozen):
     checkpoint_interval_s: float = 1.0
     webhook: Webhook | None = None
     image_hosts: tuple[str, ...] = ()
+    callback_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     studio: bool = False
     sign: bool = False
     certificate: str = ""
     certificate_key: str = ""
+    loras: tuple[NamedLora, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -215,6 +232,9 @@ class Settings(_Frozen):
                 f"refusing to listen on {self.host} without API keys: anybody could use this machine; "
                 "set KINEMA_API_KEYS or [[api_keys]] in the settings file, or listen on 127.0.0.1"
             )
+        names = [lora.name for lora in self.loras]
+        if len(set(names)) < len(names):
+            raise UserError(f"two LoRAs have one name ({', '.join(names)}); give each [[loras]] its own")
         return self
 
 
@@ -236,7 +256,8 @@ def load_settings(file: Path | None, **flags: object) -> Settings:
     KINEMA_WEBHOOK_SECRET.
 
     Args:
-        file: a TOML file with the fields of `Settings`, `[limits]`, `[webhook]` and `[[api_keys]]`.
+        file: a TOML file with the fields of `Settings`, `[limits]`, `[webhook]`, `[[api_keys]]` and
+            `[[loras]]`.
         flags: settings from the command line.
 
     Raises:
@@ -265,7 +286,7 @@ def _describe(error: ValidationError, file: Path | None) -> str:
     *parents, name = map(str, first["loc"] or ("settings",))
     where = ".".join([*parents, name])
     if first["type"] == "extra_forbidden":
-        known = {"limits": Limits, "webhook": Webhook, "api_keys": ApiKey}.get(
+        known = {"limits": Limits, "webhook": Webhook, "api_keys": ApiKey, "loras": NamedLora}.get(
             parents[0] if parents else "", Settings
         )
         hint = did_you_mean(name, known.model_fields)

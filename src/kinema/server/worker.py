@@ -90,6 +90,8 @@ class WorkerConfig:
     sign: bool = False
     certificate: str = ""
     certificate_key: str = ""
+    loras: tuple[tuple[str, str], ...] = ()
+    """Names and paths of the LoRAs that requests may use."""
     attached: bool = True
     """Whether the end of standard input means that the server is gone."""
 
@@ -108,6 +110,7 @@ def worker_command(settings: Settings, *, worker_index: int, attached: bool) -> 
         sign=settings.sign,
         certificate=settings.certificate,
         certificate_key=settings.certificate_key,
+        loras=tuple((lora.name, str(lora.path.expanduser().absolute())) for lora in settings.loras),
         attached=attached,
     )
     return [sys.executable, "-m", "kinema.server.worker", to_json(config)]
@@ -172,7 +175,12 @@ class Worker:
         if self._config.attached:
             threading.Thread(target=self._stop_on_stdin_eof, daemon=True).start()
         try:
-            backend = load_backend(self._config.model, self._config.device, self._config.worker_index)
+            backend = load_backend(
+                self._config.model,
+                self._config.device,
+                self._config.worker_index,
+                loras={name: Path(path) for name, path in self._config.loras},
+            )
             self._retry_while_busy(
                 lambda: self._store.publish_model(self._worker_id, self._config.model, backend.model_info)
             )

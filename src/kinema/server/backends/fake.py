@@ -33,9 +33,16 @@ _CRASH_STEP = re.compile(r"\bdie=(\d{1,3})\b")
 
 
 class FakeBackend:
-    """Colour bars. `pace=0.1` in the prompt makes steps of 0.1 s; `die=3` crashes the worker at step 3."""
+    """Colour bars. `pace=0.1` in the prompt makes steps of 0.1 s; `die=3` crashes the worker at step 3.
+
+    Args:
+        loras: names of LoRAs that requests may use; they change nothing.
+    """
 
     __test__ = False  # pytest would take the class for a test.
+
+    def __init__(self, loras: tuple[str, ...] = ()) -> None:
+        self._loras = loras
 
     @property
     def model_info(self) -> ModelInfo:
@@ -55,6 +62,7 @@ class FakeBackend:
             upscale_factors=(1, 2, 4),
             num_experts=2,
             boundary_ratio=0.875,
+            loras=self._loras,
         )
 
     def generate(

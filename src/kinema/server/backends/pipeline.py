@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +37,19 @@ class PipelineBackend:
         model: as `kinema.load` takes it.
         device: auto, cpu, cuda, or cuda:1.
         worker_index: number of this worker.
+        loras: LoRAs that requests may use, by their names.
+
+    Raises:
+        UserError: there is no such model or device, or a LoRA does not fit the model.
     """
 
-    def __init__(self, model: str, device: str, worker_index: int = 0) -> None:
+    def __init__(
+        self, model: str, device: str, worker_index: int = 0, *, loras: Mapping[str, Path] | None = None
+    ) -> None:
         self._pipeline = load(model, device=worker_device(device, worker_index))
+        self._loras = tuple(loras or ())
+        for name, path in (loras or {}).items():
+            self._pipeline.load_lora(path, name=name)
         self._pipeline.preload()
 
     @property
@@ -64,6 +73,7 @@ class PipelineBackend:
             upscale_factors=self._upscale_factors(),
             num_experts=defaults.num_experts,
             boundary_ratio=defaults.boundary_ratio,
+            loras=self._loras,
         )
 
     def _upscale_factors(self) -> tuple[int, ...]:
@@ -78,6 +88,12 @@ class PipelineBackend:
     ) -> Generator[JobProgress | JobResult]:
         """See `Backend.generate`. Streamed and upscaled videos have no checkpoints."""
         pipeline = self._pipeline
+        for lora in request.loras:
+            # A request names a LoRA, and never a path. The settings may have changed since it was checked.
+            if lora.file not in self._loras:
+                raise UserError(
+                    f"the LoRA {lora.file} is no longer offered here; submit the request without it"
+                )
         resolved = pipeline.resolve(request)
         self._require_memory(resolved)
         is_resumable = not resolved.is_streamed and resolved.request.upscale == 1

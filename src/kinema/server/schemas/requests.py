@@ -25,6 +25,7 @@ from kinema.server.form_parsing import Fields, parse_json_text
 MAX_PROMPT_CHARS = 32_000
 MAX_SHOTS = 32
 MAX_KEYFRAMES = 32
+MAX_LORAS = 8
 
 Upload = Annotated[InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"})]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARS)]
@@ -47,7 +48,7 @@ def _parse_image(value: object) -> object:
     return _parse_json_text(value)
 
 
-def _check_count(most: int) -> Callable[[object], object]:
+def check_count(most: int) -> Callable[[object], object]:
     """Refuse long lists before their entries are validated."""
 
     def check(value: object) -> object:
@@ -116,6 +117,19 @@ class KeyframeRequest(StrictModel):
     image: ImageInput
 
 
+LoraStrength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+
+
+class LoraRequest(StrictModel):
+    """A LoRA of this server: `/v1/models` lists the names."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    strength: LoraStrength = 1.0
+    """1 as it was trained, 0 none."""
+    low_noise_strength: LoraStrength | None = None
+    """Of the second expert of a model with two; without it, as `strength`."""
+
+
 class GenerationOptions(StrictModel):
     """Options of every request beyond the OpenAI API; names and meaning as in `VideoRequest`."""
 
@@ -130,6 +144,11 @@ class GenerationOptions(StrictModel):
     flow_shift: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)] | None = None
     upscale: Annotated[int, Field(ge=1, le=4)] | None = None
+    loras: Annotated[
+        Annotated[list[LoraRequest], Field(max_length=MAX_LORAS)] | None,
+        BeforeValidator(check_count(MAX_LORAS)),
+        BeforeValidator(_parse_json_text),
+    ] = None
 
     def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
         """All images of the request, each with the name of its parameter."""
@@ -156,14 +175,14 @@ class CreateVideoRequest(GenerationOptions):
     keyframes: Annotated[
         list[KeyframeRequest],
         FailFast(),
-        BeforeValidator(_check_count(MAX_KEYFRAMES)),
+        BeforeValidator(check_count(MAX_KEYFRAMES)),
         BeforeValidator(_parse_json_text),
         Field(max_length=MAX_KEYFRAMES),
     ] = []
     storyboard: Annotated[
         list[ShotRequest],
         FailFast(),
-        BeforeValidator(_check_count(MAX_SHOTS)),
+        BeforeValidator(check_count(MAX_SHOTS)),
         BeforeValidator(_parse_json_text),
         Field(max_length=MAX_SHOTS),
     ] = []

@@ -10,6 +10,7 @@ from kinema.pipeline.request import (
     ExtendInput,
     InterpolateInput,
     Keyframe,
+    Lora,
     Shot,
     VideoRequest,
 )
@@ -97,10 +98,15 @@ def apply_options(body: GenerationOptions, request: VideoRequest) -> VideoReques
     }
     if body.guidance_scale_2 is not None:
         options["guidance_scale"] = _two_guidance_scales(body, request)
+    if body.loras is not None:
+        options["loras"] = tuple(
+            Lora(file=lora.name, strength=lora.strength, low_noise_strength=lora.low_noise_strength)
+            for lora in body.loras
+        )
     return dataclasses.replace(request, **options)
 
 
-_NOT_IN_REQUEST = ("guidance_scale_2", "boundary_ratio")
+_NOT_IN_REQUEST = ("guidance_scale_2", "boundary_ratio", "loras")
 
 
 def _two_guidance_scales(body: GenerationOptions, request: VideoRequest) -> tuple[float, ...]:
@@ -123,4 +129,5 @@ def inherited_options(request: VideoRequest) -> VideoRequest:
         flow_shift=request.flow_shift,
         negative_prompt=request.negative_prompt,
         upscale=request.upscale,
+        loras=request.loras,
     )
