@@ -10,6 +10,7 @@ from pathlib import Path
 import kinema
 
 PUBLIC_API = [
+    "ControlInput",
     "EditInput",
     "ExtendInput",
     "Finished",
@@ -46,6 +47,9 @@ REQUEST_FIELDS = [
     "source",
     "upscale",
     "loras",
+    "recipe",
+    "control",
+    "references",
 ]
 PIPELINE_METHODS = [
     "collect",

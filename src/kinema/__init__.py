@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kinema.pipeline.pipeline import Pipeline, load
     from kinema.pipeline.progress import Finished, FrameChunk, SamplingStep, StageProgress
     from kinema.pipeline.request import (
+        ControlInput,
         EditInput,
         ExtendInput,
         InterpolateInput,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kinema.pipeline.video import GeneratedVideo
 
 __all__ = [
+    "ControlInput",
     "EditInput",
     "ExtendInput",
     "Finished",
@@ -55,6 +57,7 @@ _MODULES = {
     "FrameChunk": "kinema.pipeline.progress",
     "SamplingStep": "kinema.pipeline.progress",
     "StageProgress": "kinema.pipeline.progress",
+    "ControlInput": "kinema.pipeline.request",
     "EditInput": "kinema.pipeline.request",
     "ExtendInput": "kinema.pipeline.request",
     "InterpolateInput": "kinema.pipeline.request",

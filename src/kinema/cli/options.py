@@ -56,6 +56,18 @@ class SamplingArgs(DeviceArgs):
     """Seed of the noise."""
     upscale: int = 1
     """2 or 4: upscale the video by this factor with the model."""
+    fast: bool = False
+    """Few steps without guidance, for step-distilled models and LoRAs."""
+    recipe: str | None = None
+    """How step-distilled weights are sampled, where the name of their file does not say: lightning-4, ..."""
+    control: Path | None = None
+    """A video to follow in depth, poses or edges; for models with a control branch (VACE)."""
+    control_kind: Literal["depth", "pose", "edge", "raw"] = "raw"
+    """What the control video shows; edge: its edges are computed first, so give any video."""
+    control_scale: float = 1.0
+    """How strongly the control video is followed."""
+    reference: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """An image of something that the video shows; for models with a control branch. May be repeated."""
     lora: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A LoRA to apply: FILE, FILE:strength, or with two experts FILE:strength:strength of the low-noise
     expert. Repeat for several."""
@@ -86,12 +98,15 @@ class SamplingArgs(DeviceArgs):
         """These settings as a request.
 
         Raises:
-            UserError: the size or a LoRA can't be parsed.
+            UserError: the size or a LoRA can't be parsed, or options contradict each other.
         """
+        from kinema.errors import UserError
         from kinema.pipeline.loras import parse_lora
-        from kinema.pipeline.request import VideoRequest
+        from kinema.pipeline.request import ControlInput, VideoRequest
         from kinema.shapes import parse_size
 
+        if self.fast and self.recipe is not None:
+            raise UserError("--fast takes the model's own recipe and --recipe names one; give one of the two")
         scales = self.guidance_scale
         return VideoRequest(
             prompt=prompt,
@@ -106,6 +121,11 @@ class SamplingArgs(DeviceArgs):
             seed=self.seed,
             upscale=self.upscale,
             loras=tuple(parse_lora(text) for text in self.lora),
+            recipe="fast" if self.fast else self.recipe,
+            control=None
+            if self.control is None
+            else ControlInput(video=self.control, kind=self.control_kind, scale=self.control_scale),
+            references=self.reference,
         )
 
 

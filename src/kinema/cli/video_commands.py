@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 from kinema.cli.options import DeviceArgs, OutputArgs, ReportArgs, SamplingArgs
+from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.pipeline.request import VideoRequest
@@ -95,14 +96,36 @@ class EditVideo(_SourceCommand):
     strength: float = 0.6
     """Noise level to which the video is noised: near 0 changes little, 1 keeps nothing."""
     mask: Path | None = None
-    """An image, white where the video may change; other pixels are kept exactly."""
+    """An image or a video, white where the video may change; other pixels are kept exactly."""
+    expand: str | None = None
+    """Pixels to add to the left, top, right and bottom: 64,0,64,0; for models with a control branch."""
 
     def build_request(self) -> VideoRequest:
         """The request of the options."""
         from kinema.pipeline.request import EditInput
 
-        source = EditInput(video=self.video, strength=self.strength, mask=self.mask)
+        expand = None if self.expand is None else parse_expand(self.expand)
+        # What is new has no source to keep something of.
+        strength = 1.0 if expand is not None else self.strength
+        source = EditInput(video=self.video, strength=strength, mask=self.mask, expand=expand)
         return dataclasses.replace(self.to_request(self.prompt), source=source)
+
+
+def parse_expand(text: str) -> tuple[int, int, int, int]:
+    """Parse four numbers of pixels such as `64,0,64,0`.
+
+    Raises:
+        UserError: it has another form.
+    """
+    from kinema.errors import UserError
+
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(
+        number.strip().isascii() and number.strip().isdigit() for number in numbers
+    ):
+        raise UserError(f"{text!r} is not left,top,right,bottom in pixels; write for example 64,0,64,0")
+    left, top, right, bottom = (int(number) for number in numbers)
+    return left, top, right, bottom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +135,11 @@ class _FromFileArgs(ReportArgs, DeviceArgs):
     out: Path | None = None
     """File to write."""
     model: str | None = None
-    """Where the model is now, if it has moved."""
+    """The model; without it, only a model that Kinema contains is used."""
     lora: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Where a LoRA is now, if it has moved. Repeat for several."""
+    """A LoRA of the video that is not below the folder of the file. Repeat for several."""
+    input: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """An input image or video that is not below the folder of the file. Repeat for several."""
 
     def output_args(self, default: Path) -> OutputArgs:
         """The output options, with a default file."""
@@ -142,6 +167,7 @@ class Reproduce(_FromFileArgs):
                 model=self.model,
                 device=self.device,
                 memory=self.memory,
+                inputs=self.input,
                 loras=self.lora,
             )
             run = run_request(pipe, resolved, output)
@@ -180,20 +206,30 @@ class Resume(_FromFileArgs):
 
     def run(self) -> None:
         """Generate the rest; the video is that of the uninterrupted run, and the state is removed."""
-        from kinema.cli.run_and_report import print_summary, report_errors, run_request
+        from kinema.cli.run_and_report import check_output_format, print_summary, report_errors, run_request
         from kinema.pipeline.reproduce import load_state, restore_pipeline
 
         with report_errors(self):
             saved = load_state(self.state)
-            output = self.output_args(Path(saved.output_path))
+            output = self.output_args(self._default_output())
+            check_output_format(output.out)
             pipe, resolved = restore_pipeline(
                 saved.metadata,
                 self.state.parent,
                 model=self.model,
                 device=self.device,
                 memory=self.memory,
+                inputs=self.input,
                 loras=self.lora,
             )
             run = run_request(pipe, resolved, output, state=saved.sampler_state, state_path=self.state)
             print_summary(output, run, resolved)
         self.state.unlink(missing_ok=True)
+
+    def _default_output(self) -> Path:
+        """The name of the state without `.state`. A file of that name is not replaced unasked."""
+        path = self.state.with_suffix("")
+        if self.out is None and (self.state.suffix != ".state" or path.exists()):
+            reason = f"{path} exists already" if path.exists() else f"{self.state} does not end in .state"
+            raise UserError(f"{reason}; say where the video goes: --out FILE")
+        return path

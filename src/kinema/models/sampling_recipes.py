@@ -1,7 +1,7 @@
 """Sampling recipes of step-distilled weights: the few noise levels that they were trained for.
 
-Distilled weights need no guidance and work at their own noise levels only. Their files carry no settings, so a
-recipe is recognised by the file's name or metadata, or named by the user.
+Distilled weights need no guidance and work at their own noise levels only. Their files carry no settings, so
+a recipe is recognised by the file's name or metadata, or named by the user.
 """
 
 from __future__ import annotations

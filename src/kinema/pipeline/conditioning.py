@@ -99,12 +99,25 @@ class EditSource:
     Attributes:
         frames: all frames of the video, of its size.
         sigma: the noise level to start from, above 0 to 1 (SDEdit, arXiv 2108.01073).
-        mask: where the video may change, 0 to 1; None: everywhere.
+        mask: where the video may change, 0 to 1, in all frames or in each; None: everywhere.
     """
 
     frames: UInt8[np.ndarray, "f h w 3"]
     sigma: float
-    mask: Float[np.ndarray, "h w"] | None = None
+    mask: Float[np.ndarray, "h w"] | Float[np.ndarray, "f h w"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ControlCondition:
+    """A control video: depth, poses or edges that the video follows; for models with a control branch.
+
+    Attributes:
+        frames: of the video's size, from its first frame; if they are fewer, later frames are free.
+        scale: how strongly the video follows them; 1 is as trained.
+    """
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +131,8 @@ class Conditioning:
         latents: known latent frames.
         videos: known video frames.
         edit_source: the video to edit.
+        control: a control video.
+        references: images of what the video shows, of any size; for models with a control branch.
     """
 
     prompts: tuple[TimedPrompt, ...]
@@ -126,6 +141,8 @@ class Conditioning:
     latents: tuple[LatentCondition, ...] = ()
     videos: tuple[VideoCondition, ...] = ()
     edit_source: EditSource | None = None
+    control: ControlCondition | None = None
+    references: tuple[UInt8[np.ndarray, "_ _ 3"], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompts or self.prompts[0].frame != 0:
@@ -148,7 +165,8 @@ class Conditioning:
     @property
     def num_encodes(self) -> int:
         """How many images and clips the autoencoder has to encode."""
-        return len(self.images) + len(self.videos) + (self.edit_source is not None)
+        control = 2 * (self.control is not None)
+        return len(self.images) + len(self.videos) + (self.edit_source is not None) + control
 
     def resolve_frames(self, video_shape: VideoShape) -> Conditioning:
         """The same with frames of images counted from the beginning.
@@ -327,8 +345,15 @@ def encode_edit(
     latents = encode(to_model_range(edit_source.frames))
     latent_mask = None
     if edit_source.mask is not None:
-        mask = torch.tensor(edit_source.mask).float()[None, None]
-        pooled = torch.nn.functional.max_pool2d(mask, stride.spatial)[:, :, None]
+        mask = torch.tensor(edit_source.mask).float()
+        pooled = torch.nn.functional.max_pool2d(
+            mask[None] if mask.dim() == 2 else mask[:, None], stride.spatial
+        )
+        pooled = pooled.view(1, 1, -1, *pooled.shape[-2:])
+        if mask.dim() == 3:
+            # The first frame is a latent frame of its own, the others are groups.
+            groups = pooled[:, :, 1:].unflatten(2, (-1, stride.temporal)).amax(dim=3)
+            pooled = torch.cat([pooled[:, :, :1], groups], dim=2)
         latent_mask = (pooled > 0).to(latents).expand(-1, -1, latents.shape[2], -1, -1)
     return EncodedEdit(latents=latents, sigma=edit_source.sigma, mask=latent_mask)
 
@@ -339,7 +364,7 @@ def composite_mask(
     """mask * edited + (1 - mask) * source."""
     if edit_source.mask is None:
         return frames
-    weight = edit_source.mask.astype(np.float32)[:, :, None]
+    weight = edit_source.mask.astype(np.float32)[..., None]
     blended = edit_source.frames + weight * (frames.astype(np.float32) - edit_source.frames)
     return np.rint(blended).astype(np.uint8)
 

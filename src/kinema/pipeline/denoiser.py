@@ -16,6 +16,7 @@ from kinema import sampling
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.kv_cache import KvCache
 from kinema.models.transformer.text_context import TextContext
+from kinema.pipeline.control import ControlInputs
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.prompts import PromptEmbeddings, batch_context
 
@@ -32,6 +33,7 @@ class ExpertDenoiser:
         guidance_scale: of each expert; 1 is off.
         boundary_ratio: the sigma below which the second expert takes over; None with one transformer.
         concat_channels: channels next to the latents, for image-to-video models that read them.
+        control: input of the control branch, for models that have one.
         keep_loaded: whether both experts stay in memory.
     """
 
@@ -44,7 +46,9 @@ class ExpertDenoiser:
         boundary_ratio: float | None,
         concat_channels: Float[Tensor, "1 k f h w"] | None,
         keep_loaded: bool,
+        control: ControlInputs | None = None,
     ) -> None:
+        self._control = control
         self._transformers, self._samples, self._concat_channels = transformers, samples, concat_channels
         self._guidance_scale, self._boundary_ratio = guidance_scale, boundary_ratio
         self._keep_loaded = keep_loaded
@@ -69,6 +73,7 @@ class ExpertDenoiser:
                 self._samples,
                 with_negative=scale != 1,
                 concat_channels=self._concat_channels,
+                control=self._control,
             )
             self._denoisers[index] = sampling.apply_cfg(network, sampling.CfgConfig(scale=scale))
         return self._denoisers[index]
@@ -84,8 +89,9 @@ class _CfgDit:
         *,
         with_negative: bool,
         concat_channels: Float[Tensor, "1 k f h w"] | None,
+        control: ControlInputs | None,
     ) -> None:
-        self._dit, self._concat_channels = dit, concat_channels
+        self._dit, self._concat_channels, self._control = dit, concat_channels, control
         self._cond_context = batch_context(samples, dit, with_negative=False)
         self._cfg_context = batch_context(samples, dit, with_negative=True) if with_negative else None
 
@@ -94,7 +100,10 @@ class _CfgDit:
             latents = torch.cat([latents, self._concat_channels], dim=1)
         context = self._cfg_context if with_unconditional else self._cond_context
         assert context is not None
-        return self._dit(latents, sigma, context)
+        if self._control is None:
+            return self._dit(latents, sigma, context)
+        channels, scale = self._control.channels.expand(len(latents), -1, -1, -1, -1), self._control.scale
+        return self._dit(latents, sigma, context, control=channels, control_scale=scale)
 
 
 class FrameRangeDenoiser:

@@ -42,6 +42,7 @@ from kinema.pipeline.progress import (
     StageProgress,
 )
 from kinema.pipeline.request import (
+    ControlInput,
     EditInput,
     ExtendInput,
     ImageInput,
@@ -119,6 +120,9 @@ class Pipeline:
         source: ExtendInput | InterpolateInput | EditInput | None = None,
         upscale: int = 1,
         loras: Sequence[Lora | str] = (),
+        recipe: str | None = None,
+        control: ControlInput | None = None,
+        references: Sequence[ImageInput] = (),
         noise: Float[Tensor, "1 c f h w"] | None = None,
     ) -> GeneratedVideo:
         """Generate a video and return all its frames.
@@ -154,6 +158,9 @@ class Pipeline:
                 source=source,
                 upscale=upscale,
                 loras=tuple(parse_lora(lora) if isinstance(lora, str) else lora for lora in loras),
+                recipe=recipe,
+                control=control,
+                references=tuple(references),
             )
         resolved = self.resolve(request, noise=noise)
         _warn_of_unused(resolved.loras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,11 +28,13 @@ class PromptEmbeddings:
         text_embeddings: of the segment's prompts in order, the negative prompt last.
         image_embeddings: of the CLIP image encoder, for models that have one.
         prompt_index: for each latent frame the index of its prompt.
+        fps: frames per second, for models that are told.
     """
 
     text_embeddings: TextEmbeddings
     image_embeddings: Float[Tensor, "1 m c"] | None
     prompt_index: tuple[int, ...]
+    fps: float | None = None
 
     def positive_context(self, dit: Dit) -> TextContext:
         """Keys and values of the prompts; with several prompts each latent frame attends to its own."""
@@ -49,7 +52,11 @@ class PromptEmbeddings:
             hidden_states=self.text_embeddings.hidden_states[index][None, :length],
             lengths=self.text_embeddings.lengths[index].view(1),
         )
-        return dit.context(one, self.image_embeddings)
+        return dit.context(one, self.image_embeddings, fps=self.fps)
+
+    def with_references(self, count: int) -> PromptEmbeddings:
+        """The same with `count` latent frames of reference images in front, under the first prompt."""
+        return dataclasses.replace(self, prompt_index=(*self.prompt_index[:1] * count, *self.prompt_index))
 
     def select(self, prompt_index: tuple[int, ...]) -> PromptEmbeddings:
         """The prompts of `prompt_index` alone, and the negative prompt."""
@@ -59,6 +66,7 @@ class PromptEmbeddings:
             text_embeddings=_select_rows(self.text_embeddings, rows),
             image_embeddings=self.image_embeddings,
             prompt_index=tuple(used.index(index) for index in prompt_index),
+            fps=self.fps,
         )
 
 
@@ -70,7 +78,11 @@ def batch_context(samples: Sequence[PromptEmbeddings], dit: Dit, *, with_negativ
 
 
 def encode_prompts(
-    components: ModelComponents, conditionings: Sequence[Conditioning], shapes: Sequence[LatentShape]
+    components: ModelComponents,
+    conditionings: Sequence[Conditioning],
+    shapes: Sequence[LatentShape],
+    *,
+    fps: float | None = None,
 ) -> tuple[PromptEmbeddings, ...]:
     """Encode the prompts of several segments with one call of the text encoder.
 
@@ -78,6 +90,7 @@ def encode_prompts(
         components: the text encoder is loaded for this call alone where memory is short.
         conditionings: one for each segment.
         shapes: latent shapes of the segments.
+        fps: frames per second, for models that are told.
     """
     texts = [
         [*(prompt.prompt for prompt in conditioning.prompts), conditioning.negative_prompt]
@@ -92,6 +105,7 @@ def encode_prompts(
             text_embeddings=_select_rows(embeddings, [unique.index(text) for text in own]),
             image_embeddings=_encode_clip_images(components, conditioning.images),
             prompt_index=conditioning.prompt_index_per_frame(shape, stride),
+            fps=fps,
         )
         for own, conditioning, shape in zip(texts, conditionings, shapes, strict=True)
     )

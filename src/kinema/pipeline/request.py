@@ -21,6 +21,7 @@ ImageInput = str | os.PathLike[str] | np.ndarray
 """A path, an array uint8 h w 3, or a `data:image/png;base64,...` string."""
 VideoPath = str | os.PathLike[str]
 Transition = Literal["cut", "blend"]
+ControlKind = Literal["depth", "pose", "edge", "raw"]
 Task = Literal["generate", "extend", "interpolate", "edit"]
 DATA_URL = "data:image/png;base64,"
 _MAX_STRENGTH = 20.0
@@ -97,22 +98,49 @@ class InterpolateInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EditInput:
-    """Change a video (SDEdit, arXiv 2108.01073).
+    """Change a video (SDEdit, arXiv 2108.01073), or what a mask shows of it (VACE, arXiv 2503.07598).
 
     Attributes:
         video: the source.
         strength: the sigma to which the source is noised, above 0 to 1; 1 keeps nothing of it.
-        mask: an image, white where the video may change; None: everywhere.
+        mask: an image or a video, white where the video may change; None: everywhere.
+        expand: pixels to add to the left, top, right and bottom, which are generated; for models with a
+            control branch, and then with strength 1.
     """
 
     kind: Literal["edit"] = "edit"
     video: VideoPath
     strength: float = 0.6
     mask: ImageInput | None = None
+    expand: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.expand is not None and (min(self.expand) < 0 or not any(self.expand)):
+            raise UserError(f"a video can't be expanded by {self.expand}; give four numbers of pixels from 0")
+        if self.expand is not None and self.mask is not None:
+            raise UserError("an edit has a mask or is expanded, not both; leave out one of them")
         if not 0 < self.strength <= 1:
             raise UserError(f"an edit can't have strength {self.strength}; give above 0 up to 1 (new)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ControlInput:
+    """A video that the result follows in depth, poses or edges; for models with a control branch (VACE).
+
+    Attributes:
+        video: the control video.
+        kind: what it shows. `edge` computes the edges of a plain video here. The others are passed on as
+            they are: `depth` and `pose` made by another program, `raw` any signal that the model knows.
+        scale: how strongly the result follows it; 1 is as trained, 0 not at all.
+    """
+
+    video: VideoPath
+    kind: ControlKind = "raw"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale <= 10:
+            raise UserError(f"a control video can't have scale {self.scale}; give 0 to 10, usually 1")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +167,11 @@ class VideoRequest:
         source: videos to extend, to interpolate between, or to edit.
         upscale: sides of the video, in multiples of what is sampled first: 1, 2 or 4.
         loras: changes of the model's weights, all at once.
+        recipe: how step-distilled weights are sampled: a name of `kinema.models.sampling_recipes`, `fast` for
+            the model's own or that of its LoRA, `none` for the model's usual steps. None: the one that the
+            names of the files stand for, if any.
+        control: a video that the result follows.
+        references: images of things that the video shows; for models with a control branch.
     """
 
     prompt: str = ""
@@ -159,6 +192,9 @@ class VideoRequest:
     source: ExtendInput | InterpolateInput | EditInput | None = None
     upscale: int = 1
     loras: tuple[Lora, ...] = ()
+    recipe: str | None = None
+    control: ControlInput | None = None
+    references: tuple[ImageInput, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -192,6 +228,10 @@ class VideoRequest:
             keyframes=tuple(dataclasses.replace(key, image=change(key.image)) for key in self.keyframes),
             storyboard=tuple(dataclasses.replace(shot, image=image(shot.image)) for shot in self.storyboard),
             source=source,
+            control=None
+            if self.control is None
+            else dataclasses.replace(self.control, video=video(self.control.video)),
+            references=tuple(change(reference) for reference in self.references),
         )
 
     def files(self) -> tuple[str, ...]:

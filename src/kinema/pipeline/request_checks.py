@@ -42,19 +42,26 @@ def check_combinations(request: VideoRequest) -> None:
     if request.storyboard and (images or request.prompt):
         what = images[0] if images else "prompt"
         raise UserError(f"a storyboard has prompts and images of its own; put the {what} into a shot")
+    if request.storyboard and (request.control is not None or request.references):
+        raise UserError("a storyboard has no control video and no reference images; leave them out")
     if request.loop and request.last_image is not None:
         raise UserError("a loop has no last image: its last frame leads into its first; leave out last_image")
     if request.source is not None:
+        leads_back = isinstance(request.source, ExtendInput) and not request.source.backward
         others = [
             *images,
             *(["storyboard"] if request.storyboard else []),
-            *(["loop"] if request.loop else []),
+            *(["loop"] if request.loop and not leads_back else []),
         ]
         task = {"extend": "an extension", "interpolate": "an interpolation", "edit": "an edit"}[
             request.source.kind
         ]
         if others:
             raise UserError(f"{task} starts from videos alone; leave out {others[0]}")
+        if request.control is not None and not isinstance(request.source, EditInput):
+            raise UserError(f"{task} has no control video; leave out control")
+        if request.references and not isinstance(request.source, EditInput):
+            raise UserError(f"{task} has no reference images; leave out references")
         if isinstance(request.source, EditInput) and requested_num_frames(request, 1.0) is not None:
             raise UserError("an edit is as long as its source; leave out num_frames and seconds")
 
@@ -62,15 +69,28 @@ def check_combinations(request: VideoRequest) -> None:
 def check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:
     """Refuse tasks that this model can't do."""
     kind, source = model.sampling_defaults.image_conditioning, request.source
-    if kind == "frames" or isinstance(source, EditInput) or (source is None and not request.loop):
+    expands = isinstance(source, EditInput) and source.expand is not None
+    if kind != "control" and (request.control is not None or request.references or expands):
+        what = "a control video" if request.control is not None else "reference images"
+        if expands:
+            what = "an expanded frame"
+        raise UserError(
+            f"{model.name} has no control branch, which {what} needs; use Wan VACE (1.3B, 14B, Fun-VACE-A14B)"
+        )
+    if (
+        kind in ("frames", "control")
+        or isinstance(source, EditInput)
+        or (source is None and not request.loop)
+    ):
         return
     both = bool(model.dit.image_positions)
-    if isinstance(source, ExtendInput) and not source.backward and kind == "channels" and not both:
+    forward = isinstance(source, ExtendInput) and not source.backward
+    if forward and not request.loop and kind == "channels" and not both:
         return
     if isinstance(source, InterpolateInput) and kind == "channels" and both:
         return
-    what = "close a loop" if source is None else "interpolate between videos"
-    if isinstance(source, ExtendInput):
+    what = "close a loop" if source is None or request.loop else "interpolate between videos"
+    if isinstance(source, ExtendInput) and not request.loop:
         what = f"extend videos{' backward' if source.backward else ''}"
     raise UserError(
         f"{model.name} can't {what}; use a model that takes known frames anywhere (world, Wan 2.2 TI2V-5B)"
@@ -102,6 +122,8 @@ def check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape
             f"{model.name} generates videos from text alone; for images use a model that takes them "
             "(Wan image-to-video, Wan 2.2 TI2V-5B, world)"
         )
+    if kind == "control" and any(image.sigma for image in conditioning.images):
+        raise UserError(f"{model.name} takes clean images only; leave out their noise")
     if kind != "channels":
         return
     ends = {0, video_shape.frames - 1} if model.dit.image_positions else {0}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.sampling_recipes import apply_recipe, fast_defaults, find_recipe, recognize_recipe
 from kinema.pipeline import segment_planning
-from kinema.pipeline.conditioning import Conditioning
+from kinema.pipeline.conditioning import Conditioning, ControlCondition
+from kinema.pipeline.control import detect_edges, place_on_canvas
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
 from kinema.pipeline.loras import ResolvedLora, resolve_loras
 from kinema.pipeline.request import (
@@ -63,6 +66,7 @@ class ResolvedRequest:
         seed: of the noise.
         noise: in place of the seed's noise; for a single segment or a stream.
         loras: changes of the model's weights.
+        defaults: the model's defaults under the recipe of the request.
     """
 
     request: VideoRequest
@@ -79,6 +83,7 @@ class ResolvedRequest:
     seed: int
     noise: Float[Tensor, "1 c f h w"] | None = None
     loras: tuple[ResolvedLora, ...] = ()
+    defaults: SamplingDefaults
 
     @property
     def conditioning(self) -> Conditioning:
@@ -107,11 +112,21 @@ class ResolvedRequest:
             segment.conditioning.num_encodes + (segment.join_mode != "cut") for segment in self.segments
         )
 
-    def sampler_config(self, defaults: SamplingDefaults) -> SamplerConfig:
+    def sampler_config(self) -> SamplerConfig:
         """Solver and schedule of the model with the steps and shift of the request."""
         return SamplerConfig.from_defaults(
-            defaults, num_inference_steps=self.num_inference_steps, flow_shift=self.flow_shift
+            self.defaults, num_inference_steps=self.num_inference_steps, flow_shift=self.flow_shift
         )
+
+    @property
+    def boundary_ratio(self) -> float | None:
+        """The sigma below which the second expert denoises; None with one transformer."""
+        step = self.defaults.boundary_step
+        if step is None:
+            return self.defaults.boundary_ratio
+        sigmas = self.sampler_config().sigmas().model_sigmas
+        # The last step of the first expert, at whose sigma it still denoises. All steps if there are fewer.
+        return sigmas[min(step, len(sigmas)) - 1]
 
 
 def resolve_request(
@@ -133,7 +148,8 @@ def resolve_request(
         UserError: a setting is out of range, two contradict each other, a file can't be read, or the model
             can't do it; the message says what it can.
     """
-    defaults = model.sampling_defaults
+    loras = resolve_loras(model, request.loras, lora_files or {})
+    defaults = _recipe_defaults(model, request, loras)
     check_combinations(request)
     check_task_supported(model, request)
     fps = defaults.fps if request.fps is None else request.fps
@@ -151,6 +167,11 @@ def resolve_request(
         raise UserError(
             "this video is sampled in several segments, each with noise of its own; leave out noise"
         )
+    if defaults.sigmas and request.num_inference_steps not in (None, len(defaults.sigmas)):
+        raise UserError(
+            f"the recipe {defaults.recipe} has {len(defaults.sigmas)} steps, not "
+            f"{request.num_inference_steps}; leave out num_inference_steps"
+        )
     scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
     scales = scale if isinstance(scale, tuple) else (scale,) * defaults.num_experts
     num_inference_steps, flow_shift = request.num_inference_steps, request.flow_shift
@@ -165,6 +186,8 @@ def resolve_request(
         num_inference_steps=num_inference_steps,
         guidance_scale=tuple(float(scale) for scale in scales),
         flow_shift=flow_shift,
+        # Only where it decides something, so that other requests stay as they were.
+        recipe="none" if request.recipe == "none" else defaults.recipe,
     )
     resolved = ResolvedRequest(
         request=filled,
@@ -182,10 +205,30 @@ def resolve_request(
         flow_shift=flow_shift,
         seed=request.seed,
         noise=noise,
-        loras=resolve_loras(model, request.loras, lora_files or {}),
+        loras=loras,
+        defaults=defaults,
     )
     _check_settings(model, resolved)
     return resolved
+
+
+def _recipe_defaults(
+    model: ModelCheckpoint, request: VideoRequest, loras: Sequence[ResolvedLora]
+) -> SamplingDefaults:
+    """The model's defaults, under the recipe of the request or of a step-distilled LoRA.
+
+    Raises:
+        UserError: there is no such recipe, or the model and its LoRAs are not distilled.
+    """
+    defaults = model.sampling_defaults
+    if request.recipe not in (None, "fast"):
+        return defaults if request.recipe == "none" else apply_recipe(defaults, find_recipe(request.recipe))
+    for lora in loras:
+        for match in lora.matches if any(lora.strengths) else ():
+            recipe = recognize_recipe(match.file.path.name, match.file.metadata)
+            if recipe is not None:
+                return apply_recipe(defaults, recipe)
+    return fast_defaults(defaults, name=model.name) if request.recipe == "fast" else defaults
 
 
 def _needs_streaming(model: ModelCheckpoint, plan: SegmentPlan) -> bool:
@@ -204,6 +247,11 @@ def _needs_streaming(model: ModelCheckpoint, plan: SegmentPlan) -> bool:
     for segment in plan.segments:
         if segment.join_mode != "cut" or segment.conditioning.edit_source is not None:
             return False
+    if defaults.block_frames is not None:
+        require_streaming(model)
+        return True
+    if defaults.image_conditioning == "control":
+        return False  # Each segment continues the frames of the one before.
     longest = max(segment.video_shape.frames for segment in plan.segments)
     if longest <= defaults.num_frames * (1 if defaults.can_stream else 2):
         return False
@@ -249,7 +297,7 @@ def _plan_segments(
             frames, spec = _load_source_video(model, request, fps, source.video)
             tail = None if source.backward else _load_tail_latents(model, source.video, spec)
             return spec, segment_planning.plan_extension(
-                spec, request.prompt, frames, tail, backward=source.backward
+                spec, request.prompt, frames, tail, backward=source.backward, loop=request.loop
             )
         case InterpolateInput():
             frames, spec = _load_source_video(model, request, fps, source.first)
@@ -258,14 +306,18 @@ def _plan_segments(
             return spec, segment_planning.plan_interpolation(spec, request.prompt, frames, tail, target)
         case EditInput():
             frames, spec = _load_source_video(model, request, fps, source.video)
-            mask = None if source.mask is None else resize_and_crop(load_image(source.mask), spec.size)
+            mask = None if source.mask is None else _read_mask(source.mask, spec, len(frames), fps)
+            if source.expand is not None:
+                frames, mask, spec = _expand(model, frames, source.expand, spec)
             needs_images = model.sampling_defaults.image_conditioning == "channels"
             return spec, segment_planning.plan_edit(
                 spec,
                 request.prompt,
                 frames,
                 strength=source.strength,
-                mask=None if mask is None else mask.mean(axis=2).astype(np.float32) / 255,
+                mask=mask,
+                control=_control_condition(request, spec, fps),
+                references=tuple(load_image(image) for image in request.references),
                 image_frames=required_image_frames(model) if needs_images else (),
             )
     if request.storyboard:
@@ -287,12 +339,68 @@ def _plan_text_and_images(
     keyframes = [KeyframeImage(frame=frame, image=load_image(image)) for frame, image in inputs]
     if any(key.frame < -1 or (key.frame < 0 and request.last_image is None) for key in keyframes):
         raise UserError("an image can't stand before the video begins; give times of 0 or more")
-    spec = _video_spec(model, request, fps, keyframes[0].image if keyframes else None, request.num_frames)
+    num_frames = request.num_frames
+    first = keyframes[0].image if keyframes else None
+    if request.control is not None:
+        video = _read_frames(request.control.video, fps)
+        first = video[0] if first is None else first
+        if num_frames is None and request.seconds is None:
+            num_frames = min(len(video), model.sampling_defaults.num_frames)
+            num_frames = 1 + (num_frames - 1) // model.vae.stride.temporal * model.vae.stride.temporal
+    spec = _video_spec(model, request, fps, first, num_frames)
     if request.seconds is not None:
         num_frames = spec.nearest_valid(requested_num_frames(request, fps) or 1)
         spec = dataclasses.replace(spec, num_frames=num_frames)
     check_shape(model, spec.shape(spec.default_num_frames if spec.num_frames is None else spec.num_frames))
-    return spec, segment_planning.plan_text_to_video(spec, request.prompt, keyframes, loop=request.loop)
+    plan = segment_planning.plan_text_to_video(spec, request.prompt, keyframes, loop=request.loop)
+    if request.control is None and not request.references:
+        return spec, plan
+    # The first segment is the video; a second one closes a loop.
+    conditioning = dataclasses.replace(
+        plan.segments[0].conditioning,
+        control=_control_condition(request, spec, fps),
+        references=tuple(load_image(image) for image in request.references),
+    )
+    first_segment = dataclasses.replace(plan.segments[0], conditioning=conditioning)
+    return spec, dataclasses.replace(plan, segments=(first_segment, *plan.segments[1:]))
+
+
+def _control_condition(request: VideoRequest, spec: VideoSpec, fps: float) -> ControlCondition | None:
+    """The control video at the frame rate and size of the result."""
+    if request.control is None:
+        return None
+    frames = _resize_frames(_read_frames(request.control.video, fps), spec.size)
+    if request.control.kind == "edge":
+        frames = detect_edges(frames)
+    return ControlCondition(frames=frames, scale=request.control.scale)
+
+
+def _read_mask(
+    mask: ImageInput, spec: VideoSpec, num_frames: int, fps: float
+) -> Float[np.ndarray, "h w"] | Float[np.ndarray, "f h w"]:
+    """A mask from an image, or one for each frame from a video; the last frame of a short one stays."""
+    suffix = Path(os.fspath(mask)).suffix.lower() if isinstance(mask, str | os.PathLike) else ""
+    if suffix not in _VIDEO_SUFFIXES:
+        return resize_and_crop(load_image(mask), spec.size).mean(axis=2).astype(np.float32) / 255
+    frames = _resize_frames(_read_frames(os.fspath(mask), fps)[:num_frames], spec.size)
+    grey = frames.mean(axis=3).astype(np.float32) / 255
+    return np.concatenate([grey, np.repeat(grey[-1:], num_frames - len(grey), axis=0)])
+
+
+_VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif")
+
+
+def _expand(
+    model: ModelCheckpoint,
+    frames: UInt8[np.ndarray, "f h w 3"],
+    expand: tuple[int, int, int, int],
+    spec: VideoSpec,
+) -> tuple[UInt8[np.ndarray, "f h2 w2 3"], Float[np.ndarray, "h2 w2"], VideoSpec]:
+    """A video on a larger canvas, and the mask of what is new."""
+    canvas, mask = place_on_canvas(frames, expand)
+    size = (canvas.shape[2], canvas.shape[1])
+    check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
+    return canvas, mask, dataclasses.replace(spec, size=size)
 
 
 def _video_spec(
@@ -309,7 +417,7 @@ def _video_spec(
     if size is None:
         size = defaults.size if image is None else size_for_aspect(image, defaults.size, unit)
     check_shape(model, VideoShape(frames=1, height=size[1], width=size[0]))
-    continues = defaults.image_conditioning == "frames"
+    continues = defaults.image_conditioning in ("frames", "control")
     window = 1 + stride.groups(defaults.num_frames)
     return VideoSpec(
         size=size,
@@ -319,7 +427,7 @@ def _video_spec(
         overlap=max(1, window // 4) if continues and window > 2 else 0,
         num_frames=num_frames,
         default_num_frames=defaults.num_frames,
-        image_pins_one_frame=defaults.image_conditioning == "channels",
+        image_pins_one_frame=defaults.image_conditioning in ("channels", "control"),
         negative_prompt=defaults.negative_prompt
         if request.negative_prompt is None
         else request.negative_prompt,

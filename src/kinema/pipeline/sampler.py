@@ -26,11 +26,13 @@ class SamplerConfig:
     """Settings of a solver run.
 
     Attributes:
-        solver: euler, heun or unipc.
+        solver: euler, heun, unipc or lcm.
         schedule: the family of sigma schedules, `wan` or `linear`.
         num_inference_steps: steps from sigma 1 to 0.
         flow_shift: shift of the schedule towards noise.
         eta: share of fresh noise at every step (arXiv 2010.02502, section 4.1); 0 is deterministic.
+        fixed_sigmas: the noise levels of all steps, for models that were trained for them; empty: those of
+            the schedule.
     """
 
     solver: sampling.SolverName = "euler"
@@ -38,6 +40,7 @@ class SamplerConfig:
     num_inference_steps: int
     flow_shift: float = 1.0
     eta: float = 0.0
+    fixed_sigmas: tuple[float, ...] = ()
 
     @classmethod
     def from_defaults(
@@ -50,12 +53,16 @@ class SamplerConfig:
             num_inference_steps=num_inference_steps,
             flow_shift=flow_shift,
             eta=defaults.eta,
+            fixed_sigmas=defaults.sigmas,
         )
 
     def sigmas(self, max_sigma: float | None = None) -> sampling.Schedule:
         """The noise levels; with `max_sigma` those from there down, for edits and upscaling."""
-        build = sampling.wan_schedule if self.schedule == "wan" else sampling.linear_schedule
-        schedule = build(self.num_inference_steps, self.flow_shift)
+        if self.fixed_sigmas:
+            schedule = sampling.fixed_schedule(self.fixed_sigmas)
+        else:
+            build = sampling.wan_schedule if self.schedule == "wan" else sampling.linear_schedule
+            schedule = build(self.num_inference_steps, self.flow_shift)
         return schedule if max_sigma is None else schedule.truncate(max_sigma)
 
 
@@ -126,6 +133,9 @@ def sample(
     latents = noise
     if resume.latents is not None:
         latents = resume.latents
+    elif edit is None and config.fixed_sigmas:
+        # Trained from a first noise level below 1. Others begin there too, by rounding alone.
+        latents = noise * schedule.sigmas[0]
     elif edit is not None:
         latents = edit.noised_latents(noise, schedule.sigmas[0])
     num_new = noise.shape[2]

@@ -22,7 +22,13 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.frames import FrameArray
-from kinema.pipeline.conditioning import Conditioning, EditSource, ImageCondition, TimedPrompt
+from kinema.pipeline.conditioning import (
+    Conditioning,
+    ControlCondition,
+    EditSource,
+    ImageCondition,
+    TimedPrompt,
+)
 from kinema.pipeline.images import resize_and_crop
 from kinema.pipeline.request import Shot
 from kinema.pipeline.segments import LOOP_RELEASE_SIGMA, RELEASE_SIGMA, Segment
@@ -155,9 +161,18 @@ def plan_storyboard(
 
 
 def plan_extension(
-    spec: VideoSpec, prompt: str, source_frames: FrameArray, tail_latents: Tensor | None, *, backward: bool
+    spec: VideoSpec,
+    prompt: str,
+    source_frames: FrameArray,
+    tail_latents: Tensor | None,
+    *,
+    backward: bool,
+    loop: bool = False,
 ) -> SegmentPlan:
     """Continue a video, or generate what comes before it, by `spec.num_frames` new frames.
+
+    With `loop` the new part leads back to the beginning of the video; it has at least the frames that a loop
+    needs, and without `spec.num_frames` no others.
 
     Args:
         spec: of the new part.
@@ -165,11 +180,14 @@ def plan_extension(
         source_frames: the video.
         tail_latents: latents of its last groups, if they are known.
         backward: generate what comes before it.
+        loop: lead back to the beginning of the video.
 
     Raises:
         UserError: the video is too short to lead up to.
     """
     stride = spec.stride
+    if loop:
+        return _plan_loop_extension(spec, prompt, source_frames, tail_latents)
     if not backward:
         overlap = min(spec.overlap, stride.groups(len(source_frames)))
         segments = [
@@ -199,6 +217,24 @@ def plan_extension(
             )
         )
     return SegmentPlan(segments=tuple(segments), source_frames=source_frames, tail_latents=tail_latents)
+
+
+def _plan_loop_extension(
+    spec: VideoSpec, prompt: str, source_frames: FrameArray, tail_latents: Tensor | None
+) -> SegmentPlan:
+    """The new part as a segment that closes the loop, behind others if it is longer."""
+    closing = _loop_segment(spec, prompt, has_images=False)
+    if len(source_frames) < spec.stride.frames(closing.overlap_before):
+        raise UserError(
+            f"{len(source_frames)} frames are too few to close a loop; "
+            f"{spec.stride.frames(closing.overlap_before)} are needed"
+        )
+    rest = 0 if spec.num_frames is None else spec.num_frames - _frames_added_by_loop(spec, closing)
+    before: tuple[Segment, ...] = ()
+    if rest >= spec.stride.temporal:
+        longer = dataclasses.replace(spec, num_frames=rest)
+        before = plan_extension(longer, prompt, source_frames, tail_latents, backward=False).segments
+    return SegmentPlan(segments=(*before, closing), source_frames=source_frames, tail_latents=tail_latents)
 
 
 def plan_interpolation(
@@ -244,8 +280,10 @@ def plan_edit(
     source_frames: FrameArray,
     *,
     strength: float,
-    mask: Float[np.ndarray, "h w"] | None,
+    mask: Float[np.ndarray, "h w"] | Float[np.ndarray, "f2 h w"] | None,
     image_frames: Sequence[int],
+    control: ControlCondition | None = None,
+    references: tuple[UInt8[np.ndarray, "_ _ 3"], ...] = (),
 ) -> SegmentPlan:
     """Edit a video: its latents are noised part of the way and denoised under the new prompt.
 
@@ -254,15 +292,21 @@ def plan_edit(
         prompt: of the edited video.
         source_frames: the video.
         strength: the sigma to which it is noised.
-        mask: where it may change; None: everywhere.
+        mask: where it may change, in all frames or in each; None: everywhere.
         image_frames: frames of the video that the model needs as image conditions (0, -1).
+        control: a control video.
+        references: reference images.
     """
     frames = spec.min_valid(len(source_frames))
     whole = np.concatenate(
         [source_frames, np.repeat(source_frames[-1:], frames - len(source_frames), axis=0)]
     )
+    if mask is not None and mask.ndim == 3:
+        mask = np.concatenate([mask, np.repeat(mask[-1:], frames - len(mask), axis=0)])
     conditioning = dataclasses.replace(
         spec.prompt_conditioning(prompt),
+        control=control,
+        references=references,
         edit_source=EditSource(frames=whole, sigma=strength, mask=mask),
         images=tuple(ImageCondition(image=whole[at], frame=at % frames) for at in image_frames),
     )

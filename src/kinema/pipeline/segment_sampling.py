@@ -22,6 +22,7 @@ from kinema.pipeline.conditioning import (
     encode_edit,
     encode_i2v_channels,
 )
+from kinema.pipeline.control import ControlInputs, encode_control
 from kinema.pipeline.decoder import StreamingDecoder
 from kinema.pipeline.denoiser import ExpertDenoiser
 from kinema.pipeline.latent_preview import LatentPreviewer
@@ -41,10 +42,12 @@ class SegmentInputs:
         conditioning: known latent frames.
         concat_channels: mask and image channels next to the noise, for models that read images there.
         edit: the source of an edit.
+        control: input of the control branch, for models that have one.
     """
 
     conditioning: LatentConditioning
     concat_channels: Float[Tensor, "1 k f h w"] | None = None
+    control: ControlInputs | None = None
     edit: EncodedEdit | None = None
 
 
@@ -64,11 +67,20 @@ def sample_segments(
     """
     model = components.model
     segments, stride = resolved.segments, model.vae.stride
-    config = resolved.sampler_config(model.sampling_defaults)
-    shapes = [LatentShape.of(segment.video_shape, stride) for segment in segments]
+    config = resolved.sampler_config()
+    video_shapes = [LatentShape.of(segment.video_shape, stride) for segment in segments]
+    references = [len(segment.conditioning.references) for segment in segments]
+    # Reference images are latent frames in front of the video.
+    shapes = [
+        dataclasses.replace(shape, frames=shape.frames + count)
+        for shape, count in zip(video_shapes, references, strict=True)
+    ]
     steps = [config.sigmas(_max_sigma(segment)).num_steps for segment in segments]
     resume = _Resume.from_state(state, steps, shapes)
-    prompts = encode_prompts(components, [segment.conditioning for segment in segments], shapes)
+    prompts = encode_prompts(
+        components, [segment.conditioning for segment in segments], video_shapes, fps=resolved.fps
+    )
+    is_controlled = model.sampling_defaults.image_conditioning == "control"
     yield StageProgress(name="text", done=1, total=1)
     generator = torch.Generator("cpu").manual_seed(resolved.seed)
     previewer = LatentPreviewer(components.vae)
@@ -79,15 +91,18 @@ def sample_segments(
         if number < resume.num_finished:
             latents = resume.latents[number].to(noise.device)
         else:
-            known = timeline.conditioning_for(segment, stride, resolved.target_video)
+            # A control branch reads frames, not latents.
+            before = dataclasses.replace(timeline, tail_latents=None) if is_controlled else timeline
+            known = before.conditioning_for(segment, stride, resolved.target_video)
             inputs = encode_inputs(components, known.resolve_frames(segment.video_shape), segment.video_shape)
             yield StageProgress(name="images", done=number + 1, total=len(segments))
             denoiser = ExpertDenoiser(
                 components.transformers,
-                [embeddings],
+                [embeddings.with_references(references[number])],
                 guidance_scale=resolved.guidance_scale,
-                boundary_ratio=model.sampling_defaults.boundary_ratio,
+                boundary_ratio=resolved.boundary_ratio,
                 concat_channels=inputs.concat_channels,
+                control=inputs.control,
                 keep_loaded=components.policy.keep_loaded,
             )
             latents = noise
@@ -112,13 +127,14 @@ def sample_segments(
         pieces: list[UInt8[np.ndarray, "f h w 3"]] = []
         with components.vae.use() as vae:
             decoder = StreamingDecoder(vae, total=segment.video_shape.frames, tiled=False)
-            for chunk in decoder.decode(latents, last=True):
+            for chunk in decoder.decode(latents[:, :, references[number] :], last=True):
                 pieces.append(chunk.frames)
                 yield StageProgress(name="decode", done=chunk.done, total=chunk.total)
         frames = np.concatenate(pieces)
         if segment.conditioning.edit_source is not None:
             frames = composite_mask(segment.conditioning.edit_source, frames)
-        timeline = timeline.append(segment, stride, frames, latents.cpu(), resolved.target_video)
+        own = latents[:, :, references[number] :].cpu()
+        timeline = timeline.append(segment, stride, frames, own, resolved.target_video)
         finished.append(latents)
     video = timeline.visible_frames
     yield FrameChunk(frames=video, done=len(video), total=len(video))
@@ -141,19 +157,23 @@ def sample_batch(
         _check_same_batch(first, resolved)
     model = components.model
     shape = LatentShape.of(first.video_shape, model.vae.stride)
-    prompts = encode_prompts(components, [one.conditioning for one in batch], [shape] * len(batch))
+    prompts = encode_prompts(
+        components, [one.conditioning for one in batch], [shape] * len(batch), fps=first.fps
+    )
+    inputs = encode_inputs(components, first.conditioning, first.video_shape)
     denoiser = ExpertDenoiser(
         components.transformers,
         prompts,
         guidance_scale=first.guidance_scale,
-        boundary_ratio=model.sampling_defaults.boundary_ratio,
+        boundary_ratio=first.boundary_ratio,
         concat_channels=None,
+        control=inputs.control,
         keep_loaded=components.policy.keep_loaded,
     )
     noise = torch.cat([_draw_noise(components, one, shape) for one in batch])
     latents = noise
     seeds = [(one.seed, 0) for one in batch]
-    for step in sample(denoiser, noise, first.sampler_config(model.sampling_defaults), seeds=seeds):
+    for step in sample(denoiser, noise, first.sampler_config(), seeds=seeds):
         latents = step.latents
     for one in latents.split(1):
         with components.vae.use() as vae:
@@ -168,7 +188,11 @@ def encode_inputs(
     model = components.model
     stride, channels = model.vae.stride, model.vae.z_dim
     shape = LatentShape.of(video_shape, stride)
-    nothing = SegmentInputs(conditioning=LatentConditioning.empty(channels, shape))
+    kind = model.sampling_defaults.image_conditioning
+    sampled = dataclasses.replace(shape, frames=shape.frames + len(conditioning.references))
+    nothing = SegmentInputs(conditioning=LatentConditioning.empty(channels, sampled))
+    if kind == "control":
+        return _encode_control(components, conditioning, video_shape, nothing)
     if not conditioning.num_encodes and not conditioning.latents:
         return nothing
     with components.vae.use() as vae, torch.no_grad():
@@ -178,11 +202,35 @@ def encode_inputs(
 
         source = conditioning.edit_source
         edit = None if source is None else encode_edit(source, stride, encode)
-        if model.sampling_defaults.image_conditioning == "channels":
+        if kind == "channels":
             concat = encode_i2v_channels(conditioning, video_shape, shape, stride, encode)
             return dataclasses.replace(nothing, concat_channels=concat.to(components.device), edit=edit)
         known = encode_conditions(conditioning, shape, stride, channels, encode)
         return dataclasses.replace(nothing, conditioning=known, edit=edit)
+
+
+def _encode_control(
+    components: ModelComponents, conditioning: Conditioning, video_shape: VideoShape, nothing: SegmentInputs
+) -> SegmentInputs:
+    """The input of the control branch, and the start of an edit.
+
+    The branch itself keeps what a mask protects, so the solver need not put it back at every step.
+    """
+    stride = components.model.vae.stride
+    with components.vae.use() as vae, torch.no_grad():
+
+        def encode(frames: Tensor) -> Tensor:
+            return vae.encode(frames.to(components.device)).cpu()
+
+        shape = LatentShape.of(video_shape, stride)
+        control = encode_control(conditioning, video_shape, shape, stride, encode)
+        source, edit = conditioning.edit_source, None
+        if source is not None and source.sigma < 1:
+            edit = encode_edit(dataclasses.replace(source, mask=None), stride, encode)
+            front = edit.latents[:, :, :1].expand(-1, -1, control.num_references, -1, -1)
+            edit = dataclasses.replace(edit, latents=torch.cat([front, edit.latents], dim=2))
+    control = dataclasses.replace(control, channels=control.channels.to(components.device))
+    return dataclasses.replace(nothing, control=control, edit=edit)
 
 
 def _max_sigma(segment: Segment) -> float | None:
@@ -230,6 +278,7 @@ def _check_same_batch(first: ResolvedRequest, resolved: ResolvedRequest) -> None
         ("number of steps", first.num_inference_steps, resolved.num_inference_steps),
         ("guidance scale", first.guidance_scale, resolved.guidance_scale),
         ("flow shift", first.flow_shift, resolved.flow_shift),
+        ("recipe", first.request.recipe, resolved.request.recipe),
         ("LoRAs", first.request.loras, resolved.request.loras),
     ):
         if one != other:

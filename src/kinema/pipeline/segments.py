@@ -235,10 +235,19 @@ def _slice_segment(segment: Segment, stride: Stride, start: int, length: int, ov
     )
     source = conditioning.edit_source
     if source is not None:
-        source = dataclasses.replace(source, frames=source.frames[first : first + frames])
+        mask = (
+            source.mask
+            if source.mask is None or source.mask.ndim == 2
+            else source.mask[first : first + frames]
+        )
+        source = dataclasses.replace(source, frames=source.frames[first : first + frames], mask=mask)
+    control = conditioning.control
+    if control is not None:
+        rest = control.frames[first : first + frames]
+        control = dataclasses.replace(control, frames=rest) if len(rest) else None
     return Segment(
         conditioning=dataclasses.replace(
-            conditioning, prompts=tuple(prompts), images=images, edit_source=source
+            conditioning, prompts=tuple(prompts), images=images, edit_source=source, control=control
         ),
         video_shape=dataclasses.replace(segment.video_shape, frames=frames),
         dropped_frames=tuple(frame - first for frame in segment.dropped_frames if frame - first in new),

@@ -135,10 +135,10 @@ def stream_segments(
     stride = components.model.vae.stride
     shapes = [LatentShape.of(segment.video_shape, stride) for segment in segments]
     conditionings = [segment.conditioning for segment in segments]
-    prompts = encode_prompts(components, conditionings, shapes)
+    prompts = encode_prompts(components, conditionings, shapes, fps=resolved.fps)
     yield StageProgress(name="text", done=1, total=1)
     vae, dit = components.vae.get(), components.transformers[0].get()
-    sampler_config = resolved.sampler_config(components.model.sampling_defaults)
+    sampler_config = resolved.sampler_config()
     noise = _NoiseSource(components, resolved, shapes[0], num_frames=sum(shape.frames for shape in shapes))
     previewer = LatentPreviewer(components.vae)
     num_blocks = sum(len(list(config.blocks(shape.frames))) for shape in shapes)

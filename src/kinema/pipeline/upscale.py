@@ -87,9 +87,9 @@ def check_upscale(model: ModelCheckpoint, factor: int, sigma: float = UpscaleCon
     defaults = model.sampling_defaults
     if factor not in FACTORS:
         raise UserError(f"videos are upscaled by 2 or 4, not by {factor}; give 2 or 4")
-    if defaults.image_conditioning == "channels":
+    if defaults.image_conditioning in ("channels", "control"):
         raise UserError(
-            f"{model.name} reads its first image in every step and can't upscale; use a model that generates "
+            f"{model.name} reads what it knows of the video in every step and can't upscale; use a model that generates "
             "from text or from clean frames (world, Wan T2V, Wan 2.2 TI2V-5B)"
         )
     if defaults.boundary_ratio is not None and sigma >= defaults.boundary_ratio:
@@ -132,7 +132,7 @@ def upscale(
     dit = components.transformers[model.sampling_defaults.num_experts - 1].get()
     denoiser = FrameRangeDenoiser(dit, prompts, guidance_scale=resolved.guidance_scale[-1])
     vae, previewer = components.vae.get(), LatentPreviewer(components.vae)
-    sampler_config = dataclasses.replace(resolved.sampler_config(model.sampling_defaults), eta=0.0)
+    sampler_config = dataclasses.replace(resolved.sampler_config(), eta=0.0)
     passes = factor.bit_length() - 1
     for index in range(passes):
         clean, known = _encode_upsampled(components, vae, conditioning, video, config)

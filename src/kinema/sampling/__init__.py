@@ -2,7 +2,7 @@
 
 from kinema.sampling.guidance import CfgConfig, CfgModel, apply_cfg
 from kinema.sampling.interpolant import add_noise
-from kinema.sampling.schedule import Schedule, apply_shift, linear_schedule, wan_schedule
+from kinema.sampling.schedule import Schedule, apply_shift, fixed_schedule, linear_schedule, wan_schedule
 from kinema.sampling.solver import (
     AncestralNoise,
     Denoiser,
@@ -26,6 +26,7 @@ __all__ = [
     "add_noise",
     "apply_cfg",
     "apply_shift",
+    "fixed_schedule",
     "linear_schedule",
     "sample",
     "wan_schedule",

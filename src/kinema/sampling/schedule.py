@@ -50,6 +50,11 @@ def linear_schedule(num_steps: int, shift: float = 1.0) -> Schedule:
     return Schedule(sigmas=sigmas, model_sigmas=sigmas[:-1])
 
 
+def fixed_schedule(sigmas: tuple[float, ...]) -> Schedule:
+    """The noise levels that a few-step model was trained for, and 0 at the end."""
+    return Schedule(sigmas=(*sigmas, 0.0), model_sigmas=sigmas)
+
+
 def wan_schedule(num_steps: int, shift: float) -> Schedule:
     """Wan's schedule as in diffusers: float32 sigmas, and whole thousandths for the network.
 

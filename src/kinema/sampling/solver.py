@@ -15,7 +15,7 @@ from torch import Tensor
 from kinema.sampling.interpolant import add_noise
 from kinema.sampling.schedule import Schedule
 
-SolverName = Literal["euler", "heun", "unipc"]
+SolverName = Literal["euler", "heun", "unipc", "lcm"]
 
 
 @runtime_checkable
@@ -150,6 +150,13 @@ class AncestralNoise:
         fresh = torch.stack([self._draw_noise(clean[0].shape, seed, index) for seed in self.seeds])
         return share * add_noise(clean, noise, below) + deviation * fresh.to(clean)
 
+    def renoise(
+        self, clean: Float[Tensor, "b c f h w"], next_sigma: float, index: int
+    ) -> Float[Tensor, "b c f h w"]:
+        """The predicted data with nothing but fresh noise at `next_sigma`, after step `index`."""
+        fresh = torch.stack([self._draw_noise(clean[0].shape, seed, index) for seed in self.seeds])
+        return add_noise(clean, fresh.to(clean), next_sigma)
+
     @staticmethod
     def _draw_noise(shape: Sequence[int], seed: tuple[int, ...], index: int) -> Tensor:
         mixed = np.random.SeedSequence([*seed, index]).generate_state(1, np.uint64)[0]
@@ -198,21 +205,24 @@ def sample(
         denoiser: the network.
         latents: at `schedule.sigmas[0]` (pure noise where that is 1), float32; not written into.
         schedule: the noise levels.
-        solver: `euler` (order 1), `heun` (order 2, two evaluations a step) or `unipc` (order 2, one).
+        solver: `euler` (order 1), `heun` (order 2, two evaluations a step), `unipc` (order 2, one) or `lcm`:
+            at every step the predicted data is noised again with fresh noise, as few-step models are trained
+            (consistency models, arXiv 2303.01469; DMD2, arXiv 2405.14867).
         clamp: known latent frames.
         mask: a region that keeps its values.
-        ancestral: fresh noise at every step; `euler` only.
+        ancestral: fresh noise at every step; `euler` and `lcm` only. `lcm` needs its seeds and reads no eta.
         first_step: index of the first step to do.
         history: of the step before that.
 
     Raises:
-        ValueError: `first_step` is outside the schedule, or fresh noise with another solver than `euler`.
+        ValueError: `first_step` is outside the schedule, fresh noise with another solver than `euler`, or
+            none with `lcm`.
     """
     if not 0 <= first_step <= schedule.num_steps:
         raise ValueError(f"can't continue with step {first_step} of {schedule.num_steps}")
-    if ancestral is not None and not ancestral.eta:
+    if ancestral is not None and not ancestral.eta and solver != "lcm":
         ancestral = None
-    if ancestral is not None and solver != "euler":
+    if ancestral is not None and solver not in ("euler", "lcm"):
         raise ValueError(f"fresh noise needs the solver euler, not {solver}")
     run = _SolverRun(denoiser, schedule, clamp, mask)
     if not first_step:  # a soft mask must not be applied twice
@@ -224,6 +234,10 @@ def sample(
             return _heun(run, latents, first_step)
         case "unipc":
             return _unipc(run, latents, first_step, history)
+        case "lcm":
+            if ancestral is None:
+                raise ValueError("the solver lcm needs seeds for its fresh noise")
+            return _lcm(run, latents, first_step, ancestral)
 
 
 class _SolverRun:
@@ -285,6 +299,17 @@ def _euler(run: _SolverRun, x: Tensor, first_step: int, ancestral: AncestralNois
         else:
             noise = torch.add(x, velocity, alpha=1 - sigma)
             ahead = ancestral.step(clean, noise, sigma, next_sigma, index)
+        step = run.make_step(index, ahead, clean)
+        x = step.latents
+        yield step
+
+
+def _lcm(run: _SolverRun, x: Tensor, first_step: int, noise: AncestralNoise) -> Iterator[Step]:
+    sigmas = run.schedule.sigmas
+    for index in range(first_step, run.schedule.num_steps):
+        clean = torch.add(x, run.velocity(x, index), alpha=-sigmas[index])
+        next_sigma = sigmas[index + 1]
+        ahead = noise.renoise(clean, next_sigma, index) if next_sigma else clean
         step = run.make_step(index, ahead, clean)
         x = step.latents
         yield step

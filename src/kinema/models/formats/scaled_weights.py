@@ -1,6 +1,6 @@
 """Weights stored in 8 bits with a scale, as ComfyUI and LightX2V write them.
 
-A weight `X.weight` in float8 or int8 stands for weight · scale. The scale is one number or one per output row,
+A weight `X.weight` in float8 or int8 stands for weight · scale. The scale is one number or one for each row,
 and its name is `X.scale_weight` (ComfyUI's `fp8_scaled`) or `X.weight_scale` (LightX2V, newer ComfyUI with
 `X.comfy_quant`, the format as JSON). Scales of activations (`scale_input`, `input_scale`) belong to 8-bit
 products and are not read: the weights are multiplied out in float32, once, when they are loaded.

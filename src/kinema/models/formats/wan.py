@@ -63,10 +63,10 @@ _WEIGHTS_STEM = "diffusion_pytorch_model"
 _DF_PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
 _PIPELINE_CLASSES = ("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline", _DF_PIPELINE)
 _WHERE = {
-    "VAE": "--vae: Wan2.1_VAE.pth (Wan2.2_VAE.pth for the 5B model) of Wan-AI on the hub, or the folder vae of "
-    "a diffusers model",
-    "text encoder": "--text-encoder: the folder of a diffusers model (text_encoder and tokenizer), for example "
-    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+    "VAE": "--vae: Wan2.1_VAE.pth (Wan2.2_VAE.pth for the 5B model) of Wan-AI on the hub, or the folder vae "
+    "of a diffusers model",
+    "text encoder": "--text-encoder: the folder of a diffusers model (text_encoder and tokenizer), for "
+    "example Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
     "tokenizer": "a folder tokenizer beside the text encoder: google/umt5-xxl on the hub, or the folder "
     "tokenizer of a diffusers model",
     "image encoder": "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth or clip_vision_h.safetensors "

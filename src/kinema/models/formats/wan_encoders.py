@@ -175,7 +175,7 @@ def load_clip(
     if processor is not None:
         loaded = CLIPImageProcessorPil.from_pretrained(processor, local_files_only=True)
     else:
-        side = values["image_size"]
+        side = int(str(values["image_size"]))
         loaded = CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )

@@ -1,8 +1,8 @@
 """Where the parts of a Wan model are: transformers, autoencoder, text encoder, tokenizer, image encoder.
 
 Three layouts have all parts in one folder: that of diffusers, and those of the original repositories of Wan
-2.1 and 2.2. A single file holds a transformer alone. Its other parts are given, or found in the folders around
-it: beside it, or in `vae` and `text_encoders` where ComfyUI keeps them.
+2.1 and 2.2. A single file holds a transformer alone. Its other parts are given, or found in the folders
+around it: beside it, or in `vae` and `text_encoders` where ComfyUI keeps them.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def _expert_files(path: Path) -> tuple[Path, ...]:
         files = [file for file in files if not re.search(r"vae|umt5|clip", file.name, re.IGNORECASE)]
         if not files:
             raise UserError(
-                f"{path} is not a model: it has neither kinema.json nor model_index.json nor a transformer in "
-                "a single file; give a folder of Wan 2.1 or 2.2, a single file, or a folder that Kinema wrote"
+                f"{path} is not a model: it has neither kinema.json nor model_index.json nor a transformer "
+                "in a single file; give a folder of Wan 2.1 or 2.2, a single file, or a folder that Kinema wrote"
             )
         if len(files) > 1 and not (len(files) == 2 and any(_partner(files[0], side) for side in (0, 1))):
             raise UserError(

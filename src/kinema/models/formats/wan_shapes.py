@@ -41,8 +41,8 @@ def infer_dit_config(shapes: Shapes, *, source: str, heads: int | None = None) -
     positions = "condition_embedder.image_embedder.pos_embed"
     if control_layers and layers % control_layers:
         raise UserError(
-            f"{source} has {control_layers} control blocks for {layers} blocks, whose positions can't be told; "
-            "give a folder with a config.json"
+            f"{source} has {control_layers} control blocks for {layers} blocks, whose positions are not "
+            "known; give a folder with a config.json"
         )
     try:
         config = DitConfig(

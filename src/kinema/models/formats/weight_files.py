@@ -1,7 +1,7 @@
 """The tensors of a component, whatever its weights are stored in.
 
-A folder of safetensors files, one safetensors file (with 8-bit weights and scales or without), a GGUF file, or
-a file of `torch.save` that holds tensors only.
+A folder of safetensors files, one safetensors file (with 8-bit weights and scales or without), a GGUF file,
+or a file of `torch.save` that holds tensors only.
 """
 
 from __future__ import annotations
