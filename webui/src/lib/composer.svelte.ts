@@ -24,6 +24,7 @@ const STEP_FACTORS: Record<Quality, number> = { fast: 0.5, standard: 1, best: 2 
 const STRENGTHS: Record<Change, number> = { little: 0.4, some: 0.6, much: 0.8 };
 /** Noise of an edit that only upscales: enough for detail, too little to change the scene. */
 const UPSCALE_STRENGTH = 0.1;
+const LOOP_SECONDS = 1;
 const MAX_SEED = 2 ** 31;
 const DRAFT_NAME = "kinema-draft";
 const ESTIMATE_DELAY_MS = 350;
@@ -237,7 +238,8 @@ class Composer {
     const prompt = video.prompt ?? "";
     const submission = this.again(video, { loop: true }) ?? {
       path: "/extensions",
-      body: { video: { id: video.id }, prompt, seconds: session.model ? modelSeconds(session.model) : 2, loop: true },
+      // The least that a loop needs: a longer new part would be as free as an extension.
+      body: { video: { id: video.id }, prompt, seconds: LOOP_SECONDS, loop: true },
     };
     await this.send(submission, prompt, aspectOf(video));
   }
@@ -288,7 +290,7 @@ class Composer {
   }
 
   /** Asks for time and memory of a new video; the last question wins. */
-  estimateSoon(body: Record<string, unknown>): void {
+  estimateSoon({ input_reference: _first, last_image: _last, ...body }: Record<string, unknown>): void {
     this.estimating.abort();
     const controller = new AbortController();
     this.estimating = controller;
