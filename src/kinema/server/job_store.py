@@ -355,7 +355,7 @@ class ServerOperations(Protocol):
         ...
 
     def clear_events(self) -> None:
-        """Forget all events: no receiver is configured."""
+        """Forget the events for the operator's receiver: none is configured."""
         ...
 
     def close(self) -> None:

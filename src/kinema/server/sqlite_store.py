@@ -513,9 +513,10 @@ class SqliteJobStore:
 
     def clear_events(self) -> None:
         """See `ServerOperations.clear_events`."""
-        if self._database.fetch_one("SELECT 1 FROM events LIMIT 1", {}) is not None:
+        query = "FROM events WHERE endpoint = ''"
+        if self._database.fetch_one(f"SELECT 1 {query} LIMIT 1", {}) is not None:
             with self._database.transaction() as connection:
-                connection.execute("DELETE FROM events")
+                connection.execute(f"DELETE {query}")
 
     # Operators
 
