@@ -162,7 +162,7 @@ def test_high_noise_file_changes_high_noise_steps_alone(saved, tmp_path):
 
     base, with_high, with_low = latents(()), latents((high,)), latents((low,))
     boundary = pipe.model.sampling_defaults.boundary_ratio
-    schedule = pipe.resolve(request).sampler_config(pipe.model.sampling_defaults).sigmas()
+    schedule = pipe.resolve(request).sampler_config().sigmas()
     num_high = sum(sigma >= boundary for sigma in schedule.model_sigmas)
     assert 0 < num_high < STEPS
     assert not torch.equal(base[0], with_high[0])
