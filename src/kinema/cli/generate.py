@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -182,10 +182,30 @@ def numbered_path(path: Path, number: int) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(InputArgs, SamplingArgs):
-    """Estimate time and memory of a video on this machine."""
+    """Estimate time and memory of a video, or with --train the memory of training, on this machine."""
+
+    train: Literal["lora", "finetune"] | None = None
+    """Estimate a training on clips of --size and --num-frames instead: of a LoRA, or of all weights."""
+    rank: int = 32
+    """For --train lora: rank of the matrices."""
+    batch_size: int | None = None
+    """For --train: clips in a step."""
+    base_dtype: Literal["auto", "float32", "bfloat16", "fp8", "int8"] = "auto"
+    """For --train lora: type of the frozen weights."""
+    swapped_blocks: int = 0
+    """For --train lora: blocks whose frozen weights stay in the CPU's memory."""
+    checkpointing: bool | None = None
+    """For --train: recompute activations in the backward pass."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """For --train."""
 
     def run(self) -> None:
-        """Print the estimate; fail if the video does not fit into memory."""
+        """Print the estimate; fail if the video or the training does not fit into memory."""
+        if self.train is not None:
+            from kinema.cli.train_finetune import print_train_estimate
+
+            print_train_estimate(self, is_lora=self.train == "lora")
+            return
         pipe = self.load_pipeline()
         resolved = pipe.resolve(self.add_to(self.to_request("")))
         _print_estimate(pipe, resolved, pipe.estimate(resolved))

@@ -203,7 +203,7 @@ def freeze_base(
     first_swapped = len(dit.blocks) - swapped_blocks
     for index, block in enumerate(dit.blocks):
         if index < first_swapped:
-            block.to(device)
+            _move_tensors(block, device)
     swap = None
     if swapped_blocks:
         swap = BlockSwap(list(dit.blocks[first_swapped:]), device)
@@ -215,14 +215,22 @@ def freeze_base(
                     layer.bias.data = layer.bias.data.to(device)
     for name, child in dit.named_children():
         if name != "blocks":
-            child.to(device)
+            _move_tensors(child, device)
     _move_own_tensors(dit, device)
     return swap
+
+
+def _move_tensors(module: nn.Module, device: torch.device) -> None:
+    # Not `Module.to`, which does not work on the fake tensors of a memory estimate.
+    for part in module.modules():
+        _move_own_tensors(part, device)
 
 
 def _move_own_tensors(module: nn.Module, device: torch.device) -> None:
     """Move the tensors of a module, not those of its submodules."""
     for parameter in module.parameters(recurse=False):
-        parameter.data = parameter.data.to(device)
+        if parameter.device != device:
+            parameter.data = parameter.data.to(device)
     for name, buffer in module.named_buffers(recurse=False):
-        setattr(module, name, buffer.to(device))
+        if buffer.device != device:
+            setattr(module, name, buffer.to(device))

@@ -49,17 +49,20 @@ class LoraLinear(nn.Linear):
     Args:
         base_layer: the frozen layer.
         config: rank and scale.
+        device: of the factors. Their values are drawn on the CPU.
     """
 
-    def __init__(self, base_layer: FrozenLinear, config: LoraConfig) -> None:
+    def __init__(self, base_layer: FrozenLinear, config: LoraConfig, device: torch.device) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
         self.base_layer, self.scale = base_layer, config.scale
-        device = base_layer.weight.device
-        self.lora_A = nn.Linear(self.in_features, config.rank, bias=False, device=device)
-        self.lora_B = nn.Linear(config.rank, self.out_features, bias=False, device=device)
+        self.lora_A = nn.Linear(self.in_features, config.rank, bias=False, device="cpu")
+        self.lora_B = nn.Linear(config.rank, self.out_features, bias=False, device="cpu")
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B.weight)
+        for factor in (self.lora_A, self.lora_B):
+            if device.type != "cpu":
+                factor.to(device)
 
     @property
     def weight(self) -> nn.Parameter:  # pyrefly: ignore[bad-override]  # the frozen weight, as stored
@@ -114,10 +117,7 @@ def add_lora(dit: Dit, config: LoraConfig, *, seed: int, device: torch.device) -
             parent, _, last = name.rpartition(".")
             layer = dit.get_submodule(name)
             assert isinstance(layer, FrozenLinear)
-            lora = LoraLinear(layer, config)
-            lora.lora_A.to(device)
-            lora.lora_B.to(device)
-            setattr(dit.get_submodule(parent), last, lora)
+            setattr(dit.get_submodule(parent), last, LoraLinear(layer, config, device))
 
 
 def lora_parameters(dit: Dit) -> Iterator[tuple[str, nn.Parameter]]:

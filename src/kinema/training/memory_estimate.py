@@ -189,14 +189,16 @@ def _fake_loss(
     target = torch.randn(size[0], config.out_channels, *size[2:])
     text = TextEmbeddings(
         hidden_states=torch.randn(size[0], TEXT_TOKENS, config.text_width),
-        lengths=torch.full((size[0],), TEXT_TOKENS),
+        # On the meta device, so that nothing is decided by values.
+        lengths=torch.full((size[0],), TEXT_TOKENS, device="meta"),
     )
     image = None
     if config.image_width is not None:
         image = torch.randn(size[0], IMAGE_TOKENS, config.image_width)
     # Different noise levels in a batch have rows of modulation of their own.
     per_frame = training.sigma_sampling.prefix_p or training.sigma_sampling.diffusion_forcing_p
-    sigma = torch.rand(size[0], shape.frames if per_frame else 1).expand(-1, shape.frames)
+    rows = torch.rand(size[0], shape.frames if per_frame else 1, device="meta")
+    sigma = rows.expand(-1, shape.frames)
     precision = training.precision
     if precision == "auto" and device.type == "cuda":
         precision = "bfloat16"
