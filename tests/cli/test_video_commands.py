@@ -78,12 +78,12 @@ def test_video_metadata_reproduces_the_video(model, here, capsys):
     assert metadata.fingerprint == fingerprint(model)
     assert read_tail_latents("video.mp4", model_fingerprint=fingerprint(model)) is not None
     assert read_tail_latents("video.mp4", model_fingerprint="another") is None
-    main(["reproduce", "video.mp4"])
+    main(["reproduce", "video.mp4", "--model", str(model)])
     assert "bit for bit" in capsys.readouterr().out
     assert np.array_equal(read_frames("video-reproduced.mp4"), read_frames("video.mp4"))
     Image.fromarray(smooth_image(7, side=32)).save("1.png")
     with pytest.raises(SystemExit):
-        main(["reproduce", "video.mp4"])
+        main(["reproduce", "video.mp4", "--model", str(model)])
     assert "1.png, which has changed since" in capsys.readouterr().err
 
 
@@ -110,7 +110,7 @@ def test_extend_interpolate_and_edit(model, here, capsys):
     run_cli(model, "edit", "a.mp4", BALL, "--strength", "0.5", "--mask", "0.png", "--out", "f.mp4")
     assert len(read_frames("f.mp4")) == 17
     capsys.readouterr()
-    main(["reproduce", "c.mp4"])
+    main(["reproduce", "c.mp4", "--model", str(model)])
     assert "bit for bit" in capsys.readouterr().out
 
 
@@ -150,10 +150,10 @@ def test_interrupted_video_resumes_bit_for_bit(model, here, capsys, monkeypatch,
         with pytest.raises(SystemExit) as stopped:
             run_cli(model, "generate", BALL, "--loop", "--num-inference-steps", "4", "--out", "video.mp4")
     assert stopped.value.code == 130
-    assert "kinema resume video.mp4.state" in capsys.readouterr().err
+    assert f"kinema resume video.mp4.state --out video.mp4 --model {model}" in capsys.readouterr().err
     assert not (here / "video.mp4").exists()
     assert load_state("video.mp4.state").sampler_state.index == calls - 2, "cancelled within one step"
-    main(["resume", "video.mp4.state"])
+    main(["resume", "video.mp4.state", "--model", str(model)])
     assert np.array_equal(read_frames("video.mp4"), read_frames("uninterrupted.mp4"))
     assert read_metadata("video.mp4").frames_sha256 == read_metadata("uninterrupted.mp4").frames_sha256
     assert not (here / "video.mp4.state").exists()
@@ -246,7 +246,7 @@ def test_streamed_video_grows_with_its_preview_and_is_reproduced(model, here, ca
     chunks = [event["done"] for event in events if event["event"] == "frames"]
     assert len(chunks) > 1
     assert chunks[-1] == events[-1]["frames"] == len(read_frames("video.mp4")) == len(read_frames("live.mp4"))
-    main(["reproduce", "video.mp4"])
+    main(["reproduce", "video.mp4", "--model", str(model)])
     assert "bit for bit" in capsys.readouterr().out
     assert np.array_equal(read_frames("video-reproduced.mp4"), read_frames("video.mp4"))
 

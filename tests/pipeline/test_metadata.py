@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.pipeline.metadata import FileDigest, GenerationMetadata, parse_metadata, path_sha256
-from kinema.pipeline.request import EditInput, ExtendInput, Keyframe, Shot, VideoRequest
+from kinema.pipeline.reproduce import restore_pipeline
+from kinema.pipeline.request import EditInput, ExtendInput, Keyframe, Lora, Shot, VideoRequest
 from tests.fixtures.wan_videos import smooth_image
 
 
@@ -67,8 +69,66 @@ def test_input_files_are_found_and_checked(tmp_path: Path) -> None:
     (moved / "source.mp4").write_bytes(b"two")
     with pytest.raises(UserError, match="has changed since"):
         metadata.request_with_files(moved)
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="is not in"):
         metadata.request_with_files(tmp_path)
+    (moved / "source.mp4").write_bytes(b"one")
+    found = metadata.request_with_files(tmp_path, inputs=[Path("gone"), moved / "source.mp4"])
+    assert found.source.video == moved / "source.mp4"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        ".",
+        "..",
+        "",
+        "../secret",
+        "/etc",
+        "/etc/hostname",
+        "link",
+        "folder",
+        "pipe",
+        "a\0b",
+        "~",
+        "x" * 5000,
+    ],
+)
+def test_files_that_only_the_metadata_names_are_not_opened(tmp_path: Path, monkeypatch, path: str) -> None:
+    """Whoever wrote a video's file must not make this program read other files, or all of the disk."""
+    folder = tmp_path / "videos"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "folder" / "a.png").write_bytes(b"x")
+    (tmp_path / "secret").write_bytes(b"x")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(folder / "pipe")
+
+    def refuse(opened: Path) -> str:
+        raise AssertionError(f"{opened} was opened")
+
+    monkeypatch.setattr("kinema.pipeline.metadata.path_sha256", refuse)
+    monkeypatch.setattr("kinema.pipeline.loras.lora_sha256", refuse)
+    for request in (
+        VideoRequest(source=EditInput(video=path)),
+        VideoRequest(prompt="a", image=path),
+        VideoRequest(prompt="a", loras=(Lora(file=path),)),
+    ):
+        metadata = GenerationMetadata(
+            model="world", fingerprint="f", request=request, files=(FileDigest(path=path, sha256="0"),),
+            device="cpu", dtype="float32", int8=False, kinema="0", torch="0",
+        )  # fmt: skip
+        with pytest.raises(UserError, match=r"--input|--lora"):
+            metadata.request_with_files(folder)
+
+
+@pytest.mark.parametrize("model", ["owner/name", "/models/wan", "..", "world/", "World", ""])
+def test_a_model_that_only_the_metadata_names_is_not_loaded(monkeypatch, model: str) -> None:
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("kinema.pipeline.reproduce.load", refuse)
+    with pytest.raises(UserError, match="--model"):
+        restore_pipeline(metadata_of(VideoRequest(prompt="a"), model=model), Path())
 
 
 def test_paths_inside_a_folder_become_relative(tmp_path: Path) -> None:
@@ -81,12 +141,12 @@ def test_paths_inside_a_folder_become_relative(tmp_path: Path) -> None:
     relative = metadata.relative_to(source.parent)
     assert relative.request.files() == ("source.mp4", str(other))
     assert [file.path for file in relative.files] == ["source.mp4", str(other)]
-    assert relative.request_with_files(source.parent).source.video == source
+    assert relative.request_with_files(source.parent, inputs=[other]).source.video == source
 
 
 def test_noise_is_not_in_the_file() -> None:
     with pytest.raises(UserError, match="noise"):
-        metadata_of(VideoRequest(prompt="a"), noise_sha256="0" * 64).request_with_files(Path())
+        restore_pipeline(metadata_of(VideoRequest(prompt="a"), noise_sha256="0" * 64), Path())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
     from kinema.pipeline.progress import Event, SamplerState
-    from kinema.pipeline.request import VideoRequest
     from kinema.pipeline.resolve import ResolvedRequest
 
 EXIT_INTERRUPTED = 130
@@ -146,9 +146,10 @@ def run_request(
             print(f"kinema: stopped {reason}; nothing is saved", file=sys.stderr)
         else:
             path = state_path or output.out.with_name(f"{output.out.name}.state")
-            snapshot(pipe, resolved, sampler_state, output.out.absolute()).save(path)
+            snapshot(pipe, resolved, sampler_state).save(path)
             emit_event(output, "stopped", state=str(path), index=sampler_state.index)
-            print(f"kinema: stopped; continue with: kinema resume {path}", file=sys.stderr)
+            command = _resume_command(path, output.out, pipe, resolved)
+            print(f"kinema: stopped; continue with: {command}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     if finished is None:
         raise RuntimeError("the pipeline ended without a Finished event")
@@ -158,6 +159,20 @@ def run_request(
         frames=frames,
         tail_latents=finished.tail_latents,
     )
+
+
+def _resume_command(state: Path, out: Path, pipe: Pipeline, resolved: ResolvedRequest) -> str:
+    """The command names all that `kinema resume` does not open because a state's file says so."""
+    from kinema.models.formats.loader import SHIPPED
+
+    words = ["kinema", "resume", str(state), "--out", str(out)]
+    if pipe.model.name not in SHIPPED:
+        words += ["--model", pipe.model.name]
+    for path in resolved.request.files():
+        words += ["--input", path]
+    for lora in resolved.loras:
+        words += ["--lora", os.fspath(lora.lora.file)]
+    return shlex.join(words)
 
 
 def print_summary(
@@ -201,25 +216,12 @@ def open_player(path: Path) -> None:
         ) from None
 
 
-def warn_unknown_words(pipe: Pipeline, request: VideoRequest, args: ReportArgs) -> None:
-    """Warn about words that a model trained on the simulator has never seen."""
-    from kinema.models.formats.native import KinemaCheckpoint
-    from kinema.simulator.captions.vocabulary import known_words, unknown_words
-
-    if not isinstance(pipe.model, KinemaCheckpoint):
-        return
-    known = known_words()
-    prompts = [request.prompt, *(shot.prompt for shot in request.storyboard)]
-    words = list(dict.fromkeys(word for prompt in prompts for word in unknown_words(prompt, known)))
-    if not words:
-        return
-    message = (
-        f"{pipe.model.name} has never seen {', '.join(words)}; it knows the simulator's vocabulary only. "
-        "Open weights know more: --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers or Wan-AI/Wan2.2-TI2V-5B-Diffusers"
-    )
-    emit_event(args, "note", message=message, words=words)
-    if not args.json:
-        print(f"kinema: {message}", file=sys.stderr)
+def print_warnings(pipe: Pipeline, resolved: ResolvedRequest, args: ReportArgs) -> None:
+    """Warn about words that the model was not trained on, and about images unlike those that it knows."""
+    for message in pipe.warnings(resolved):
+        emit_event(args, "note", message=message)
+        if not args.json:
+            print(f"kinema: {message}", file=sys.stderr)
 
 
 def warn_unused_lora_modules(resolved: ResolvedRequest, args: ReportArgs) -> None:

@@ -20,6 +20,9 @@ class Sign:
     key: Path | None = None
     """PEM file of the private key, if the certificate's file does not contain it."""
 
+    input: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """An input image or video that is not below the folder of the file. Repeat for several."""
+
     def run(self) -> None:
         """Sign the file in place."""
         from kinema.errors import UserError
@@ -29,5 +32,5 @@ class Sign:
         if self.key is not None and self.certificate is None:
             raise UserError("a key signs only together with its certificate; give --certificate too")
         identity = None if self.certificate is None else load_certificate(self.certificate, self.key)
-        sign_video(self.video, identity=identity)
+        sign_video(self.video, identity=identity, inputs=self.input)
         print(f"{self.video}: signed; verify it with: kinema inspect {self.video}")

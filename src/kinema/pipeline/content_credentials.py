@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kinema.pipeline.reproduce import read_metadata
@@ -16,39 +16,49 @@ from kinema.pipeline.request import (
     ImageInput,
     InterpolateInput,
     VideoRequest,
+    decode_data_url,
     is_data_url,
 )
 from kinema.provenance.certificates import SigningIdentity
 from kinema.provenance.manifest import Ingredient, Provenance, Role, check_signable, sign
 
 
-def sign_video(path: str | os.PathLike[str], *, identity: SigningIdentity | None = None) -> None:
+def sign_video(
+    path: str | os.PathLike[str],
+    *,
+    identity: SigningIdentity | None = None,
+    inputs: Sequence[Path] = (),
+) -> None:
     """Sign a video with the request in its file. Input images and videos become ingredients.
 
     Args:
         path: a finished file of `GeneratedVideo.save`.
         identity: the certificate and key. None: the self-signed certificate of this user.
+        inputs: where input files are that are not below the folder of the video.
 
     Raises:
         UserError: the file carries no request, or an input file is gone or has changed; or as
             `kinema.provenance.manifest.sign`.
     """
     check_signable(path)
-    sign(path, read_provenance(path), identity=identity)
+    sign(path, read_provenance(path, inputs=inputs), identity=identity)
 
 
-def read_provenance(path: str | os.PathLike[str]) -> Provenance:
-    """What to declare of a video that carries its request.
+def read_provenance(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[Path] = (),
+) -> Provenance:
+    """What to declare of a video that carries its request; arguments as of `sign_video`.
 
     Raises:
         UserError: it carries none, or an input file is gone or has changed.
     """
     metadata = read_metadata(path)
-    # Signing needs the input files only, not the noise and the LoRAs.
+    # LoRAs are no ingredients.
     request = dataclasses.replace(metadata.request, loras=())
-    request = dataclasses.replace(metadata, noise_sha256="", request=request).request_with_files(
-        Path(path).parent
-    )
+    metadata = dataclasses.replace(metadata, request=request)
+    request = metadata.request_with_files(Path(path).parent, inputs=inputs)
     return build_provenance(request, model=metadata.model, is_seeded=not metadata.noise_sha256)
 
 
@@ -94,6 +104,7 @@ def _list_inputs(request: VideoRequest) -> Iterator[tuple[ImageInput, Role]]:
 
 def _build_ingredient(value: ImageInput, role: Role) -> Ingredient:
     if isinstance(value, str) and is_data_url(value):
+        decode_data_url(value)  # It comes from the file: nothing but a PNG goes further.
         return Ingredient(source=base64.b64decode(value.removeprefix(DATA_URL)), role=role)
     if not isinstance(value, str | os.PathLike):
         raise TypeError("an array is in a request only before it is saved")

@@ -1,11 +1,13 @@
 """Reproducibility metadata: the resolved request and what generated the video, as JSON in the video's file.
 
 A file's metadata comes from whoever wrote the file and is not trusted: images in it are decoded as PNG only,
-and paths in it are opened only below the folder of the file or where the person names them.
+paths in it are opened only below the folder of the file or where the person names them, and a model in it is
+loaded only if Kinema contains it or the person names it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -96,45 +98,61 @@ class GenerationMetadata:
         request = dataclasses.replace(self.request.map_files(shorten_input), loras=loras)
         return dataclasses.replace(self, request=request, files=files)
 
-    def request_with_files(self, base_dir: Path, *, loras: Sequence[Path] = ()) -> VideoRequest:
+    def request_with_files(
+        self, base_dir: Path, *, inputs: Sequence[Path] = (), loras: Sequence[Path] = ()
+    ) -> VideoRequest:
         """The request with its input files found and checked.
 
+        Whoever wrote the file chose the paths in it. Only files below the video's folder are opened because
+        of them; files elsewhere, and folders, are opened where the caller names them.
+
         Args:
-            base_dir: the folder of the video's file. Files are looked for at their path and in this folder.
-            loras: where LoRAs are now, if they have moved; they are recognised by their digests.
+            base_dir: the folder of the video's file.
+            inputs: where input files and folders are; they are recognised by their digests.
+            loras: where LoRAs are, likewise.
 
         Raises:
-            UserError: a file is gone or has changed, or the video came from noise that its file lacks.
+            UserError: a file is not found or has changed.
         """
-        if self.noise_sha256:
-            raise UserError("the video came from noise that was passed in; its file does not carry that")
         digests = {file.path: file.sha256 for file in self.files}
 
         def find(value: ImageInput) -> ImageInput:
             if isinstance(value, np.ndarray) or is_data_url(value):
                 return value
             path = os.fspath(value)
-            places = [Path(path), base_dir / path, base_dir / Path(path).name]
-            existing = [place for place in places if place.exists()]
+            existing = [*inputs, *_files_below(base_dir, path)]
             for place in existing:
-                if path_sha256(place) == digests.get(path):
+                if place.exists() and path_sha256(place) == digests.get(path):
                     return place
-            problem = "has changed since" if existing else "is not there"
-            raise UserError(f"the video was made from {path}, which {problem}; put back the file as it was")
+            problem = "has changed since" if _files_below(base_dir, path) else f"is not in {base_dir}"
+            raise UserError(
+                f"the video was made from {path}, which {problem}; name the file as it was: --input FILE"
+            )
 
         def find_lora(lora: Lora) -> Lora:
             path = os.fspath(lora.file)
-            places = [*loras, Path(path), base_dir / path, base_dir / Path(path).name]
-            found = find_moved(lora, digests.get(path, ""), places)
+            found = find_moved(lora, digests.get(path, ""), [*loras, *_files_below(base_dir, path)])
             if found is None:
                 raise UserError(
-                    f"the video was made with the LoRA {path}, and no file here is the same; "
+                    f"the video was made with the LoRA {path}, and no file in {base_dir} is the same; "
                     "give that file with --lora"
                 )
             return found
 
         request = self.request.map_files(find)
         return dataclasses.replace(request, loras=tuple(find_lora(lora) for lora in request.loras))
+
+
+def _files_below(folder: Path, path: str) -> list[Path]:
+    """Regular files that a path in a video's metadata may mean: below the video's folder, by path or name."""
+    root = folder.resolve()
+    found = []
+    for name in dict.fromkeys((path, os.path.basename(path))):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            place = (root / name).resolve()
+            if place.is_relative_to(root) and place.is_file():
+                found.append(folder / place.relative_to(root))
+    return found
 
 
 def parse_metadata(text: str, *, what: str) -> GenerationMetadata:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
+from kinema.models.formats.loader import SHIPPED
 from kinema.pipeline.metadata import GenerationMetadata, array_sha256, parse_metadata
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.progress import SamplerState
 from kinema.pipeline.resolve import ResolvedRequest
+
+STATE_FORMAT = "3"
+"""Version of the files of `SavedGeneration.save`."""
 
 
 def read_metadata(path: str | os.PathLike[str]) -> GenerationMetadata:
@@ -42,6 +48,7 @@ def restore_pipeline(
     model: str | None = None,
     device: str = "auto",
     memory: str = "auto",
+    inputs: Sequence[Path] = (),
     loras: Sequence[Path] = (),
 ) -> tuple[Pipeline, ResolvedRequest]:
     """The model that generated a video, in the same type, and the video's request, resolved again.
@@ -49,14 +56,23 @@ def restore_pipeline(
     Args:
         metadata: of the video.
         base_dir: the folder of the video's file, where input files are looked for as well.
-        model: where the model is now; None: where it was.
+        model: the model; None: the one that the metadata names, if Kinema contains it. A folder or a name on
+            the hub in a file's metadata is neither opened nor downloaded.
         device: as in `kinema.pipeline.pipeline.load`.
         memory: likewise.
-        loras: where LoRAs are now, if they have moved.
+        inputs: where input files and folders are that are not below the folder of the video.
+        loras: where LoRAs are that are not below the folder of the video.
 
     Raises:
-        UserError: the model or an input file is gone or has changed.
+        UserError: the model or an input file has to be named, is gone or has changed, or the video came from
+            noise that its file lacks.
     """
+    if metadata.noise_sha256:
+        raise UserError("the video came from noise that was passed in; its file does not carry that")
+    if model is None and metadata.model not in SHIPPED:
+        raise UserError(
+            f"the video was made with the model {metadata.model!r}; if you trust that model, name it: --model"
+        )
     dtype = "int8" if metadata.int8 else metadata.dtype
     pipe = load(model or metadata.model, device=device, dtype=dtype, memory=memory)
     if fingerprint(pipe.model.folder) != metadata.fingerprint:
@@ -64,7 +80,7 @@ def restore_pipeline(
             f"{pipe.model.name} is not the model that generated the video (its weights differ); "
             "give that model with --model"
         )
-    return pipe, pipe.resolve(metadata.request_with_files(base_dir, loras=loras))
+    return pipe, pipe.resolve(metadata.request_with_files(base_dir, inputs=inputs, loras=loras))
 
 
 def frames_differ(metadata: GenerationMetadata, frames: np.ndarray) -> bool:
@@ -79,12 +95,10 @@ class SavedGeneration:
     Attributes:
         metadata: of the video; the frames are not known yet.
         sampler_state: after the last step.
-        output_path: the file that the video was meant for.
     """
 
     metadata: GenerationMetadata
     sampler_state: SamplerState
-    output_path: str
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a `.state` file (safetensors).
@@ -94,51 +108,65 @@ class SavedGeneration:
         """
         from safetensors.torch import save
 
-        metadata = {
-            "kinema": json.dumps(
-                {"index": self.sampler_state.index, "output_path": self.output_path, "format": 2}
-            )
+        latents = self.sampler_state.latents.contiguous()
+        index, metadata = str(self.sampler_state.index), self.metadata.to_json()
+        header = {
+            "format": STATE_FORMAT,
+            "index": index,
+            "metadata": metadata,
+            "sha256": _state_sha256(latents, index, metadata),
         }
-        metadata["metadata"] = self.metadata.to_json()
-        write_bytes(path, save({"latents": self.sampler_state.latents.contiguous()}, metadata=metadata))
+        write_bytes(path, save({"latents": latents}, metadata=header))
 
 
-def snapshot(
-    pipeline: Pipeline,
-    resolved: ResolvedRequest,
-    sampler_state: SamplerState,
-    output_path: str | os.PathLike[str],
-) -> SavedGeneration:
+def snapshot(pipeline: Pipeline, resolved: ResolvedRequest, sampler_state: SamplerState) -> SavedGeneration:
     """The state of a running generation."""
-    return SavedGeneration(
-        metadata=pipeline.metadata(resolved), sampler_state=sampler_state, output_path=os.fspath(output_path)
-    )
+    return SavedGeneration(metadata=pipeline.metadata(resolved), sampler_state=sampler_state)
 
 
 def load_state(path: str | os.PathLike[str]) -> SavedGeneration:
     """Read a `.state` file.
 
     Raises:
-        UserError: it is not there, or it is no such file.
+        UserError: it is not there, it is no such file, or it is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             header, latents = file.metadata() or {}, file.get_tensor("latents")
-        values = json.loads(header["kinema"])
-        state = SamplerState(index=int(values["index"]), latents=latents)
-        output_path = str(values["output_path"])
+        if header.get("format") != STATE_FORMAT:
+            raise KeyError("format")
+        is_intact = header["sha256"] == _state_sha256(latents, header["index"], header["metadata"])
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist; give the .state file that an interrupted generation left"
         ) from None
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError):
         raise UserError(
-            f"{path} is no state of an interrupted generation; such files end in .state"
+            f"{path} is no state of an interrupted generation of this version; such files end in .state"
         ) from None
+    if not is_intact or not header["index"].isdecimal() or len(header["index"]) > 9:
+        raise UserError(f"{path} is damaged: its checksum does not fit; generate the video again")
+    if not latents.is_floating_point() or not torch.isfinite(latents).all():
+        raise UserError(f"{path} has latents that are not numbers; generate the video again")
     return SavedGeneration(
-        metadata=parse_metadata(header.get("metadata", ""), what=str(path)),
-        sampler_state=state,
-        output_path=output_path,
+        metadata=parse_metadata(header["metadata"], what=str(path)),
+        sampler_state=SamplerState(index=int(header["index"]), latents=latents),
     )
+
+
+def _state_sha256(latents: Tensor, index: str, metadata: str) -> str:
+    """Digest of all that a state holds; the parts are separated by their lengths."""
+    data = latents.contiguous().view(torch.uint8).numpy().tobytes()
+    digest = hashlib.sha256()
+    for part in (
+        str(latents.dtype).encode(),
+        str(tuple(latents.shape)).encode(),
+        index.encode(),
+        metadata.encode(),
+        data,
+    ):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
