@@ -115,6 +115,21 @@ def test_a_loop_comes_back_to_where_it_begins():
     assert frame_mae(video.frames[-1], video.frames[0]) > 0, "it moves there"
 
 
+@pytest.mark.parametrize("new_frames", [None, 16])
+def test_an_extension_can_lead_back_to_the_beginning_of_the_video(tmp_path, new_frames):
+    """The source is the first 17 frames of a video that moves to and fro."""
+    there = [0, 1, 2, 3, 4, 3, 2, 1]
+    endless = oracle.simulated_video(2, frames=17)[[*there * 7, 0]]
+    source = tmp_path / "source.webm"
+    write_video(source, endless[:17], fps=FPS, quality="lossless")
+    pipe = oracle.oracle_pipeline({"a": endless}, num_frames=17, first=None)
+    request = VideoRequest(prompt="a", loop=True, num_frames=new_frames, source=ExtendInput(video=source))
+    video = pipe.generate(request)
+    assert len(video.frames) == 17 + (new_frames or 8)
+    assert np.array_equal(video.frames[4:], endless[4 : len(video.frames)])
+    assert loop_seam_ratio(video.frames) <= 1.5
+
+
 def test_the_seam_score_knows_a_seam():
     def video(*levels: int) -> np.ndarray:
         return np.array(levels, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
