@@ -111,7 +111,9 @@ class Studio:
     def _note_console(self, message):
         if message.type not in ("error", "warning"):
             return
-        if any(part in message.text or part in message.location.get("url", "") for part in self.expected_errors):
+        if any(
+            part in message.text or part in message.location.get("url", "") for part in self.expected_errors
+        ):
             return
         self.problems.append(f"{message.text} {message.location.get('url', '')}")
 
