@@ -57,7 +57,7 @@ class PipelineBackend:
         """See `Backend.model_info`."""
         model = self._pipeline.model
         defaults = model.sampling_defaults
-        continues_videos = defaults.image_conditioning == "frames"
+        continues_videos = defaults.image_conditioning in ("frames", "control")
         return ModelInfo(
             name=Path(model.name).name,
             width=defaults.size[0],
