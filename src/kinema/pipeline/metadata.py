@@ -120,7 +120,7 @@ class GenerationMetadata:
             if isinstance(value, np.ndarray) or is_data_url(value):
                 return value
             path = os.fspath(value)
-            existing = [*inputs, *_files_below(base_dir, path)]
+            existing = [*_files_below(base_dir, path), *inputs]
             for place in existing:
                 if place.exists() and path_sha256(place) == digests.get(path):
                     return place
