@@ -16,16 +16,20 @@ from kinema.errors import UserError
 from kinema.server.browser_session import BrowserSessions
 from kinema.server.data_dir import ensure_data_dir, require_intact_database
 from kinema.server.dependencies import AppState
+from kinema.server.dialects import fal, openrouter
+from kinema.server.dialects.errors import error_body
+from kinema.server.dialects.signed_links import LinkSigner
 from kinema.server.errors import ApiError, bad_request, to_api_error
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
-from kinema.server.openapi import build_openapi
+from kinema.server.openapi_schema import build_openapi
 from kinema.server.routes import (
     estimate,
     events,
     health,
+    home,
     library,
     models,
     session,
@@ -33,6 +37,7 @@ from kinema.server.routes import (
     sync,
     videos,
 )
+from kinema.server.routes import files as file_links
 from kinema.server.settings import Settings
 from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import DamagedFileError, LocalFileStore
@@ -52,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     ensure_data_dir(settings.data_dir)
     require_intact_database(settings.data_dir)
+    signer = LinkSigner(settings.data_dir)
     store = SqliteJobStore(settings.data_dir, durable=True)
     files = LocalFileStore(settings.data_dir)
     state = AppState(
@@ -68,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await state.run_in_thread(state.supervisor.start)
         try:
-            async with run_delivery(settings.webhook, store):
+            async with run_delivery(settings, store, signer):
                 yield
         finally:
             state.draining.set()
@@ -81,8 +87,10 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     api.state.server = state
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
-    for group in (estimate, sync, library, videos, events, models, health):
+    for group in (home, estimate, sync, library, videos, events, models, health):
         api.include_router(group.router(state))
+    for dialect in (openrouter, fal, file_links):
+        api.include_router(dialect.router(state, signer))
     sessions = BrowserSessions(settings.data_dir, settings.api_keys)
     if settings.studio:
         api.include_router(session.router(sessions))
@@ -103,28 +111,29 @@ def create_app(settings: Settings) -> FastAPI:
     return api
 
 
-def _error_response(error: ApiError) -> Response:
-    return Response(error.body(), error.status, error.headers, "application/json")
+def _error_response(request: Request, error: ApiError) -> Response:
+    return Response(error_body(request.url.path, error), error.status, error.headers, "application/json")
 
 
-async def _handle_known_error(_: Request, error: Exception) -> Response:
+async def _handle_known_error(request: Request, error: Exception) -> Response:
     api_error = to_api_error(error)
     if api_error is None:
         raise error
-    return _error_response(api_error)
+    return _error_response(request, api_error)
 
 
-async def _handle_validation_error(_: Request, error: Exception) -> Response:
+async def _handle_validation_error(request: Request, error: Exception) -> Response:
     """FastAPI's own validation of paths and queries."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     param = str(first.get("loc", ("", "request"))[-1])
     message = f"Invalid value for '{param}': {first.get('msg', 'it is invalid')}."
-    return _error_response(bad_request(message, param=param, code="invalid_value"))
+    return _error_response(request, bad_request(message, param=param, code="invalid_value"))
 
 
-async def _handle_http_error(_: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     status, headers = 500, None
     if isinstance(error, HTTPException):
         status, headers = error.status_code, dict(error.headers or {})
     message = STATUS_MESSAGES.get(status, "The request failed.")
-    return _error_response(ApiError(status, message, headers=headers))
+    param = {404: "path", 405: "method"}.get(status)
+    return _error_response(request, ApiError(status, message, param=param, headers=headers))

@@ -31,7 +31,7 @@ class BrowserSessions:
     """
 
     def __init__(self, data_dir: Path, api_keys: Iterable[ApiKey]) -> None:
-        self._secret = _read_secret(data_dir / _SECRET_FILE)
+        self._secret = read_secret(data_dir / _SECRET_FILE)
         self._keys = {key.sha256[:_ID_CHARS]: key for key in api_keys}
 
     def create(self, key: ApiKey) -> str:
@@ -54,7 +54,7 @@ class BrowserSessions:
         return hmac.new(self._secret, f"{key.sha256}.{expiry}".encode(), hashlib.sha256).hexdigest()
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
     """The secret, made at the first start. Only this user can read the file."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -63,7 +63,7 @@ def _read_secret(path: Path) -> bytes:
         if len(secret) >= 32:
             return secret
         path.unlink()
-        return _read_secret(path)
+        return read_secret(path)
     with os.fdopen(descriptor, "wb") as file:
         secret = secrets.token_bytes(32)
         file.write(secret)

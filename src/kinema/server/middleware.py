@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.server.authentication import AuthMiddleware
 from kinema.server.browser_session import BrowserSessions
+from kinema.server.dialects.errors import error_body
 from kinema.server.errors import ApiError, to_api_error
 from kinema.server.metrics import Metrics
 from kinema.server.open_bodies import OpenBodies
@@ -117,7 +118,7 @@ class ErrorMiddleware:
         async def send_error(error: ApiError) -> None:
             nonlocal is_started, is_replaced
             is_started = is_replaced = True
-            body = error.body()
+            body = error_body(scope["path"], error)
             headers = MutableHeaders(headers={**error.headers, "content-type": "application/json"})
             headers["content-length"] = str(len(body))
             await send({"type": "http.response.start", "status": error.status, "headers": headers.raw})

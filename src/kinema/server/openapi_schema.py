@@ -1,16 +1,7 @@
-"""The OpenAPI document: FastAPI's own, with request bodies, examples and errors added.
-
-    python -m kinema.server.openapi > openapi.json
-
-The output depends on nothing but the code: types for clients are generated from it.
-"""
+"""The OpenAPI document: FastAPI's own, with request bodies, examples and errors added."""
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -94,21 +85,3 @@ def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template="#/components/schemas/{model}")
-
-
-def dump_openapi() -> str:
-    """The document of a server that requires API keys, as JSON text with sorted keys."""
-    from kinema.server.app import create_app
-    from kinema.server.settings import Settings
-
-    with tempfile.TemporaryDirectory() as folder:
-        app = create_app(Settings(data_dir=Path(folder), model="testcard", workers=0))
-        document = build_openapi(app, requires_api_key=True)
-        app.state.server.store.close()
-    # The version changes with every release, and would change generated types with it.
-    document["info"]["version"] = "0"
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(dump_openapi())

@@ -209,7 +209,8 @@ class SqliteJobStore:
         """See `ClientOperations.folders`."""
         rows = self._database.fetch_all(
             """SELECT json_extract(labels, '$.folder') AS folder, count(*) AS number FROM videos
-               WHERE owner = :owner AND deleted_at IS NULL AND folder <> '' GROUP BY folder ORDER BY folder""",
+               WHERE owner = :owner AND deleted_at IS NULL AND folder <> ''
+               GROUP BY folder ORDER BY folder""",
             {"owner": owner},
         )
         return {row["folder"]: row["number"] for row in rows}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -20,8 +19,10 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 from standardwebhooks.webhooks import Webhook as Signer
 
 from kinema.errors import UserError
+from kinema.server.dialects.events import event_body
+from kinema.server.dialects.signed_links import LinkSigner
 from kinema.server.job_store import JobStore, StoreBusyError, WebhookEvent
-from kinema.server.settings import Webhook
+from kinema.server.settings import Settings
 
 log = logging.getLogger("kinema.server")
 
@@ -47,16 +48,18 @@ def load_signer(secret: str) -> Signer:
 
 
 @contextlib.asynccontextmanager
-async def run_delivery(webhook: Webhook | None, store: JobStore) -> AsyncIterator[None]:
-    """Deliver events while the block runs; without a webhook do nothing.
+async def run_delivery(settings: Settings, store: JobStore, links: LinkSigner) -> AsyncIterator[None]:
+    """Deliver events while the block runs; where there can be no receiver do nothing.
 
     Raises:
         UserError: the secret is invalid.
     """
-    if webhook is None:
+    webhook = settings.webhook
+    if webhook is None and not settings.callback_hosts:
         yield
         return
-    delivery = _Delivery(webhook.url, load_signer(webhook.secret), store)
+    signer = None if webhook is None else load_signer(webhook.secret)
+    delivery = _Delivery("" if webhook is None else webhook.url, signer, store, links)
     task = asyncio.create_task(delivery.run())
     try:
         yield
@@ -67,10 +70,17 @@ async def run_delivery(webhook: Webhook | None, store: JobStore) -> AsyncIterato
 
 
 class _Delivery:
-    """Delivers the events of each endpoint independently of the others."""
+    """Delivers the events of each endpoint independently of the others.
 
-    def __init__(self, url: str, signer: Signer, store: JobStore) -> None:
-        self._url, self._signer, self._store = url, signer, store
+    Args:
+        url: the operator's receiver; empty: none, and only receivers that requests name get events.
+        signer: of the operator; None: events are not signed.
+        store: of the jobs.
+        links: signer of links to videos.
+    """
+
+    def __init__(self, url: str, signer: Signer | None, store: JobStore, links: LinkSigner) -> None:
+        self._url, self._signer, self._store, self._links = url, signer, store, links
         self._in_flight: dict[str, set[str]] = defaultdict(set)
 
     async def run(self) -> None:
@@ -109,24 +119,23 @@ class _Delivery:
             self._in_flight[event.endpoint].discard(event.id)
 
     async def _post(self, client: httpx.AsyncClient, event: WebhookEvent) -> bool:
+        url = event.endpoint or self._url
+        if not url:
+            return True
         now = datetime.now(UTC)
-        body = json.dumps({
-            "id": event.id, "object": "event", "created_at": event.created_at, "type": event.kind,
-            "data": {"id": event.video_id},
-        })  # fmt: skip
+        job = await asyncio.to_thread(self._store.get, event.video_id, owner=None, deleted=True)
+        body = event_body(event, job, self._links).decode()
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": event.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        if self._signer is not None:
+            headers["webhook-signature"] = self._signer.sign(event.id, now, body)
         try:
             # A deadline for the whole exchange: httpx's own is for each read.
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                response = await client.post(
-                    event.endpoint or self._url,
-                    content=body,
-                    headers={
-                        "content-type": "application/json",
-                        "webhook-id": event.id,
-                        "webhook-timestamp": str(int(now.timestamp())),
-                        "webhook-signature": self._signer.sign(event.id, now, body),
-                    },
-                )
+                response = await client.post(url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             log.info("webhook: %s", type(error).__name__)
             return False

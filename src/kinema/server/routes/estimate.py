@@ -15,7 +15,7 @@ from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request
 from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.form_parsing import parse_body
-from kinema.server.openapi import openapi_body
+from kinema.server.openapi_schema import openapi_body
 from kinema.server.request_limits import check_options, check_timeline
 from kinema.server.schemas.requests import CreateVideoRequest, validate_body
 from kinema.server.schemas.responses import CostEstimateObject
@@ -91,6 +91,8 @@ async def _build_request(state: AppState, body: CreateVideoRequest) -> VideoRequ
         request,
         seed=0,
         prompt="" if request.storyboard else "a video",
+        # LoRAs are merged into the weights.
+        loras=(),
         negative_prompt=None if request.negative_prompt is None else "a video",
         storyboard=tuple(dataclasses.replace(shot, prompt="a video") for shot in request.storyboard),
     )

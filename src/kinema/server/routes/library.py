@@ -12,7 +12,7 @@ from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import not_found
 from kinema.server.form_parsing import parse_body
 from kinema.server.job import Job, is_job_id
-from kinema.server.openapi import openapi_body
+from kinema.server.openapi_schema import openapi_body
 from kinema.server.routes.videos import video_response
 from kinema.server.schemas.requests import LabelsRequest, validate_body
 from kinema.server.schemas.responses import (

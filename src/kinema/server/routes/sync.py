@@ -11,14 +11,14 @@ from starlette.requests import Request
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError
 from kinema.server.job import Job
-from kinema.server.openapi import openapi_body
+from kinema.server.openapi_schema import openapi_body
 from kinema.server.routes.videos import Strict, submit_body
 from kinema.server.schemas.requests import CreateVideoRequest
 from kinema.server.storage import VIDEO_FILE
 
 POLL_INTERVAL_S = 0.1
-FAILURE_STATUS = {"invalid_request": 400, "cancelled": 409, "time_limit": 504}
-"""HTTP status by the code of a failed job; 500 for all others."""
+FAILURE_STATUS = {"invalid_request": 400, "cancelled": 400, "time_limit": 504}
+"""HTTP status by the code of a failed job; 500 for all others. Never 409, which clients repeat."""
 
 
 def router(state: AppState) -> APIRouter:
@@ -92,8 +92,8 @@ async def file_response(state: AppState, job: Job) -> FileResponse:
     try:
         path = await state.run_in_thread(state.files.verified_path, job, VIDEO_FILE)
     except FileNotFoundError:
-        raise ApiError(500, f"The file of video {job.id} no longer exists.", param="body", code="server_error",
-                       retry=False) from None  # fmt: skip
+        message = f"The file of video {job.id} no longer exists."
+        raise ApiError(500, message, param="body", code="server_error", retry=False) from None
     return FileResponse(
         path,
         media_type="video/mp4",

@@ -15,7 +15,7 @@ from kinema.server.errors import bad_request, not_found
 from kinema.server.form_parsing import parse_body
 from kinema.server.job import Job, JobStatus, is_job_id
 from kinema.server.job_store import JobFilter
-from kinema.server.openapi import openapi_body
+from kinema.server.openapi_schema import openapi_body
 from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,

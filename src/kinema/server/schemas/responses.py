@@ -50,7 +50,7 @@ class KinemaInfo(BaseModel):
     )
     eta_seconds: float | None = Field(description="Estimated time until it is finished; null as above.")
     settings: dict[str, Any] | None = Field(
-        description="The request as `VideoRequest` holds it, without files; only where one video is asked for."
+        description="The request as `VideoRequest` holds it, without files; null in lists and events."
     )
     ignored: list[str] = Field(
         description="Fields of the request that are unknown, in the response to that request only."
