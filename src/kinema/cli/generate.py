@@ -93,8 +93,8 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
         """Generate and write the video or videos."""
         from kinema.cli.run_and_report import (
             check_output_format,
+            print_warnings,
             report_errors,
-            warn_unknown_words,
             warn_unused_lora_modules,
         )
 
@@ -105,7 +105,7 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
             request = self.add_to(self.to_request(self.prompt))
             seeds = range(self.seed, self.seed + max(self.count, self.best_of))
             requests = [pipe.resolve(dataclasses.replace(request, seed=seed)) for seed in seeds]
-            warn_unknown_words(pipe, request, self)
+            print_warnings(pipe, requests[0], self)
             warn_unused_lora_modules(requests[0], self)
             if self.best_of > 1:
                 self._generate_best(pipe, requests)

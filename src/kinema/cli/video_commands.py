@@ -32,9 +32,9 @@ class _SourceCommand(OutputArgs, SamplingArgs, ABC):
         from kinema.cli.run_and_report import (
             check_output_format,
             print_summary,
+            print_warnings,
             report_errors,
             run_request,
-            warn_unknown_words,
             warn_unused_lora_modules,
         )
 
@@ -42,7 +42,7 @@ class _SourceCommand(OutputArgs, SamplingArgs, ABC):
             check_output_format(self.out)
             request, pipe = self.build_request(), self.load_pipeline()
             resolved = pipe.resolve(request)
-            warn_unknown_words(pipe, request, self)
+            print_warnings(pipe, resolved, self)
             warn_unused_lora_modules(resolved, self)
             print_summary(self, run_request(pipe, resolved, self), resolved)
 

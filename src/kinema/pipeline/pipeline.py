@@ -281,6 +281,15 @@ class Pipeline:
         self._lora_files[name] = path
         return name
 
+    def warnings(self, resolved: ResolvedRequest) -> tuple[str, ...]:
+        """What a person should know before a request is generated, one line each.
+
+        Words that the model was not trained on, and images that it will not keep as they are.
+        """
+        from kinema.pipeline.request_warnings import request_warnings
+
+        return request_warnings(self.model, resolved.request, resolved.size)
+
     def preload(self) -> None:
         """Load transformers and autoencoder now rather than with the first video, if they stay in memory."""
         self.components.preload()

@@ -35,7 +35,8 @@ from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 
-INDEX_FILE = "kinema.json"
+INDEX_FILE, VOCABULARY_FILE = "kinema.json", "vocabulary.txt"
+MAX_VOCABULARY_CHARS = 2**20
 SHARD_BYTES = 15 * 2**20
 """Largest weights file. Some hosts refuse files above 25 MiB."""
 
@@ -69,6 +70,17 @@ class KinemaCheckpoint:
     vae: VaeConfig
     vocabulary: tuple[str, ...] = ()
     """Words of the captions that it was fine-tuned on."""
+
+    def base_vocabulary(self) -> frozenset[str] | None:
+        """Every word of its captions before any fine-tuning, in lower case; None where it is not recorded.
+
+        They are in `vocabulary.txt`, one on a line.
+        """
+        try:
+            with (self.folder / VOCABULARY_FILE).open(encoding="utf-8") as file:
+                return frozenset(file.read(MAX_VOCABULARY_CHARS).split())
+        except (OSError, UnicodeDecodeError):
+            return None
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
