@@ -70,6 +70,7 @@ class Analysis:
         patch_motion: the same of each of 8 x 8 patches.
         hashes: perceptual hashes (DCT, 64 bits) of the content box.
         thumbnails: RGB at 8 x 8.
+        detail: variance of the Laplacian at a width of 256; it falls in the middle of a dissolve.
         sharpness_index: frame of each measurement of the sharpness.
         sharpness: variance of the Laplacian.
         preview_index: frame of each preview.
@@ -94,6 +95,7 @@ class Analysis:
     patch_motion: Float32[np.ndarray, "S 64"]
     hashes: UInt64[np.ndarray, " S"]
     thumbnails: UInt8[np.ndarray, "S 8 8 3"]
+    detail: Float32[np.ndarray, " S"]
     sharpness_index: Int32[np.ndarray, " K"]
     sharpness: Float32[np.ndarray, " K"]
     preview_index: Int32[np.ndarray, " P"]
@@ -264,6 +266,7 @@ class _FrameMeter:
         self._patches: list[np.ndarray] = []
         self._hashes: list[int] = []
         self._thumbnails: list[np.ndarray] = []
+        self._detail: list[float] = []
         self._sharpness: list[tuple[int, float]] = []
         self._previews: list[tuple[int, bytes]] = []
         self._previous: np.ndarray | None = None
@@ -308,6 +311,7 @@ class _FrameMeter:
         self._thumbnails.append(
             cv2.resize(small, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
         )
+        self._detail.append(run("cuts", lambda: _detail(small)))
         box = run("letterbox", lambda: _content_box(gray))
         self._boxes.append(box)
         patches = run("motion", lambda: _patch_motion(tiny, self._previous))
@@ -342,6 +346,7 @@ class _FrameMeter:
             patch_motion=np.stack(self._patches).astype(np.float32),
             hashes=np.array(self._hashes, np.uint64),
             thumbnails=np.stack(self._thumbnails),
+            detail=np.array(self._detail, np.float32),
             sharpness_index=np.array([index for index, _ in self._sharpness], np.int32),
             sharpness=np.array([value for _, value in self._sharpness], np.float32),
             preview_index=np.array([index for index, _ in self._previews], np.int32),
@@ -370,6 +375,12 @@ def _patch_motion(gray: np.ndarray, previous: np.ndarray | None) -> Float32[np.n
     difference = np.abs(gray.astype(np.float32) - previous)
     step = GRAY_SIDE // PATCHES
     return difference.reshape(PATCHES, step, PATCHES, step).mean(axis=(1, 3)).ravel()
+
+
+def _detail(small: UInt8[np.ndarray, "h w 3"]) -> float:
+    import cv2
+
+    return float(cv2.Laplacian(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
 def _sharpness(gray: UInt8[np.ndarray, "h w"], box: tuple[int, int, int, int]) -> float:

@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from kinema.frames import FrameArray
-
 Size = tuple[int, int]
 """Width and height in pixels."""
 BucketRule = Literal["musubi", "diffusion-pipe", "ai-toolkit", "fixed"]
@@ -134,7 +132,7 @@ def plan_cover_crop(size: Size, bucket: Size) -> CoverCrop:
     )
 
 
-def apply_cover_crop(image: UInt8[np.ndarray, "h w 3"], plan: CoverCrop) -> FrameArray:
+def apply_cover_crop(image: UInt8[np.ndarray, "h w 3"], plan: CoverCrop) -> UInt8[np.ndarray, "h2 w2 3"]:
     """One frame in its bucket: Lanczos where it is enlarged, area averages where it is reduced."""
     if image.shape[:2] != plan.scaled[::-1]:
         enlarged = plan.scaled[0] > image.shape[1]

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -33,9 +33,9 @@ STYLES = ("medium", "short", "full")
 """The captions of a clip: one sentence, a few words, a paragraph."""
 PROMPT = (
     "These images are frames of one video clip, in order of time. Describe the video for training a "
-    "text-to-video model: subjects, what they do and how they move, setting, light, camera movement. Do not mention "
-    'frames or images. Answer with a JSON object of three strings: "short" (3 to 8 words), "medium" (one sentence), '
-    '"full" (three to five sentences).'
+    "text-to-video model: subjects, what they do and how they move, setting, light, camera movement. "
+    "Do not mention frames or images. Answer with a JSON object of three strings: "
+    '"short" (3 to 8 words), "medium" (one sentence), "full" (three to five sentences).'
 )
 FRAMES_PER_CLIP, MAX_SIDE = 8, 448
 """Frames that the model sees, and their longest side in pixels."""
@@ -43,6 +43,7 @@ _RETRIES = 5
 _RETRY_CODES = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
+@runtime_checkable
 class Captioner(Protocol):
     """Describes clips."""
 

@@ -7,6 +7,8 @@ cuts and miss dissolves: both are recognised on 8 x 8 thumbnails.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from kinema.errors import UserError
+from kinema.errors import missing_extra
 
 if TYPE_CHECKING:
     from kinema.data.analysis import Analysis
@@ -27,8 +29,14 @@ several cuts, and of a single one."""
 _DISSOLVE_SECONDS = (0.27, 0.34, 0.4, 0.47, 0.54, 0.67, 0.8, 1.0, 1.27, 1.6, 2.0, 2.5)
 _DISSOLVE_DIFFERENCE = 10.0
 """Smallest mean difference of the thumbnails at the ends of a dissolve."""
-_DISSOLVE_RESIDUAL = 0.2
-"""Largest distance of the thumbnails in between from the straight blend, as a share of the difference."""
+_DISSOLVE_RESIDUAL, _DISSOLVE_UNEVENNESS = 0.3, 0.2
+"""Largest distance of the thumbnails in between from the straight blend, across and along it, as a share of
+the difference of the ends."""
+_DISSOLVE_SPEED = 0.75
+"""Largest change per sample just outside of a dissolve, as a share of that inside."""
+_DISSOLVE_DETAIL = 0.72
+"""Largest fine detail in the middle, as a share of the mean of the ends. Half is left where two unrelated
+images are blended, all of it where one image moves."""
 _DISSOLVE_CORRELATION = 0.85
 """Above this the ends show the same image at another brightness."""
 
@@ -94,8 +102,8 @@ def require_scenedetect() -> None:
         import cv2
         import imagehash
         import scenedetect
-    except ImportError as error:
-        raise UserError(f"curation needs {error.name}; install it: pip install 'kinema[data]'") from None
+    except ImportError:
+        raise missing_extra("curation", "data") from None
     del cv2, imagehash, scenedetect
 
 
@@ -106,7 +114,8 @@ def detect_transitions(analysis: Analysis, options: CutOptions) -> list[Transiti
     cuts = sorted(
         adaptive_cuts(analysis.content_change, options) | content_cuts(analysis.content_change, options)
     )
-    found = [one for one in _cluster(cuts, analysis) if not _is_flash(one, analysis)]
+    groups = [group for group in _cluster(cuts, analysis) if not _is_flash(group, analysis)]
+    found = [Transition(start=group[0], stop=group[-1]) for group in groups]
     if options.dissolves:
         found += _dissolves(analysis)
     return _merge(found)
@@ -141,40 +150,43 @@ def content_cuts(scores: Float[np.ndarray, " F"], options: CutOptions) -> set[in
     return set(np.flatnonzero(scores >= options.content).tolist())
 
 
-def _cluster(cuts: list[int], analysis: Analysis) -> list[Transition]:
+def _cluster(cuts: list[int], analysis: Analysis) -> list[list[int]]:
     """Join cuts that follow each other within `FLASH_SECONDS`."""
-    found: list[Transition] = []
+    found: list[list[int]] = []
     for cut in cuts:
-        if found and analysis.times[cut] - analysis.times[found[-1].stop] <= FLASH_SECONDS:
-            found[-1] = Transition(start=found[-1].start, stop=cut)
+        if found and analysis.times[cut] - analysis.times[found[-1][-1]] <= FLASH_SECONDS:
+            found[-1].append(cut)
         else:
-            found.append(Transition(start=cut, stop=cut))
+            found.append([cut])
     return found
 
 
-def _is_flash(transition: Transition, analysis: Analysis) -> bool:
-    """Whether the images before and after are the same shot."""
-    samples = analysis.sample_index
-    before = int(np.searchsorted(samples, transition.start)) - 1
-    after = int(np.searchsorted(samples, transition.stop))
-    single = transition.start == transition.stop
-    if not single:
-        # The light of a flash decays over some frames.
-        later = analysis.times[transition.stop] + 0.1
-        after = int(np.searchsorted(analysis.times[samples], later))
-    if before < 0 or after >= len(samples):
-        return False
-    images = analysis.thumbnails[[before, after]].astype(np.float32)
-    difference = float(np.abs(images[1] - images[0]).mean())
-    return difference <= (_SAME_DIFFERENCE if single else _FLASH_DIFFERENCE)
+def _is_flash(cuts: list[int], analysis: Analysis) -> bool:
+    """Whether the images before and after are the same shot, for most pairs of cuts: a flash or a strobe."""
+    if len(cuts) == 1:
+        return _difference(cuts[0], cuts[0], analysis, 1) <= _SAME_DIFFERENCE
+    # The light of a flash decays over some frames.
+    pairs = itertools.pairwise(cuts)
+    same = [_difference(first, last, analysis, 4) <= _FLASH_DIFFERENCE for first, last in pairs]
+    return sum(same) >= 0.7 * len(same)
+
+
+def _difference(first: int, last: int, analysis: Analysis, count: int) -> float:
+    """Smallest difference of the thumbnail before `first` to one of the `count` from `last` on."""
+    before = int(np.searchsorted(analysis.sample_index, first)) - 1
+    after = int(np.searchsorted(analysis.sample_index, last))
+    later = analysis.thumbnails[after : after + count].astype(np.float32)
+    if before < 0 or not len(later):
+        return math.inf
+    return float(np.abs(later - analysis.thumbnails[before]).mean(axis=(1, 2, 3)).min())
 
 
 def _dissolves(analysis: Analysis) -> list[Transition]:
     """Linear blends from one image to another.
 
     Between the ends a and b of a dissolve the thumbnails lie on the line from a to b, at positions that grow
-    evenly, and beyond the ends they rest. Camera movement leaves the line; a change of brightness keeps the
-    image's structure.
+    evenly, beyond the ends they change more slowly, and in the middle fine detail is lost. A moving camera
+    keeps the detail; a change of brightness keeps the image's structure.
     """
     images = analysis.thumbnails.reshape(len(analysis.thumbnails), -1).astype(np.float32)
     times = analysis.times[analysis.sample_index]
@@ -186,7 +198,7 @@ def _dissolves(analysis: Analysis) -> list[Transition]:
     for length in lengths:
         sizes = np.abs(images[length:] - images[:-length]).mean(axis=1)
         for start in np.flatnonzero(sizes >= _DISSOLVE_DIFFERENCE).tolist():
-            error = _blend_error(images, start, start + length)
+            error = _blend_error(images, analysis.detail, start, start + length)
             if error is not None:
                 found.append((error, start, start + length))
     chosen: list[tuple[int, int]] = []
@@ -197,20 +209,25 @@ def _dissolves(analysis: Analysis) -> list[Transition]:
     return [Transition(start=int(index[start]), stop=int(index[stop])) for start, stop in chosen]
 
 
-def _blend_error(images: Float[np.ndarray, "S d"], start: int, stop: int) -> float | None:
+def _blend_error(
+    images: Float[np.ndarray, "S d"], detail: Float[np.ndarray, " S"], start: int, stop: int
+) -> float | None:
     """How far the images from `start` to `stop` are from a dissolve; None where they are none."""
     first, last = images[start], images[stop]
     step = last - first
     size = float(np.abs(step).mean())
-    if size <= 3 * (_rest(images, start, -2) + _rest(images, stop, 2)):
-        return None
     length = stop - start
+    middle = float(detail[start + length // 2 : start + (length + 1) // 2 + 1].mean())
+    if middle > _DISSOLVE_DETAIL * float(detail[start] + detail[stop]) / 2:
+        return None
+    if max(_rest(images, start, -2), _rest(images, stop, 2)) / 2 > _DISSOLVE_SPEED * size / length:
+        return None
     expected = np.arange(1, length) / length
     inner = images[start + 1 : stop] - first
     position = inner @ step / float(step @ step)
     residual = np.abs(inner - position[:, None] * step).mean(axis=1).max() / size
     uneven = np.abs(position - expected).max()
-    if residual > _DISSOLVE_RESIDUAL or uneven > max(0.15, 0.6 / length):
+    if residual > _DISSOLVE_RESIDUAL or uneven > _DISSOLVE_UNEVENNESS:
         return None
     # An image that grows brighter or darker keeps its structure.
     both = np.stack([first, last])

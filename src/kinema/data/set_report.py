@@ -88,7 +88,7 @@ def summarize(rows: Sequence[ClipRow]) -> SetSummary:
         num_sources=len({row.source for row in rows}),
         num_clips=len(rows),
         num_kept=len(kept),
-        kept_seconds=sum(row.end_s - row.start_s for row in kept if row.num_frames > 1),
+        kept_seconds=float(sum(row.end_s - row.start_s for row in kept if row.num_frames > 1)),
         reasons=dict(Counter(row.reason for row in rows if not row.kept).most_common()),
         caption_sources=dict(sorted(Counter(row.caption_source for row in kept).items())),
         buckets=dict(sorted(Counter(bucket for row in kept for bucket in row.buckets).items())),

@@ -20,7 +20,7 @@ from kinema.data.formats.archives import read_webdataset
 from kinema.data.formats.sidecars import read_captions_json, read_folder, read_text
 from kinema.data.formats.tables import load_json, read_table, rows_to_items
 from kinema.data.media_item import ClipOptions, MediaItem
-from kinema.errors import UserError, did_you_mean
+from kinema.errors import UserError, did_you_mean, missing_extra
 
 _MUSUBI_KEYS = {
     "resolution", "caption_extension", "batch_size", "num_repeats", "enable_bucket", "bucket_no_upscale",
@@ -177,7 +177,7 @@ def read_ai_toolkit(path: Path, default: ClipOptions) -> list[MediaItem]:
     try:
         import yaml
     except ImportError:
-        raise UserError("reading YAML needs PyYAML; install it: pip install 'kinema[data]'") from None
+        raise missing_extra("reading YAML", "data") from None
     try:
         config = yaml.safe_load(read_text(path))
     except yaml.YAMLError:
