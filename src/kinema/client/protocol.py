@@ -23,6 +23,7 @@ from kinema.client.types import (
     File,
     Interpolate,
     Keyframe,
+    Lora,
     Model,
     Options,
     Page,
@@ -72,7 +73,13 @@ class Call:
 
 
 def server_address(server: str) -> str:
-    """The address without `/v1` and without a slash at its end."""
+    """The address without `/v1` and without a slash at its end.
+
+    Raises:
+        ClientError: it is no address.
+    """
+    if not server.startswith(("http://", "https://")):
+        raise ClientError(f"{server!r} is no address; give one like http://127.0.0.1:8000")
     return server.rstrip("/").removesuffix("/v1")
 
 
@@ -130,7 +137,7 @@ def _body_call(path: str, request: Options, headers: dict[str, str] | None) -> C
     return Call(method="POST", path=path, params=STRICT, files=parts, headers=headers)
 
 
-def _to_json(request: Options | Shot | Keyframe) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _to_json(request: Options | Shot | Keyframe | Lora) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The fields that are set, and uploaded videos."""
     body: dict[str, Any] = {}
     uploads: dict[str, bytes] = {}

@@ -31,6 +31,15 @@ class Keyframe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA of the server, by its name."""
+
+    name: str
+    strength: float = 1.0
+    low_noise_strength: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What every request has; None leaves the choice to the model. See `kinema.VideoRequest`."""
 
@@ -43,6 +52,7 @@ class Options:
     flow_shift: float | None = None
     negative_prompt: str | None = None
     upscale: int | None = None
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +100,7 @@ class Extend(Options):
     seconds: float | None = None
     num_frames: int | None = None
     backward: bool = False
+    loop: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
