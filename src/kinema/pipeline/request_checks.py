@@ -9,6 +9,8 @@ from kinema.pipeline.request import EditInput, ExtendInput, InterpolateInput, Vi
 from kinema.shapes import VideoShape
 
 UPSCALE_FACTORS = (1, 2, 4)
+MAX_SHOTS = 500
+"""Of a storyboard; likewise keyframes. Each shot is a run of the sampler, and planning compares all of them."""
 
 
 def requested_num_frames(request: VideoRequest, fps: float) -> int | None:
@@ -30,6 +32,9 @@ def check_combinations(request: VideoRequest) -> None:
         raise UserError(f"{request.num_frames} frames are not possible; give 1 or more")
     if request.upscale not in UPSCALE_FACTORS:
         raise UserError(f"a video can't be upscaled by {request.upscale}; give 1, 2 or 4")
+    for name, count in (("shots", len(request.storyboard)), ("keyframes", len(request.keyframes))):
+        if count > MAX_SHOTS:
+            raise UserError(f"{count} {name} are not possible; give at most {MAX_SHOTS}")
     images = [
         name
         for name, value in (

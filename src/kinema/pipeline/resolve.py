@@ -45,6 +45,9 @@ from kinema.pipeline.segments import Segment, VideoTimeline, split_long_segment
 from kinema.pipeline.tail_latents import read_tail_latents
 from kinema.shapes import VideoShape
 
+MAX_SOURCE_BYTES = 4 << 30
+"""Size of the frames of a source video."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResolvedRequest:
@@ -451,9 +454,14 @@ def _load_source_video(
 
 def _read_frames(path: VideoPath, fps: float) -> UInt8[np.ndarray, "f h w 3"]:
     """A video's frames resampled to `fps`: for each time the frame that is on screen then."""
+    from kinema.media.probe import probe
     from kinema.media.read import read_video
+    from kinema.media.types import Limits
 
-    video = read_video(path)
+    info = probe(path)
+    _check_source_size(path, (info.duration or 0) * fps, info.width * info.height * 3)
+    video = read_video(path, limits=Limits(max_bytes=MAX_SOURCE_BYTES))
+    _check_source_size(path, video.duration * fps, video.frames[0].nbytes)
     count = max(1, round(video.duration * fps))
     if count == len(video.frames):
         return video.frames
@@ -461,6 +469,15 @@ def _read_frames(path: VideoPath, fps: float) -> UInt8[np.ndarray, "f h w 3"]:
     times = (np.arange(count) + 1e-3) / fps
     index = np.searchsorted(video.times, times, side="right") - 1
     return video.frames[np.clip(index, 0, len(video.frames) - 1)]
+
+
+def _check_source_size(path: VideoPath, num_frames: float, frame_bytes: int) -> None:
+    """Refuse a source whose frames do not fit: three frames with hours between them are a small file."""
+    if not num_frames * frame_bytes <= MAX_SOURCE_BYTES:
+        raise UserError(
+            f"{path} has {num_frames:.0f} frames at the frame rate of the result, more than the "
+            f"{MAX_SOURCE_BYTES >> 30} GiB allowed; cut a shorter or smaller part of it"
+        )
 
 
 def _resize_frames(
