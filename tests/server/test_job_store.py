@@ -411,11 +411,11 @@ def test_changes_since_a_number_are_listed_once_and_in_order(store):
 
 def test_sources_of_a_video_are_found_in_both_directions(store):
     source = create(store)
-    made = create(store, job_create(sources=(JobSource(role="remix", id=source.id),), warnings=("a", "b")))
-    assert made.sources == (JobSource(role="remix", id=source.id),)
-    assert store.get(made.id, owner="alice").warnings == ("a", "b")
-    assert [job.id for job in store.derived(source.id, owner="alice")] == [made.id]
-    assert store.derived(made.id, owner="alice") == store.derived(source.id, owner="bob") == []
+    remix = create(store, job_create(sources=(JobSource(role="remix", id=source.id),), warnings=("a", "b")))
+    assert remix.sources == (JobSource(role="remix", id=source.id),)
+    assert store.get(remix.id, owner="alice").warnings == ("a", "b")
+    assert [job.id for job in store.derived(source.id, owner="alice")] == [remix.id]
+    assert store.derived(remix.id, owner="alice") == store.derived(source.id, owner="bob") == []
 
 
 def test_an_operator_retries_failed_and_damaged_videos_only(store):
@@ -601,7 +601,8 @@ def write_version_2(path) -> dict[str, str]:
             expires_at = 1000 + 86_400 if status in ("completed", "failed") else None
             connection.execute(
                 "INSERT INTO videos (id, owner, model, size, seconds, prompt, request_json, created_at,"
-                " status, completed_at, expires_at, worker_id, attempts, idempotency_key, request_hash, progress)"
+                " status, completed_at, expires_at, worker_id, attempts, idempotency_key, request_hash,"
+                " progress)"
                 " VALUES (?, 'alice', 'sora-2', '64x32', '4', 'A Ball', ?, 900, ?, ?, ?, 'w', 1, ?, 'h', 40)",
                 (job_id, request, status, 1000 if status == "completed" else None, expires_at, status),
             )

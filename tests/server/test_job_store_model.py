@@ -94,7 +94,7 @@ class JobStoreMachine(RuleBasedStateMachine):
         self.deleted: dict[str, str] = {}
         """Jobs that can be restored, with the status that they had."""
         self.cancelled: set[str] = set()
-        self.made: dict[str, str] = {}
+        self.completions: dict[str, str] = {}
         """Which attempt completed a job: there is never a second one."""
         self.crashed: set[str] = set()
         """Folders of jobs that were never acknowledged; a start adopts them."""
@@ -212,7 +212,7 @@ class JobStoreMachine(RuleBasedStateMachine):
         expired = self.monitor.expired(self.store.leases())
         job = claim(self.store, worker.id, expired=expired, max_attempts=MAX_ATTEMPTS)
         if job is not None:
-            assert job.id not in self.made, "a completed job was started again"
+            assert job.id not in self.completions, "a completed job was started again"
             assert job.id in self.acknowledged or job.id not in self.deleted
             self.files.open_attempt(job.id, job.attempt)
             worker.job = job
@@ -258,8 +258,8 @@ class JobStoreMachine(RuleBasedStateMachine):
             return
         self.end(job)
         if is_completed:
-            assert job.id not in self.made, "a job was made twice"
-            self.made[job.id] = job.attempt
+            assert job.id not in self.completions, "a job was made twice"
+            self.completions[job.id] = job.attempt
             self.files.remove_work(self.require(job.id))
         elif (folder := self.files.job_dir(job.id)).exists() and job.id not in self.store.all_ids():
             shutil.rmtree(folder)
@@ -373,7 +373,7 @@ class JobStoreMachine(RuleBasedStateMachine):
         for video in self.acknowledged:
             # A start adopts what a killed worker had finished.
             if (job := self.store.get(video, owner=None)) is not None and job.status == "completed":
-                assert self.made.setdefault(video, job.attempt) == job.attempt, "made twice"
+                assert self.completions.setdefault(video, job.attempt) == job.attempt, "made twice"
         if is_old:
             # What a backup does not know is forgotten: that a job failed, was deleted or was restored.
             for video in [*self.acknowledged, *self.deleted]:
@@ -406,7 +406,7 @@ class JobStoreMachine(RuleBasedStateMachine):
             self.acknowledged[video] = job.status
             if job.status == "completed":
                 assert self.completed_by.setdefault(video, job.attempt) == job.attempt, "made twice"
-                assert self.made[video] == job.attempt
+                assert self.completions[video] == job.attempt
                 for name in SERVED_FILES:
                     path = self.files.verified_path(job, name)
                     assert path.read_text() == f"{name} by {job.attempt}"

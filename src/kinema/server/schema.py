@@ -127,9 +127,9 @@ def upgrade_schema(connection: sqlite3.Connection) -> None:
         case 2:
             _migrate_from_2(connection)
         case _:
-            wanted = "a newer Kinema" if version > SCHEMA_VERSION else "Kinema 0.1"
+            writer = "a newer Kinema" if version > SCHEMA_VERSION else "Kinema 0.1"
             raise UnknownSchemaError(
-                f"version {version} of {wanted} can't be read; this Kinema reads versions 2 and 3"
+                f"version {version} of {writer} can't be read; this Kinema reads versions 2 and 3"
             )
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
