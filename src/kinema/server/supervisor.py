@@ -32,6 +32,8 @@ ORPHAN_GRACE_S = 900.0
 """A younger folder without a job may belong to a request that is still being received."""
 RAPID_EXIT_S = 5.0
 """A worker that ends within this time is restarted with increasing delays."""
+STUCK_LEASES = 30
+"""A worker that is busy, but gives no sign of life for this many leases, is ended too."""
 MAX_RESTART_BACKOFF_S = 30.0
 """Longest delay before a worker that crashes at once is started again."""
 _OUT_OF_MEMORY_MESSAGE = "The video needs more memory than a worker may use; make it smaller or shorter."
@@ -67,7 +69,8 @@ class Supervisor:
         self._attempts = SilenceMonitor(settings.lease_s)
         self._workers = SilenceMonitor(settings.lease_s)
         self._silent_workers: frozenset[str] = frozenset()
-        self._signs_of_life = SilenceMonitor(settings.lease_s)
+        self._activity = SilenceMonitor(settings.lease_s)
+        self._signs_of_life = SilenceMonitor(STUCK_LEASES * settings.lease_s)
         self._scrubber = Scrubber(store, files) if settings.scrub else None
         self._storage_error = ""
         self.restarts = 0
@@ -153,16 +156,22 @@ class Supervisor:
         return ""
 
     def _kill_frozen_workers(self) -> None:
-        """End workers on this machine that give no sign of life for a whole lease."""
+        """End workers on this machine that do nothing for a lease, or give no sign of life for many.
+
+        A thread that loads weights may keep the one that sends signs of life waiting, but uses the processor.
+        """
         workers = self._store.workers()
         self._silent_workers = frozenset(
             self._workers.silent({worker.id: worker.heartbeat for worker in workers})
         )
         local = {worker.id: worker for worker in workers if worker.host == socket.gethostname()}
-        signs = {worker_id: sign_of_life(self._settings.data_dir, worker_id) for worker_id in local}
-        for worker_id in self._signs_of_life.silent(
-            {worker_id: sign for worker_id, sign in signs.items() if sign is not None}
-        ):
+        signs = {
+            worker_id: sign
+            for worker_id in local
+            if (sign := sign_of_life(self._settings.data_dir, worker_id)) is not None
+        }
+        activity = {worker_id: (sign, _cpu_ticks(local[worker_id].pid)) for worker_id, sign in signs.items()}
+        for worker_id in self._activity.silent(activity) | self._signs_of_life.silent(signs):
             worker = local[worker_id]
             if _is_live_worker(worker.pid):
                 log.error("worker %d is frozen; ending it", worker.pid)
@@ -254,6 +263,15 @@ def _is_live_worker(pid: int) -> bool:
         return not command_line.exists() or b"kinema.server.worker" in command_line.read_bytes()
     except OSError:  # It ended in this moment.
         return False
+
+
+def _cpu_ticks(pid: int) -> int:
+    """Processor time of a process; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _resident_bytes(pid: int) -> int:
