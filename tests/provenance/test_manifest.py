@@ -298,7 +298,8 @@ def test_the_inspect_command_reports_each_state(video, capsys):
     ]
     code, out = inspected("--json")
     values = json.loads(out)
-    assert (code, values["state"], values["seed"], values["video"]["width"]) == (0, "valid", 7, 48)
+    signed = values["credentials"]
+    assert (code, values["state"], signed["seed"], values["video"]["width"]) == (0, "valid", 7, 48)
     video.write_bytes(_flip_byte(video.read_bytes(), -300))
     code, out = inspected()
     head = f"{video}: TAMPERED: the video was changed after it was signed"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import subcommand
 
-from kinema.errors import UserError
+from kinema.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from kinema.server.job import Job
@@ -279,10 +279,8 @@ class Jobs:
 def _server_packages() -> Iterator[None]:
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"this command needs {error.name}; install it with: pip install 'kinema[serve]'"
-        ) from None
+    except ModuleNotFoundError:
+        raise missing_extra("this command", "serve") from None
 
 
 def _require_job(store: SqliteJobStore, job_id: str) -> Job:

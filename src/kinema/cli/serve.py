@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinema.errors import UserError
+from kinema.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from kinema.server.settings import Settings
@@ -37,10 +37,8 @@ class WorkerArgs:
         """
         try:
             from kinema.server.settings import load_settings
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"serving needs {error.name}; install it with: pip install 'kinema[serve]'"
-            ) from None
+        except ModuleNotFoundError:
+            raise missing_extra("serving", "serve") from None
         flags = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

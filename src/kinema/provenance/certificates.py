@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinema.errors import UserError
+from kinema.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -47,16 +47,19 @@ class SigningIdentity:
         return f"SigningIdentity(algorithm={self.algorithm!r})"
 
 
+def has_libraries() -> bool:
+    """Whether the libraries for signing and verifying are installed."""
+    return all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography"))
+
+
 def require_libraries() -> None:
     """Check that the libraries for signing are installed.
 
     Raises:
         UserError: they are not.
     """
-    if not all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography")):
-        raise UserError(
-            'content credentials need c2pa-python; install it with: pip install "kinema[provenance]"'
-        )
+    if not has_libraries():
+        raise missing_extra("signing with content credentials", "provenance")
 
 
 def signing_dir() -> Path:

@@ -19,7 +19,7 @@ import torch
 
 from kinema.atomic_io import atomic_write, write_text
 from kinema.data.latent_cache import LatentDataset
-from kinema.errors import UserError
+from kinema.errors import missing_extra
 from kinema.models.formats.serialization import to_json
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.training.dit_task import CAPTION_LOSS_RATIO, DitTask, DitTrainConfig
@@ -190,7 +190,7 @@ def plot_scaling(points: Sequence[ScalingPoint]) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("the plot needs matplotlib; install it with: pip install 'kinema[train]'") from None
+        raise missing_extra("the plot", "train") from None
 
     figure = Figure(figsize=(9.0, 5.6), layout="constrained")
     axes = figure.add_subplot()

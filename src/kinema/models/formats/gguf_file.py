@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from kinema.errors import UserError
+from kinema.errors import UserError, missing_extra
 from kinema.models.formats.safetensors_io import TensorInfo
 
 SUPPORTED_TYPES = (
@@ -45,9 +45,7 @@ def list_gguf_tensors(file: Path) -> tuple[dict[str, TensorInfo], str]:
     try:
         from gguf import GGMLQuantizationType, GGUFReader
     except ImportError:
-        raise UserError(
-            f"{file.name} is a GGUF file, which needs the package gguf; run: pip install 'kinema[gguf]'"
-        ) from None
+        raise missing_extra(f"reading the GGUF file {file.name}", "gguf") from None
     try:
         reader = GGUFReader(file)
         size = file.stat().st_size

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.errors import UserError
+from kinema.errors import UserError, missing_extra
 from kinema.simulator.render.buffers import RenderBuffers
 from kinema.simulator.render.kernels.camera_pass import TILE
 
@@ -24,7 +24,7 @@ def _load_kernels() -> Any:
     try:
         return importlib.import_module("kinema.simulator.render.cuda_kernels").compile_cuda_kernels()
     except ImportError:
-        raise UserError("device 'cuda' needs numba-cuda; install kinema[cuda], or use device 'cpu'") from None
+        raise missing_extra("rendering on the device 'cuda'", "cuda") from None
 
 
 def render_buffers(
