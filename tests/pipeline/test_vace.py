@@ -213,7 +213,7 @@ def test_extension_continues_the_last_frames(pipe, peer, tmp_path):
     short = Pipeline(resolved, device=pipe.device, policy=pipe.policy)
     found = ours(short, num_frames=None, source=ExtendInput(video=write_video(tmp_path / "source", source)))
     # A window of 3 latent frames overlaps by 1: not enough to share a group, so the last frame is shared.
-    known = {index: frame for index, frame in enumerate(source[-(len(source) + FRAMES - len(found)) :])}
+    known = dict(enumerate(source[-(len(source) + FRAMES - len(found)) :]))
     with Tensors(peer, *grey_tensor(known)):
         expected = theirs(peer, None, None)
     wan_videos.check_frames_match(found[len(source) :], expected[len(known) :])

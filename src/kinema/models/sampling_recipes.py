@@ -64,7 +64,7 @@ RECIPES = (
         name="self-forcing-4", num_inference_steps=4, solver="lcm", flow_shift=5.0, boundary_step=2
     ),
 )
-"""lightning: the weights of lightx2v and Wan2.2-Lightning. fastwan: FastWan (DMD2, arXiv 2405.14867). causvid:
+"""lightning: lightx2v and Wan2.2-Lightning. fastwan: FastWan (DMD2, arXiv 2405.14867). causvid:
 arXiv 2412.07772. rcm: arXiv 2510.08431. self-forcing: arXiv 2506.08009."""
 _PATTERNS = (
     (r"self.?forcing|causal.?forcing|krea.*realtime|longlive|rolling.?forcing", "self-forcing-4"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from kinema.pipeline.request import (
     InterpolateInput,
     VideoPath,
     VideoRequest,
+    is_data_url,
 )
 from kinema.pipeline.request_checks import (
     check_combinations,
@@ -382,10 +382,10 @@ def _read_mask(
     mask: ImageInput, spec: VideoSpec, num_frames: int, fps: float
 ) -> Float[np.ndarray, "h w"] | Float[np.ndarray, "f h w"]:
     """A mask from an image, or one for each frame from a video; the last frame of a short one stays."""
-    suffix = Path(os.fspath(mask)).suffix.lower() if isinstance(mask, str | os.PathLike) else ""
-    if suffix not in _VIDEO_SUFFIXES:
+    path = None if isinstance(mask, np.ndarray) or is_data_url(mask) else Path(mask)
+    if path is None or path.suffix.lower() not in _VIDEO_SUFFIXES:
         return resize_and_crop(load_image(mask), spec.size).mean(axis=2).astype(np.float32) / 255
-    frames = _resize_frames(_read_frames(os.fspath(mask), fps)[:num_frames], spec.size)
+    frames = _resize_frames(_read_frames(path, fps)[:num_frames], spec.size)
     grey = frames.mean(axis=3).astype(np.float32) / 255
     return np.concatenate([grey, np.repeat(grey[-1:], num_frames - len(grey), axis=0)])
 

@@ -165,7 +165,8 @@ def sample(
             sigma=step.sigma,
             latents=new,
             clean=clean,
-            history=step.history,
+            # With context frames the solver's history is of other shapes; such runs do not continue.
+            history=step.history if context is None else (),
             previewer=previewer,
         )
 

@@ -98,6 +98,16 @@ def default_streaming_config(model: ModelCheckpoint) -> StreamingConfig:
     require_streaming(model)
     video = VideoShape(frames=defaults.num_frames, height=defaults.size[1], width=defaults.size[0])
     trained = LatentShape.of(video, model.vae.stride).frames
+    if defaults.block_frames is not None:
+        block, sink = defaults.block_frames, defaults.sink_frames or 0
+        return StreamingConfig(
+            context_mode="cache",
+            first=block,
+            block=block,
+            window=defaults.context_frames or max(1, trained - sink - block),
+            sink=sink,
+            context_sigma=defaults.context_sigma or 0.0,
+        )
     if defaults.streaming_mode == "cache":
         sink, block = min(1, trained - 1), 1
         return StreamingConfig(
@@ -108,9 +118,13 @@ def default_streaming_config(model: ModelCheckpoint) -> StreamingConfig:
             sink=sink,
             context_sigma=CACHE_CONTEXT_SIGMA,
         )
-    window = max(1, trained // 2)
+    window = defaults.context_frames or max(1, trained // 2)
     return StreamingConfig(
-        context_mode="windows", first=trained, block=max(1, trained - window), window=window
+        context_mode="windows",
+        first=trained,
+        block=max(1, trained - window),
+        window=window,
+        context_sigma=defaults.context_sigma or 0.0,
     )
 
 
