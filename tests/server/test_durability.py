@@ -27,7 +27,7 @@ from kinema.server.sqlite_store import SqliteJobStore
 from kinema.server.storage import SERVED_FILES, VIDEO_FILE, DamagedFileError, LocalFileStore
 from kinema.server.worker import Worker
 from tests.fixtures import server
-from tests.fixtures.job_stores import job_create
+from tests.fixtures.job_stores import FakeClock, job_create
 
 
 @pytest.fixture
@@ -480,4 +480,54 @@ def test_readiness_needs_a_live_worker_of_the_served_model(tmp_path):
             store.mark_worker_dead(worker.id)
         assert supervisor.readiness().workers_ready == 0
         assert supervisor.readiness().model_info is not None
+        store.close()
+
+
+def test_a_worker_that_uses_too_much_memory_is_ended_with_its_job(tmp_path, monkeypatch):
+    from kinema.server import supervisor
+
+    ended = []
+    monkeypatch.setattr(supervisor, "_resident_bytes", lambda _: 2**40)
+    monkeypatch.setattr(supervisor, "_is_live_worker", lambda _: True)
+    monkeypatch.setattr(os, "kill", lambda pid, number: ended.append((pid, number)))
+    limits = Limits(min_free_bytes=0, max_worker_bytes=2**30)
+    with server.in_process_server(tmp_path / "data", limits=limits) as app:
+        store, files = app.state.server.store, app.state.server.files
+        job = submit(store, files)
+        (worker,) = store.workers()
+        store.claim(worker.id, "testcard", expired=(), max_attempts=3)
+        app.state.server.supervisor._kill_frozen_workers()
+        failed = store.get(job.id, owner=None)
+        assert (failed.status, failed.error_code) == ("failed", "out_of_memory")
+        assert ended == [(worker.pid, signal.SIGKILL)]
+        store.close()
+
+
+def test_signs_of_life_are_measured_for_each_worker(tmp_path, monkeypatch):
+    """One that is busy keeps its time; one that does nothing is ended after a lease."""
+    from kinema.server import supervisor
+
+    ended, ticks = [], {}
+    monkeypatch.setattr(supervisor, "_cpu_ticks", lambda pid: ticks[pid])
+    monkeypatch.setattr(supervisor, "_is_live_worker", lambda _: True)
+    monkeypatch.setattr(os, "kill", lambda pid, number: ended.append(pid))
+    with server.in_process_server(tmp_path / "data", lease_s=10.0) as app:
+        store, watched = app.state.server.store, app.state.server.supervisor
+        clock = FakeClock(0.0)
+        watched._activity._monotonic = watched._signs_of_life._monotonic = clock
+        watched._activity._last = watched._signs_of_life._last = 0.0
+        (worker,) = store.workers()
+        (tmp_path / "data" / "workers" / worker.id).touch()
+        ticks[worker.pid] = 0
+
+        def observe(seconds: int, *, is_busy: bool) -> None:
+            for _ in range(seconds):
+                clock.now += 1
+                ticks[worker.pid] += is_busy
+                watched._kill_frozen_workers()
+
+        observe(60, is_busy=True)
+        assert not ended
+        observe(12, is_busy=False)
+        assert ended == [worker.pid] * len(ended) != []
         store.close()
