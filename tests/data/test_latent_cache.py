@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kinema.data import latent_cache
 from kinema.data.dataset import DatasetSplit
 from kinema.data.latent_cache import (
     TextEmbeddingTable,
@@ -80,3 +81,24 @@ def test_datasets_are_written_once_and_loaded(vae, tmp_path):
 def test_folder_without_latents_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"lacks latents.safetensors.*captions.json"):
         load_latent_datasets(tmp_path)
+
+
+def test_an_interrupted_encoding_continues_with_the_same_bytes(vae, tmp_path, monkeypatch):
+    monkeypatch.setattr(latent_cache, "VIDEOS_PER_PART", 2)
+    splits = [DatasetSplit(train=moving_squares(), held_out=moving_squares(count=2))]
+
+    def encode(folder, limit=None):
+        folder.mkdir(exist_ok=True)
+        progress = write_latent_datasets(folder, vae, splits, LetterTextEncoder, CPU)
+        done = [one.done for one, _ in zip(progress, range(limit or 1000))]
+        progress.close()
+        return done
+
+    encode(tmp_path / "whole")
+    encode(tmp_path / "stopped", limit=3)
+    parts = sorted((tmp_path / "stopped" / "latents.parts").iterdir())
+    assert parts
+    assert encode(tmp_path / "stopped")[0] == 2, "the first part is not encoded again"
+    whole, stopped = ((tmp_path / name / "latents.safetensors").read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped
+    assert not (tmp_path / "stopped" / "latents.parts").exists()

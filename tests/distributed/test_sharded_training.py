@@ -10,6 +10,7 @@ import pytest
 
 from kinema.distributed.process_group import SINGLE_PROCESS
 from kinema.training import checkpoint
+from tests.fixtures.encoded_clips import train_lora
 from tests.fixtures.sharded_training import REPORTS_FILE, train_dit, train_vae_with_discriminator
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,17 @@ def test_two_processes_match_one_with_a_discriminator(tmp_path):
     # In the first steps tiny gradients make full steps, and shards are added in another order.
     assert double["losses"] == pytest.approx([r.loss for r in single], rel=1e-4)
     assert double["grad_norms"] == pytest.approx([r.grad_norm for r in single], rel=1e-3)
+
+
+def test_two_processes_train_a_lora_as_one_does(tmp_path):
+    """Frozen bfloat16 weights and float32 factors are sharded together."""
+    single = train_lora(tmp_path / "one", 6, SINGLE_PROCESS)
+    double = torchrun(tmp_path / "two", 6, "lora")
+    assert double["losses"] == pytest.approx([r.loss for r in single], abs=1e-5)
+    assert double["grad_norms"] == pytest.approx([r.grad_norm for r in single], rel=1e-4)
+    one, two = (checkpoint.load(tmp_path / name) for name in ("one", "two"))
+    for name, value in one.parts["model"].items():
+        assert (value - two.parts["model"][name]).abs().max() < 1e-4
 
 
 @pytest.mark.slow

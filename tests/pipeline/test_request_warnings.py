@@ -1,10 +1,20 @@
 """Warnings before a video is generated: words and images that the model does not know."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 
+from kinema.models.lora.reader import open_lora
+from kinema.models.lora.writer import save_lora
 from kinema.pipeline.pipeline import load
-from kinema.pipeline.prompt_vocabulary import EXAMPLE_PROMPTS, find_unknown_words, model_vocabulary
+from kinema.pipeline.prompt_vocabulary import (
+    EXAMPLE_PROMPTS,
+    find_unknown_words,
+    lora_vocabulary,
+    model_vocabulary,
+)
 from kinema.pipeline.request import Keyframe, Shot, VideoRequest
 
 
@@ -71,3 +81,19 @@ def test_a_photo_is_unlike_the_models_scenes(pipe):
     photo[40:] = (40, 140, 50)
     (message,) = warnings(pipe, prompt="a red ball", keyframes=(Keyframe(seconds=0.5, image=photo),))
     assert "unlike the simulated scenes" in message
+
+
+def test_words_of_a_lora_are_known(tmp_path):
+    """A LoRA of `kinema train lora` records the words of its captions; damaged headers count as none."""
+    vocabulary = []
+    for index, header in enumerate(({"vocabulary": ["axolotl", 3]}, {"vocabulary": "axolotl"}, [], None)):
+        path = tmp_path / f"{index}.safetensors"
+        factors = {"blocks.0.attn1.to_q.lora_A.weight": torch.zeros(1, 4)}
+        factors["blocks.0.attn1.to_q.lora_B.weight"] = torch.zeros(4, 1)
+        metadata = None if header is None else {"kinema": json.dumps(header)}
+        save_lora(path, factors, metadata=metadata)
+        vocabulary.append(lora_vocabulary([open_lora(path)]))
+    assert vocabulary == [{"axolotl"}, frozenset(), frozenset(), frozenset()]
+    known = frozenset({"a"})
+    assert find_unknown_words(["a axolotl"], known).words == ("axolotl",)
+    assert not find_unknown_words(["a axolotl"], known | vocabulary[0]).words

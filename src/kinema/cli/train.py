@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from kinema.cli.options import MachineArgs
-from kinema.cli.train_finetune import Finetune, Lora
+from kinema.cli.train_finetune import Finetune, Lora, parse_set
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,14 +64,20 @@ class SingleModelArgs(MachineArgs):
     """`lab` for two cores, `full-simulator` for a GPU, `tiny` for a test."""
     videos: UseAppendAction[tuple[Path, ...]] = ()
     """A folder of videos (from `kinema dataset build`, or of a run); without one, videos are rendered."""
+    data: UseAppendAction[tuple[str, ...]] = ()
+    """A set of `kinema data build`, with a weight after a colon: --data cats:2 --data dogs:1."""
     init_from: Annotated[str, arg(name="from")] = ""
     """Start from weights: `world` (shipped) or an exported folder."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set training.batch_size=8"""
 
     def with_videos(self, config: DataConfig) -> DataConfig:
-        """The data settings with the folders of `--videos`."""
-        return dataclasses.replace(config, folders=tuple(str(folder) for folder in self.videos))
+        """The data settings with the folders of `--videos` and the sets of `--data`."""
+        return dataclasses.replace(
+            config,
+            folders=tuple(str(folder) for folder in self.videos),
+            sets=tuple(parse_set(text) for text in self.data),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

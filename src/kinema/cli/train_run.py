@@ -105,10 +105,14 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig, train_vae
     from kinema.training.run_context import RunContext
+    from kinema.training.run_lock import lock_run
 
     device = resolve_device(machine.device)
     should_stop = install_stop_handler()
-    with init_distributed(device.type) as dist_context:
+    with contextlib.ExitStack() as stack:
+        dist_context = stack.enter_context(init_distributed(device.type))
+        if dist_context.is_main:
+            stack.enter_context(lock_run(run_dir))
         context = RunContext(
             run_dir=run_dir,
             device=device,

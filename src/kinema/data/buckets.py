@@ -79,11 +79,13 @@ class BucketSpec:
         num_videos: in the dataset.
         latent_frames: of each video.
         tokens_per_frame: of one latent frame.
+        weight: share of the video steps, relative to the others; None: steps of an epoch.
     """
 
     num_videos: int
     latent_frames: int
     tokens_per_frame: int
+    weight: float | None = None
 
 
 def build_buckets(specs: Sequence[BucketSpec], *, batch_size: int, image_p: float, seed: int) -> Buckets:
@@ -106,7 +108,10 @@ def build_buckets(specs: Sequence[BucketSpec], *, batch_size: int, image_p: floa
         fitting_batch_size(spec.latent_frames * spec.tokens_per_frame, spec.num_videos) for spec in specs
     ]
     # Weights of video buckets are steps of an epoch, those of image buckets are shares of all steps.
-    weights = [(1 - image_p) * spec.num_videos / size for spec, size in zip(specs, video_sizes, strict=True)]
+    weights = [
+        (1 - image_p) * (spec.num_videos / size if spec.weight is None else spec.weight)
+        for spec, size in zip(specs, video_sizes, strict=True)
+    ]
     candidates = [(i, specs[i].latent_frames, size) for i, size in enumerate(video_sizes)]
     if image_p > 0:
         video_weight, num_videos = sum(weights), sum(spec.num_videos for spec in specs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from kinema.atomic_io import atomic_write, write_text
 from kinema.data.cropping import to_model_input
-from kinema.data.dataset import DatasetSplit, VideoDataset
+from kinema.data.dataset import DatasetSplit, SubsetVideos, VideoDataset
 from kinema.errors import UserError
 from kinema.models.precision import Precision, autocast
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder
@@ -28,6 +29,8 @@ from kinema.models.vae.autoencoder import VideoVae
 
 TEXT_EMBEDDINGS_FILE = "text_embeddings.safetensors"
 TEXTS_FILE = "texts.json"
+VIDEOS_PER_PART = 128
+"""Videos that an interrupted encoding encodes again at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,12 +42,14 @@ class LatentDataset:
         captions: for each video the rows of `text_embeddings` that describe it, the plain caption first.
         text_embeddings: of each distinct caption, tokens by channels; the last row is the empty prompt.
         starts_midclip: whether the videos are windows that may start in the middle of an event.
+        weight: see `kinema.data.dataset.DatasetSplit`.
     """
 
     latents: Float[Tensor, "n c f h w"]
     captions: tuple[tuple[int, ...], ...]
     text_embeddings: tuple[Float[Tensor, "_ d"], ...]
     starts_midclip: bool = False
+    weight: float | None = None
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -187,6 +192,8 @@ def write_latent_datasets(
 ) -> Iterator[EncodeProgress]:
     """Encode what the folder lacks: the latents of all videos and the embeddings of all captions.
 
+    Latents are written part by part, so that an interrupted encoding continues.
+
     Args:
         folder: must exist.
         vae: the encoder of the latents.
@@ -202,12 +209,17 @@ def write_latent_datasets(
         path = _latents_path(folder, i)
         if path.is_file():
             continue
-        train = []
-        for progress, batch in encode_videos(vae, split.train, device, precision=precision):
-            train.append(batch)
-            yield progress
-        held_out = [batch for _, batch in encode_videos(vae, split.held_out, device, precision=precision)]
-        _save_tensors(path, {"train": torch.cat(train), "held_out": torch.cat(held_out)})
+        parts = path.with_suffix(".parts")
+        latents = {}
+        for name, videos in (("train", split.train), ("held_out", split.held_out)):
+            for done in _encode_parts(parts, name, vae, videos, device, precision):
+                if name == "train":
+                    yield EncodeProgress(done=done, total=len(videos))
+            latents[name] = torch.cat(
+                [safetensors.torch.load_file(part)["latents"] for part in sorted(parts.glob(f"{name}-*"))]
+            )
+        _save_tensors(path, latents)
+        shutil.rmtree(parts)
     if not (folder / TEXT_EMBEDDINGS_FILE).is_file():
         datasets = [dataset for split in splits for dataset in (split.train, split.held_out)]
         texts, embeddings = encode_captions(load_text_encoder(), datasets, device, precision=precision)
@@ -224,8 +236,27 @@ def write_latent_datasets(
                 "train": _caption_rows(split.train, row_by_caption),
                 "held_out": _caption_rows(split.held_out, row_by_caption),
                 "starts_midclip": split.starts_midclip,
+                "weight": split.weight,
             }
             write_text(path, json.dumps(values) + "\n")
+
+
+def _encode_parts(
+    folder: Path, name: str, vae: VideoVae, videos: VideoDataset, device: torch.device, precision: Precision
+) -> Iterator[int]:
+    """Encode the parts of a dataset that a folder lacks; yield the number of encoded videos."""
+    folder.mkdir(exist_ok=True)
+    for first in range(0, len(videos), VIDEOS_PER_PART):
+        part = SubsetVideos(videos=videos, start=first, count=min(VIDEOS_PER_PART, len(videos) - first))
+        path = folder / f"{name}-{first:08d}.safetensors"
+        if path.is_file():
+            yield first + len(part)
+            continue
+        batches = []
+        for progress, batch in encode_videos(vae, part, device, precision=precision):
+            batches.append(batch)
+            yield first + progress.done
+        _save_tensors(path, {"latents": torch.cat(batches)})
 
 
 def load_latent_datasets(folder: Path) -> LatentDatasets:
@@ -256,6 +287,7 @@ def load_latent_datasets(folder: Path) -> LatentDatasets:
                     captions=tuple(tuple(rows) for rows in values[name]),
                     text_embeddings=embeddings,
                     starts_midclip=values["starts_midclip"],
+                    weight=values.get("weight"),
                 )
             )
     return LatentDatasets(

@@ -57,6 +57,7 @@ from kinema.pipeline.segment_sampling import sample_batch, sample_segments
 from kinema.pipeline.streaming import stream_segments
 from kinema.pipeline.upscale import check_upscale, upscale
 from kinema.pipeline.video import GeneratedVideo
+from kinema.shapes import parse_size
 
 if TYPE_CHECKING:
     from kinema.pipeline.cost import CostEstimate
@@ -104,7 +105,7 @@ class Pipeline:
         prompt: str | VideoRequest = "",
         *,
         negative_prompt: str | None = None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | str | None = None,
         num_frames: int | None = None,
         seconds: float | None = None,
         fps: float | None = None,
@@ -132,6 +133,7 @@ class Pipeline:
         Args:
             prompt: what the video shows; or a whole request, and then no other argument but `noise`.
             loras: changes of the model's weights; also as text: `style.safetensors`, `style.safetensors:0.8`.
+            size: width and height in pixels, or a text such as `832x480`.
             noise: standard normal latents in place of the seed's noise, float32.
 
         Raises:
@@ -142,7 +144,7 @@ class Pipeline:
             request = VideoRequest(
                 prompt=request,
                 negative_prompt=negative_prompt,
-                size=size,
+                size=parse_size(size) if isinstance(size, str) else size,
                 num_frames=num_frames,
                 seconds=seconds,
                 fps=fps,
@@ -286,9 +288,13 @@ class Pipeline:
 
         Words that the model was not trained on, and images that it will not keep as they are.
         """
+        from kinema.pipeline.prompt_vocabulary import lora_vocabulary
         from kinema.pipeline.request_warnings import request_warnings
 
-        return request_warnings(self.model, resolved.request, resolved.size)
+        files = [match.file for lora in resolved.loras for match in lora.matches]
+        return request_warnings(
+            self.model, resolved.request, resolved.size, lora_words=lora_vocabulary(files)
+        )
 
     def preload(self) -> None:
         """Load transformers and autoencoder now rather than with the first video, if they stay in memory."""

@@ -8,11 +8,13 @@ seen what it means.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.native import KinemaCheckpoint
+from kinema.models.lora.reader import LoraFile
 from kinema.simulator.captions.everyday import senses
 from kinema.simulator.captions.vocabulary import WORD_PATTERN, known_words
 
@@ -64,6 +66,19 @@ def model_vocabulary(model: ModelCheckpoint) -> frozenset[str]:
         return frozenset()
     base = model.base_vocabulary()
     return (known_words() if base is None else base) | frozenset(model.vocabulary)
+
+
+def lora_vocabulary(files: Iterable[LoraFile]) -> frozenset[str]:
+    """The words of the captions that LoRAs of `kinema train lora` were trained on, from their headers."""
+    words: set[str] = set()
+    for file in files:
+        try:
+            listed = json.loads(file.metadata.get("kinema", "{}")).get("vocabulary", [])
+        except (ValueError, AttributeError):
+            continue
+        if isinstance(listed, list):
+            words |= {word for word in listed if isinstance(word, str)}
+    return frozenset(words)
 
 
 def find_unknown_words(prompts: Iterable[str], vocabulary: Sequence[str] | frozenset[str]) -> UnknownWords:

@@ -22,16 +22,26 @@ _MAX_COLOURED_SHARE = 0.5
 """Share of coloured pixels up to which an image can be one of the lab: some objects on a gray floor."""
 
 
-def request_warnings(model: ModelCheckpoint, request: VideoRequest, size: tuple[int, int]) -> tuple[str, ...]:
+def request_warnings(
+    model: ModelCheckpoint,
+    request: VideoRequest,
+    size: tuple[int, int],
+    *,
+    lora_words: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:
     """Return the warnings, one line each. Files that can't be read give none: they are errors elsewhere.
 
     Args:
         model: the checkpoint.
         request: what to generate.
         size: width and height of the video.
+        lora_words: that the request's LoRAs were trained on.
     """
     prompts = [request.prompt, *(shot.prompt for shot in request.storyboard)]
-    words = find_unknown_words(prompts, model_vocabulary(model)).message(model.name)
+    vocabulary = model_vocabulary(model)
+    # An open model has no list, and knows every word.
+    known = vocabulary | lora_words if vocabulary else vocabulary
+    words = find_unknown_words(prompts, known).message(model.name)
     images = [
         message for name, image in _images(request) for message in _image_warnings(model, size, name, image)
     ]

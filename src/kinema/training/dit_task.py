@@ -153,19 +153,20 @@ class DitTask:
         self.held_out = held_out
         self.device = device
         self.buckets = build_buckets(
-            [self._bucket_spec(latents) for latents in self.latents],
+            [self._bucket_spec(dataset) for dataset in datasets],
             batch_size=config.batch_size,
             image_p=config.image_p,
             seed=config.seed,
         )
 
-    def _bucket_spec(self, latents: Tensor) -> BucketSpec:
-        shape = _latent_shape(latents)
+    def _bucket_spec(self, dataset: LatentDataset) -> BucketSpec:
+        shape = _latent_shape(dataset.latents)
         one_frame = LatentShape(frames=1, height=shape.height, width=shape.width)
         return BucketSpec(
-            num_videos=len(latents),
+            num_videos=len(dataset),
             latent_frames=shape.frames,
             tokens_per_frame=one_frame.tokens(self.config.model.patch_size),
+            weight=dataset.weight,
         )
 
     def latent_shape(self, dataset_index: int) -> LatentShape:

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kinema.atomic_io import write_text
 from kinema.data.clip_table import CLIPS_FILE
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint, open_model
-from kinema.models.formats.native import KinemaCheckpoint, save_checkpoint
+from kinema.models.formats.native import VOCABULARY_FILE, KinemaCheckpoint, save_checkpoint
 from kinema.models.formats.serialization import to_json
 from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.lora.writer import LoraFormat, save_lora
@@ -129,6 +130,8 @@ def _export_model(
             vae=vae,
             vocabulary=vocabulary,
         )
+        if (model.folder / VOCABULARY_FILE).is_file():
+            write_text(folder / VOCABULARY_FILE, (model.folder / VOCABULARY_FILE).read_text())
     else:
         assert isinstance(model, WanCheckpoint)
         if not (folder / "model_index.json").is_file():
@@ -136,12 +139,12 @@ def _export_model(
                 dit.cast(torch.bfloat16)
             model.save(folder, transformers=transformers, vae=vae, shard_bytes=SHARD_BYTES)
     public = dataclasses.replace(config, model=_public_name(model))
-    (folder / SETTINGS_FILE).write_text(to_json(public))
+    write_text(folder / SETTINGS_FILE, to_json(public))
     scores = {
         str(expert): dict(read_training_state(model, expert, run_context.run_dir))
         for expert in config.experts
     }
-    (folder / SCORES_FILE).write_text(json.dumps(scores, indent=1) + "\n")
+    write_text(folder / SCORES_FILE, json.dumps(scores, indent=1) + "\n")
     return folder
 
 

@@ -144,7 +144,7 @@ def _checkpoint_bytes(count: int, loop: LoopConfig) -> int:
 
 
 def _rendered_bytes(data: DataConfig) -> int:
-    if data.folders:
+    if data.folders or data.sets:
         return 0
     return sum(
         _video_bytes(one) + _video_bytes(data.held_out_config(one))

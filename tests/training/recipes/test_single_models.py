@@ -9,9 +9,11 @@ import torch
 
 from kinema.cli import main
 from kinema.data.latent_cache import load_latent_datasets
+from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.training.render_shards import RenderConfig, render_missing
+from tests.fixtures.curated_set import write_curated_set
 from tests.fixtures.toy_training import LengthTextEncoder
 
 RENDER_CONFIG = RenderConfig(
@@ -118,3 +120,24 @@ def test_other_settings_or_another_kind_are_refused(runs, capsys, arguments, mes
         main(["train", kind, *where, *options])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_from_scratch_on_curated_sets(tmp_path, monkeypatch):
+    """Two sets of real files, of other sizes and lengths, mixed by weight."""
+    monkeypatch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
+    sets = [
+        write_curated_set(tmp_path / "a", count=6),
+        write_curated_set(tmp_path / "b", count=4, side=48, frames=5),
+    ]
+    common = ["--preset", "tiny", "--device", "cpu", "--data", f"{sets[0]}:2", "--data", f"{sets[1]}:1"]
+    common += ["--set", "training.loop.steps=3", "--set", "data.held_out_share=0.3"]
+    main(["train", "vae", "--out", str(tmp_path / "vae"), *common])
+    vae = str(tmp_path / "vae" / "weights")
+    main(["train", "dit", "--out", str(tmp_path / "dit"), "--vae", vae, *common])
+    data = load_latent_datasets(tmp_path / "dit")
+    assert [len(dataset) for dataset in data.train] == [4, 3]
+    assert [dataset.weight for dataset in data.train] == [2.0, 1.0]
+    assert any("zebra" in text for text in data.texts)
+    model = open_model(str(tmp_path / "dit" / "weights"))
+    assert (model.sampling_defaults.size, model.sampling_defaults.num_frames) == ((32, 32), 9)
+    assert model.vocabulary == ("square", "zebra")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinema.data.dataset import DatasetSplit
-from kinema.data.video_folder import open_dataset
+from kinema.data.video_folder import open_dataset, open_datasets
 from kinema.errors import UserError
 from kinema.training.render_shards import RenderConfig
 from kinema.training.run_context import Progress, RunContext
@@ -33,6 +33,7 @@ class DataConfig:
 
     Attributes:
         folders: of existing videos, one for each shape; empty renders clips.
+        sets: curated or simulated sets with their weights; each of their sizes and lengths becomes a dataset.
         held_out_share: share of each folder to validate on.
         render: clips to render where no folder is set.
         extra_datasets: clips of other shapes to render.
@@ -40,6 +41,7 @@ class DataConfig:
     """
 
     folders: tuple[str, ...] = ()
+    sets: tuple[SetConfig, ...] = ()
     held_out_share: float = 0.05
     render: RenderConfig = field(default_factory=lambda: RenderConfig(num_clips=2048))
     extra_datasets: tuple[RenderConfig, ...] = ()
@@ -63,6 +65,23 @@ def prepare_datasets(
     Raises:
         UserError: a folder has no videos, too few, or several shapes.
     """
+    if config.folders and config.sets:
+        raise UserError("videos come from --videos or from --data; give one of the two")
+    for one in config.sets:
+        opened = open_datasets(Path(one.folder))
+        num_videos = sum(len(dataset.videos) for dataset in opened)
+        for dataset in opened:
+            count = len(dataset.videos)
+            if count < 2:
+                continue  # Nothing would be left to validate on.
+            train, held_out = dataset.split(max(1, round(config.held_out_share * count)))
+            # The sets share the steps by their weights, and the sizes of a set by their numbers of clips.
+            weight = one.weight * count / num_videos
+            splits.append(DatasetSplit(train=train, held_out=held_out, weight=weight))
+    if config.sets:
+        if not splits:
+            raise UserError(f"{config.sets[0].folder} has no size with two clips or more; add videos")
+        return
     if config.folders:
         for folder in config.folders:
             opened = open_dataset(Path(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,8 @@ from kinema.training.finetune_samples import (
 )
 from kinema.training.finetune_task import FinetuneConfig, FinetuneTask, WeightedSet
 from kinema.training.frozen_linear import BaseDtype, freeze_base
-from kinema.training.loop import LoopConfig, StepReport, load_ema_weights, train
+from kinema.training.interruption import StopRequested
+from kinema.training.loop import LoopConfig, StepReport, ValidationCallback, load_ema_weights, train
 from kinema.training.lora_layers import LoraConfig, add_lora
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.overrides import to_plain
@@ -376,6 +378,11 @@ def _train_expert(
             precision=training.precision,
             dist_context=run_context.dist_context,
         )
+    if not newest:
+        before = _validate_before(task, callback, training.loop.steps, run_context)
+        if before is None:
+            return
+        yield _make_progress(part, before, sheets)
     for report in train(
         task,
         training.loop,
@@ -389,6 +396,31 @@ def _train_expert(
         yield _make_progress(part, report, sheets)
     del task, dit
     empty_cache()
+
+
+def _validate_before(
+    task: FinetuneTask, callback: ValidationCallback | None, num_steps: int, run_context: RunContext
+) -> StepReport | None:
+    """Scores and samples of the model as it is, as step 0; None: the run should stop."""
+    task.module.eval()
+    try:
+        with run_context.interruptible(), torch.no_grad():
+            scores = dict(task.validate()) | dict(callback(0) if callback is not None else {})
+    except StopRequested:
+        return None
+    task.module.train()
+    return StepReport(
+        step=0,
+        num_steps=num_steps,
+        loss=scores.get("loss", math.nan),
+        grad_norm=0.0,
+        logs={},
+        seconds=0.0,
+        steps_per_second=0.0,
+        samples_per_second=0.0,
+        flops_per_second=0.0,
+        scores={f"ema/{name}": value for name, value in scores.items()},
+    )
 
 
 def _make_progress(stage: str, report: StepReport, sheets: Path) -> Progress:

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from kinema.training.dit_task import DitTask
 from kinema.training.recipes.full_config import RecipeConfig
 from kinema.training.render_shards import background_rendering
 from kinema.training.run_context import Progress, RunContext
+from kinema.training.stage_times import StageTimes
 from kinema.training.stages import (
     InitWeights,
     encode_datasets,
@@ -47,6 +47,8 @@ from kinema.training.vae_task import VaeTask
 
 VIDEO_COUNTS_FILE = "video_counts.json"
 """Number of clips of each dataset that the run trains on."""
+BUDGET_FILE = "budget.json"
+"""Seconds for the stages after the first clips."""
 VAE_VALIDATIONS = 4
 """Validations of an autoencoder training. Each reconstructs all held-out videos, which takes as long as
 some steps."""
@@ -78,15 +80,24 @@ def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progre
         config: settings.
         run_context: a run with the same settings in its folder is resumed.
     """
-    start = time.perf_counter()
     run_context.run_dir.mkdir(parents=True, exist_ok=True)
+    times = StageTimes(run_context.run_dir, writes=run_context.dist_context.is_main)
+    try:
+        for progress in _run_stages(config, run_context, times):
+            times.add(progress.stage)
+            yield progress
+    finally:
+        times.save()
+
+
+def _run_stages(config: RecipeConfig, run_context: RunContext, times: StageTimes) -> Iterator[Progress]:
     init = load_init_weights(config.init_from, run_context.device) if config.init_from else None
     train_dir, held_out_dir = split_dirs(0)
     for render_config, name in ((config.held_out, held_out_dir), (config.vae_render_config(), train_dir)):
         yield from render_split(run_context, render_config, name)
         if run_context.stop_requested():
             return
-    budget = max(config.budget - (time.perf_counter() - start), 1.0)
+    budget = _remaining_budget(config, run_context, times)
     if init is None:
         yield from _train_vae(config, run_context, config.vae_share * budget)
         if run_context.stop_requested():
@@ -95,7 +106,7 @@ def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progre
         vae = load_trained_autoencoder(run_context, config.vae, held_out)
     else:
         vae = init.vae
-    yield from _render_remaining(config, run_context, budget)
+    yield from _render_remaining(config, run_context, budget, times)
     if run_context.stop_requested():
         return
     splits = _open_splits(config, run_context)
@@ -140,6 +151,15 @@ def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progre
     yield from train_autoencoder(
         run_context, task, dataclasses.replace(decoder_config, loop=loop), part="decoder"
     )
+
+
+def _remaining_budget(config: RecipeConfig, run_context: RunContext, times: StageTimes) -> float:
+    """Seconds left after the first clips: decided once, so that a resumed run has the same plan."""
+    path = run_context.run_dir / BUDGET_FILE
+    with run_context.dist_context.main_process_first():
+        if not path.is_file():
+            write_text(path, json.dumps({"seconds": max(config.budget - times.total, 1.0)}) + "\n")
+    return float(json.loads(path.read_text())["seconds"])
 
 
 def _train_vae(config: RecipeConfig, run_context: RunContext, budget_seconds: float) -> Iterator[Progress]:
@@ -221,17 +241,22 @@ def load_trained(config: RecipeConfig, run_context: RunContext) -> TrainedModel:
     )
 
 
-def _render_remaining(config: RecipeConfig, run_context: RunContext, budget: float) -> Iterator[Progress]:
+def _render_remaining(
+    config: RecipeConfig, run_context: RunContext, budget: float, times: StageTimes
+) -> Iterator[Progress]:
     """Render all datasets, or as much as `render_share` of the budget allows, and store the counts."""
     path = run_context.run_dir / VIDEO_COUNTS_FILE
     if config.render_share is not None and path.is_file():
         return
     seconds = math.inf if config.render_share is None else config.render_share * budget
+    paid = config.budget - budget - times.of(f"render {split_dirs(0)[1]}")
     pixels = [one.num_clips * one.num_frames * one.height * one.width for one in config.datasets]
     for i, render_config in enumerate(config.datasets):
         train_dir, held_out_dir = split_dirs(i)
         yield from render_split(run_context, config.held_out_config(i), held_out_dir)
         max_seconds = seconds * pixels[i] / sum(pixels)
+        # What an interrupted run has rendered counts; the first clips of the first dataset were paid before.
+        max_seconds -= times.of(f"render {train_dir}") - (paid if i == 0 else 0.0)
         yield from render_split(run_context, render_config, train_dir, max_seconds=max_seconds)
         if run_context.stop_requested():
             return

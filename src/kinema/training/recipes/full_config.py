@@ -91,7 +91,7 @@ class RecipeConfig:
         return dataclasses.replace(self.render, num_clips=num_clips)
 
 
-def lab(*, budget: float, num_videos: int = 8192) -> RecipeConfig:
+def lab(*, budget: float, num_videos: int | None = None) -> RecipeConfig:
     """Return the preset for two CPU cores: the lab at 128 x 128, 17 frames at 8 fps.
 
     The autoencoder has one spatial downsampling more than `VaeConfig.small`: a plain object on an even
@@ -101,8 +101,11 @@ def lab(*, budget: float, num_videos: int = 8192) -> RecipeConfig:
 
     Args:
         budget: seconds for the whole run.
-        num_videos: clips of the first dataset.
+        num_videos: clips of the first dataset; None: 8192, and fewer for budgets below an hour, which could
+            neither render nor use them.
     """
+    if num_videos is None:
+        num_videos = max(256, round(min(1.0, budget / 3600) * 128) * 64)
     autoencoder = dataclasses.replace(
         VaeConfig.small(),
         base_dim=96,

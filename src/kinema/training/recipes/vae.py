@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kinema.data.dataset import DatasetSplit
+from kinema.data.dataset import DatasetSplit, join_splits
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae, read_vae_config
 from kinema.models.vae.autoencoder import VideoVae
@@ -73,16 +73,17 @@ def train_vae(config: VaeRunConfig, run_context: RunContext) -> Iterator[Progres
     init = load_autoencoder(config.init_from, run_context) if config.init_from else None
     if init is not None and config.training.decoder_only:
         copy_latent_stats(run_context, init)
+    split = join_splits(splits) if config.data.sets else splits[0]
     task = VaeTask(
         config.training,
-        splits[0].train,
-        splits[0].held_out,
+        split.train,
+        split.held_out,
         run_context.device,
         init_weights=None if init is None else init.state_dict(),
     )
     yield from train_autoencoder(run_context, task, config.training)
     if not run_context.stop_requested():
-        load_trained_autoencoder(run_context, config.training, splits[0].held_out)
+        load_trained_autoencoder(run_context, config.training, split.held_out)
 
 
 def load_trained_vae(config: VaeRunConfig, run_context: RunContext) -> VideoVae:
@@ -90,7 +91,8 @@ def load_trained_vae(config: VaeRunConfig, run_context: RunContext) -> VideoVae:
     splits: list[DatasetSplit] = []
     for _ in prepare_datasets(config.data, run_context, splits):
         pass
-    return load_trained_autoencoder(run_context, config.training, splits[0].held_out)
+    split = join_splits(splits) if config.data.sets else splits[0]
+    return load_trained_autoencoder(run_context, config.training, split.held_out)
 
 
 def load_autoencoder(name: str, run_context: RunContext) -> VideoVae:
