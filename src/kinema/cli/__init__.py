@@ -20,6 +20,7 @@ from kinema.cli.generate import Estimate, Generate
 from kinema.cli.inspect import Inspect
 from kinema.cli.jobs import Jobs
 from kinema.cli.parse_errors import one_line_errors
+from kinema.cli.mcp import Mcp
 from kinema.cli.serve import Serve, Worker
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio
@@ -52,6 +53,7 @@ AnyCommand = (
     | Annotated[Sign, subcommand("sign", description="Sign a video with content credentials (C2PA).")]
     | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
+    | Annotated[Mcp, subcommand("mcp", description="Serve tools for agents (MCP) over stdio.")]
     | Annotated[Worker, subcommand("worker", description="Run an additional worker for a server.")]
     | Annotated[Jobs, subcommand("jobs", description="Inspect and repair the jobs of a server.")]
     | Annotated[Data, subcommand("data", description="Curate real videos: clips, captions, filters.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -45,6 +46,9 @@ from kinema.server.supervisor import Supervisor
 from kinema.server.uploads import UploadReader
 from kinema.server.webhooks import run_delivery
 
+if TYPE_CHECKING:
+    from kinema.server.mcp_server import McpEndpoint
+
 DRAIN_TIMEOUT_S = 20.0
 """Time that workers have to save their jobs when the server shuts down."""
 
@@ -74,7 +78,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await state.run_in_thread(state.supervisor.start)
         try:
-            async with run_delivery(settings, store, signer):
+            async with run_delivery(settings, store, signer), contextlib.AsyncExitStack() as stack:
+                if mcp_endpoint is not None:
+                    await stack.enter_async_context(mcp_endpoint.run())
                 yield
         finally:
             state.draining.set()
@@ -86,6 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     api.state.server = state
+    mcp_endpoint = _mcp_endpoint(api)
+    if mcp_endpoint is not None:
+        api.router.routes.extend(mcp_endpoint.routes)
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (home, estimate, sync, library, videos, events, models, health):
         api.include_router(group.router(state))
@@ -109,6 +118,15 @@ def create_app(settings: Settings) -> FastAPI:
     api.openapi = openapi  # FastAPI's documented way to replace the document.
     add_middleware(api, settings, state.metrics, sessions)
     return api
+
+
+def _mcp_endpoint(api: FastAPI) -> McpEndpoint | None:
+    """`/mcp`, where the package is installed."""
+    try:
+        from kinema.server.mcp_server import McpEndpoint
+    except ModuleNotFoundError:
+        return None
+    return McpEndpoint(api)
 
 
 def _error_response(request: Request, error: ApiError) -> Response:
