@@ -10,7 +10,7 @@ import torch
 
 from kinema.errors import UserError
 from kinema.models.formats.native import INDEX_FILE, KinemaCheckpoint
-from kinema.models.formats.safetensors_io import TensorInfo
+from kinema.models.formats.safetensors_io import TensorInfo, damaged_files
 from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.text_encoders.base import TextEncoder
@@ -96,6 +96,13 @@ def open_model(
         UserError: there is no such model, it can't be downloaded, or its format is unknown.
     """
     path = _resolve_path(name, _DOWNLOAD_PATTERNS)
+    with damaged_files(path):
+        return _open(path, name, vae, text_encoder)
+
+
+def _open(
+    path: Path, name: str, vae: str | None, text_encoder: str | None
+) -> WanCheckpoint | KinemaCheckpoint:
     if (path / INDEX_FILE).is_file():
         if vae is not None or text_encoder is not None:
             raise UserError(

@@ -7,9 +7,11 @@ missing tensors, extra tensors and other shapes are errors that name the tensor.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
 from kinema.models.module_init import copy_channels_last
 
+_MAX_HEADER_BYTES = 10**8
+_MAX_JSON_BYTES = 10**8
+_MAX_DIMS = 16
 _BATCH_BYTES = 64 * 2**20
 """Bytes of tensors that are read through one memory mapping when they are copied."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -105,7 +110,7 @@ def read_metadata(file: Path) -> dict[str, str]:
         length = int.from_bytes(opened.read(8), "little")
         try:
             values = json.loads(opened.read(min(length, 10**8))).get("__metadata__")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return {}
     return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
 
@@ -196,6 +201,27 @@ def load_into(
         raise RuntimeError(f"{component}: {unset[0]} has no value")
 
 
+@contextlib.contextmanager
+def damaged_files(source: Path) -> Iterator[None]:
+    """Turn the exceptions of a library that reads a model's settings into one line.
+
+    transformers and tokenizers raise every type for settings that contradict each other. Lack of memory is
+    not the file's fault.
+
+    Raises:
+        UserError: the block raised an exception.
+    """
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise UserError(
+            f"{source} can't be read ({type(error).__name__}: {first}); download the folder again"
+        ) from error
+
+
 def save_tensors(
     tensors: Mapping[str, Tensor], folder: Path, *, stem: str = "model", shard_bytes: int = 5 * 10**9
 ) -> None:
@@ -253,9 +279,12 @@ def read_json(file: Path, *, component: str) -> dict[str, object]:
     if not file.is_file():
         raise UserError(f"{component} has no {file.name} in {file.parent}; the folder is incomplete")
     try:
-        value = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not JSON ({error}); download the folder again") from None
+        if file.stat().st_size > _MAX_JSON_BYTES:
+            raise ValueError("it is too large")
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{file} is not JSON ({reason}); download the folder again") from None
     if not isinstance(value, dict):
         raise UserError(f"{file} is not a JSON object; download the folder again")
     return value
@@ -299,19 +328,18 @@ def _weight_files(folder: Path, *, component: str) -> list[Path]:
 def _read_header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Names, shapes and types in a safetensors file, without touching the tensors.
 
-    The format: eight bytes, little-endian, with the length of a JSON object; the object; the tensors.
+    The format: eight bytes, little-endian, with the length of a JSON object; the object; the tensors, which
+    fill the rest of the file without gaps and without sharing bytes.
     """
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            if not 2 <= length <= min(size - 8, 10**8):
+            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
                 raise ValueError("the header is longer than the file")
             header = json.loads(opened.read(length))
         header.pop("__metadata__", None)
-        if header and size != 8 + length + max(entry["data_offsets"][1] for entry in header.values()):
-            raise ValueError("the file is truncated")
-        found = {}
+        found, places = {}, []
         for name, entry in header.items():
             kind = _DTYPES.get(entry["dtype"])
             if kind is None:
@@ -319,10 +347,25 @@ def _read_header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
                     f"{file}: tensor {name!r} is of type {entry['dtype']}, which is not supported; "
                     "download the weights in another type"
                 )
-            found[name] = (tuple(entry["shape"]), kind)
+            shape = tuple(entry["shape"])
+            begin, end = entry["data_offsets"]
+            if len(shape) > _MAX_DIMS or not all(type(side) is int and 0 <= side <= 2**48 for side in shape):
+                raise ValueError(f"tensor {name!r} has no valid shape")
+            if type(begin) is not int or end - begin != math.prod(shape) * kind.itemsize:
+                raise ValueError(f"tensor {name!r} has another size than its shape says")
+            found[name] = (shape, kind)
+            places.append((begin, end))
+        position = 0
+        for begin, end in sorted(places):
+            if begin != position:
+                raise ValueError("its tensors overlap, or have gaps between them")
+            position = end
+        if size != 8 + length + position:
+            raise ValueError("the file is truncated, or longer than its tensors")
         return found
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not a complete safetensors file ({error}); download it again") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = "" if isinstance(error, RecursionError) else f" ({error})"
+        raise UserError(f"{file} is not a complete safetensors file{reason}; download it again") from None
 
 
 def _target_dtype(

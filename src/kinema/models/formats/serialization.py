@@ -37,8 +37,9 @@ def from_json(cls: type[T], text: str, *, source: str) -> T:
     """
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{source} is not JSON ({error}); write a JSON object") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{source} is not JSON ({reason}); write a JSON object") from None
     return from_values(cls, values, source=source)
 
 
@@ -58,7 +59,7 @@ def from_values(cls: type[T], values: object, *, source: str) -> T:
             raise UserError(f"{source} lacks the setting {name!r}")
     try:
         return cls(**arguments)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise UserError(f"{source}: {error}") from None
 
 

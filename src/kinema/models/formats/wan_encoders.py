@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.models.clip_image_encoder import ClipImageEncoder
-from kinema.models.formats.safetensors_io import TensorInfo, load_into, read_json, read_tensor
+from kinema.models.formats.safetensors_io import TensorInfo, damaged_files, load_into, read_json, read_tensor
 from kinema.models.formats.wan_shapes import infer_clip_config, infer_umt5_config
 from kinema.models.formats.weight_files import read_weights
 from kinema.models.module_init import skip_init
@@ -58,7 +58,8 @@ def load_umt5(
         raise UserError(f"{tokenizer} is missing: the model has no tokenizer; download the whole folder")
     from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-    with skip_init():
+    _check_sizes(values, model)
+    with damaged_files(model), skip_init():
         module = UMT5EncoderModel(UMT5Config.from_dict(values))
     # One embedding table under two names; a file has either or both.
     table = stored.pop(_TIED_EMBEDDING, None) or stored.get(_SHARED_EMBEDDING)
@@ -73,15 +74,27 @@ def load_umt5(
         device=device,
         tied_weights={_TIED_EMBEDDING: _SHARED_EMBEDDING},
     )
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{tokenizer} has no tokenizer that can be read ({error}); download it again"
-        ) from None
+    with damaged_files(tokenizer):
+        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
     if loaded is None:
         raise UserError(f"{tokenizer} has no tokenizer; download the whole folder")
     return Umt5(module.eval(), loaded, max_tokens=max_tokens)
+
+
+_MAX_LAYERS, _MAX_SIDE = 1000, 10**6
+"""Far above every encoder: a damaged config must not build a billion layers."""
+
+
+def _check_sizes(values: Mapping[str, object], source: Path) -> None:
+    """Refuse absurd numbers before a module is built.
+
+    Raises:
+        UserError: a number is too large.
+    """
+    for name, value in values.items():
+        largest = _MAX_LAYERS if "layers" in name else _MAX_SIDE
+        if isinstance(value, int | float) and abs(value) > largest:
+            raise UserError(f"{source} has {name} = {value}; at most {largest} is possible")
 
 
 _EXTRA_TENSORS = ("spiece_model", "logit_scale")
@@ -149,7 +162,8 @@ def load_clip(
     from transformers import CLIPVisionConfig, CLIPVisionModel
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    with skip_init():
+    _check_sizes(values, model)
+    with damaged_files(model), skip_init():
         module = CLIPVisionModel(CLIPVisionConfig.from_dict(values))
     # Some releases of transformers, and the files they wrote, have a prefix in the names.
     prefix = _VISION_PREFIX if any(name.startswith(_VISION_PREFIX) for name in module.state_dict()) else ""
@@ -173,7 +187,10 @@ def load_clip(
         rename=lambda name: prefix + name.removeprefix(_VISION_PREFIX),
     )
     if processor is not None:
-        loaded = CLIPImageProcessorPil.from_pretrained(processor, local_files_only=True)
+        with damaged_files(processor):
+            loaded = CLIPImageProcessorPil.from_pretrained(
+                processor, local_files_only=True, trust_remote_code=False
+            )
     else:
         side = int(str(values["image_size"]))
         loaded = CLIPImageProcessorPil(

@@ -12,6 +12,14 @@ FLOAT32_PARAMETERS = ("time_embedder", "scale_shift_table", "norm1", "norm2", "n
 """Parameters whose name contains one of these strings stay in float32 when the others are cast."""
 
 
+_LARGEST = {
+    "in_channels": 4096, "out_channels": 4096, "width": 2**17, "heads": 1024, "layers": 1000,
+    "mlp_width": 2**20, "patch_size": 64, "text_width": 2**17, "text_length": 2**16, "image_width": 2**17,
+    "image_positions": 2**16, "time_channels": 2**16, "control_channels": 4096,
+}  # fmt: skip
+"""Far above every model: a damaged config must not build a billion layers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DitConfig:
     """Sizes and variants of a diffusion transformer.
@@ -76,6 +84,10 @@ class DitConfig:
     fps_embedding: bool = False
 
     def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 1 <= value <= largest):
+                raise ValueError(f"{name} is {value!r} and must be a whole number from 1 to {largest}")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"{self.width} channels do not divide into {self.heads} heads of even width")
         if self.image_width is not None and self.text_conditioning != "cross":

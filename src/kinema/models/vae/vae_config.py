@@ -29,6 +29,12 @@ _WAN_2_2_STD = (
     0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
 )  # fmt: skip
 
+_LARGEST = {
+    "base_dim": 2**14, "decoder_base_dim": 2**14, "z_dim": 4096, "num_res_blocks": 100, "channels": 1024,
+    "patch_size": 64, "temporal_patch_size": 64,
+}  # fmt: skip
+"""Far above every model: a damaged config must not build a billion layers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VaeConfig:
@@ -68,6 +74,12 @@ class VaeConfig:
     latents_std: tuple[float, ...] = _WAN_2_1_STD
 
     def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 1 <= value <= largest):
+                raise UserError(f"{name} is {value!r} and must be a whole number from 1 to {largest}")
+        if not 1 <= len(self.dim_mult) <= 16 or not all(1 <= factor <= 1024 for factor in self.dim_mult):
+            raise UserError(f"dim_mult is {self.dim_mult} and must be 1 to 16 factors from 1 to 1024")
         if len(self.temporal_downsample) != len(self.dim_mult) - 1:
             raise UserError(
                 f"an autoencoder of {len(self.dim_mult)} stages changes size {len(self.dim_mult) - 1} times, "
