@@ -387,7 +387,7 @@ def _train_expert(
         task,
         training.loop,
         run_dir,
-        settings=to_plain(training) | {"lora": to_plain(config.lora)},
+        settings=to_plain(training) | {"lora": None if config.lora is None else to_plain(config.lora)},
         should_stop=run_context.should_stop,
         interruptible=run_context.interruptible,
         validation_callback=callback,
