@@ -60,9 +60,11 @@ def faults(tmp_path_factory):
     write("black", np.zeros((count, *SIZE[::-1], 3), np.uint8))
     write("white", np.full((count, *SIZE[::-1], 3), 255, np.uint8))
     write("letterboxed", letterboxed(shot(11, count), 18))
-    blurred = [Image.fromarray(one).filter(ImageFilter.GaussianBlur(8)) for one in shot(12, count)]
+    blurred = [
+        Image.fromarray(one).filter(ImageFilter.GaussianBlur(8)) for one in shot(12, count, size=(384, 216))
+    ]
     write("blurred", np.stack([np.asarray(one) for one in blurred]))
-    flashing = shot(13, count).astype(float)
+    flashing = shot(13, count, speed=0.5).astype(float)
     flashing[::4] *= 0.45
     flashing[1::4] *= 0.45
     write("flickering", flashing.astype(np.uint8))
@@ -118,7 +120,7 @@ def test_every_fault_is_dropped_for_its_reason_and_no_good_clip_is_lost(curated)
 
 
 def test_the_table_has_a_row_with_scores_for_each_candidate(curated):
-    out, rows = curated
+    _, rows = curated
     assert {
         "clip_id",
         "source",
@@ -168,7 +170,7 @@ def test_the_reader_gives_exactly_the_frames_of_the_table(curated, faults):
 
 
 def test_thresholds_change_without_decoding(curated, faults, monkeypatch, tmp_path):
-    out, rows = curated
+    out, _ = curated
     before = (out / "clips.parquet").read_bytes()
     monkeypatch.setattr("kinema.data.item_reader.frames", None)  # decoding would fail
     limits = with_settings(preset("usual"), ["sharpness.min=0", "frozen.max=1", "motion.min=0"])
