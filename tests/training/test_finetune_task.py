@@ -32,7 +32,7 @@ def test_microbatches_add_up_for_every_bucket():
 def test_sets_are_mixed_by_their_weights():
     dit = random_dit()
     clips = [random_set(dit.config, 4, seed=seed) for seed in (0, 1)]
-    sets = [WeightedSet(clips=clips[0], weight=2), WeightedSet(clips=clips[1], weight=1)]
+    sets = [WeightedSet(clips=clips[0], weight=2.0), WeightedSet(clips=clips[1], weight=1.0)]
     task = FinetuneTask(finetune_config(), dit, sets, [], CPU)
     chosen = [task._order.at(step).set_index for step in range(600)]
     assert chosen.count(0) == 400
