@@ -1,4 +1,4 @@
-"""Autoregressive Wan models: blocks with a cache, few steps, prompt changes; SkyReels-V2 diffusion forcing."""
+"""Autoregressive Wan models: blocks with a cache, few steps, new prompts; SkyReels-V2 diffusion forcing."""
 
 from __future__ import annotations
 

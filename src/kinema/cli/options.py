@@ -34,6 +34,8 @@ class SamplingArgs(DeviceArgs):
     """Another autoencoder for a Wan model: a file, a folder, or owner/name of a hub model."""
     text_encoder: str | None = None
     """Another text encoder for a Wan model: a file, a folder, or owner/name of a hub model."""
+    preview_decoder: Path | None = None
+    """A tiny decoder for previews, in the layout of TAEHV: taew2_1.safetensors, taew2_2.safetensors."""
     dtype: str = "auto"
     """float32, bfloat16, int8 (CPU only, lossy) or auto."""
     size: str | None = None
@@ -88,6 +90,7 @@ class SamplingArgs(DeviceArgs):
             memory=self.memory,
             vae=self.vae,
             text_encoder=self.text_encoder,
+            preview_decoder=self.preview_decoder,
         )
         if self.model not in SHIPPED:
             # On standard error: standard output is for results, with --json for programs.

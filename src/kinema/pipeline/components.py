@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.formats.tiny_decoder import load_tiny_decoder
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.lazy_module import LazyModule
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 
@@ -25,6 +28,7 @@ class ModelComponents:
         text_encoder: prompts to token states.
         vae: videos to latents and back.
         transformers: one, or the experts for high and low noise.
+        preview_decoder: a tiny decoder for previews; None: previews are made without.
     """
 
     model: ModelCheckpoint
@@ -33,12 +37,18 @@ class ModelComponents:
     text_encoder: LazyModule[TextEncoder]
     vae: LazyModule[VideoVae]
     transformers: tuple[LazyModule[Dit], ...]
+    preview_decoder: LazyModule[TinyDecoder] | None = None
 
     @classmethod
     def from_checkpoint(
-        cls, model: ModelCheckpoint, device: torch.device, policy: MemoryPolicy
+        cls,
+        model: ModelCheckpoint,
+        device: torch.device,
+        policy: MemoryPolicy,
+        *,
+        preview_decoder: Path | None = None,
     ) -> ModelComponents:
-        """Nothing is loaded yet."""
+        """Nothing is loaded yet; `preview_decoder` is the file of a tiny decoder."""
         dtype, keep_loaded = policy.dtype, policy.keep_loaded
 
         def load_transformer(expert: int) -> Dit:
@@ -60,6 +70,12 @@ class ModelComponents:
             transformers=tuple(
                 LazyModule(lambda expert=expert: load_transformer(expert), keep_loaded=keep_loaded)
                 for expert in range(model.sampling_defaults.num_experts)
+            ),
+            preview_decoder=None
+            if preview_decoder is None
+            else LazyModule(
+                lambda: load_tiny_decoder(preview_decoder, latent_channels=model.vae.z_dim, device=device),
+                keep_loaded=True,
             ),
         )
 

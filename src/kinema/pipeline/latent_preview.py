@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kinema.frames import to_frames
 from kinema.models.vae.autoencoder import VideoVae
+from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.lazy_module import LazyModule
 
 MAX_DECODED_PIXELS = 2**20
@@ -22,10 +23,16 @@ class LatentPreviewer:
     The map leads from a latent pixel to its mean colour and is fitted to the autoencoder when first asked.
     The fit decodes a few small random latents and solves a least-squares problem; no published table of
     colours is needed, so it works for any autoencoder.
+
+    Args:
+        vae: the autoencoder.
+        tiny_decoder: decodes all previews, if there is one.
     """
 
-    def __init__(self, vae: LazyModule[VideoVae]) -> None:
-        self._vae = vae
+    def __init__(
+        self, vae: LazyModule[VideoVae], tiny_decoder: LazyModule[TinyDecoder] | None = None
+    ) -> None:
+        self._vae, self._tiny_decoder = vae, tiny_decoder
         self._colours: Float[Tensor, "c1 3"] | None = None
 
     def render(self, latents: Float[Tensor, "1 c f h w"]) -> UInt8[np.ndarray, "f2 h2 w2 3"]:
@@ -33,6 +40,8 @@ class LatentPreviewer:
 
         Otherwise one frame for each latent frame, with one pixel for each latent pixel.
         """
+        if self._tiny_decoder is not None:
+            return to_frames(self._tiny_decoder.get().decode(latents[:1]))
         if self._vae.is_loaded:
             with self._vae.use() as vae, torch.no_grad():
                 frames = vae.stride.frames(latents.shape[2] - 1)

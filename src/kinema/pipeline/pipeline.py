@@ -73,10 +73,20 @@ class Pipeline:
         model: the checkpoint.
         device: where it runs.
         policy: in which type, and whether modules stay in memory.
+        preview_decoder: the file of a tiny decoder for previews.
     """
 
-    def __init__(self, model: ModelCheckpoint, *, device: torch.device, policy: MemoryPolicy) -> None:
-        self.components = ModelComponents.from_checkpoint(model, device, policy)
+    def __init__(
+        self,
+        model: ModelCheckpoint,
+        *,
+        device: torch.device,
+        policy: MemoryPolicy,
+        preview_decoder: Path | None = None,
+    ) -> None:
+        self.components = ModelComponents.from_checkpoint(
+            model, device, policy, preview_decoder=preview_decoder
+        )
         self._lora_transformers = LoraTransformers(self.components)
         self._lora_files: dict[str, Path] = {}
 
@@ -378,6 +388,7 @@ def load(
     *,
     vae: str | os.PathLike[str] | None = None,
     text_encoder: str | os.PathLike[str] | None = None,
+    preview_decoder: str | os.PathLike[str] | None = None,
 ) -> Pipeline:
     """A pipeline of a model.
 
@@ -393,9 +404,10 @@ def load(
         vae: an autoencoder in place of the model's, for models of the Wan family: a file, a folder, or
             `owner/name` on the hub.
         text_encoder: a text encoder, in the same forms.
+        preview_decoder: the file of a tiny decoder for previews, in the layout of TAEHV.
 
     Raises:
-        UserError: there is no such model or device, or the model is not complete.
+        UserError: there is no such model, file or device, or the model is not complete.
     """
     opened = open_model(
         os.fspath(model),
@@ -404,4 +416,7 @@ def load(
     )
     chosen = resolve_device(device)
     choice = select_memory_policy(opened, chosen, dtype=parse_dtype(dtype), memory=parse_memory_mode(memory))
-    return Pipeline(opened, device=chosen, policy=choice)
+    tiny = None if preview_decoder is None else Path(preview_decoder).expanduser()
+    if tiny is not None and not tiny.is_file():
+        raise UserError(f"there is no file {tiny}; give a tiny decoder, for example taew2_1.safetensors")
+    return Pipeline(opened, device=chosen, policy=choice, preview_decoder=tiny)

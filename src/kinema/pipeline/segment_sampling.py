@@ -83,7 +83,7 @@ def sample_segments(
     is_controlled = model.sampling_defaults.image_conditioning == "control"
     yield StageProgress(name="text", done=1, total=1)
     generator = torch.Generator("cpu").manual_seed(resolved.seed)
-    previewer = LatentPreviewer(components.vae)
+    previewer = LatentPreviewer(components.vae, components.preview_decoder)
     timeline = resolved.timeline
     finished: list[Float[Tensor, "1 c f h w"]] = []
     for number, (segment, shape, embeddings) in enumerate(zip(segments, shapes, prompts, strict=True)):

@@ -154,7 +154,7 @@ def stream_segments(
     vae, dit = components.vae.get(), components.transformers[0].get()
     sampler_config = resolved.sampler_config()
     noise = _NoiseSource(components, resolved, shapes[0], num_frames=sum(shape.frames for shape in shapes))
-    previewer = LatentPreviewer(components.vae)
+    previewer = LatentPreviewer(components.vae, components.preview_decoder)
     num_blocks = sum(len(list(config.blocks(shape.frames))) for shape in shapes)
     finished = 0  # blocks
     shown = 0  # frames

@@ -131,7 +131,7 @@ def upscale(
     yield StageProgress(name="text", done=1, total=1)
     dit = components.transformers[model.sampling_defaults.num_experts - 1].get()
     denoiser = FrameRangeDenoiser(dit, prompts, guidance_scale=resolved.guidance_scale[-1])
-    vae, previewer = components.vae.get(), LatentPreviewer(components.vae)
+    vae, previewer = components.vae.get(), LatentPreviewer(components.vae, components.preview_decoder)
     sampler_config = dataclasses.replace(resolved.sampler_config(), eta=0.0)
     passes = factor.bit_length() - 1
     for index in range(passes):

@@ -160,7 +160,7 @@ def _expert_files(path: Path) -> tuple[Path, ...]:
         if not files:
             raise UserError(
                 f"{path} is not a model: it has neither kinema.json nor model_index.json nor a transformer "
-                "in a single file; give a folder of Wan 2.1 or 2.2, a single file, or a folder that Kinema wrote"
+                "in a single file; give a folder of Wan, a single file, or a folder that Kinema wrote"
             )
         is_pair = len(files) == 2 and any(_partner(files[0], side) == files[1] for side in (0, 1))
         if len(files) > 1 and not is_pair:
