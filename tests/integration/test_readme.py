@@ -37,6 +37,7 @@ def test_readme_commands_run_in_order(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     work_dir = tmp_path / "empty"
     work_dir.mkdir()
+    _write_own_videos(work_dir / "VIDEOS")
     for words in readme_commands():
         line = shlex.join(words)
         if any(part in line for part in NEEDS_NETWORK) or words[1] in SERVERS:
@@ -51,6 +52,19 @@ def test_readme_commands_run_in_order(tmp_path):
             check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+
+
+def _write_own_videos(folder):
+    """Stand-ins for a person's own videos: simulated clips with their captions beside them."""
+    from kinema.media import write_video
+    from kinema.simulator.captions import generate_captions
+    from kinema.simulator.clip import ClipSpec, make_clip
+
+    folder.mkdir()
+    for seed in range(6):
+        clip = make_clip(ClipSpec(seed=seed, event="roll", height=128, width=128, num_frames=49, fps=24.0))
+        write_video(folder / f"{seed}.mp4", clip.frames, fps=24.0)
+        (folder / f"{seed}.txt").write_text(generate_captions(clip.annotations)[0].text)
 
 
 def test_what_the_commands_write_is_ignored_by_git():
