@@ -9,13 +9,9 @@ import torch
 from kinema.models.lora.reader import open_lora
 from kinema.models.lora.writer import save_lora
 from kinema.pipeline.pipeline import load
-from kinema.pipeline.prompt_vocabulary import (
-    EXAMPLE_PROMPTS,
-    find_unknown_words,
-    lora_vocabulary,
-    model_vocabulary,
-)
+from kinema.pipeline.prompt_vocabulary import lora_vocabulary, model_vocabulary
 from kinema.pipeline.request import Keyframe, Shot, VideoRequest
+from kinema.pipeline.unknown_words import EXAMPLE_PROMPTS, find_unknown_words
 
 
 @pytest.fixture(scope="module")

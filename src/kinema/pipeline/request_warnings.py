@@ -11,8 +11,9 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.native import KinemaCheckpoint
 from kinema.pipeline.images import load_image
-from kinema.pipeline.prompt_vocabulary import find_unknown_words, model_vocabulary
+from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.pipeline.request import ImageInput, VideoRequest
+from kinema.pipeline.unknown_words import find_unknown_words
 
 MAX_CROP = 0.05
 """Share of an image that may be cropped away without a warning."""

@@ -27,6 +27,7 @@ class ModelInfo:
         upscale_factors: possible values of `upscale`.
         num_experts: transformers that share the range of sigma, high noise first; each has a guidance scale.
         loras: names of LoRAs that requests may use.
+        vocabulary: the words of the model's training captions; empty: it knows more than can be listed.
         boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
     """
 
@@ -45,6 +46,7 @@ class ModelInfo:
     num_experts: int = 1
     boundary_ratio: float | None = None
     loras: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.unknown_words import find_unknown_words
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request, error_param, to_api_error
 from kinema.server.form_parsing import Fields, hash_body, read_idempotency_key
@@ -142,7 +143,7 @@ async def submit_job(
             request=draft.request,
             remixed_from=draft.remixed_from,
             sources=draft.sources,
-            warnings=(*draft.warnings, *warnings),
+            warnings=(*draft.warnings, *warnings, *_unknown_words(model_info, draft.request)),
             num_frames=draft.num_frames,
             fps=draft.request.fps or model_info.fps,
             webhook_url=None if webhook is None else webhook.url,
@@ -388,6 +389,14 @@ def _sources(videos: dict[str, _SourceVideo]) -> tuple[JobSource, ...]:
     return tuple(
         JobSource(role=role, id=video.job.id) for role, video in videos.items() if video.job is not None
     )
+
+
+def _unknown_words(model_info: ModelInfo, request: VideoRequest) -> tuple[str, ...]:
+    """A warning about words that the model was not trained on."""
+    prompts = (request.prompt, *(shot.prompt for shot in request.storyboard))
+    message = find_unknown_words(prompts, model_info.vocabulary).message(model_info.name)
+    # A LoRA may have been trained on words of its own.
+    return (message,) if message and not request.loras else ()
 
 
 def _random_seed() -> VideoRequest:

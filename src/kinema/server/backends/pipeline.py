@@ -15,6 +15,7 @@ from kinema.errors import UserError
 from kinema.media.contact_sheet import evenly_spaced
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.progress import FrameChunk, SamplerState, SamplingStep, StageProgress
+from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.pipeline.request import VideoRequest
 from kinema.pipeline.request_checks import UPSCALE_FACTORS
 from kinema.pipeline.resolve import ResolvedRequest
@@ -74,6 +75,7 @@ class PipelineBackend:
             num_experts=defaults.num_experts,
             boundary_ratio=defaults.boundary_ratio,
             loras=self._loras,
+            vocabulary=tuple(sorted(model_vocabulary(model))),
         )
 
     def _upscale_factors(self) -> tuple[int, ...]:

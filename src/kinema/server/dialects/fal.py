@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
 from kinema.server.dependencies import AppState, current_owner
-from kinema.server.dialects.self_hosted import ParsedBody, client_names, decode_video_url
+from kinema.server.dialects.self_hosted import ParsedBody, client_names, decode_video_url, to_lora
 from kinema.server.dialects.signed_links import LinkSigner, base_url
 from kinema.server.dialects.webhooks import parse_webhook
 from kinema.server.errors import ApiError, bad_request, not_found
@@ -210,6 +210,9 @@ def _map_values(fields: Fields, origins: dict[str, str]) -> None:
     for name in ("input_reference", "last_image", "mask"):
         if isinstance(fields.get(name), str):
             fields[name] = {"image_url": fields[name]}
+    loras = fields.get("loras")
+    if isinstance(loras, list):
+        fields["loras"] = [to_lora(lora) if isinstance(lora, dict) else lora for lora in loras[:100]]
     video = fields.get("video")
     if isinstance(video, str):
         fields["video"] = decode_video_url(video, param=origins.get("video", "video"))

@@ -49,6 +49,8 @@ _UNSUPPORTED = {
 """Fields that the dialect has and this server can't honour, with the reason."""
 _COUNTS = ("n", "num_outputs_per_prompt")
 _OFF = (None, "", "false", "False", "0", False, 0)
+_LORA_NAMES = ("name", "lora_name", "adapter", "path", "lora_path", "local_path")
+_LORA_STRENGTHS = ("strength", "scale", "lora_scale", "weight")
 _VIDEO_DATA_URL = re.compile(
     r"data:(?:video/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=-]{1,40})*;base64,", re.IGNORECASE
 )
@@ -129,6 +131,7 @@ def parse_create(fields: Fields, *, strict: bool) -> ParsedBody:
     body_type: type[GenerationOptions] = CreateVideoRequest
     with client_names(origins):
         _merge_size(fields)
+        _merge_lora(fields, origins)
         video = _merge_references(fields, origins)
         ignored: list[str] = []
         if video is not None:
@@ -206,6 +209,27 @@ def _merge_size(fields: Fields) -> None:
         other = str(fields["size"])[:40]
         raise bad_request(f"size {other!r} and width x height {size} differ; send one of them.",
                           param="size", code="invalid_value")  # fmt: skip
+
+
+def _merge_lora(fields: Fields, origins: dict[str, str]) -> None:
+    """`lora` of vLLM-Omni, one object, as `loras`. Its names for the fields vary."""
+    value = _single("lora", fields.pop("lora", None))
+    if value in (None, {}):
+        return
+    if not isinstance(value, dict):
+        raise bad_request("lora is not an object; send {\"name\": ..., \"scale\": ...}.", param="lora",
+                          code="invalid_value")  # fmt: skip
+    if fields.get("loras"):
+        raise bad_request("lora and loras mean the same; send one of them.", param="lora",
+                          code="invalid_value")  # fmt: skip
+    fields["loras"], origins["loras"] = [to_lora(value)], "lora"
+
+
+def to_lora(value: Fields) -> Fields:
+    """A LoRA of another dialect as one of this server: by name; a path is the name of its file."""
+    name = next((value[key] for key in _LORA_NAMES if value.get(key)), "")
+    strength = next((value[key] for key in _LORA_STRENGTHS if value.get(key) is not None), 1.0)
+    return {"name": str(name).rpartition("/")[2].removesuffix(".safetensors"), "strength": strength}
 
 
 def _merge_references(fields: Fields, origins: dict[str, str]) -> UploadFile | Fields | None:

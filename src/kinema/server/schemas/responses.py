@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from kinema.errors import UserError
 from kinema.server.job import Job, JobStatus
-from kinema.server.model_info import ModelInfo
 
 POLL_AFTER_MS = "500"
 """Value of the header that tells clients how long to wait between two polls; digits only."""
@@ -119,6 +118,39 @@ class VideoDeleted(BaseModel):
     deleted: Literal[True]
 
 
+class ModelCapabilities(BaseModel):
+    """What the served model can generate on this server; the first fields as in `ModelInfo`."""
+
+    name: str
+    width: int
+    height: int
+    size_multiple: int
+    num_frames: int
+    fps: float
+    temporal_stride: int
+    num_inference_steps: int
+    guidance_scale: float
+    supports_images: bool
+    tasks: list[str]
+    upscale_factors: list[int]
+    num_experts: int
+    boundary_ratio: float | None
+    loras: list[str]
+    max_seconds: float
+    max_frames: int
+    max_pixels: int
+    sizes: list[str] = Field(description="Sizes that it generates well.")
+
+
+class VocabularyObject(BaseModel):
+    """What the model knows."""
+
+    words: list[str] | None = Field(
+        description="The words of its training captions; null: it knows more than can be listed."
+    )
+    examples: list[str] = Field(description="Prompts that it follows.")
+
+
 class ModelObject(BaseModel):
     """A name of the served model."""
 
@@ -126,7 +158,7 @@ class ModelObject(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    kinema: ModelInfo
+    kinema: ModelCapabilities
 
 
 class ModelList(BaseModel):
