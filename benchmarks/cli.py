@@ -185,6 +185,23 @@ class BenchMedia:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchCuration:
+    """Rate of the analysis of real videos by stage, in core-seconds, and its peak memory."""
+
+    seconds: float = 60.0
+    """Length of the video at 30 frames per second, 854x480."""
+    source: str = ""
+    """A video that is scaled and repeated; empty renders a pan."""
+
+    def run(self) -> None:
+        """Measure and print a table."""
+        from benchmarks.curation import measure_curation
+
+        rate = measure_curation(seconds=self.seconds, source=self.source)
+        print_table(rate.rows(), title="Curation", peer="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchEvaluator:
     """Errors and speed of the evaluator."""
 
@@ -208,6 +225,7 @@ AnyBenchmark = (
     | Annotated[BenchUpscale, subcommand("upscale")]
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
+    | Annotated[BenchCuration, subcommand("curation")]
 )
 
 

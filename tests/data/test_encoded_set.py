@@ -223,7 +223,7 @@ def test_captions_are_changed_and_drawn():
     assert 0.2 < drawn[""] / 2000 < 0.3
     assert config.draw(["a", "b"], 0, 7, 1) == config.draw(["a", "b"], 0, 7, 1)
     with pytest.raises(UserError, match="share of 0 to 1"):
-        CaptionConfig(dropout=2)
+        CaptionConfig(dropout=2.0)
 
 
 # ---- captions by a model
@@ -292,7 +292,7 @@ def test_an_endpoint_describes_clips_without_captions(curated, endpoint):
     assert len(load_captions(curated)) == len(lacking)
     content = Server.requests[0]["messages"][0]["content"]
     assert content[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    asked = len(Server.requests)
+    num_requests = len(Server.requests)
     filter_set(curated, load_options(curated))
     for row in read_clips(curated):
         if row.kept:
@@ -302,7 +302,7 @@ def test_an_endpoint_describes_clips_without_captions(curated, endpoint):
                 "A camera pans.", "a pan", "A camera pans over a wall. A ball moves."
             )  # fmt: skip
     list(write_captions(curated, read_clips(curated), captioner))
-    assert len(Server.requests) == asked  # cached
+    assert len(Server.requests) == num_requests  # cached
 
 
 def test_an_endpoint_that_does_not_answer_is_one_line():

@@ -241,9 +241,9 @@ TABLES = {
     "metadata.json": json.dumps(
         [{"video": "cat.mp4", "prompt": "a cat"}, {"video": "dog.mp4", "prompt": "a dog"}]
     ),
-    "metadata.jsonl": '{"file_name": "cat.mp4", "text": "a cat"}\n{"file_name": "dog.mp4", "text": "a dog"}\n',
+    "metadata.jsonl": '{"file_name": "cat.mp4", "text": "a cat"}\n{"file_name": "dog.mp4", "text": "a dog"}',
     "opensora.csv": "path,text,num_frames,fps,aes\ncat.mp4,a cat,90,30,5.6\ndog.mp4,a dog,90,30,5.1\n",
-    "ltx.jsonl": '{"media_path": "cat.mp4", "caption": "a cat"}\n{"media_path": "dog.mp4", "caption": "a dog"}\n',
+    "ltx.jsonl": '{"media_path": "cat.mp4", "caption": "a cat"}\n{"video": "dog.mp4", "caption": "a dog"}\n',
 }
 
 
