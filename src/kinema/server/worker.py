@@ -151,7 +151,7 @@ class Worker:
             self._identity = load_identity(config.certificate, config.certificate_key)
         self._files = LocalFileStore(self._data_dir)
         self._store = self._open_store()
-        self._worker_id = self._store.register_worker()
+        self._worker_id = self._retry_while_busy(self._store.register_worker)
         self._expired = SilenceMonitor(config.lease_s)
         self._stop = threading.Event()
         self._current: Job | None = None
@@ -493,7 +493,7 @@ def main() -> None:
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signal_number, lambda *_: worker.stop())
             worker.run()
-    except UserError as error:
+    except (UserError, StoreBusyError) as error:
         print(f"kinema: {error}", file=sys.stderr)
         sys.exit(2)
 
