@@ -82,10 +82,10 @@ def test_many_workers_claim_each_job_once(open_another, store):
     claimed: list[str] = []
 
     def worker() -> None:
-        own = open_another()
-        name = own.register_worker()
+        own, name = open_another(), ""
         while True:
             try:
+                name = name or own.register_worker()
                 job = claim(own, name)
                 if job is None:
                     return
