@@ -81,7 +81,7 @@ def test_killed_server_is_started_again_on_the_same_port(tmp_path):
 
 def test_reason_of_a_server_that_does_not_start_is_its_own_line():
     code = "import sys; print('kinema: the folder is full', file=sys.stderr); sys.exit(2)"
-    with pytest.raises(UserError, match="^the folder is full$"):
+    with pytest.raises(UserError, match=r"^the folder is full$"):
         launch.keep_running([sys.executable, "-c", code], port=free_port(), announce=lambda: None)
 
 

@@ -20,8 +20,8 @@ KEY = "test-key-0123456789abcdef"
 def source_digest():
     """As webui/manifest.mjs computes it."""
     top = [
-        "index.html", "manifest.mjs", "package-lock.json", "package.json", "svelte.config.js", "tsconfig.json",
-        "vite.config.ts",
+        "index.html", "manifest.mjs", "package-lock.json", "package.json", "svelte.config.js",
+        "tsconfig.json", "vite.config.ts",
     ]  # fmt: skip
     paths = [SOURCES / name for name in top]
     paths += [
@@ -62,7 +62,7 @@ def test_page_and_its_files_are_served(client):
     addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(addresses) >= 3
     for address in addresses:
-        assert address.startswith("/studio/") or address.startswith("./")
+        assert address.startswith(("/studio/", "./"))
         file = client.get("/studio/" + address.removeprefix("/studio/").removeprefix("./"))
         assert file.status_code == 200
         if "assets/" in address:

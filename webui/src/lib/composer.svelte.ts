@@ -210,10 +210,10 @@ class Composer {
   }
 
   /** A new video like another one: the same request with changes. */
-  private again(video: Video, changes: Record<string, unknown>): Submission | null {
+  private async again(video: Video, changes: Record<string, unknown>): Promise<Submission | null> {
     const model = session.model;
     if (!model || video.kinema.task !== "generate") return null;
-    const { size, storyboard, ...settings } = this.settingsOf(video);
+    const { size, storyboard, ...settings } = this.settingsOf(await library.withSettings(video));
     const known = ["negative_prompt", "fps", "num_inference_steps", "guidance_scale", "flow_shift", "seed", "loop", "upscale"];
     return {
       path: "",
@@ -236,7 +236,7 @@ class Composer {
   /** Makes the video again so that its end leads into its beginning. */
   async makeLoop(video: Video): Promise<void> {
     const prompt = video.prompt ?? "";
-    const submission = this.again(video, { loop: true }) ?? {
+    const submission = (await this.again(video, { loop: true })) ?? {
       path: "/extensions",
       // The least that a loop needs: a longer new part would be as free as an extension.
       body: { video: { id: video.id }, prompt, seconds: LOOP_SECONDS, loop: true },
@@ -251,8 +251,8 @@ class Composer {
 
   /** Makes variations with other seeds; the ids of the new videos. */
   async makeVariations(video: Video, count: number): Promise<string[]> {
-    const made = Array.from({ length: count }, () => {
-      const submission = this.again(video, { seed: randomSeed() }) ?? {
+    const made = Array.from({ length: count }, async () => {
+      const submission = (await this.again(video, { seed: randomSeed() })) ?? {
         path: `/${video.id}/remix`,
         body: { prompt: video.prompt, seed: randomSeed() },
       };
@@ -262,15 +262,15 @@ class Composer {
   }
 
   async retry(video: Video): Promise<void> {
-    const submission = this.again(video, {});
+    const submission = await this.again(video, {});
     if (submission) await this.send(submission, video.prompt ?? "", aspectOf(video));
     else this.enter({ kind: "create" }, video.prompt ?? "");
   }
 
-  copySettings(video: Video): void {
+  async copySettings(video: Video): Promise<void> {
     const model = session.model;
     if (!model) return;
-    const settings = this.settingsOf(video);
+    const settings = this.settingsOf(await library.withSettings(video));
     this.mode = { kind: "create" };
     this.prompt = video.prompt ?? "";
     const size = settings.size?.join("x");

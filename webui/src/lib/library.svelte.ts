@@ -107,6 +107,9 @@ class Library {
   put(video: Video): void {
     if (this.removed.has(video.id)) return;
     const before = this.videos.get(video.id);
+    if (!video.kinema.settings && before?.kinema.settings) {
+      video = { ...video, kinema: { ...video.kinema, settings: before.kinema.settings } };
+    }
     if (before && JSON.stringify(before) === JSON.stringify(video)) return;
     this.videos.set(video.id, video);
     if (video.status === "in_progress" && !this.progress.has(video.id)) {
@@ -218,6 +221,14 @@ class Library {
       this.videos.set(id, video);
       toasts.error((error as Error).message);
     }
+  }
+
+  /** The video with its settings. */
+  async withSettings(video: Video): Promise<Video> {
+    if (video.kinema.settings) return video;
+    const complete = await session.persist(() => api.retrieve(video.id));
+    this.put(complete);
+    return complete;
   }
 
   addFolder(name: string): void {

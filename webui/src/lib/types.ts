@@ -40,7 +40,8 @@ export interface KinemaInfo {
   queue_position?: number | null;
   eta_seconds?: number | null;
   sources?: Source[];
-  settings?: RequestSettings;
+  /** Only where one video is asked for; lists leave them out. */
+  settings?: RequestSettings | null;
   warnings?: string[];
   ignored?: string[];
 }
