@@ -108,10 +108,6 @@ def check_family(saved, tmp_path, case, family, *, alpha=None):
     assert np.array_equal(generate(pipe, case), without)
 
 
-def test_extracted_lora_equals_diffusers(saved, tmp_path):
-    check_family(saved, tmp_path, T2V, "C")
-
-
 def test_pair_for_two_experts_equals_diffusers(saved, tmp_path):
     check_family(saved, tmp_path, A14B, "A")
 

@@ -123,8 +123,7 @@ def test_strengths(pipe, files, base_frames):
         pipe.resolve(with_loras(Lora(file=files[0], low_noise_strength=0.5)))
 
 
-def test_a_registered_name_takes_no_effect_until_a_request_names_it(files, base_frames):
-    pipe = load("world", device="cpu", dtype="float32", memory="high")
+def test_a_registered_name_takes_no_effect_until_a_request_names_it(pipe, files, base_frames):
     assert pipe.load_lora(files[0]) == "first"
     assert pipe.load_lora(files[1], name="other") == "other"
     assert np.array_equal(pipe.generate(REQUEST).frames, base_frames)

@@ -29,6 +29,8 @@ _BASE_MODELS = {
 """Published models by the channels of a token."""
 _NUM_NAMES = 3
 """Names that a message lists."""
+_NAME_CHARS = 80
+"""Characters of such a name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,7 +187,8 @@ def _advice(file: LoraFile, config: DitConfig) -> str:
 
 
 def _list_names(names: Sequence[str]) -> str:
-    first = ", ".join(names[:_NUM_NAMES])
+    # Names come from the file, and may have any characters and any length.
+    first = ", ".join(repr(name[:_NAME_CHARS])[1:-1] for name in names[:_NUM_NAMES])
     more = len(names) - _NUM_NAMES
     listed = f"{first} and {more} more" if more > 0 else first
     return f"{len(names)} module{'s' if len(names) > 1 else ''} ({listed})"

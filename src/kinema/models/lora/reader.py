@@ -125,13 +125,15 @@ def open_lora(path: str | os.PathLike[str]) -> LoraFile:
             continue
         if parsed.role == "unsupported":
             raise UserError(
-                f"{path.name} has {name!r}, a kind of change that is not supported; "
+                f"{path.name} has {name[:80]!r}, a kind of change that is not supported; "
                 "LoRA, LoHa, LoKr, DoRA and differences are: convert the file, or take another one"
             )
         key = (parsed.module, parsed.underscores, parsed.second_expert)
         names[key] = parsed
         if parsed.role in grouped.setdefault(key, {}):
-            raise UserError(f"{path.name} has {name!r} and the same under another name; download it again")
+            raise UserError(
+                f"{path.name} has {name[:80]!r} and the same under another name; download it again"
+            )
         grouped[key][parsed.role] = StoredTensor(name=name, shape=shape)
     if not grouped:
         what = f"none of its {len(unknown)} tensors is" if unknown else "it has no tensor that is"
