@@ -22,7 +22,8 @@ from kinema.errors import UserError
 
 RowName = Literal[
     "vae21-decode", "vae21-encode", "vae22-decode", "vae22-decode-256", "condition", "stream-memory",
-    "text", "solver", "guidance-1280", "guidance-4096", "causal-cache", "pipeline", "pipeline-memory",
+    "text", "solver", "guidance-1280", "guidance-4096", "causal-cache", "pipeline", "pipeline-4-steps",
+    "pipeline-memory",
     "import", "load",
 ]  # fmt: skip
 ROW_NAMES: tuple[RowName, ...] = get_args(RowName)
@@ -39,6 +40,7 @@ _MEASUREMENTS: dict[RowName, Callable[[int], BenchRow]] = {
     "guidance-4096": model_dit.guidance_4096,
     "causal-cache": model_dit.causal_cache,
     "pipeline": model_pipeline.end_to_end,
+    "pipeline-4-steps": model_pipeline.distilled,
     "pipeline-memory": model_pipeline.peak_memory,
     "import": model_pipeline.import_time,
     "load": model_pipeline.load_time,

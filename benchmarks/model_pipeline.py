@@ -15,6 +15,8 @@ from benchmarks.harness import BenchRow, ProcessUsage, run_subprocess, time_pair
 
 _PROMPT = "a red ball rolls to the left and a blue cube rests on the floor " * 4
 _NEGATIVE_PROMPT = "blurry flat grey " * 20
+_FOUR_SIGMAS = [1.0, 0.75, 0.5, 0.25]
+"""Of step-distilled weights, before the shift."""
 _GENERATE_OURS = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -105,6 +107,66 @@ def end_to_end(rounds: int) -> BenchRow:
             at_most=0.48,
             note="transformer of width 384, 12 layers; UMT5 of 8 layers, width 1024",
         )
+
+
+def distilled(rounds: int) -> BenchRow:
+    """Prompt to video in four steps with the same step-distilled LoRA on both sides."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
+
+    from kinema.pipeline.pipeline import load
+    from kinema.pipeline.request import Lora
+
+    with _small_checkpoint() as folder:
+        lora = _save_lora(folder.parent / "lightx2v_4steps.safetensors", width=384, layers=12)
+        ours = load(folder, device="cpu", dtype="float32", memory="high")
+        theirs: Any = WanPipeline.from_pretrained(folder)
+        theirs.set_progress_bar_config(disable=True)
+        scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=5.0)
+        # diffusers' pipeline can't be given noise levels, its scheduler can.
+        set_timesteps = scheduler.set_timesteps
+        scheduler.set_timesteps = lambda *_, device=None: set_timesteps(sigmas=_FOUR_SIGMAS, device=device)
+        theirs.scheduler = scheduler
+        theirs.load_lora_weights(str(lora), low_cpu_mem_usage=False)
+
+        def run_theirs() -> object:
+            return theirs(
+                prompt=_PROMPT,
+                height=128,
+                width=128,
+                num_frames=17,
+                num_inference_steps=4,
+                guidance_scale=1.0,
+                output_type="pil",
+            )
+
+        def run_ours() -> object:
+            return ours.generate(
+                _PROMPT, size=(128, 128), num_frames=17, loras=[Lora(file=lora)], recipe="lightning-4"
+            )
+
+        # The first request loads the weights and applies the LoRA.
+        ours.generate(_PROMPT, size=(16, 16), num_frames=1, loras=[Lora(file=lora)], recipe="lightning-4")
+        return time_paired(run_ours, run_theirs, rounds=rounds, warmup=0).to_row(
+            "4-step pipeline with a LoRA, 17 frames 128x128",
+            at_most=0.48,
+            note="transformer of width 384, 12 layers; UMT5 of 8 layers; both use the same LoRA of rank 16",
+        )
+
+
+def _save_lora(file: Path, *, width: int, layers: int) -> Path:
+    """A random LoRA of rank 16 on all attention layers, in the form of lightx2v's files."""
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for block in range(layers):
+        for layer in ("self_attn", "cross_attn"):
+            for name in "qkvo":
+                stem = f"diffusion_model.blocks.{block}.{layer}.{name}"
+                tensors[f"{stem}.lora_down.weight"] = torch.randn(16, width, generator=generator) * 0.02
+                tensors[f"{stem}.lora_up.weight"] = torch.randn(width, 16, generator=generator) * 0.02
+    save_file(tensors, file)
+    return file
 
 
 def peak_memory(rounds: int) -> BenchRow:

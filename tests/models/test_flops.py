@@ -45,6 +45,15 @@ def test_dit_step_flops_match_the_layers():
     assert 3.5 * attention < double[1] < 4 * attention
 
 
+def test_dit_step_flops_count_the_control_branch():
+    config, shape = dit_config.wan21_vace_1_3b(), LatentShape(frames=3, height=8, width=8)
+    linear, _ = dit_step_flops(config, shape, 64.0)
+    block = 6 * config.width**2 + 2 * config.width * config.mlp_width
+    # 15 control blocks, each with a projection out of the branch, the first with one into it.
+    weights = (30 + 15) * block + (15 + 1) * config.width**2
+    assert linear == 2 * shape.tokens(2) * weights
+
+
 def test_dit_forward_flops_add_the_text_and_the_patch_layers():
     config = dit_config.small(width=64, layers=2, channels=4, grid=(4, 4))
     shape = LatentShape(frames=3, height=16, width=16)

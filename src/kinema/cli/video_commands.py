@@ -136,6 +136,10 @@ class _FromFileArgs(ReportArgs, DeviceArgs):
     """File to write."""
     model: str | None = None
     """The model; without it, only a model that Kinema contains is used."""
+    vae: str | None = None
+    """The autoencoder, for a Wan model in a single file."""
+    text_encoder: str | None = None
+    """The text encoder, for a Wan model in a single file."""
     lora: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """A LoRA of the video that is not below the folder of the file. Repeat for several."""
     input: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -165,6 +169,8 @@ class Reproduce(_FromFileArgs):
                 metadata,
                 self.video.parent,
                 model=self.model,
+                vae=self.vae,
+                text_encoder=self.text_encoder,
                 device=self.device,
                 memory=self.memory,
                 inputs=self.input,
@@ -217,6 +223,8 @@ class Resume(_FromFileArgs):
                 saved.metadata,
                 self.state.parent,
                 model=self.model,
+                vae=self.vae,
+                text_encoder=self.text_encoder,
                 device=self.device,
                 memory=self.memory,
                 inputs=self.input,

@@ -30,7 +30,11 @@ def dit_step_flops(config: DitConfig, shape: LatentShape, num_context_tokens: fl
     tokens = shape.tokens(config.patch_size)
     linear = 2.0 * tokens * config.width * _linear_width(config)
     attention = 4.0 * config.width * tokens * (tokens + num_context_tokens)
-    return config.layers * linear, config.layers * attention
+    control = len(config.control_layers)
+    # A control block has a projection out of the branch, and the first one has another into it.
+    projections = 2.0 * tokens * config.width**2 * (control + 1 if control else 0)
+    blocks = config.layers + control
+    return blocks * linear + projections, blocks * attention
 
 
 def dit_forward_flops(config: DitConfig, shape: LatentShape, num_text_tokens: float) -> float:
@@ -43,10 +47,13 @@ def dit_forward_flops(config: DitConfig, shape: LatentShape, num_text_tokens: fl
     """
     tokens = shape.tokens(config.patch_size)
     linear, attention = dit_step_flops(config, shape, num_text_tokens)
+    patch_channels = config.in_channels + config.out_channels
+    if config.control_layers:
+        patch_channels += config.control_channels
     if config.text_conditioning == "joint":
         linear += config.layers * 2.0 * num_text_tokens * config.width * _linear_width(config)
         attention += config.layers * 4.0 * config.width * num_text_tokens**2
-    patch_layers = 2.0 * tokens * config.width * (config.in_channels + config.out_channels)
+    patch_layers = 2.0 * tokens * config.width * patch_channels
     return linear + attention + patch_layers * config.patch_size**2
 
 

@@ -46,6 +46,8 @@ def restore_pipeline(
     base_dir: Path,
     *,
     model: str | None = None,
+    vae: str | None = None,
+    text_encoder: str | None = None,
     device: str = "auto",
     memory: str = "auto",
     inputs: Sequence[Path] = (),
@@ -58,6 +60,8 @@ def restore_pipeline(
         base_dir: the folder of the video's file, where input files are looked for as well.
         model: the model; None: the one that the metadata names, if Kinema contains it. A folder or a name on
             the hub in a file's metadata is neither opened nor downloaded.
+        vae: as in `kinema.pipeline.pipeline.load`, for a model in a single file.
+        text_encoder: likewise.
         device: as in `kinema.pipeline.pipeline.load`.
         memory: likewise.
         inputs: where input files and folders are that are not below the folder of the video.
@@ -74,7 +78,14 @@ def restore_pipeline(
             f"the video was made with the model {metadata.model!r}; if you trust that model, name it: --model"
         )
     dtype = "int8" if metadata.int8 else metadata.dtype
-    pipe = load(model or metadata.model, device=device, dtype=dtype, memory=memory)
+    pipe = load(
+        model or metadata.model,
+        device=device,
+        dtype=dtype,
+        memory=memory,
+        vae=vae,
+        text_encoder=text_encoder,
+    )
     if fingerprint(pipe.model.folder) != metadata.fingerprint:
         raise UserError(
             f"{pipe.model.name} is not the model that generated the video (its weights differ); "

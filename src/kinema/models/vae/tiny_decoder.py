@@ -1,7 +1,7 @@
 """A tiny decoder for previews, in the layout of TAEHV's files (taew2_1, taew2_2, and LightX2V's copies).
 
-It reads normalised latents and gives frames that look about right for a twentieth of the work.
-Every block sees the latent frame before its own and nothing else of the past. Only the decoder half of a file
+It reads normalised latents and gives frames that look about right, with a few small convolutions. Every
+block sees the latent frame before its own and nothing else of the past. Only the decoder half of a file
 is read.
 """
 
@@ -110,7 +110,7 @@ class TinyDecoder(nn.Module):
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "1 c f h w"]) -> Float[Tensor, "1 3 f2 h2 w2"]:
         """Frames in [-1, 1]; the first latent frame is one frame, as in the autoencoder."""
-        weight = self.decoder["1"].weight
+        weight = cast("nn.Conv2d", self.decoder["1"]).weight
         x = latents[0].transpose(0, 1).to(device=weight.device, dtype=weight.dtype)
         x = functional.relu(self.decoder["1"](torch.tanh(x / 3) * 3))
         for stage in range(_STAGES):
