@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -72,7 +73,7 @@ def test_what_the_commands_write_is_ignored_by_git():
     outputs = {
         word
         for words in readme_commands()
-        for flag, word in zip(words, words[1:], strict=False)
+        for flag, word in itertools.pairwise(words)
         if flag in ("--out", "--preview", "--data") and "/" not in word and not word.startswith("-")
     }
     assert "video.mp4" in outputs
