@@ -69,7 +69,8 @@ async def parse_body(request: Request) -> AsyncIterator[Fields]:
         yield await _parse_in_thread(parse, body) if body else {}
     else:
         raise bad_request(
-            f"A body of type {media_type[:100]!r} is not supported; send JSON or multipart/form-data."
+            f"A body of type {media_type[:100]!r} is not supported; send JSON or multipart/form-data.",
+            param="content-type",
         )
 
 
@@ -91,7 +92,7 @@ def _too_large_error(max_bytes: int) -> ApiError:
     return ApiError(
         413, f"The request has more than the {max_bytes >> 10} KiB allowed without its files and data URLs; "
         "send images as files (multipart/form-data) or data URLs.",
-        code="too_large", headers={"connection": "close"}, retry=False,
+        code="too_large", param="body", headers={"connection": "close"}, retry=False,
     )  # fmt: skip
 
 
@@ -130,9 +131,9 @@ async def _parse_multipart(request: Request, limits: Limits) -> FormData:
         form = await parser.parse()
     except MultiPartException as error:
         message = f"The form can't be parsed: {error.message}"
-        raise stream_errors[0] if stream_errors else bad_request(message) from None
+        raise stream_errors[0] if stream_errors else bad_request(message, param="body") from None
     except (FormParserError, ValueError, LookupError, AssertionError) as error:
-        raise bad_request(f"The form can't be parsed ({type(error).__name__}).") from None
+        raise bad_request(f"The form can't be parsed ({type(error).__name__}).", param="body") from None
     try:
         await asyncio.to_thread(_check_fields, form, limits.max_json_bytes)
     except BaseException:
@@ -150,7 +151,9 @@ def _check_fields(form: FormData, max_bytes: int) -> None:
             try:
                 num_chars += _scan_json(value, max_bytes) if value[:1] in ("{", "[") else len(value)
             except ValueError as error:
-                raise bad_request(f"The field {name[:100]!r} is too large: {error}.") from None
+                raise bad_request(
+                    f"The field {name[:100]!r} is too large: {error}.", param=name[:100]
+                ) from None
         if num_chars > max_bytes:
             raise _too_large_error(max_bytes)
 
@@ -159,7 +162,7 @@ def _parse_urlencoded(body: bytearray) -> Fields:
     try:
         items = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise bad_request(f"The form can't be parsed ({type(error).__name__}).") from None
+        raise bad_request(f"The form can't be parsed ({type(error).__name__}).", param="body") from None
     return unflatten([*items])
 
 
@@ -180,9 +183,9 @@ def parse_json_object(body: bytes | bytearray, max_bytes: int) -> Fields:
             raise _too_large_error(max_bytes)
         values = _load_json(text)
     except ValueError as error:
-        raise bad_request(f"The body is not JSON: {error}") from None
+        raise bad_request(f"The body is not JSON: {error}", param="body") from None
     if not isinstance(values, dict):
-        raise bad_request("The body is not a JSON object; send {...} with named values.")
+        raise bad_request("The body is not a JSON object; send {...} with named values.", param="body")
     return values
 
 
@@ -268,10 +271,10 @@ def unflatten(items: list[tuple[str, object]]) -> Fields:
     for name, value in items:
         match = _FIELD_NAME.fullmatch(name)
         if match is None:
-            raise bad_request(f"{name[:100]!r} is not a field name.")
+            raise bad_request(f"{name[:100]!r} is not a field name.", param=name[:100])
         path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(path) > MAX_NESTING:
-            raise bad_request(f"{name[:100]!r} is nested too deeply.")
+            raise bad_request(f"{name[:100]!r} is nested too deeply.", param=name[:100])
         _insert(fields, path, value, name)
     return {name: _indexed_dicts_to_lists(value) for name, value in fields.items()}
 
@@ -280,13 +283,13 @@ def _insert(node: Fields, path: list[str], value: object, name: str) -> None:
     head, rest = path[0], path[1:]
     if not rest:
         if head in node:
-            raise bad_request(f"{name[:100]!r} occurs twice.")
+            raise bad_request(f"{name[:100]!r} occurs twice.", param=name[:100])
         node[head] = value
         return
     if rest[0] == "":
         entries = node.setdefault(head, [])
         if not isinstance(entries, list):
-            raise bad_request(f"{name[:100]!r} occurs as two different types.")
+            raise bad_request(f"{name[:100]!r} occurs as two different types.", param=name[:100])
         if len(rest) == 1:
             entries.append(value)
             return
@@ -299,7 +302,7 @@ def _insert(node: Fields, path: list[str], value: object, name: str) -> None:
         return
     inner = node.setdefault(head, {})
     if not isinstance(inner, dict):
-        raise bad_request(f"{name[:100]!r} occurs as two different types.")
+        raise bad_request(f"{name[:100]!r} occurs as two different types.", param=name[:100])
     _insert(inner, rest, value, name)
 
 

@@ -42,5 +42,6 @@ class OpenBodies:
 def _too_many_error(whose: str, max_bytes: int) -> ApiError:
     return ApiError(
         429, f"{whose} together are larger than the {max_bytes >> 20} MiB allowed; send fewer at a time.",
-        code="too_many_bytes", headers={"connection": "close", "retry-after-ms": "2000", "retry-after": "2"},
+        code="too_many_bytes", param="body",
+        headers={"connection": "close", "retry-after-ms": "2000", "retry-after": "2"},
     )  # fmt: skip
