@@ -355,8 +355,8 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if error.errno is None:
             raise
         raise UserError(
-            f"can't write {folder}: {os.strerror(error.errno)}; free space or choose another folder, then run "
-            "the same command again: what is finished is kept"
+            f"can't write {folder}: {os.strerror(error.errno)}; free space or choose another folder, then "
+            "run the same command again: what is finished is kept"
         ) from None
 
 
@@ -384,9 +384,7 @@ def _progress(label: str, unit: str) -> Iterator[Callable[[int, int, str], None]
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total, rate: progress.update(
-            task, completed=done, total=total, description=rate
-        )
+        yield lambda done, total, rate: progress.update(task, completed=done, total=total, description=rate)
 
 
 def _rate(seconds: float, elapsed: float) -> str:
