@@ -55,7 +55,7 @@ def peer(folder):
     return pipeline
 
 
-def pictures(frames):
+def as_images(frames):
     from PIL import Image
 
     return [Image.fromarray(frame) for frame in frames]
@@ -119,7 +119,7 @@ def grey_tensor(known: dict[int, np.ndarray]) -> tuple[torch.Tensor, torch.Tenso
 
 
 class Tensors:
-    """Hands tensors through diffusers' preprocessing of pictures unchanged."""
+    """Hands tensors through diffusers' preprocessing of images unchanged."""
 
     def __init__(self, peer, video, mask):
         self.peer, self.video, self.mask = peer, video, mask
@@ -157,7 +157,7 @@ def test_control_video_and_references(pipe, peer, tmp_path, scale):
     control = moving_video(3)
     file = write_video(tmp_path / "control", control)
     reference = wan_videos.smooth_image(9, 48)[:40]
-    expected = theirs(peer, pictures(control), None, pictures([reference]), scale)
+    expected = theirs(peer, as_images(control), None, as_images([reference]), scale)
     found = ours(pipe, control=ControlInput(video=file, kind="depth", scale=scale), references=(reference,))
     wan_videos.check_frames_match(found, expected)
 
@@ -165,7 +165,7 @@ def test_control_video_and_references(pipe, peer, tmp_path, scale):
 def test_two_references(pipe, peer):
     references = [wan_videos.smooth_image(9), wan_videos.smooth_image(10)]
     # diffusers puts each reference in front of those before; the original repository keeps their order.
-    expected = theirs(peer, None, None, pictures(references[::-1]))
+    expected = theirs(peer, None, None, as_images(references[::-1]))
     wan_videos.check_frames_match(ours(pipe, references=tuple(references)), expected)
 
 

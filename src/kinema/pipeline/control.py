@@ -65,7 +65,7 @@ def encode_control(
     side = stride.spatial
     squares = mask.view(video_shape.frames, shape.height, side, shape.width, side)
     cells = squares.permute(2, 4, 0, 1, 3).flatten(0, 1)[None]
-    # One of the frames of each latent frame's group speaks for it, as the models were trained.
+    # One frame of each group stands for its latent frame, as the models were trained.
     masks = functional.interpolate(
         cells, size=(shape.frames, shape.height, shape.width), mode="nearest-exact"
     )

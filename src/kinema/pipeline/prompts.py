@@ -28,7 +28,7 @@ class PromptEmbeddings:
         text_embeddings: of the segment's prompts in order, the negative prompt last.
         image_embeddings: of the CLIP image encoder, for models that have one.
         prompt_index: for each latent frame the index of its prompt.
-        fps: frames per second, for models that are told.
+        fps: frames per second, for models with an embedding of it.
     """
 
     text_embeddings: TextEmbeddings
@@ -90,7 +90,7 @@ def encode_prompts(
         components: the text encoder is loaded for this call alone where memory is short.
         conditionings: one for each segment.
         shapes: latent shapes of the segments.
-        fps: frames per second, for models that are told.
+        fps: frames per second, for models with an embedding of it.
     """
     texts = [
         [*(prompt.prompt for prompt in conditioning.prompts), conditioning.negative_prompt]

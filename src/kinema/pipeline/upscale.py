@@ -89,7 +89,7 @@ def check_upscale(model: ModelCheckpoint, factor: int, sigma: float = UpscaleCon
         raise UserError(f"videos are upscaled by 2 or 4, not by {factor}; give 2 or 4")
     if defaults.image_conditioning in ("channels", "control"):
         raise UserError(
-            f"{model.name} reads what it knows of the video in every step and can't upscale; use a model that "
+            f"{model.name} reads known frames in every step and can't upscale; use a model that "
             "generates from text or from clean frames (world, Wan T2V, Wan 2.2 TI2V-5B)"
         )
     if defaults.boundary_ratio is not None and sigma >= defaults.boundary_ratio:
