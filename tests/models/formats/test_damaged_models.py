@@ -177,8 +177,10 @@ def write_safetensors(path: Path, header: dict, data: bytes) -> None:
         {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0]}},
         {"a": {"dtype": "F32", "shape": [3] * 100, "data_offsets": [0, 12]}},
         {"a": [0], "b": 1},
+        {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}, "__metadata__": [0]},
+        {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}, "__metadata__": {"a": 1}},
     ],
-    ids=range(9),
+    ids=range(11),
 )  # fmt: skip
 def test_headers_that_contradict_themselves_are_refused(tmp_path, header):
     write_safetensors(tmp_path / "a.safetensors", header, bytes(12))

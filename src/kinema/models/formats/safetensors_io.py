@@ -338,7 +338,9 @@ def _read_header(file: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
             if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
                 raise ValueError("the header is longer than the file")
             header = json.loads(opened.read(length))
-        header.pop("__metadata__", None)
+        notes = header.pop("__metadata__", {})
+        if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+            raise ValueError("its __metadata__ is not a table of texts")
         found, places = {}, []
         for name, entry in header.items():
             kind = _DTYPES.get(entry["dtype"])

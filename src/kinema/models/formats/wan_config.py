@@ -60,7 +60,8 @@ def parse_dit_config(values: dict[str, Any]) -> DitConfig:
             fps_embedding=bool(values.get("inject_sample_info", False)),
         )
     except (ValueError, TypeError) as error:
-        raise UserError(f"{source}: {error}; download the file again") from None
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{source}: {reason}; download the file again") from None
 
 
 def to_diffusers_dit_config(config: DitConfig) -> dict[str, Any]:
