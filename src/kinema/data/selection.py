@@ -447,6 +447,8 @@ def _decide(row: ClipRow, analysis: Analysis, clips: ClipOptions, options: Selec
         ("black", "black", row.black > limits.black_max, f"{row.black:.0%} of the frames"),
         ("white", "white", row.white > limits.white_max, f"{row.white:.0%} of the frames"),
         ("frozen", "frozen", moving and row.frozen > limits.frozen_max, f"{row.frozen:.0%} of the steps"),
+        # Before the motion: a change of brightness counts as motion, too.
+        ("flicker", "flicker", row.flicker > limits.flicker_max, f"flicker {row.flicker:g}"),
         ("motion", "little_motion", moving and row.motion < limits.motion_min, f"motion {row.motion:g}"),
         (
             "motion",
@@ -455,7 +457,6 @@ def _decide(row: ClipRow, analysis: Analysis, clips: ClipOptions, options: Selec
             f"a patch with motion {row.motion_patch_min:g}",
         ),
         ("motion", "much_motion", moving and row.motion > limits.motion_max, f"motion {row.motion:g}"),
-        ("flicker", "flicker", row.flicker > limits.flicker_max, f"flicker {row.flicker:g}"),
         ("sharpness", "blurred", row.sharpness < limits.sharpness_min, f"sharpness {row.sharpness:g}"),
     )
     for name, reason, failed, detail in checks:
