@@ -29,7 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:diffusers", "ignore
         ("Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors", "lightning-4"),
         ("Wan2.2-Lightning_T2V-A14B-4steps-lora_HIGH_fp16.safetensors", "lightning-4"),
         ("wan2.2_i2v_A14b_high_noise_lightx2v_4step.safetensors", "lightning-4"),
-        ("Wan2.1-Lightning-8steps.safetensors", "lightning-8"),
         ("FastWan2.1-T2V-1.3B-Diffusers", "fastwan-3"),
         ("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "causvid-9"),
         ("rCM_Wan2.1_T2V_14B_480p.pt", "rcm-4"),

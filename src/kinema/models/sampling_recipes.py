@@ -48,21 +48,17 @@ def _trigflow(*angles: float) -> tuple[float, ...]:
 
 RECIPES = (
     SamplingRecipe(name="lightning-4", num_inference_steps=4, flow_shift=5.0, boundary_step=2),
-    SamplingRecipe(name="lightning-8", num_inference_steps=8, flow_shift=5.0, boundary_step=4),
     SamplingRecipe(name="fastwan-3", num_inference_steps=3, solver="lcm", sigmas=_timesteps(1000, 757, 522)),
     SamplingRecipe(
         name="causvid-9",
         num_inference_steps=9,
         sigmas=_timesteps(999, 934, 862, 756, 603, 410, 250, 140, 74),
-        boundary_step=4,
     ),
     SamplingRecipe(name="causvid-3", num_inference_steps=3, solver="lcm", sigmas=_timesteps(1000, 757, 522)),
     SamplingRecipe(
         name="rcm-4", num_inference_steps=4, solver="lcm", sigmas=_trigflow(math.atan(80), 1.3, 1.0, 0.6)
     ),
-    SamplingRecipe(
-        name="self-forcing-4", num_inference_steps=4, solver="lcm", flow_shift=5.0, boundary_step=2
-    ),
+    SamplingRecipe(name="self-forcing-4", num_inference_steps=4, solver="lcm", flow_shift=5.0),
 )
 """lightning: lightx2v and Wan2.2-Lightning. fastwan: FastWan (DMD2, arXiv 2405.14867). causvid:
 arXiv 2412.07772. rcm: arXiv 2510.08431. self-forcing: arXiv 2506.08009."""
@@ -71,10 +67,6 @@ _PATTERNS = (
     (r"causvid", "causvid-9"),
     (r"fast.?wan", "fastwan-3"),
     (r"rcm|turbo.?(wan|diffusion)", "rcm-4"),
-    (
-        r"8.?steps?(?![a-z]).*(lightning|lightx2v|distill)|(lightning|lightx2v|distill).*8.?steps?",
-        "lightning-8",
-    ),
     (r"lightning|lightx2v|step.?distill|cfg.?distill|4.?steps?(?![a-z])", "lightning-4"),
 )
 """What the names of published files contain; the first that matches counts."""

@@ -6,6 +6,7 @@ VideoRequest -> resolve_request -> segments -> encode prompts and conditioning -
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -414,6 +415,7 @@ def load(
         vae=None if vae is None else os.fspath(vae),
         text_encoder=None if text_encoder is None else os.fspath(text_encoder),
     )
+    logging.getLogger("kinema").info("%s: %s", opened.name, opened.description)
     chosen = resolve_device(device)
     choice = select_memory_policy(opened, chosen, dtype=parse_dtype(dtype), memory=parse_memory_mode(memory))
     tiny = None if preview_decoder is None else Path(preview_decoder).expanduser()
