@@ -68,7 +68,7 @@ def test_shots_keyframes_and_videos_have_the_fields_of_the_document(document):
     assert fields == expected - {"object", "kinema", "remixed_from_video_id"}
 
 
-def test_a_video_is_made_followed_and_downloaded(client, tmp_path):
+def test_a_video_is_generated_followed_and_downloaded(client, tmp_path):
     video = client.create(
         Create(prompt="pace=0.02", num_frames=9, size="64x48", input_reference=server.image_bytes())
     )

@@ -85,8 +85,8 @@ def resolve_format(model_info: ModelInfo, limits: Limits, body: CreateVideoReque
         if not body.storyboard:
             num_frames = model_info.nearest_num_frames(num_frames)
         if body.seconds is not None and abs(num_frames / fps - seconds) > 0.0005:
-            made = format_seconds(num_frames / fps)
-            warnings = (*warnings, f"seconds: {format_seconds(seconds)} s are generated as {made} s")
+            rounded = format_seconds(num_frames / fps)
+            warnings = (*warnings, f"seconds: {format_seconds(seconds)} s are generated as {rounded} s")
     check_duration(model_info, limits, num_frames / fps, requested=seconds)
     return ResolvedFormat(
         model=name,
@@ -203,8 +203,8 @@ def _resolve_pixel_size(
 
 
 def _size_warnings(param: str, requested: str, width: int, height: int) -> tuple[str, ...]:
-    made = f"{width}x{height}"
-    return () if made in requested else (f"{param}: {requested} is generated as {made}",)
+    generated = f"{width}x{height}"
+    return () if generated in requested else (f"{param}: {requested} is generated as {generated}",)
 
 
 def _fit_size(model_info: ModelInfo, limits: Limits, size: str) -> tuple[int, int]:

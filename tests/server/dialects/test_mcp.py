@@ -52,7 +52,7 @@ async def call(client, name, *, on_progress=None, **arguments):
 
 
 @pytest.mark.parametrize("transport", [stdio, over_http])
-def test_videos_are_made_followed_extended_edited_and_inspected(host, transport, tmp_path):
+def test_videos_are_generated_followed_extended_edited_and_inspected(host, transport, tmp_path):
     progress = []
 
     async def note(value, total, message):

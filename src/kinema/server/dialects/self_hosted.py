@@ -252,11 +252,11 @@ def _merge_references(fields: Fields, origins: dict[str, str]) -> UploadFile | F
     upload = fields.get("input_reference")
     if isinstance(upload, UploadFile) and _is_video_upload(upload):
         videos["input_reference"] = fields.pop("input_reference")
-    given = {name: value for name, value in videos.items() if value is not None}
-    if not given:
+    found = {name: value for name, value in videos.items() if value is not None}
+    if not found:
         return None
-    name, value = next(iter(given.items()))
-    if len(given) > 1 or "input_reference" in fields:
+    name, value = next(iter(found.items()))
+    if len(found) > 1 or "input_reference" in fields:
         raise bad_request(f"{name} can't be combined with another image or video; send one of them.",
                           param=name, code="invalid_value")  # fmt: skip
     origins["video"] = name
