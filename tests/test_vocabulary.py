@@ -89,6 +89,7 @@ PROSE = {
 """Banned phrases of prose, as regular expressions."""
 
 ALLOWED_IDENTIFIERS = (
+    r"connection_made",  # a method of asyncio.Protocol
     "held_out",  # held-out data
     "heldout",
     "trust_anchors",  # root certificates

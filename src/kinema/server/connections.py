@@ -234,9 +234,9 @@ def max_connections(limits: Limits) -> int:
     except ImportError:  # This system has no such limit.
         return limits.max_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.max_connections * _FILES_PER_CONNECTION + RESERVED_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    required = limits.max_connections * _FILES_PER_CONNECTION + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < required:
+        soft = required if hard == resource.RLIM_INFINITY else min(required, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY:
         return limits.max_connections
@@ -248,6 +248,6 @@ def max_connections(limits: Limits) -> int:
     if possible < limits.max_connections:
         log.warning(
             "%d open files are allowed, enough for %d connections; for %d raise the limit: ulimit -n %d",
-            soft, possible, limits.max_connections, wanted,
+            soft, possible, limits.max_connections, required,
         )  # fmt: skip
     return min(limits.max_connections, possible)
