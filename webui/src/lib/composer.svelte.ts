@@ -124,7 +124,7 @@ class Composer {
       ...(this.guidance === null ? {} : { guidance_scale: this.guidance }),
       ...(this.negative.trim() ? { negative_prompt: this.negative.trim() } : {}),
       ...(this.upscale > 1 ? { upscale: this.upscale } : {}),
-      ...(this.lora ? { lora: [{ name: this.lora, scale: this.loraScale }] } : {}),
+      ...(this.lora ? { loras: [{ name: this.lora, strength: this.loraScale }] } : {}),
     };
   }
 

@@ -1,6 +1,9 @@
-/** Example prompts: the server's, or sentences in the words of the shipped model. */
+/** Example prompts: the server's, and sentences in the words that the model knows. */
 
 import type { Vocabulary } from "./types";
+import { unknownWords } from "./vocabulary";
+
+const MAX_TRIES = 200;
 
 const COLOURS = ["red", "blue", "green", "yellow", "orange", "purple", "white", "pink"];
 const MOVERS = ["ball", "cube", "cylinder", "toy car"];
@@ -29,15 +32,16 @@ const PATTERNS: (() => string)[] = [
   },
   () => {
     const [a, b] = twoColours();
-    return `${some(a)} ball rolls behind ${some(b)} wall.`;
+    return `${some(a)} ball rolls behind ${some(b)} screen.`;
   },
-  () => `${some(any(COLOURS))} ball rolls down a ramp.`,
+  () => `${some(any(COLOURS))} ball rolls away from the camera.`,
 ];
 
 export function examples(vocabulary: Vocabulary | null, count: number): string[] {
-  const given = vocabulary?.examples ?? [];
-  if (given.length >= count) return [...given].sort(() => Math.random() - 0.5).slice(0, count);
-  const made = new Set<string>();
-  while (made.size < count) made.add(sentence(any(PATTERNS)()));
+  const made = new Set((vocabulary?.examples ?? []).map(sentence).sort(() => Math.random() - 0.5).slice(0, count / 2));
+  for (let tries = 0; made.size < count && tries < MAX_TRIES; tries++) {
+    const prompt = sentence(any(PATTERNS)());
+    if (!unknownWords(prompt, vocabulary, false).length) made.add(prompt);
+  }
   return [...made];
 }

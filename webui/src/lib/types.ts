@@ -33,17 +33,16 @@ export interface KinemaInfo {
   step: number;
   total_steps: number;
   stage: string;
-  fps?: number;
-  num_frames?: number;
-  favorite?: boolean;
-  folder?: string | null;
-  queue_position?: number | null;
-  eta_seconds?: number | null;
-  sources?: Source[];
+  fps: number | null;
+  num_frames: number | null;
+  favorite: boolean;
+  folder: string | null;
+  /** 1 is next. */
+  queue_position: number | null;
+  eta_seconds: number | null;
+  sources: Source[];
   /** Only where one video is asked for; lists leave them out. */
   settings?: RequestSettings | null;
-  warnings?: string[];
-  ignored?: string[];
 }
 
 export interface Video {
@@ -58,6 +57,7 @@ export interface Video {
   size: string;
   seconds: string;
   error: { code: string; message: string } | null;
+  warnings: string[];
   kinema: KinemaInfo;
 }
 
@@ -65,11 +65,6 @@ export interface VideoPage {
   data: Video[];
   last_id: string | null;
   has_more: boolean;
-}
-
-export interface Lora {
-  name: string;
-  trigger?: string | null;
 }
 
 export interface ModelInfo {
@@ -85,9 +80,9 @@ export interface ModelInfo {
   supports_images: boolean;
   tasks: string[];
   upscale_factors: number[];
-  max_seconds?: number;
-  max_frames?: number;
-  loras?: Lora[];
+  loras: string[];
+  max_seconds: number;
+  max_frames: number;
 }
 
 export interface Vocabulary {

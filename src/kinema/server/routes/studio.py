@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -14,6 +15,8 @@ from kinema.server.errors import not_found
 
 HASHED_FILES_CACHE = "public, max-age=31536000, immutable"
 """Names of the files in `assets/` contain the hash of their content."""
+_NAME = re.compile(r"(?:assets/)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|")
+"""Names of files of the page: no path leads out of its folder."""
 MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -42,9 +45,6 @@ def router() -> APIRouter:
         UserError: the page is not in the package.
     """
     folder = static_dir()
-    files = {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in MEDIA_TYPES
-    }
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/studio")
@@ -54,9 +54,9 @@ def router() -> APIRouter:
 
     @routes.get("/studio/{name:path}")
     async def file(name: str) -> FileResponse:
-        """A file of the page; only names that exist in the package are looked up."""
-        path = files.get(name or "index.html")
-        if path is None:
+        """A file of the page."""
+        path = folder / (name or "index.html")
+        if not _NAME.fullmatch(name) or path.suffix not in MEDIA_TYPES or not path.is_file():
             raise not_found("There is nothing at this path.")
         cache = HASHED_FILES_CACHE if name.startswith("assets/") else "no-cache"
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": cache})
