@@ -669,9 +669,12 @@ class Person:
         if self.way == "mouse":
             self.studio.tile(prompt).hover()
             return
-        self.page.locator("body").press("/")
-        self.page.keyboard.press("ArrowDown")
+        # Escape goes from the prompt to the videos.
+        self.page.locator("#prompt").focus()
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Home")
         for _ in range(30):
+            self.page.wait_for_timeout(50)
             if prompt in (self.page.evaluate("document.activeElement.ariaLabel") or ""):
                 return
             self.page.keyboard.press("ArrowRight")
