@@ -185,7 +185,7 @@ def _lab_scorer(config: RunConfig) -> Scorer | None:
 
 def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     """Write the trained models of a finished run: to its folder `weights`, or as LoRA files."""
-    from kinema.training.export import export, export_dit, export_vae
+    from kinema.training.export import export, export_dit, export_vae, write_vocabulary
     from kinema.training.export_finetuned import export_finetuned
     from kinema.training.recipes.dit import DitRunConfig, load_trained_dit
     from kinema.training.recipes.finetune import FinetuneRunConfig
@@ -196,12 +196,16 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     folder = context.run_dir / "weights"
     match config:
         case RecipeConfig():
-            return [export(load_trained(config, context), folder)]
+            export(load_trained(config, context), folder)
+            write_vocabulary(folder, context.run_dir, config.init_from)
+            return [folder]
         case VaeRunConfig():
             return [export_vae(config, load_trained_vae(config, context), folder)]
         case DitRunConfig():
             vae = load_autoencoder(config.vae, context)
-            return [export_dit(config, vae, load_trained_dit(config, context), folder)]
+            export_dit(config, vae, load_trained_dit(config, context), folder)
+            write_vocabulary(folder, context.run_dir, config.init_from)
+            return [folder]
         case FinetuneRunConfig():
             return export_finetuned(config, context)
 

@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 
 from kinema.atomic_io import write_text
+from kinema.data.latent_cache import TEXTS_FILE
 from kinema.data.video_folder import open_datasets
+from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import VOCABULARY_FILE, save_checkpoint, save_vae
 from kinema.models.formats.serialization import to_json
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
-from kinema.simulator.captions.vocabulary import unique_words
+from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.training.export_finetuned import caption_vocabulary
 from kinema.training.recipes.datasets import DataConfig
 from kinema.training.recipes.dit import DitRunConfig
@@ -67,31 +69,33 @@ def export_vae(config: VaeRunConfig, vae: VideoVae, folder: Path) -> Path:
 
 def export_dit(config: DitRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> Path:
     """Export a transformer with its autoencoder; return the folder."""
-    video_format, captions = config.data.render, []
-    if config.data.sets:
-        video_format, captions = _describe_sets(config.data)
+    video_format = _most_common_format(config.data) if config.data.sets else config.data.render
     _export_model(
         folder,
         video_format,
         causal=config.training.causal_p > 0,
         vae=vae,
         dit=dit,
-        vocabulary=caption_vocabulary(captions),
     )
-    if captions and not config.init_from:
-        # The whole vocabulary: such a model has never seen the simulator's captions.
-        words = sorted(set().union(*(unique_words(text) for text in captions)))
-        write_text(folder / VOCABULARY_FILE, "".join(f"{word}\n" for word in words))
     write_text(folder / SETTINGS_FILE, to_json(config))
     return folder
 
 
-def _describe_sets(data: DataConfig) -> tuple[RenderConfig, list[str]]:
-    """The size, length and rate of most clips of curated sets, and their captions."""
+def write_vocabulary(folder: Path, run_dir: Path, init_from: str) -> None:
+    """Write the words of a run's captions, and those of the model it began from, next to its export."""
+    texts = json.loads((run_dir / TEXTS_FILE).read_text())
+    words = set(caption_vocabulary(texts))
+    if init_from:
+        words |= model_vocabulary(open_model(init_from))
+    write_text(folder / VOCABULARY_FILE, "".join(f"{word}\n" for word in sorted(words)))
+
+
+def _most_common_format(data: DataConfig) -> RenderConfig:
+    """The size, length and rate of most clips of curated sets."""
     opened = [dataset for one in data.sets for dataset in open_datasets(Path(one.folder))]
     largest = max(opened, key=lambda dataset: len(dataset.videos))
     frames, height, width = largest.videos.frames(0).shape[:3]
-    video_format = dataclasses.replace(
+    return dataclasses.replace(
         data.render,
         num_frames=frames,
         height=height,
@@ -99,13 +103,6 @@ def _describe_sets(data: DataConfig) -> tuple[RenderConfig, list[str]]:
         fps=largest.fps or data.render.fps,
         window_frames=None,
     )
-    captions = [
-        text
-        for dataset in opened
-        for index in range(len(dataset.videos))
-        for text in dataset.videos.captions(index)
-    ]
-    return video_format, captions
 
 
 def _export_model(
@@ -115,8 +112,7 @@ def _export_model(
     causal: bool,
     vae: VideoVae,
     dit: Dit,
-    vocabulary: tuple[str, ...] = (),
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     defaults = build_sampling_defaults(render_config, causal=causal)
-    save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae, vocabulary=vocabulary)
+    save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae)

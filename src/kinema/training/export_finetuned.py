@@ -20,7 +20,8 @@ from kinema.models.formats.serialization import to_json
 from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.lora.writer import LoraFormat, save_lora
 from kinema.models.transformer.dit import Dit
-from kinema.simulator.captions.vocabulary import known_words, unique_words
+from kinema.pipeline.prompt_vocabulary import model_vocabulary
+from kinema.simulator.captions.vocabulary import unique_words
 from kinema.training.overrides import to_plain
 from kinema.training.recipes.finetune import (
     EXPERT_NAMES,
@@ -44,7 +45,7 @@ def export_finetuned(
 ) -> list[Path]:
     """Write the averaged weights of a finished run; return the files, or the folder of the model."""
     model = open_model(config.model)
-    vocabulary = caption_vocabulary(open_sets(config, model).captions())
+    vocabulary = caption_vocabulary(open_sets(config, model).captions(), model_vocabulary(model))
     if isinstance(model, KinemaCheckpoint):
         vocabulary = tuple(sorted({*vocabulary, *model.vocabulary}))[:MAX_VOCABULARY]
     if config.lora is None:
@@ -65,12 +66,12 @@ def export_finetuned(
     return paths
 
 
-def caption_vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
-    """The words of captions that the simulator's captions lack, in lower case, sorted."""
+def caption_vocabulary(captions: Iterable[str], known: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The words of captions except those that are known already, in lower case, sorted."""
     words: set[str] = set()
     for caption in captions:
         words |= unique_words(caption)
-    return tuple(sorted(words - known_words()))[:MAX_VOCABULARY]
+    return tuple(sorted(words - known))[:MAX_VOCABULARY]
 
 
 def lora_metadata(

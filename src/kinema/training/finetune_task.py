@@ -30,6 +30,10 @@ from kinema.training.sigma_sampling import SigmaSamplingConfig, sample_sigmas
 
 CONDITION, IMAGE_EMBEDDINGS = "condition", "image_embeddings"
 """Further tensors of an encoded clip: mask and image channels next to the latents, and CLIP states."""
+PROMPT_LAYERS = tuple(
+    f"attn2.{name}" for name in ("to_k", "to_v", "norm_k", "add_k_proj", "add_v_proj", "norm_added_k")
+)
+"""Layers of a block that `Dit.context` calls by themselves."""
 _MEAN_TEXT_TOKENS = 48.0
 """Tokens of a usual caption, for the count of operations."""
 
@@ -148,8 +152,12 @@ class FinetuneTask:
                 yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
-        """Return the transformer blocks."""
-        return self.dit.blocks
+        """Yield the layers that read the prompts, which run before the blocks, and the blocks."""
+        for block in self.dit.blocks:
+            for name, layer in block.named_modules():
+                if name in PROMPT_LAYERS:
+                    yield layer
+            yield block
 
     def fsdp_forward_methods(self) -> Iterable[str]:
         """Return `context`, which runs the text through the blocks."""
