@@ -35,6 +35,18 @@ def router(state: AppState) -> APIRouter:
         job = await state.get_job_or_404(request, video_id)
         return EventStreamResponse(state, current_owner(request), _stream_events(state, job))
 
+    @routes.get("/v1/events", tags=["videos"], response_class=StreamingResponse, responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})  # fmt: skip
+    async def all_events(request: Request) -> StreamingResponse:
+        """Events of all videos of the caller, from now on.
+
+        `ready` says that the stream has begun: what a client lists after it is not older than the stream.
+        Then `created` for queued videos, `progress`, `preview`, `completed`, `failed` and `deleted`; a
+        finished video whose labels change is sent again.
+        """
+        owner = current_owner(request)
+        return EventStreamResponse(state, owner, _stream_changes(state, owner))
+
     return routes
 
 
@@ -65,10 +77,7 @@ async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
     while True:
         if job.revision != revision:
             revision, last_event_at = job.revision, time.monotonic()
-            yield _format_sse("progress", {
-                "id": job.id, "status": job.status, "progress": job.progress, "stage": job.stage,
-                "step": job.step, "total_steps": job.total_steps,
-            })  # fmt: skip
+            yield _format_progress(job)
             if job.preview_count > preview_count:
                 preview_count = job.preview_count
                 image = await state.run_in_thread(_preview_data_url, state, job)
@@ -88,6 +97,47 @@ async def _stream_events(state: AppState, job: Job) -> AsyncIterator[str]:
             yield _format_sse("deleted", {"id": job.id})
             return
         job = current
+
+
+async def _stream_changes(state: AppState, owner: str) -> AsyncIterator[str]:
+    """Poll the owner's jobs and send what has changed."""
+    since = 0
+    previews: dict[str, int] = {}
+    # What has changed before is for lists; only the number of the last change counts.
+    while jobs := await state.run_in_thread(state.store.changes, owner, since=since):
+        since = jobs[-1].change
+    yield _format_sse("ready", {})
+    last_event_at = time.monotonic()
+    while True:
+        for job in await state.run_in_thread(state.store.changes, owner, since=since):
+            since, last_event_at = job.change, time.monotonic()
+            if job.deleted_at is not None:
+                yield _format_sse("deleted", {"id": job.id})
+                continue
+            if job.status != "in_progress":
+                previews.pop(job.id, None)
+                name = "created" if job.status == "queued" else job.status
+                yield _format_sse(name, to_video_object(job).model_dump())
+                continue
+            yield _format_progress(job)
+            if job.preview_count > previews.get(job.id, 0):
+                previews[job.id] = job.preview_count
+                image = await state.run_in_thread(_preview_data_url, state, job)
+                if image is not None:
+                    yield _format_sse("preview", {"id": job.id, "step": job.step, "image": image})
+        if time.monotonic() - last_event_at > KEEPALIVE_INTERVAL_S:
+            last_event_at = time.monotonic()
+            yield ": alive\n\n"
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(state.draining.wait(), POLL_INTERVAL_S)
+            return
+
+
+def _format_progress(job: Job) -> str:
+    return _format_sse("progress", {
+        "id": job.id, "status": job.status, "progress": job.progress, "stage": job.stage,
+        "step": job.step, "total_steps": job.total_steps,
+    })  # fmt: skip
 
 
 def _format_sse(name: str, data: dict[str, object]) -> str:
