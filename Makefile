@@ -16,8 +16,8 @@ test-slow: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 # The web page in Chromium, which comes from the system: apt-get install chromium.
-test-page: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -rs tests/webui/test_browser.py
+test-page: .venv/dev webui/node_modules
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -rs tests/webui
 
 coverage: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=html:build/coverage
@@ -40,8 +40,12 @@ wheel: .venv/ready
 	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
 
 # The studio's page: TypeScript in webui/, built into the package. Needs Node 20.19 or newer.
-webui:
-	cd webui && npm ci && npm run check && npm run build
+webui: webui/node_modules
+	cd webui && npm run check && npm run build
+
+webui/node_modules: webui/package-lock.json
+	cd webui && npm ci
+	touch $@
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

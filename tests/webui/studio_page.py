@@ -1,6 +1,7 @@
 """The studio in Chromium: the server, a page that notes its faults, and what the tests do on it."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ FLAGS = (
 )  # fmt: skip
 DESKTOP = {"width": 1360, "height": 860}
 PHONE = {"width": 390, "height": 844}
+SLOW = "pace=0.4"
+"""In a prompt: ten steps of this many seconds."""
 TIMEOUT_MS = 20_000
 """Time limit of each step; generous, because machines are shared."""
 
@@ -39,8 +42,8 @@ class StudioServer:
     def start(self):
         environment = {**os.environ, "KINEMA_API_KEYS": self.key, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kinema", "serve", "--studio", "--model", self.model, "--port", str(self.port),
-             "--data", str(self.data)],
+            [sys.executable, "-m", "kinema", "serve", "--studio", "--model", self.model,
+             "--port", str(self.port), "--data", str(self.data)],
             stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
         deadline = time.monotonic() + 120
@@ -102,7 +105,7 @@ class Studio:
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme, **context)
         self.context.set_default_timeout(TIMEOUT_MS)
         self.page = self.context.new_page()
-        self.problems, self.expected_errors = [], ["/v1/events", "/vocabulary"]
+        self.problems, self.expected_errors = [], []
         self.page.on("console", self._note_console)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._check_address(request.url))
@@ -188,3 +191,25 @@ def chromium():
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+def png(colour="red", size=(80, 60)):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def drop_file(page, selector, name="image.png", data=None):
+    """Drop an image as the file manager would."""
+    handle = page.evaluate_handle(
+        """([bytes, name]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/png'}));
+            return transfer;
+        }""",
+        [list(data or png()), name],
+    )
+    page.dispatch_event(selector, "dragover", {"dataTransfer": handle})
+    page.dispatch_event(selector, "drop", {"dataTransfer": handle})
