@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kinema.errors import UserError, missing_extra
+from kinema.models.formats.gguf_dequantize import dequantize
 from kinema.models.formats.safetensors_io import TensorInfo
 
 SUPPORTED_TYPES = (
@@ -91,29 +91,3 @@ def _decoder(
         return dequantize(data, kind).view(shape)
 
     return decode
-
-
-_BATCH_BYTES = 2**20
-"""Bytes that are dequantised at a time: intermediate arrays stay in the CPU's cache."""
-
-
-def dequantize(data: UInt8[np.ndarray, " n"], kind: str) -> Float[Tensor, " m"]:
-    """The numbers of a quantised tensor in float32, as exact as the block format defines them.
-
-    Args:
-        data: the bytes of the tensor.
-        kind: the name of its block format, one of `SUPPORTED_TYPES`.
-    """
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize as dequantize_blocks
-
-    quantization = GGMLQuantizationType[kind]
-    if kind in ("F32", "F16"):
-        return torch.from_numpy(data.view(np.float32 if kind == "F32" else np.float16)).float()
-    block_size, block_bytes = GGML_QUANT_SIZES[quantization]
-    blocks = data.reshape(-1, block_bytes)
-    out = np.empty((len(blocks), block_size), dtype=np.float32)
-    step = max(1, _BATCH_BYTES // block_bytes)
-    for start in range(0, len(blocks), step):
-        out[start : start + step] = dequantize_blocks(blocks[start : start + step], quantization)
-    return torch.from_numpy(out.reshape(-1))
