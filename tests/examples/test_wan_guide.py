@@ -93,6 +93,7 @@ def files(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_command_of_the_guide(files, tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(files)

@@ -91,6 +91,7 @@ def test_every_video_is_sampled_in_blocks_and_prompts_change_on_the_way(pipe):
     assert not np.array_equal(one[25:], two[25:])
 
 
+@pytest.mark.slow
 def test_the_video_does_not_depend_on_its_length(pipe):
     base = VideoRequest(prompt="a red ball", size=(32, 32), seed=3)
     short = pipe.generate(dataclasses.replace(base, num_frames=21)).frames
@@ -184,7 +185,7 @@ SKYREELS_REQUEST = VideoRequest(
 )
 
 
-@pytest.mark.parametrize("fps", [24, 16])
+@pytest.mark.parametrize("fps", [24, pytest.param(16, marks=pytest.mark.slow)])
 def test_skyreels_equals_diffusers(skyreels, fps):
     pipe = load(skyreels, device="cpu", dtype="float32")
     assert pipe.model.description == "SkyReels-V2 DF (diffusers folder)"
@@ -195,6 +196,7 @@ def test_skyreels_equals_diffusers(skyreels, fps):
     )
 
 
+@pytest.mark.slow
 def test_long_skyreels_videos_equal_diffusers(skyreels):
     """25 frames in windows of 13, each continuing the last 5 frames: one noise level for each frame."""
     pipe = load(skyreels, device="cpu", dtype="float32", memory="high")

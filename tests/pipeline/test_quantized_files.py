@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     return wan_files.save_folder(tmp_path_factory.mktemp("quantized") / "folder")
 
 
-@pytest.mark.parametrize("kind", ["Q4_K", "fp8_scaled"])
+@pytest.mark.parametrize("kind", [pytest.param("Q4_K", marks=pytest.mark.slow), "fp8_scaled"])
 def test_video_equals_that_of_the_dequantised_folder(folder, tmp_path, kind):
     import diffusers
 

@@ -137,10 +137,12 @@ class Tensors:
         del self.peer.preprocess_conditions
 
 
+@pytest.mark.slow
 def test_text(pipe, peer):
     wan_videos.check_frames_match(ours(pipe), theirs(peer, None, None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [(0,), (0, FRAMES - 1)], ids=["first frame", "first and last frame"])
 def test_images(pipe, peer, known):
     images = {frame: wan_videos.smooth_image(5 + frame) for frame in known}
@@ -152,7 +154,7 @@ def test_images(pipe, peer, known):
     )
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
 def test_control_video_and_references(pipe, peer, tmp_path, scale):
     control = moving_video(3)
     file = write_video(tmp_path / "control", control)
@@ -162,6 +164,7 @@ def test_control_video_and_references(pipe, peer, tmp_path, scale):
     wan_videos.check_frames_match(found, expected)
 
 
+@pytest.mark.slow
 def test_two_references(pipe, peer):
     references = [wan_videos.smooth_image(9), wan_videos.smooth_image(10)]
     # diffusers puts each reference in front of those before; the original repository keeps their order.
@@ -186,6 +189,7 @@ def test_mask_editing(pipe, peer, tmp_path):
     wan_videos.check_frames_match(found, expected)
 
 
+@pytest.mark.slow
 def test_outpainting(pipe, peer, tmp_path):
     source = moving_video(4, side=48)
     canvas, border = place_on_canvas(source, (16, 0, 0, 16))
@@ -203,6 +207,7 @@ def test_outpainting(pipe, peer, tmp_path):
     wan_videos.check_frames_match(found, np.where(border[..., None] > 0, edited, canvas))
 
 
+@pytest.mark.slow
 def test_extension_continues_the_last_frames(pipe, peer, tmp_path):
     source = moving_video(6, frames=6)
     model = pipe.model
@@ -230,6 +235,7 @@ def test_edges_are_thin_lines_where_the_brightness_changes():
     assert not detect_edges(np.full((1, 16, 16, 3), 77, np.uint8)).any()
 
 
+@pytest.mark.slow
 def test_edges_are_computed_from_a_plain_video(pipe, tmp_path):
     video = moving_video(3)
     plain, edges = (
