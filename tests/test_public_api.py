@@ -63,6 +63,7 @@ PIPELINE_METHODS = [
     "resolve",
     "save",
     "stream",
+    "warnings",
 ]
 
 

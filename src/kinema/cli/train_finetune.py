@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import UseAppendAction
 
 from kinema.cli.options import MachineArgs
+from kinema.cli.train_logging import format_memory
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.cli.generate import Estimate
     from kinema.training.lora_layers import LoraConfig
-    from kinema.training.memory_estimate import TrainMemory
     from kinema.training.recipes.datasets import SetConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
 
@@ -215,21 +215,3 @@ def print_train_estimate(options: Estimate, *, is_lora: bool) -> None:
     )
     print(format_memory(memory))
     check_train_memory(memory, config, device)
-
-
-def format_memory(memory: TrainMemory) -> str:
-    """The peak memory of a training and its parts, in one line."""
-    parts = {
-        "weights": memory.weights,
-        "optimizer": memory.optimizer,
-        "averaged weights": memory.average,
-        "activations and gradients": memory.step,
-        "process": memory.process,
-    }
-    listed = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in parts.items())
-    line = (
-        f"training needs {memory.peak / 2**30:.2f} GiB ({listed}); {memory.num_trained:,} trained parameters"
-    )
-    if memory.host_weights:
-        line += f"; swapped blocks take {memory.host_weights / 2**30:.2f} GiB of the CPU's memory"
-    return line

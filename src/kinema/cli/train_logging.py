@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kinema.training.interruption import StopSignal
+    from kinema.training.memory_estimate import TrainMemory
     from kinema.training.run_context import Progress
 
 PRINTED_SCORES = ("objects_psnr", "psnr", "loss", "loss_right", "caption_loss_ratio", "lab_accuracy")
@@ -206,3 +207,21 @@ def install_stop_handler() -> StopSignal:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda _number, _frame: stop.request())
     return stop
+
+
+def format_memory(memory: TrainMemory) -> str:
+    """The peak memory of a training and its parts, in one line."""
+    parts = {
+        "weights": memory.weights,
+        "optimizer": memory.optimizer,
+        "averaged weights": memory.average,
+        "activations and gradients": memory.step,
+        "process": memory.process,
+    }
+    listed = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in parts.items())
+    line = (
+        f"training needs {memory.peak / 2**30:.2f} GiB ({listed}); {memory.num_trained:,} trained parameters"
+    )
+    if memory.host_weights:
+        line += f"; swapped blocks take {memory.host_weights / 2**30:.2f} GiB of the CPU's memory"
+    return line

@@ -154,7 +154,7 @@ def _print_plan(config: RunConfig, run_dir: Path, device: torch.device) -> None:
     Raises:
         UserError: the disk or the memory is too small.
     """
-    from kinema.cli.train_finetune import format_memory
+    from kinema.cli.train_logging import format_memory
     from kinema.models.formats.loader import open_model
     from kinema.training.memory_estimate import check_train_memory, estimate_run_memory
     from kinema.training.recipes.finetune import FinetuneRunConfig, check_config, largest_clip
