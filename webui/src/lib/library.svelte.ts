@@ -285,6 +285,7 @@ class Library {
         }
       }
       await this.poll();
+      this.openStreams();
       const wait = this.unfinished.length ? POLL_MS : IDLE_POLL_MS;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, wait);
@@ -296,6 +297,7 @@ class Library {
     }
   }
 
+  /** Reads the newest videos and those that are not finished. */
   private async poll(): Promise<void> {
     try {
       const page = await api.list(null, Math.min(PAGE, 20 + this.unfinished.length));
@@ -312,8 +314,11 @@ class Library {
       }
     } catch (error) {
       session.note(error);
-      return;
     }
+  }
+
+  /** Follows the videos that are being made, on a server without a stream of all. */
+  private openStreams(): void {
     for (const video of this.unfinished) {
       if (video.status === "in_progress" && !this.streams.has(video.id) && this.streams.size < MAX_STREAMS) {
         void this.stream(video.id);
@@ -336,6 +341,10 @@ class Library {
 
   private apply({ name, data }: ServerEvent): void {
     switch (name) {
+      case "ready":
+        // What has changed between the list and the stream.
+        void this.poll();
+        break;
       case "progress": {
         const event = data as ProgressEvent;
         const video = this.videos.get(event.id);
