@@ -17,12 +17,12 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from kinema.models.text_encoders.base import TextEmbeddings
-from kinema.models.transformer.attention import block_causal_ranges
+from kinema.models.transformer.attention import AttentionBackend, ShardTokens, block_causal_ranges
 from kinema.models.transformer.dit_block import AttentionLayout, ControlBlock, DitBlock, FeedForward
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
 from kinema.models.transformer.kv_cache import KvCache
 from kinema.models.transformer.ops import layer_norm, linear, modulated_norm, raise_malloc_threshold
-from kinema.models.transformer.rope import build_rope
+from kinema.models.transformer.rope import RopeTable, build_rope
 from kinema.models.transformer.text_context import KeyValue, TextContext, expand_frame_bias, padding_bias
 
 _LOW_FPS = 16
@@ -279,6 +279,8 @@ class Dit(nn.Module):
         control: Float[Tensor, "b k f h w"] | None = None,
         control_scale: float = 1.0,
         recompute: bool = False,
+        backend: AttentionBackend = "sdpa",
+        shard_tokens: ShardTokens | None = None,
     ) -> Float[Tensor, "b2 c2 f h w"]:
         """The velocity noise − data, in the type of `latents`.
 
@@ -295,6 +297,9 @@ class Dit(nn.Module):
             control: input of the control branch, for models with `control_layers`.
             control_scale: factor of what the branch adds to the tokens.
             recompute: recompute activations for the gradient, which saves memory.
+            backend: what computes attention.
+            shard_tokens: divides the tokens among processes, each of which passes the same arguments and
+                returns the whole velocity. None: one process.
 
         Raises:
             ValueError: the shapes do not fit the model or each other.
@@ -309,6 +314,8 @@ class Dit(nn.Module):
             control_scale=control_scale,
             return_kv=False,
             recompute=recompute,
+            backend=backend,
+            shard_tokens=shard_tokens,
         )[0]
 
     def update_cache(
@@ -317,9 +324,25 @@ class Dit(nn.Module):
         sigma: Float[Tensor, "b f"],
         context: TextContext,
         cache: KvCache,
+        *,
+        backend: AttentionBackend = "sdpa",
+        shard_tokens: ShardTokens | None = None,
     ) -> KvCache:
-        """The cache with these finished latent frames appended, whose noise level is `sigma`, usually 0."""
-        new_kv = self._forward(latents, sigma, context, (), cache, return_kv=True, recompute=False)[1]
+        """The cache with these finished latent frames appended, whose noise level is `sigma`, usually 0.
+
+        With `shard_tokens` each process keeps what its own attention reads.
+        """
+        new_kv = self._forward(
+            latents,
+            sigma,
+            context,
+            (),
+            cache,
+            return_kv=True,
+            recompute=False,
+            backend=backend,
+            shard_tokens=shard_tokens,
+        )[1]
         return cache.append(new_kv, new_kv[0].keys.shape[2] // latents.shape[2])
 
     def _forward(
@@ -332,6 +355,8 @@ class Dit(nn.Module):
         *,
         return_kv: bool,
         recompute: bool,
+        backend: AttentionBackend,
+        shard_tokens: ShardTokens | None,
         control: Tensor | None = None,
         control_scale: float = 1.0,
     ) -> tuple[Tensor, tuple[KeyValue, ...]]:
@@ -362,6 +387,14 @@ class Dit(nn.Module):
 
         raise_malloc_threshold(self.device)
         x = self._patchify(latents, 0 if cache is None else cache.total_frames)
+        sharded = None if shard_tokens is None else shard_tokens(frames, tokens)
+        own_tokens = attention_tokens = tokens
+        if sharded is not None:
+            if block_frames and not sharded.has_all_tokens:
+                raise ValueError(
+                    "a block-causal mask needs all tokens in each process: divide the heads alone"
+                )
+            x, own_tokens, attention_tokens = sharded.shard(x), sharded.tokens, sharded.attention_tokens
         sigma = _deduplicate_sigma(sigma)
         if not repeat_late and branches > 1:
             x = x.repeat(branches, 1, 1)
@@ -373,24 +406,35 @@ class Dit(nn.Module):
         if context.fps_modulation is not None:
             modulation = modulation + context.fps_modulation
         prefix_keys = context.num_keys if config.text_conditioning == "joint" else 0
-        bias = expand_frame_bias(context, frames, tokens, (past + frames) * tokens if prefix_keys else 0)
+        if prefix_keys:
+            bias = expand_frame_bias(context, frames, attention_tokens, (past + frames) * attention_tokens)
+        else:
+            bias = expand_frame_bias(context, frames, own_tokens, 0)
+        rope = build_rope(
+            past + frames,
+            rows,
+            columns,
+            head_width=config.head_width,
+            base=config.rope_base,
+            grid=config.rope_grid,
+            device=self.device,
+        )
+        if sharded is not None:
+            cis, cos, sin = (sharded.attention_rows(table) for table in (rope.cis, rope.cos, rope.sin))
+            rope = RopeTable(cis=cis, cos=cos, sin=sin)
         layout = AttentionLayout(
-            rope=build_rope(
-                past + frames,
-                rows,
-                columns,
-                head_width=config.head_width,
-                base=config.rope_base,
-                grid=config.rope_grid,
-                device=self.device,
-            ),
+            rope=rope,
             bias=bias if prefix_keys else None,
             text_bias=None if prefix_keys else bias,
             key_ranges=block_causal_ranges(block_frames, tokens, prefix_keys) if block_frames else (),
+            backend=backend,
+            sharded=sharded,
         )
         new_kv: list[KeyValue] = []
         control_blocks = dict(zip(config.control_layers, self._control_blocks(), strict=True))
         control_x = None if control is None else self._patchify_control(control, len(x))
+        if control_x is not None and sharded is not None:
+            control_x = sharded.shard(control_x)
         for index, block in enumerate(self._blocks()):
             num_branches = branches if repeat_late and index == 0 else 1
             hint = None
@@ -426,6 +470,8 @@ class Dit(nn.Module):
                 new_kv.append(block_kv)
         shift, scale = (self.scale_shift_table + embedded[:, :, None].float()).unbind(2)
         out = linear(modulated_norm(x, shift, scale, config.eps), self.proj_out)
+        if sharded is not None:
+            out = sharded.gather(out)
         velocity = rearrange(
             out, "b (f h w) (p q c) -> b c f (h p) (w q)", f=frames, h=rows, w=columns, p=patch, q=patch
         )

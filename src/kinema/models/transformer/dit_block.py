@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kinema.models.transformer.attention import multi_head_attention
+from kinema.models.transformer.attention import AttentionBackend, ShardedTokens, multi_head_attention
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.transformer.ops import gated_add, layer_norm, linear, modulated_norm
 from kinema.models.transformer.rope import RopeTable, apply_rope, rms_norm_rope
@@ -32,12 +32,16 @@ class AttentionLayout:
         bias: logit bias of the self-attention's keys: joint text, cached frames, the sequence.
         text_bias: logit bias of the cross-attention's keys.
         key_ranges: see `multi_head_attention`.
+        backend: what computes attention.
+        sharded: the tokens of this process, where several processes share the sequence.
     """
 
     rope: RopeTable | None
     bias: Float[Tensor, "b 1 q n"] | None = None
     text_bias: Float[Tensor, "b 1 q n"] | None = None
     key_ranges: tuple[tuple[int, int, int], ...] = ()
+    backend: AttentionBackend = "sdpa"
+    sharded: ShardedTokens | None = None
 
 
 class SelfAttention(nn.Module):
@@ -81,6 +85,8 @@ class SelfAttention(nn.Module):
         """The update of `x`, and with `return_kv` its keys without rotary positions and its values."""
         query, key = linear(x, self.to_q), linear(x, self.to_k)
         value = linear(x, self.to_v).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        if layout.sharded is not None:
+            return self._forward_sharded(query, key, value, layout, text_kv, past_kv, return_kv)
         new = None
         rope = layout.rope
         if self.norm_across_heads and rope is not None and past_kv is None and not return_kv:
@@ -102,8 +108,58 @@ class SelfAttention(nn.Module):
             queries, keys = normed_query.transpose(1, 2), normed.transpose(1, 2)
         if text_kv is not None:
             keys, value = torch.cat([text_kv.keys, keys], dim=2), torch.cat([text_kv.values, value], dim=2)
-        out = multi_head_attention(queries, keys, value, bias=layout.bias, key_ranges=layout.key_ranges)
+        out = multi_head_attention(
+            queries,
+            keys,
+            value,
+            bias=layout.bias,
+            key_ranges=layout.key_ranges,
+            backend=layout.backend,
+        )
         return linear(out, self.output_proj), new
+
+    def _forward_sharded(
+        self,
+        query: Float[Tensor, "b n d"],
+        key: Float[Tensor, "b n d"],
+        value: Float[Tensor, "b heads n k"],
+        layout: AttentionLayout,
+        text_kv: KeyValue | None,
+        past_kv: KeyValue | None,
+        return_kv: bool,
+    ) -> tuple[Float[Tensor, "b n d"], KeyValue | None]:
+        """The same where several processes share the sequence. The norm needs all heads, positions do not."""
+        sharded, rope = layout.sharded, layout.rope
+        assert sharded is not None
+        local = torch.stack(
+            [
+                self._norm_heads(query, self.norm_q),
+                self._norm_heads(key, self.norm_k),
+                value.transpose(1, 2),
+            ]
+        )
+        queries, keys, values = sharded.to_heads(local)
+        new = None
+        if return_kv:
+            new = KeyValue(keys=keys.transpose(1, 2), values=values.transpose(1, 2))
+        if past_kv is not None:
+            keys = torch.cat([past_kv.keys.transpose(1, 2), keys], dim=1)
+            values = torch.cat([past_kv.values.transpose(1, 2), values], dim=1)
+        if rope is not None:
+            keys, queries = apply_rope(keys, rope), apply_rope(queries, rope.last(queries.shape[1]))
+        prefix = None
+        if text_kv is not None:
+            prefix = sharded.own_heads(text_kv.keys), sharded.own_heads(text_kv.values)
+        out = sharded.attend(
+            queries.transpose(1, 2),
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            prefix,
+            bias=layout.bias,
+            key_ranges=layout.key_ranges,
+            backend=layout.backend,
+        )
+        return linear(sharded.to_tokens(out), self.output_proj), new
 
 
 class CrossAttention(nn.Module):
@@ -148,13 +204,18 @@ class CrossAttention(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "b n d"], text_kv: KeyValue, image_kv: KeyValue | None, bias: Tensor | None
+        self,
+        x: Float[Tensor, "b n d"],
+        text_kv: KeyValue,
+        image_kv: KeyValue | None,
+        bias: Tensor | None,
+        backend: AttentionBackend = "sdpa",
     ) -> Float[Tensor, "b n d"]:
         """The update of `x`."""
         query = self.norm_q(linear(x, self.to_q)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        out = multi_head_attention(query, text_kv.keys, text_kv.values, bias=bias)
+        out = multi_head_attention(query, text_kv.keys, text_kv.values, bias=bias, backend=backend)
         if image_kv is not None:
-            out = out + multi_head_attention(query, image_kv.keys, image_kv.values)
+            out = out + multi_head_attention(query, image_kv.keys, image_kv.values, backend=backend)
         return linear(out, self.output_proj)
 
 
@@ -261,7 +322,7 @@ class DitBlock(nn.Module):
                 )
         if not self.joint and text_kv is not None:
             normed = layer_norm(x, self.norm2.weight, self.norm2.bias, self.eps)
-            x = x + self.attn2(normed, text_kv, image_kv, layout.text_bias)
+            x = x + self.attn2(normed, text_kv, image_kv, layout.text_bias, layout.backend)
         update = self.ffn(modulated_norm(x, mlp_shift, mlp_scale, self.eps))
         return gated_add(x, update, mlp_gate), new_kv
 
