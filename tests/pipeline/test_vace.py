@@ -189,6 +189,22 @@ def test_mask_editing(pipe, peer, tmp_path):
     wan_videos.check_frames_match(found, expected)
 
 
+def test_a_mask_video_moves_with_what_it_hides(pipe, tmp_path):
+    source = moving_video(4)
+    mask = np.zeros((FRAMES, SIDE, SIDE, 3), np.uint8)
+    for frame in range(FRAMES):
+        mask[frame, 16:48, 4 * frame : 4 * frame + 16] = 255
+    edit = EditInput(
+        video=write_video(tmp_path / "source", source),
+        strength=1.0,
+        mask=write_video(tmp_path / "mask", mask),
+    )
+    found = ours(pipe, num_frames=None, num_inference_steps=1, guidance_scale=1.0, source=edit)
+    assert np.array_equal(found[mask == 0], source[mask == 0])
+    changed = (found != source).reshape(FRAMES, -1).mean(axis=1)
+    assert (changed > 0.05).all()
+
+
 @pytest.mark.slow
 def test_outpainting(pipe, peer, tmp_path):
     source = moving_video(4, side=48)

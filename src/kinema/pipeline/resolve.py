@@ -383,7 +383,8 @@ def _read_mask(
 ) -> Float[np.ndarray, "h w"] | Float[np.ndarray, "f h w"]:
     """A mask from an image, or one for each frame from a video; the last frame of a short one stays."""
     path = None if isinstance(mask, np.ndarray) or is_data_url(mask) else Path(mask)
-    if path is None or path.suffix.lower() not in _VIDEO_SUFFIXES:
+    is_video = path is not None and (path.suffix.lower() in _VIDEO_SUFFIXES or path.is_dir())
+    if path is None or not is_video:
         return resize_and_crop(load_image(mask), spec.size).mean(axis=2).astype(np.float32) / 255
     frames = _resize_frames(_read_frames(path, fps)[:num_frames], spec.size)
     grey = frames.mean(axis=3).astype(np.float32) / 255
