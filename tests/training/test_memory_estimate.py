@@ -80,6 +80,6 @@ def test_what_does_not_fit_is_refused_with_what_needs_less(monkeypatch):
     check_train_memory(memory, config, CPU)
     monkeypatch.setattr(memory_estimate, "free_memory", lambda device: 2**20)
     with pytest.raises(
-        UserError, match=r"GiB are free; use a smaller --batch-size, --checkpointing, --base-dtype"
+        UserError, match=r"GiB are free; use a smaller --batch-size, --checkpointing True, --base-dtype"
     ):
         check_train_memory(memory, config, CPU)

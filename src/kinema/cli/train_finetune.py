@@ -46,7 +46,7 @@ class FinetuneArgs(MachineArgs):
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     """adamw8bit stores its moments in 8 bits."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass: half as fast again, far less memory."""
+    """Recompute activations in the backward pass: a third more time, far less memory."""
     trigger: str = ""
     """A word for what the clips show; it replaces [trigger] in captions, or is put in front."""
     prompt: UseAppendAction[tuple[str, ...]] = ()
@@ -56,26 +56,13 @@ class FinetuneArgs(MachineArgs):
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set training.captions.dropout=0.2"""
 
-    def run(self) -> None:
-        """Train it."""
-        raise NotImplementedError
-
-    def start(self, lora: LoraConfig | None, base_dtype: str = "auto", swapped_blocks: int = 0) -> None:
-        """Start or continue the run."""
-        from kinema.cli.train_run import start_run
-
-        config = self.to_config(lora, base_dtype, swapped_blocks)
-        start_run(config, self.set, self.out, "finetune", self)
-
-    def to_config(
-        self, lora: LoraConfig | None, base_dtype: str = "auto", swapped_blocks: int = 0
-    ) -> FinetuneRunConfig:
+    def to_config(self, lora: LoraConfig | None) -> FinetuneRunConfig:
         """The settings of the run.
 
         Raises:
             UserError: there is no such model, or an option is invalid.
         """
-        from kinema.cli.train import parse_duration
+        from kinema.cli.train_run import parse_duration
         from kinema.models.formats.loader import open_model
         from kinema.training.recipes.finetune import default_config
 
@@ -110,8 +97,6 @@ class FinetuneArgs(MachineArgs):
             config,
             training=training,
             experts=experts,
-            base_dtype=base_dtype,
-            swapped_blocks=swapped_blocks,
             samples=dataclasses.replace(config.samples, prompts=tuple(self.prompt)),
             held_out_share=config.held_out_share if self.held_out_share is None else self.held_out_share,
             budget=parse_duration(self.budget) if self.budget else None,
@@ -124,7 +109,9 @@ class Finetune(FinetuneArgs):
 
     def run(self) -> None:
         """Train it."""
-        self.start(None)
+        from kinema.cli.train_run import start_run
+
+        start_run(self.to_config(None), self.set, self.out, "finetune", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +122,8 @@ class Lora(FinetuneArgs):
     """Rank of the matrices: 8 to 64 are usual."""
     alpha: float | None = None
     """The change is scaled by alpha / rank; without it by 1."""
+    format: Literal["original", "kohya", "diffusers"] = "original"
+    """Form of the file: most programs read original, musubi-tuner reads kohya."""
     target: UseAppendAction[tuple[str, ...]] = ()
     """Layers to change, such as attn1.to_q; without it all linear layers of the blocks."""
     base_dtype: Literal["auto", "float32", "bfloat16", "fp8", "int8"] = "auto"
@@ -142,15 +131,19 @@ class Lora(FinetuneArgs):
     swapped_blocks: int = 0
     """Keep the frozen weights of so many blocks in the CPU's memory."""
 
-    def lora_config(self) -> LoraConfig:
-        """The settings of the LoRA."""
-        from kinema.training.lora_layers import LoraConfig
-
-        return LoraConfig(rank=self.rank, alpha=self.alpha, targets=tuple(self.target))
-
     def run(self) -> None:
         """Train it."""
-        self.start(self.lora_config(), self.base_dtype, self.swapped_blocks)
+        from kinema.cli.train_run import start_run
+        from kinema.training.lora_layers import LoraConfig
+
+        lora = LoraConfig(rank=self.rank, alpha=self.alpha, targets=tuple(self.target))
+        config = dataclasses.replace(
+            self.to_config(lora),
+            lora_format=self.format,
+            base_dtype=self.base_dtype,
+            swapped_blocks=self.swapped_blocks,
+        )
+        start_run(config, self.set, self.out, "finetune", self)
 
 
 def parse_set(text: str) -> SetConfig:

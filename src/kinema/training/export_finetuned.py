@@ -18,7 +18,7 @@ from kinema.models.formats.loader import ModelCheckpoint, open_model
 from kinema.models.formats.native import VOCABULARY_FILE, KinemaCheckpoint, save_checkpoint
 from kinema.models.formats.serialization import to_json
 from kinema.models.formats.wan import WanCheckpoint
-from kinema.models.lora.writer import LoraFormat, save_lora
+from kinema.models.lora.writer import save_lora
 from kinema.models.transformer.dit import Dit
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.simulator.captions.vocabulary import unique_words
@@ -40,9 +40,7 @@ SETTINGS_FILE, SCORES_FILE = "training.json", "scores.json"
 SHARD_BYTES = 5 * 10**9
 
 
-def export_finetuned(
-    config: FinetuneRunConfig, run_context: RunContext, *, lora_format: LoraFormat = "original"
-) -> list[Path]:
+def export_finetuned(config: FinetuneRunConfig, run_context: RunContext) -> list[Path]:
     """Write the averaged weights of a finished run; return the files, or the folder of the model."""
     model = open_model(config.model)
     vocabulary = caption_vocabulary(open_sets(config, model).captions(), model_vocabulary(model))
@@ -58,7 +56,7 @@ def export_finetuned(
             path,
             load_trained_expert(model, expert, run_context.run_dir),
             alpha=config.lora.alpha,
-            lora_format=lora_format,
+            lora_format=config.lora_format,
             expert=expert,
             metadata=lora_metadata(config, model, expert, vocabulary, run_context.run_dir),
         )

@@ -240,7 +240,7 @@ def check_train_memory(memory: TrainMemory, config: FinetuneRunConfig, device: t
     if training.batch_size > 1:
         options.append("a smaller --batch-size")
     if not training.activation_checkpointing:
-        options.append("--checkpointing")
+        options.append("--checkpointing True")
     if config.lora is None:
         options.append("a LoRA (kinema train lora)")
     elif config.base_dtype not in ("int8", "fp8"):

@@ -19,6 +19,7 @@ from kinema.data.encoded_set import EncodedSet, encode_set, open_encoded_set
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint, open_model
 from kinema.models.formats.native import KinemaCheckpoint
+from kinema.models.lora.writer import LoraFormat
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.pipeline.lazy_module import empty_cache
@@ -58,6 +59,7 @@ class FinetuneRunConfig:
         sets: curated sets, mixed by their weights.
         held_out_share: share of each set to validate on, by source file.
         lora: None trains all weights.
+        lora_format: of the LoRA files, see `kinema.models.lora.writer`.
         base_dtype: of the frozen weights under a LoRA; `auto` is bfloat16 on a GPU and for models that are
             stored in it, else float32.
         swapped_blocks: that many blocks of frozen weights stay in the CPU's memory.
@@ -71,6 +73,7 @@ class FinetuneRunConfig:
     sets: tuple[SetConfig, ...]
     held_out_share: float = 0.05
     lora: LoraConfig | None = None
+    lora_format: LoraFormat = "original"
     base_dtype: Literal["auto"] | BaseDtype = "auto"
     swapped_blocks: int = 0
     experts: tuple[int, ...] = (0,)
