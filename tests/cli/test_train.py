@@ -2,8 +2,8 @@
 
 import pytest
 
-from kinema.cli.train import parse_duration
 from kinema.cli.train_logging import format_flops, open_tensorboard, write_tensorboard
+from kinema.cli.train_run import parse_duration
 from kinema.errors import UserError
 from kinema.training.loop import StepReport
 from kinema.training.run_context import Progress

@@ -15,12 +15,13 @@ from tyro.conf import subcommand
 
 from kinema.cli.data import Data
 from kinema.cli.dataset import Dataset
+from kinema.cli.estimate import Estimate
 from kinema.cli.evaluate import Evaluate
-from kinema.cli.generate import Estimate, Generate
+from kinema.cli.generate import Generate
 from kinema.cli.inspect import Inspect
 from kinema.cli.jobs import Jobs
-from kinema.cli.parse_errors import one_line_errors
 from kinema.cli.mcp import Mcp
+from kinema.cli.parse_errors import one_line_errors
 from kinema.cli.serve import Serve, Worker
 from kinema.cli.sign import Sign
 from kinema.cli.studio import Studio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,7 +14,6 @@ from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.cli.run_and_report import CompletedRun
-    from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
     from kinema.pipeline.request import Keyframe, VideoRequest
     from kinema.pipeline.resolve import ResolvedRequest
@@ -178,79 +177,3 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
 def numbered_path(path: Path, number: int) -> Path:
     """`video-2.mp4` for the second `video.mp4`."""
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(InputArgs, SamplingArgs):
-    """Estimate time and memory of a video, or with --train the memory of training, on this machine."""
-
-    train: Literal["lora", "finetune"] | None = None
-    """Estimate a training on clips of --size and --num-frames instead: of a LoRA, or of all weights."""
-    rank: int = 32
-    """For --train lora: rank of the matrices."""
-    batch_size: int | None = None
-    """For --train: clips in a step."""
-    base_dtype: Literal["auto", "float32", "bfloat16", "fp8", "int8"] = "auto"
-    """For --train lora: type of the frozen weights."""
-    swapped_blocks: int = 0
-    """For --train lora: blocks whose frozen weights stay in the CPU's memory."""
-    checkpointing: bool | None = None
-    """For --train: recompute activations in the backward pass."""
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    """For --train."""
-
-    def run(self) -> None:
-        """Print the estimate; fail if the video or the training does not fit into memory."""
-        if self.train is not None:
-            from kinema.cli.train_finetune import print_train_estimate
-
-            print_train_estimate(self, is_lora=self.train == "lora")
-            return
-        pipe = self.load_pipeline()
-        resolved = pipe.resolve(self.add_to(self.to_request("")))
-        _print_estimate(pipe, resolved, pipe.estimate(resolved))
-        pipe.require_memory(resolved)
-
-
-def _print_estimate(pipe: Pipeline, resolved: ResolvedRequest, estimate: CostEstimate) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    (width, height), length = resolved.size, resolved.num_frames / resolved.fps
-    dtype = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
-    table = Table(
-        title=f"{resolved.num_frames} frames at {width}x{height}, {length:.2f} s, "
-        f"{estimate.num_inference_steps} steps, {dtype} on {pipe.device}",
-        title_justify="left",
-    )
-    table.add_column("stage")
-    for column in ("FLOPs", "time", "peak memory"):
-        table.add_column(column, justify="right")
-    for cost in estimate.costs:
-        table.add_row(
-            cost.name,
-            f"{cost.flops:.2e}",
-            _format_duration(cost.seconds),
-            f"{cost.peak_bytes / 2**30:.2f} GiB",
-        )
-    table.add_row(
-        "total",
-        f"{sum(cost.flops for cost in estimate.costs):.2e}",
-        _format_duration(estimate.seconds),
-        f"{estimate.peak_bytes / 2**30:.2f} GiB",
-    )
-    console = Console()
-    console.print(table)
-    console.print(
-        f"available: {estimate.available / 2**30:.2f} GiB. Times do not include loading the weights"
-        f"{' and upscaling' if resolved.request.upscale > 1 else ''}.",
-        highlight=False,
-    )
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -36,7 +36,7 @@ class FullRecipe(MachineArgs):
 
     def run(self) -> None:
         """Run the recipe."""
-        from kinema.cli.train_run import init_from_pretrained, start_run
+        from kinema.cli.train_run import init_from_pretrained, parse_duration, start_run
         from kinema.pipeline.device import resolve_device
         from kinema.training.recipes import full_config
 
@@ -201,20 +201,3 @@ class Train:
     def run(self) -> None:
         """Run the subcommand."""
         self.command.run()
-
-
-def parse_duration(text: str) -> float:
-    """Parse `90s`, `25m`, `2h` or a plain number into seconds.
-
-    Raises:
-        UserError: the text is not a positive duration.
-    """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1.0)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{text!r} is not a duration; write 90s, 25m or 2h")
-    return seconds

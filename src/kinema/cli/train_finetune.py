@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import UseAppendAction
 
 from kinema.cli.options import MachineArgs
-from kinema.cli.train_logging import format_memory
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    from kinema.cli.generate import Estimate
     from kinema.training.lora_layers import LoraConfig
     from kinema.training.recipes.datasets import SetConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
@@ -166,45 +164,3 @@ def parse_set(text: str) -> SetConfig:
     if not Path(folder).is_dir():
         raise UserError(f"there is no set {folder!r}; build one: kinema data build VIDEOS --out {folder}")
     return SetConfig(folder=folder, weight=weight)
-
-
-def print_train_estimate(options: Estimate, *, is_lora: bool) -> None:
-    """Print the memory of training on clips of a size and length.
-
-    Raises:
-        UserError: there is no such model, an option is invalid, or the training does not fit into memory.
-    """
-    from kinema.models.formats.loader import open_model
-    from kinema.pipeline.device import resolve_device
-    from kinema.shapes import VideoShape, parse_size
-    from kinema.training.lora_layers import LoraConfig
-    from kinema.training.memory_estimate import check_train_memory, estimate_run_memory
-    from kinema.training.recipes.datasets import SetConfig
-    from kinema.training.recipes.finetune import check_config, default_config
-
-    model, device = open_model(options.model), resolve_device(options.device)
-    defaults = model.sampling_defaults
-    width, height = parse_size(options.size) if options.size else defaults.size
-    frames = options.num_frames or defaults.num_frames
-    shape = VideoShape(frames=frames, height=height, width=width)
-    shape = shape.rounded(model.vae.stride, model.dit.patch_size)
-    lora = LoraConfig(rank=options.rank) if is_lora else None
-    # The folder is not read: only the sizes matter.
-    config = default_config(model, [SetConfig(folder="estimate")], lora=lora)
-    training = config.training
-    optimizer = dataclasses.replace(training.loop.optimizer, adamw=options.optimizer)
-    training = dataclasses.replace(training, loop=dataclasses.replace(training.loop, optimizer=optimizer))
-    if options.batch_size is not None:
-        training = dataclasses.replace(training, batch_size=options.batch_size)
-    if options.checkpointing is not None:
-        training = dataclasses.replace(training, activation_checkpointing=options.checkpointing)
-    config = dataclasses.replace(
-        config, training=training, base_dtype=options.base_dtype, swapped_blocks=options.swapped_blocks
-    )
-    check_config(config, model)
-    memory = estimate_run_memory(config, model, shape, device)
-    print(
-        f"{training.batch_size} clips of {shape.frames} frames at {shape.width}x{shape.height} on {device}:"
-    )
-    print(format_memory(memory))
-    check_train_memory(memory, config, device)
