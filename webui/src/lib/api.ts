@@ -105,13 +105,7 @@ export const api = {
   retrieve: (id: string) => json<Video>("GET", `/v1/videos/${id}`),
   submit: (submission: Submission, idempotencyKey: string) =>
     json<Video>("POST", `/v1/videos${submission.path}`, submission.body, { "idempotency-key": idempotencyKey }),
-  estimate: (body: Record<string, unknown>, signal: AbortSignal) =>
-    request("/v1/videos/estimate", {
-      method: "POST",
-      body: JSON.stringify(body),
-      headers: { "content-type": "application/json" },
-      signal,
-    }).then((response) => response.json() as Promise<Estimate>),
+  estimate: (body: Record<string, unknown>) => json<Estimate>("POST", "/v1/videos/estimate", body),
   cancel: (id: string) => json<Video>("POST", `/v1/videos/${id}/cancel`),
   remove: (id: string) => json<unknown>("DELETE", `/v1/videos/${id}`),
   restore: (id: string) => json<Video>("POST", `/v1/videos/${id}/restore`),

@@ -81,7 +81,8 @@ class Composer {
   estimate = $state.raw<Estimate | null>(null);
   /** The text field, which the actions on videos focus. */
   field: HTMLTextAreaElement | null = null;
-  private estimating = new AbortController();
+  private asking = false;
+  private question: Record<string, unknown> | null = null;
 
   constructor() {
     this.prompt = sessionStorage.getItem(DRAFT_NAME) ?? "";
@@ -289,20 +290,27 @@ class Composer {
     this.focus();
   }
 
-  /** Asks for time and memory of a new video; the last question wins. */
+  /** Asks for time and memory of a new video, one question at a time; of those that wait, the last one. */
   estimateSoon({ input_reference: _first, last_image: _last, ...body }: Record<string, unknown>): void {
-    this.estimating.abort();
-    const controller = new AbortController();
-    this.estimating = controller;
-    setTimeout(async () => {
-      if (controller.signal.aborted || session.state !== "ready") return;
+    this.question = body;
+    if (!this.asking) void this.ask();
+  }
+
+  private async ask(): Promise<void> {
+    this.asking = true;
+    while (this.question) {
+      await new Promise((resolve) => setTimeout(resolve, ESTIMATE_DELAY_MS));
+      await session.ready();
+      const body = this.question;
+      this.question = null;
       try {
-        this.estimate = await api.estimate(body, controller.signal);
+        this.estimate = await api.estimate(body);
       } catch (error) {
         // A test card has no cost; a wrong value is told when the video is made.
         if (error instanceof ApiError) this.estimate = null;
       }
-    }, ESTIMATE_DELAY_MS);
+    }
+    this.asking = false;
   }
 }
 

@@ -243,18 +243,16 @@ class Library {
     }
   }
 
-  /** Place in the queue: 1 is next. */
+  /** Place in the queue among the user's videos: 1 is next. What the server said may be out of date. */
   place(video: Video): number {
-    if (video.kinema.queue_position) return video.kinema.queue_position;
     return this.unfinished.filter((other) => other.status === "queued" && other.id <= video.id).length;
   }
 
   /** Seconds until a video is finished; null where nothing is known yet. */
   timeLeft(video: Video, now: number): number | null {
-    if (video.kinema.eta_seconds != null && video.status === "queued") return video.kinema.eta_seconds;
     const mean = this.durations.length ? this.durations.reduce((a, b) => a + b) / this.durations.length : null;
     if (video.status === "in_progress") return this.runningTimeLeft(video, now) ?? mean;
-    if (mean === null) return null;
+    if (mean === null) return video.kinema.eta_seconds;
     const running = this.unfinished.find((other) => other.status === "in_progress");
     const first = running ? (this.runningTimeLeft(running, now) ?? mean) : 0;
     return first + mean * this.place(video);
