@@ -117,7 +117,7 @@ class BlockSwap:
         self._layers: list[list[FrozenLinear]] = []
         self._block_of: dict[FrozenLinear, int] = {}
         self._copies: dict[int, dict[FrozenLinear, tuple[Tensor, Tensor | None]]] = {}
-        self._ready: dict[int, torch.cuda.Event] = {}
+        self._ready: dict[int, Any] = {}
         for index, block in enumerate(blocks):
             layers = [
                 layer

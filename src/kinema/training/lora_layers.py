@@ -65,7 +65,7 @@ class LoraLinear(nn.Linear):
                 factor.to(device)
 
     @property
-    def weight(self) -> nn.Parameter:  # pyrefly: ignore[bad-override]  # the frozen weight, as stored
+    def weight(self) -> Tensor:  # pyrefly: ignore[bad-override]  # the frozen weight, as stored
         """The frozen weight."""
         return self.base_layer.weight
 

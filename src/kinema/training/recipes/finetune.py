@@ -135,8 +135,11 @@ def expert_config(config: FinetuneRunConfig, model: ModelCheckpoint, expert: int
     boundary = model.sampling_defaults.boundary_ratio
     if boundary is None:
         return config.training
-    limits = {"min_sigma": boundary} if expert == 0 else {"max_sigma": boundary}
-    sampling = dataclasses.replace(config.training.sigma_sampling, **limits)
+    sampling = config.training.sigma_sampling
+    if expert == 0:
+        sampling = dataclasses.replace(sampling, min_sigma=boundary)
+    else:
+        sampling = dataclasses.replace(sampling, max_sigma=boundary)
     return dataclasses.replace(config.training, sigma_sampling=sampling)
 
 
