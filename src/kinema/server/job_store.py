@@ -312,6 +312,10 @@ class ServerOperations(Protocol):
         """
         ...
 
+    def lead(self) -> bool:
+        """Whether this server removes files and delivers webhooks: one of all servers does at a time."""
+        ...
+
     def leases(self) -> list[Lease]:
         """The running attempts."""
         ...
