@@ -162,7 +162,8 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
                 best = score.accuracy, video, run, resolved
         if best is not None:
             accuracy, video, run, resolved = best
-            video.save(self.out)
+            if pipe.is_main:
+                video.save(self.out)
             note = f"best of {self.best_of}: shows {accuracy:.0%} of what the prompt states"
             print_summary(self, run, resolved, note=note)
 

@@ -38,6 +38,10 @@ class SamplingArgs(DeviceArgs):
     """A tiny decoder for previews, in the layout of TAEHV: taew2_1.safetensors, taew2_2.safetensors."""
     dtype: str = "auto"
     """float32, bfloat16, int8 (CPU only, lossy) or auto."""
+    attention: str = "auto"
+    """What computes attention: auto, or a name that `kinema doctor` lists."""
+    split: str = "auto"
+    """Under torchrun, how processes share a video: guidance=2,ulysses=2,ring=1 or auto."""
     size: str | None = None
     """Width x height in pixels, for example 832x480."""
     num_frames: int | None = None
@@ -80,17 +84,20 @@ class SamplingArgs(DeviceArgs):
         Raises:
             UserError: there is no such model, or an option is invalid.
         """
+        from kinema.cli.processes import join_processes
         from kinema.models.formats.loader import SHIPPED
         from kinema.pipeline.pipeline import load
 
         pipe = load(
             self.model,
-            device=self.device,
+            device=join_processes(self.device),
             dtype=self.dtype,
             memory=self.memory,
             vae=self.vae,
             text_encoder=self.text_encoder,
             preview_decoder=self.preview_decoder,
+            attention=self.attention,
+            split=self.split,
         )
         if self.model not in SHIPPED:
             # On standard error: standard output is for results, with --json for programs.

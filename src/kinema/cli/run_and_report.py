@@ -108,6 +108,7 @@ def run_request(
     from kinema.pipeline.reproduce import snapshot
     from kinema.pipeline.video import write_events
 
+    write = write and pipe.is_main
     estimate = pipe.require_memory(resolved)
     width, height = resolved.output_size
     emit_event(
@@ -128,7 +129,11 @@ def run_request(
     frames: np.ndarray | None = None
     finished: Finished | None = None
     try:
-        with _json_progress(output) if output.json else _progress_bar(estimate, resolved.fps) as report:
+        if not pipe.is_main:
+            progress = contextlib.nullcontext(_report_nothing)
+        else:
+            progress = _json_progress(output) if output.json else _progress_bar(estimate, resolved.fps)
+        with progress as report:
             for event in events:
                 match event:
                     case SamplingStep():
@@ -139,6 +144,8 @@ def run_request(
                         finished = event
                 report(event)
     except KeyboardInterrupt:
+        if not pipe.is_main:
+            raise SystemExit(EXIT_INTERRUPTED) from None
         sampler_state = state if last_step is None else last_step.to_state()
         if sampler_state is None:
             emit_event(output, "stopped", state=None)
@@ -230,6 +237,11 @@ def warn_unused_lora_modules(resolved: ResolvedRequest, args: ReportArgs) -> Non
         emit_event(args, "note", message=note)
         if not args.json:
             print(f"kinema: {note}", file=sys.stderr)
+
+
+def _report_nothing(event: Event) -> None:
+    """The progress of a process that another one reports for."""
+    del event
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""Process groups and sharding for training in several processes."""
+"""Process groups: sharded training, and one video on several processes."""

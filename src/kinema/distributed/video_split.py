@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from dataclasses import dataclass, field
 
 import torch
@@ -100,8 +99,10 @@ class VideoProcesses:
     _splits: dict[bool, VideoSplit]
 
     @classmethod
-    def create(cls, text: str, heads: int) -> VideoProcesses:
-        """Make the process groups of a split; every process of an initialised torch.distributed calls it.
+    def join(cls, text: str, heads: int) -> VideoProcesses | None:
+        """Make the process groups of a split; None where torch.distributed has one process or none.
+
+        Every process calls it.
 
         Args:
             text: see `parse_split`.
@@ -110,8 +111,11 @@ class VideoProcesses:
         Raises:
             UserError: the split does not fit.
         """
-        size, rank = dist.get_world_size(), dist.get_rank()
+        is_group = dist.is_available() and dist.is_initialized()
+        size, rank = (dist.get_world_size(), dist.get_rank()) if is_group else (1, 0)
         fixed = parse_split(text, size, heads)
+        if size == 1:
+            return None
         traffic = Traffic()
         splits: dict[bool, VideoSplit] = {}
         made: dict[SplitDegrees, VideoSplit] = {}
@@ -164,8 +168,3 @@ def _make_groups(degrees: SplitDegrees, rank: int, traffic: Traffic) -> VideoSpl
     sequence = SequenceGroups(ulysses=along(2), ring=along(1), whole=along(1, 2)) if has_sequence else None
     rows = Group(ranks=everyone, index=rank, handle=dist.group.WORLD, traffic=traffic)
     return VideoSplit(guidance=along(0), sequence=sequence, rows=rows)
-
-
-def is_launched_by_torchrun() -> bool:
-    """Whether torchrun started this process together with others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from kinema.distributed.group import Group
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.tiny_decoder import load_tiny_decoder
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.tiny_decoder import TinyDecoder
+from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule
 from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 
@@ -29,6 +31,7 @@ class ModelComponents:
         vae: videos to latents and back.
         transformers: one, or the experts for high and low noise.
         preview_decoder: a tiny decoder for previews; None: previews are made without.
+        execution: how the transformers run.
     """
 
     model: ModelCheckpoint
@@ -38,6 +41,7 @@ class ModelComponents:
     vae: LazyModule[VideoVae]
     transformers: tuple[LazyModule[Dit], ...]
     preview_decoder: LazyModule[TinyDecoder] | None = None
+    execution: Execution = DEFAULT_EXECUTION
 
     @classmethod
     def from_checkpoint(
@@ -47,6 +51,7 @@ class ModelComponents:
         policy: MemoryPolicy,
         *,
         preview_decoder: Path | None = None,
+        execution: Execution = DEFAULT_EXECUTION,
     ) -> ModelComponents:
         """Nothing is loaded yet; `preview_decoder` is the file of a tiny decoder."""
         dtype, keep_loaded = policy.dtype, policy.keep_loaded
@@ -63,6 +68,7 @@ class ModelComponents:
             model=model,
             device=device,
             policy=policy,
+            execution=execution,
             text_encoder=LazyModule(
                 lambda: model.load_text_encoder(dtype=dtype, device=device), keep_loaded=keep_loaded
             ),
@@ -78,6 +84,12 @@ class ModelComponents:
                 keep_loaded=True,
             ),
         )
+
+    @property
+    def row_group(self) -> Group | None:
+        """The processes that decode each video together; None for one."""
+        processes = self.execution.processes
+        return None if processes is None else processes.rows
 
     def preload(self) -> None:
         """Load transformers and autoencoder now, where the policy keeps them in memory."""

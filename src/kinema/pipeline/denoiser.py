@@ -13,12 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema import sampling
+from kinema.distributed.group import Group
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.kv_cache import KvCache
 from kinema.models.transformer.text_context import TextContext
 from kinema.pipeline.control import ControlInputs
+from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
-from kinema.pipeline.prompts import PromptEmbeddings, batch_context
+from kinema.pipeline.prompts import PromptEmbeddings, batch_context, negative_batch_context
 
 
 class ExpertDenoiser:
@@ -35,6 +37,7 @@ class ExpertDenoiser:
         concat_channels: channels next to the latents, for image-to-video models that read them.
         control: input of the control branch, for models that have one.
         keep_loaded: whether both experts stay in memory.
+        execution: how they run.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class ExpertDenoiser:
         concat_channels: Float[Tensor, "1 k f h w"] | None,
         keep_loaded: bool,
         control: ControlInputs | None = None,
+        execution: Execution = DEFAULT_EXECUTION,
     ) -> None:
-        self._control = control
+        self._control, self._execution = control, execution
         self._transformers, self._samples, self._concat_channels = transformers, samples, concat_channels
         self._guidance_scale, self._boundary_ratio = guidance_scale, boundary_ratio
         self._keep_loaded = keep_loaded
@@ -74,6 +78,7 @@ class ExpertDenoiser:
                 with_negative=scale != 1,
                 concat_channels=self._concat_channels,
                 control=self._control,
+                execution=self._execution,
             )
             self._denoisers[index] = sampling.apply_cfg(network, sampling.CfgConfig(scale=scale))
         return self._denoisers[index]
@@ -90,8 +95,18 @@ class _CfgDit:
         with_negative: bool,
         concat_channels: Float[Tensor, "1 k f h w"] | None,
         control: ControlInputs | None,
+        execution: Execution,
     ) -> None:
         self._dit, self._concat_channels, self._control = dit, concat_channels, control
+        self._backend = execution.attention
+        split = execution.split(uses_guidance=with_negative)
+        self._guidance = None if split is None or split.guidance.size == 1 else split.guidance
+        self._shard_tokens = None if split is None else split.sequence
+        self._cond_context: TextContext
+        self._cfg_context: TextContext | None
+        if self._guidance is not None:
+            self._cond_context = self._cfg_context = _own_context(samples, dit, self._guidance)
+            return
         self._cond_context = batch_context(samples, dit, with_negative=False)
         self._cfg_context = batch_context(samples, dit, with_negative=True) if with_negative else None
 
@@ -100,10 +115,24 @@ class _CfgDit:
             latents = torch.cat([latents, self._concat_channels], dim=1)
         context = self._cfg_context if with_unconditional else self._cond_context
         assert context is not None
-        if self._control is None:
-            return self._dit(latents, sigma, context)
-        channels, scale = self._control.channels.expand(len(latents), -1, -1, -1, -1), self._control.scale
-        return self._dit(latents, sigma, context, control=channels, control_scale=scale)
+        control = self._control
+        velocity = self._dit(
+            latents,
+            sigma,
+            context,
+            control=None if control is None else control.channels.expand(len(latents), -1, -1, -1, -1),
+            control_scale=1.0 if control is None else control.scale,
+            backend=self._backend,
+            shard_tokens=self._shard_tokens,
+        )
+        return velocity if self._guidance is None else torch.cat(self._guidance.all_gather(velocity))
+
+
+def _own_context(samples: Sequence[PromptEmbeddings], dit: Dit, guidance: Group) -> TextContext:
+    """The prompts for the first of two processes, the negative prompts for the second."""
+    if guidance.index == 0:
+        return batch_context(samples, dit, with_negative=False)
+    return negative_batch_context(samples, dit)
 
 
 class FrameRangeDenoiser:
@@ -116,21 +145,39 @@ class FrameRangeDenoiser:
         dit: the transformer.
         prompts: of the whole video.
         guidance_scale: 1 is off.
+        execution: how it runs.
     """
 
-    def __init__(self, dit: Dit, prompts: PromptEmbeddings, *, guidance_scale: float) -> None:
+    def __init__(
+        self,
+        dit: Dit,
+        prompts: PromptEmbeddings,
+        *,
+        guidance_scale: float,
+        execution: Execution = DEFAULT_EXECUTION,
+    ) -> None:
+        self._backend = execution.attention
+        split = execution.split(uses_guidance=guidance_scale != 1)
+        self._guidance = None if split is None or split.guidance.size == 1 else split.guidance
+        self._shard_tokens = None if split is None else split.sequence
         self._dit, self._prompts, self._guidance_scale = dit, prompts, guidance_scale
         self._last_context: tuple[tuple[int, ...], TextContext] | None = None
 
     def context(self, frames: range) -> TextContext:
-        """The prompts of these latent frames, and with guidance the negative prompt."""
+        """The prompts of these latent frames, and with guidance the negative prompt.
+
+        Where guidance is divided, one of the two.
+        """
         prompt_index = self._prompts.prompt_index[frames.start : frames.stop]
         if len(set(prompt_index)) == 1:
             prompt_index = prompt_index[:1]
         if self._last_context is None or self._last_context[0] != prompt_index:
             selected = self._prompts.select(prompt_index)
             with torch.no_grad():
-                context = batch_context([selected], self._dit, with_negative=self._guidance_scale != 1)
+                if self._guidance is not None:
+                    context = _own_context([selected], self._dit, self._guidance)
+                else:
+                    context = batch_context([selected], self._dit, with_negative=self._guidance_scale != 1)
             self._last_context = (prompt_index, context)
         return self._last_context[1]
 
@@ -147,7 +194,15 @@ class FrameRangeDenoiser:
         def network(latents: Tensor, sigma: Tensor, *, with_unconditional: bool) -> Tensor:
             del with_unconditional  # the context has both halves already
             with torch.no_grad():
-                return self._dit(latents, sigma, context, cache=behind)
+                velocity = self._dit(
+                    latents,
+                    sigma,
+                    context,
+                    cache=behind,
+                    backend=self._backend,
+                    shard_tokens=self._shard_tokens,
+                )
+                return velocity if self._guidance is None else torch.cat(self._guidance.all_gather(velocity))
 
         return sampling.apply_cfg(network, sampling.CfgConfig(scale=self._guidance_scale))
 
@@ -157,4 +212,11 @@ class FrameRangeDenoiser:
         """The cache with the keys and values of finished frames, which are at noise level `sigma`."""
         sigmas = torch.full((1, len(frames)), sigma, dtype=torch.float64)
         with torch.no_grad():
-            return self._dit.update_cache(latents, sigmas, self.context(frames), cache)
+            return self._dit.update_cache(
+                latents,
+                sigmas,
+                self.context(frames),
+                cache,
+                backend=self._backend,
+                shard_tokens=self._shard_tokens,
+            )

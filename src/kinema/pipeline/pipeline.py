@@ -18,12 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinema.distributed.video_split import VideoProcesses
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint, open_model
 from kinema.models.formats.wan import WanCheckpoint
+from kinema.models.transformer.attention import choose_attention_backend
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.device import resolve_device
+from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.loras import LoraTransformers, ResolvedLora, parse_lora, resolve_loras
 from kinema.pipeline.memory_policy import (
     Dtype,
@@ -75,6 +78,7 @@ class Pipeline:
         device: where it runs.
         policy: in which type, and whether modules stay in memory.
         preview_decoder: the file of a tiny decoder for previews.
+        execution: how its transformers run.
     """
 
     def __init__(
@@ -84,9 +88,10 @@ class Pipeline:
         device: torch.device,
         policy: MemoryPolicy,
         preview_decoder: Path | None = None,
+        execution: Execution = DEFAULT_EXECUTION,
     ) -> None:
         self.components = ModelComponents.from_checkpoint(
-            model, device, policy, preview_decoder=preview_decoder
+            model, device, policy, preview_decoder=preview_decoder, execution=execution
         )
         self._lora_transformers = LoraTransformers(self.components)
         self._lora_files: dict[str, Path] = {}
@@ -105,6 +110,12 @@ class Pipeline:
     def policy(self) -> MemoryPolicy:
         """In which type it runs, and whether modules stay in memory."""
         return self.components.policy
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files: the first of those that share a video, or the only one."""
+        processes = self.components.execution.processes
+        return processes is None or processes.rank == 0
 
     @property
     def vae(self) -> VideoVae:
@@ -238,6 +249,8 @@ class Pipeline:
 
     def _observed(self, resolved: ResolvedRequest, events: Iterator[Event]) -> Iterator[Event]:
         """Keep how long the steps take, so that the next estimate of this model is right on this machine."""
+        if self.components.execution.processes is not None:
+            return events
         from kinema.pipeline.cost import estimated_step_seconds
         from kinema.pipeline.throughput import observe_sampling_time
 
@@ -390,6 +403,8 @@ def load(
     vae: str | os.PathLike[str] | None = None,
     text_encoder: str | os.PathLike[str] | None = None,
     preview_decoder: str | os.PathLike[str] | None = None,
+    attention: str = "auto",
+    split: str = "auto",
 ) -> Pipeline:
     """A pipeline of a model.
 
@@ -406,6 +421,10 @@ def load(
             `owner/name` on the hub.
         text_encoder: a text encoder, in the same forms.
         preview_decoder: the file of a tiny decoder for previews, in the layout of TAEHV.
+        attention: what computes attention: `sdpa`, `cudnn`, `flash`, `efficient`, `math`, `flash-attn-2`,
+            `flash-attn-3`, `sage`, `xformers`; `auto` chooses.
+        split: how the processes of an initialised `torch.distributed` share each video, for example
+            `guidance=2,ulysses=2,ring=1`; `auto` chooses. With one process it has no effect.
 
     Raises:
         UserError: there is no such model, file or device, or the model is not complete.
@@ -421,4 +440,8 @@ def load(
     tiny = None if preview_decoder is None else Path(preview_decoder).expanduser()
     if tiny is not None and not tiny.is_file():
         raise UserError(f"there is no file {tiny}; give a tiny decoder, for example taew2_1.safetensors")
-    return Pipeline(opened, device=chosen, policy=choice, preview_decoder=tiny)
+    execution = Execution(
+        attention=choose_attention_backend(attention, chosen)[0],
+        processes=VideoProcesses.join(split, opened.dit.heads),
+    )
+    return Pipeline(opened, device=chosen, policy=choice, preview_decoder=tiny, execution=execution)

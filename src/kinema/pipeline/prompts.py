@@ -77,6 +77,11 @@ def batch_context(samples: Sequence[PromptEmbeddings], dit: Dit, *, with_negativ
     return concat_contexts([*contexts, *negative])
 
 
+def negative_batch_context(samples: Sequence[PromptEmbeddings], dit: Dit) -> TextContext:
+    """Contexts of the negative prompts of a batch."""
+    return concat_contexts([sample.negative_context(dit) for sample in samples])
+
+
 def encode_prompts(
     components: ModelComponents,
     conditionings: Sequence[Conditioning],

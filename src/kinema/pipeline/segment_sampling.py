@@ -104,6 +104,7 @@ def sample_segments(
                 concat_channels=inputs.concat_channels,
                 control=inputs.control,
                 keep_loaded=components.policy.keep_loaded,
+                execution=components.execution,
             )
             latents = noise
             for step in sample(
@@ -126,7 +127,9 @@ def sample_segments(
             del denoiser, inputs
         pieces: list[UInt8[np.ndarray, "f h w 3"]] = []
         with components.vae.use() as vae:
-            decoder = StreamingDecoder(vae, total=segment.video_shape.frames, tiled=False)
+            decoder = StreamingDecoder(
+                vae, total=segment.video_shape.frames, tiled=False, processes=components.row_group
+            )
             for chunk in decoder.decode(latents[:, :, references[number] :], last=True):
                 pieces.append(chunk.frames)
                 yield StageProgress(name="decode", done=chunk.done, total=chunk.total)
@@ -169,6 +172,7 @@ def sample_batch(
         concat_channels=None,
         control=inputs.control,
         keep_loaded=components.policy.keep_loaded,
+        execution=components.execution,
     )
     noise = torch.cat([_draw_noise(components, one, shape) for one in batch])
     latents = noise
@@ -177,7 +181,9 @@ def sample_batch(
         latents = step.latents
     for one in latents.split(1):
         with components.vae.use() as vae:
-            decoder = StreamingDecoder(vae, total=first.video_shape.frames, tiled=False)
+            decoder = StreamingDecoder(
+                vae, total=first.video_shape.frames, tiled=False, processes=components.row_group
+            )
             yield np.concatenate([chunk.frames for chunk in decoder.decode(one, last=True)])
 
 

@@ -165,8 +165,13 @@ def stream_segments(
             return vae.encode(frames.to(components.device)).cpu()
 
     for segment, shape, embeddings in zip(segments, shapes, prompts, strict=True):
-        denoiser = FrameRangeDenoiser(dit, embeddings, guidance_scale=resolved.guidance_scale[0])
-        decoder = StreamingDecoder(vae, total=segment.video_shape.frames)
+        denoiser = FrameRangeDenoiser(
+            dit,
+            embeddings,
+            guidance_scale=resolved.guidance_scale[0],
+            execution=components.execution,
+        )
+        decoder = StreamingDecoder(vae, total=segment.video_shape.frames, processes=components.row_group)
         conditioning = _encode_videos(segment.conditioning, shape, vae, encode)
         context = _StreamContext.empty(config)
         for block in config.blocks(shape.frames):

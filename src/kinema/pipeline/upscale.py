@@ -130,7 +130,9 @@ def upscale(
     prompts = encode_prompts(components, [conditioning], [LatentShape.of(shape, stride)])[0]
     yield StageProgress(name="text", done=1, total=1)
     dit = components.transformers[model.sampling_defaults.num_experts - 1].get()
-    denoiser = FrameRangeDenoiser(dit, prompts, guidance_scale=resolved.guidance_scale[-1])
+    denoiser = FrameRangeDenoiser(
+        dit, prompts, guidance_scale=resolved.guidance_scale[-1], execution=components.execution
+    )
     vae, previewer = components.vae.get(), LatentPreviewer(components.vae, components.preview_decoder)
     sampler_config = dataclasses.replace(resolved.sampler_config(), eta=0.0)
     passes = factor.bit_length() - 1
@@ -152,7 +154,7 @@ def upscale(
             yield dataclasses.replace(
                 step, index=index * step.total + step.index, total=passes * step.total, resumable=False
             )
-        chunks = StreamingDecoder(vae, total=len(video)).decode(latents)
+        chunks = StreamingDecoder(vae, total=len(video), processes=components.row_group).decode(latents)
         if config.back_projection:
             chunks = _back_project(chunks, video)
         if index + 1 == passes:

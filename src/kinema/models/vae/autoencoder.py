@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.models.module_init import skip_init
-from kinema.models.vae.layers import CausalCache, Conv1x1
+from kinema.models.vae.layers import CausalCache, Conv1x1, RowSharding
 from kinema.models.vae.patchified import PatchifiedDecoder, PatchifiedEncoder
 from kinema.models.vae.static_frames import encode_static_tail
 from kinema.models.vae.vae_config import VaeConfig
@@ -263,7 +263,12 @@ class VideoVae(nn.Module):
         return torch.cat(frames, dim=2)
 
     def decode_chunk(
-        self, latents: Float[Tensor, "b z f h w"], cache: VaeCache | None, *, last: bool = False
+        self,
+        latents: Float[Tensor, "b z f h w"],
+        cache: VaeCache | None,
+        *,
+        last: bool = False,
+        rows: RowSharding | None = None,
     ) -> tuple[Float[Tensor, "b c f2 h2 w2"], VaeCache]:
         """The next frames of a video, clamped to [-1, 1].
 
@@ -271,12 +276,14 @@ class VideoVae(nn.Module):
             latents: any number of the next latent frames, normalised.
             cache: the cache that the last call returned; None at the start.
             last: whether this is the last chunk; then the returned cache is empty.
+            rows: the rows of this process, where several decode one video: all pass the same latents, and
+                each gets its own rows of the frames.
 
         Raises:
             UserError: the latents have another number of channels or are empty.
         """
         self._check_latents(latents)
-        frames, cache = self._decode_frames(self.denormalize(latents), cache, keep=not last)
+        frames, cache = self._decode_frames(self.denormalize(latents), cache, keep=not last, rows=rows)
         return frames.clamp(-1, 1), cache
 
     def decode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -291,10 +298,12 @@ class VideoVae(nn.Module):
             yield frames
 
     def _decode_frames(
-        self, latents: Tensor, cache: VaeCache | None, *, keep: bool
+        self, latents: Tensor, cache: VaeCache | None, *, keep: bool, rows: RowSharding | None = None
     ) -> tuple[Float[Tensor, "b c f2 h2 w2"], VaeCache]:
-        causal_cache = CausalCache(None if cache is None else cache.past_frames, keep=keep)
+        causal_cache = CausalCache(None if cache is None else cache.past_frames, keep=keep, rows=rows)
         z = latents.permute(0, 2, 3, 4, 1)
+        if rows is not None:
+            z = z[:, :, rows.own].contiguous()
         if self.config.temporal_patch_size == 1:
             z = self.post_quant_conv(z)
         return self._unpatchify(self.decoder(z, causal_cache), start=causal_cache.is_start), VaeCache(

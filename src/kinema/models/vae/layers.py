@@ -8,6 +8,7 @@ order in which the layers run.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,28 @@ from kinema.models.module_init import copy_channels_last
 from kinema.models.vae import convolution
 
 
+@runtime_checkable
+class RowSharding(Protocol):
+    """The rows of frames that this process has, where several processes decode one video."""
+
+    @property
+    def own(self) -> slice:
+        """The latent rows of this process."""
+        ...
+
+    def extend(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h2 w c"]:
+        """With a row of each neighbour."""
+        ...
+
+    def crop(self, x: Float[Tensor, "b f h w c"], scale: int = 1) -> Float[Tensor, "b f h2 w c"]:
+        """Without what came of the neighbours' rows, each of which became `scale` rows."""
+        ...
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The rows of all processes, on the third of five axes."""
+        ...
+
+
 class CausalCache:
     """Reads the past of each layer from the last pass and collects it for the next pass.
 
@@ -25,12 +48,18 @@ class CausalCache:
     `is_start` is true where the pass begins a video, so that there is no past.
     """
 
-    def __init__(self, previous: tuple[Tensor, ...] | None, *, keep: bool) -> None:
-        """`previous` is the past of all layers, None at the start; `keep` says whether a pass follows."""
+    def __init__(
+        self, previous: tuple[Tensor, ...] | None, *, keep: bool, rows: RowSharding | None = None
+    ) -> None:
+        """`previous` is the past of all layers, None at the start; `keep` says whether a pass follows.
+
+        With `rows` the pass has these rows only, and the past of 3x3 convolutions a neighbour's as well.
+        """
         self.is_start = previous is None
         self._previous: Iterator[Tensor] = iter(previous or ())
         self._keep = keep
         self._updated: list[Tensor] = []
+        self.rows = rows
         self.workspace = convolution.Workspace()
 
     def read(self) -> Tensor | None:
@@ -41,6 +70,14 @@ class CausalCache:
         """Keep the past of the same layer for the next pass."""
         if self._keep:
             self._updated.append(past.clone())
+
+    def extend(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h2 w c"]:
+        """The input of a 3x3 convolution: with neighbouring rows of other processes."""
+        return x if self.rows is None else self.rows.extend(x)
+
+    def crop(self, x: Float[Tensor, "b f h w c"], scale: int = 1) -> Float[Tensor, "b f h2 w c"]:
+        """The output of that convolution without those rows."""
+        return x if self.rows is None else self.rows.crop(x, scale)
 
     def updated(self) -> tuple[Tensor, ...]:
         """The past of all layers for the next pass."""
@@ -86,10 +123,10 @@ class CausalConv(nn.Conv3d):
         gamma = None if norm is None else norm.gamma.flatten()
         assert self.bias is not None
         y, past = convolution.causal_conv(
-            x, self.weight, self.bias, cache.read(), gamma, cache.workspace, overwrite=overwrite
+            cache.extend(x), self.weight, self.bias, cache.read(), gamma, cache.workspace, overwrite=overwrite
         )
         cache.write(past)
-        return y
+        return cache.crop(y)
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -145,11 +182,16 @@ class FrameAttention(nn.Module):
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Float[Tensor, "b f h w c"]) -> Float[Tensor, "b f h w c"]:
-        """Attend."""
+    def forward(
+        self, x: Float[Tensor, "b f h w c"], rows: RowSharding | None = None
+    ) -> Float[Tensor, "b f h w c"]:
+        """Attend; with `rows` to the rows of all processes."""
         qkv = F.linear(self.norm(x), self.to_qkv.weight.flatten(1), self.to_qkv.bias)
+        q, k, v = qkv.chunk(3, dim=-1)
+        if rows is not None:
+            k, v = rows.gather(torch.cat([k, v], dim=-1)).chunk(2, dim=-1)
         # One head axis of 1, so that every backend of the fused attention takes the call.
-        q, k, v = qkv.flatten(2, 3).flatten(0, 1)[:, None].chunk(3, dim=-1)
+        q, k, v = (part.flatten(2, 3).flatten(0, 1)[:, None] for part in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v).view(x.shape)
         return F.linear(y, self.proj.weight.flatten(1), self.proj.bias).add_(x)
 
@@ -164,7 +206,7 @@ class MiddleBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f h w c"], cache: CausalCache) -> Float[Tensor, "b f h w c"]:
         """Run one chunk of a video."""
-        return self.resnets[1](self.attentions[0](self.resnets[0](x, cache)), cache)
+        return self.resnets[1](self.attentions[0](self.resnets[0](x, cache), cache.rows), cache)
 
 
 class Upsample(nn.Module):
@@ -196,7 +238,7 @@ class Upsample(nn.Module):
         conv = self.resample["1"]
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
-        return convolution.upsample_conv(x, conv.weight, conv.bias)
+        return cache.crop(convolution.upsample_conv(cache.extend(x), conv.weight, conv.bias), scale=2)
 
 
 class Downsample(nn.Module):

@@ -67,8 +67,9 @@ class PatchifiedBlock(nn.Module):
         past = cache.read()
         previous = torch.zeros_like(y[:, :1]) if past is None else past
         cache.write(y[:, -1:])
-        y = self.conv1(torch.cat([y, torch.cat([previous, y[:, :-1]], dim=1)], dim=-1))
-        return x + self.conv2(F.silu(self.norm2(y)))
+        y = torch.cat([y, torch.cat([previous, y[:, :-1]], dim=1)], dim=-1)
+        y = cache.crop(self.conv1(cache.extend(y)))
+        return x + cache.crop(self.conv2(cache.extend(F.silu(self.norm2(y)))))
 
 
 class PixelUnshuffleDownsample(nn.Module):
@@ -165,4 +166,4 @@ class PatchifiedDecoder(nn.Module):
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 x = block(x, cache)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return cache.crop(self.conv_out(cache.extend(F.silu(self.norm_out(x)))))
