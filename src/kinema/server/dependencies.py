@@ -61,13 +61,7 @@ class AppState:
         Raises:
             ApiError: no worker has loaded the model yet.
         """
-        model_info = await self.run_in_thread(self.store.model_info, self.settings.model)
-        if model_info is None:
-            raise ApiError(
-                503, "The model is still being loaded; try again in a moment.",
-                code="starting", headers={"retry-after-ms": "1000", "retry-after": "1"},
-            )  # fmt: skip
-        return model_info
+        return await self.run_in_thread(self._find_model_info)
 
     async def get_job_or_404(self, request: Request, job_id: str) -> Job:
         """The caller's job.
@@ -79,7 +73,8 @@ class AppState:
         if is_job_id(job_id):
             job = await self.run_in_thread(self.store.get, job_id, owner=current_owner(request))
         if job is None:
-            raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.")
+            raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.",
+                            param="video_id")  # fmt: skip
         return job
 
     def open_event_stream(self, owner: str) -> None:
@@ -102,8 +97,8 @@ class AppState:
         if not self.open_event_streams[owner]:
             del self.open_event_streams[owner]
 
-    async def require_capacity(self) -> ModelInfo:
-        """The served model, if the server accepts new jobs.
+    def check_capacity(self) -> ModelInfo:
+        """The served model, if the server accepts new jobs. This asks the disk: not on the event loop.
 
         Raises:
             ApiError: the server is starting or stopping, or its disk is full.
@@ -113,7 +108,16 @@ class AppState:
                            headers={"retry-after-ms": "3000"})  # fmt: skip
         if self.files.free_bytes() < self.settings.limits.min_free_bytes:
             raise disk_full()
-        return await self.get_model_info()
+        return self._find_model_info()
+
+    def _find_model_info(self) -> ModelInfo:
+        model_info = self.store.model_info(self.settings.model)
+        if model_info is None:
+            raise ApiError(
+                503, "The model is still being loaded; try again in a moment.",
+                code="starting", headers={"retry-after-ms": "1000", "retry-after": "1"},
+            )  # fmt: skip
+        return model_info
 
 
 def current_owner(request: Request) -> str:

@@ -12,6 +12,8 @@ from kinema.server.job import RequestTooLargeError, StorageQuotaError
 from kinema.server.job_store import StoreBusyError
 from kinema.server.storage import DamagedFileError
 
+_PARAMS = {401: "authorization", 404: "path", 405: "method", 408: "body", 413: "body"}
+"""What an error that names no field of the request is about; else the request as a whole."""
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -22,7 +24,7 @@ class ApiError(Exception):
         status: HTTP status.
         message: what is wrong and what to do.
         code: identifier for programs.
-        param: the request field that is wrong.
+        param: the request field that is wrong; None: the status says what is.
         headers: additional response headers.
         retry: whether the same request may succeed later, for clients; None leaves that to the status.
     """
@@ -43,10 +45,15 @@ class ApiError(Exception):
         if retry is not None:
             self.headers["x-should-retry"] = "true" if retry else "false"
 
+    @property
+    def about(self) -> str:
+        """The field of the request, or the part of it, that the error is about."""
+        return self.param or _PARAMS.get(self.status, "request")
+
     def body(self) -> bytes:
         """The response body."""
         kind = _ERROR_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        error = {"message": self.message, "type": kind, "param": self.about, "code": self.code}
         return json.dumps({"error": error}).encode()
 
 
@@ -55,9 +62,9 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
     return ApiError(400, message, param=param, code=code, retry=False)
 
 
-def not_found(message: str) -> ApiError:
+def not_found(message: str, *, param: str = "path") -> ApiError:
     """404."""
-    return ApiError(404, message, code="not_found", retry=False)
+    return ApiError(404, message, param=param, code="not_found", retry=False)
 
 
 def disk_full() -> ApiError:

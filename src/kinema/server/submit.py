@@ -122,10 +122,14 @@ async def submit_job(
     Raises:
         ApiError: the video can't be generated, or the queue is full.
     """
-    model_info = await state.require_capacity()
     job_id = new_id()
     idempotency_key = read_idempotency_key(http)
-    job_dir = await state.run_in_thread(state.files.open_incoming, job_id)
+
+    def begin() -> tuple[ModelInfo, Path]:
+        return state.check_capacity(), state.files.open_incoming(job_id)
+
+    # Each change of threads is a wait when the server is busy: steps that may block are taken together.
+    model_info, job_dir = await state.run_in_thread(begin)
     is_complete = False
     try:
         draft = await _Drafter(state, http, model_info, job_dir).draft(body, source_job)
@@ -150,11 +154,10 @@ async def submit_job(
             webhook_format="openai" if webhook is None else webhook.format,
             idempotency_key=idempotency_key,
             request_hash=request_hash,
-            input_bytes=await state.run_in_thread(input_bytes, job_dir),
         )
         is_complete = True
         # A client that disconnects now does not stop what has begun: the job may be in the queue already.
-        job, is_new = await asyncio.shield(_enqueue(state, create))
+        job, is_new = await asyncio.shield(_enqueue(state, create, job_dir))
     except QueueFullError:
         raise ApiError(
             429, "The queue is full; try again when some videos are finished.",
@@ -173,12 +176,17 @@ async def submit_job(
     return job
 
 
-async def _enqueue(state: AppState, create: JobCreate) -> tuple[Job, bool]:
+async def _enqueue(state: AppState, create: JobCreate, job_dir: Path) -> tuple[Job, bool]:
     """Keep the inputs, then add the job: each job in the queue has its folder."""
     is_new = False
+
+    def keep_inputs() -> JobCreate:
+        complete = dataclasses.replace(create, input_bytes=input_bytes(job_dir))
+        state.files.keep_incoming(complete)
+        return complete
+
     try:
-        await state.run_in_thread(state.files.keep_incoming, create)
-        job, is_new = await state.insert_batcher.create(create)
+        job, is_new = await state.insert_batcher.create(await state.run_in_thread(keep_inputs))
         return job, is_new
     finally:
         if not is_new:

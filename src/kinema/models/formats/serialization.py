@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -48,7 +49,7 @@ def from_values(cls: type[T], values: object, *, source: str) -> T:
     if not isinstance(values, dict):
         raise UserError(f"{source} is not a JSON object; write {{...}} with named values")
     fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     for name in values:
         if name not in fields:
             raise UserError(f"{source} has no setting {name!r}{did_you_mean(str(name), fields)}")
@@ -131,9 +132,7 @@ def _coerce_union(members: Sequence[Any], value: object, source: str) -> object:
 
 def _select_by_kind(dataclasses_: Sequence[Any], value: dict[Any, Any], source: str) -> Any:
     """The dataclass whose Literal field `kind` has the value's `kind`."""
-    by_kind = {
-        kind: one for one in dataclasses_ for kind in typing.get_args(typing.get_type_hints(one)["kind"])
-    }
+    by_kind = {kind: one for one in dataclasses_ for kind in typing.get_args(_type_hints(one)["kind"])}
     allowed = ", ".join(map(repr, by_kind))
     if "kind" not in value:
         raise UserError(f"{source} lacks the setting 'kind', one of {allowed}")
@@ -142,6 +141,12 @@ def _select_by_kind(dataclasses_: Sequence[Any], value: dict[Any, Any], source: 
         hint = did_you_mean(str(kind), by_kind)
         raise UserError(f"{source}: kind is {kind!r} and must be one of {allowed}{hint}")
     return by_kind[kind]
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    """Types of the fields; Python compiles the annotations again on each call."""
+    return typing.get_type_hints(cls)
 
 
 def _is_dataclass_type(annotation: Any) -> bool:

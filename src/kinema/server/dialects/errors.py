@@ -18,10 +18,10 @@ def error_body(path: str, error: ApiError) -> bytes:
         error: what is wrong.
     """
     if path.startswith(OPENROUTER_PREFIX):
-        details = {"code": error.status, "message": error.message, "param": error.param}
+        details = {"code": error.status, "message": error.message, "param": error.about}
         return json.dumps({"error": {**details, "metadata": {"code": error.code}}}).encode()
     if path.startswith(FAL_PREFIX):
         # fal's clients read `detail`, the one of the AI SDK `error`.
-        details = {"code": error.status, "message": error.message, "param": error.param}
+        details = {"code": error.status, "message": error.message, "param": error.about}
         return json.dumps({"detail": error.message, "error_type": error.code, "error": details}).encode()
     return error.body()

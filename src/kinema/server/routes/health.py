@@ -9,6 +9,7 @@ from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError
 from kinema.server.metrics import CONTENT_TYPE
 from kinema.server.schemas.responses import Health, Liveness
+from kinema.server.supervisor import Readiness
 
 
 def router(state: AppState) -> APIRouter:
@@ -23,8 +24,12 @@ def router(state: AppState) -> APIRouter:
     @routes.get("/readyz", response_model=Health)
     async def readyz() -> JSONResponse:
         """Whether a video can be made: a worker has loaded the model, and jobs can be stored."""
-        await state.require_capacity()
-        readiness = await state.run_in_thread(state.supervisor.readiness)
+
+        def find_readiness() -> Readiness:
+            state.check_capacity()
+            return state.supervisor.readiness()
+
+        readiness = await state.run_in_thread(find_readiness)
         if readiness.storage_error:
             raise _not_ready("Jobs can't be stored now.", "storage")
         if readiness.model_info is None or readiness.workers_ready == 0:

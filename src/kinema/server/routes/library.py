@@ -101,5 +101,6 @@ def _ancestors(state: AppState, job: Job) -> list[Job]:
 
 def _found(job: Job | None, video_id: str) -> Job:
     if job is None:
-        raise not_found(f"There is no video {video_id[:100]!r}; it may have been removed or have expired.")
+        raise not_found(f"There is no video {video_id[:100]!r}; it may have been removed or have expired.",
+                        param="video_id")  # fmt: skip
     return job

@@ -29,7 +29,9 @@ def router(state: AppState) -> APIRouter:
         model_info = await state.get_model_info()
         names = (model_info.name, *MODEL_ALIASES)
         if model not in names:
-            raise not_found(f"There is no model {model[:100]!r}; available: {', '.join(names)}.")
+            raise not_found(
+                f"There is no model {model[:100]!r}; available: {', '.join(names)}.", param="model"
+            )
         return model_info
 
     @routes.get("", response_model=ModelList)

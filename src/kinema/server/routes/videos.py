@@ -122,7 +122,7 @@ def router(state: AppState) -> APIRouter:
         if not await state.run_in_thread(
             state.store.delete, job.id, owner=current_owner(request), grace_s=grace_s
         ):
-            raise not_found(f"There is no video {job.id}; it was deleted.")
+            raise not_found(f"There is no video {job.id}; it was deleted.", param="video_id")
         return JSONResponse(VideoDeleted(id=job.id, object="video.deleted", deleted=True).model_dump())
 
     @routes.get(
@@ -139,7 +139,7 @@ def router(state: AppState) -> APIRouter:
         try:
             path = await state.run_in_thread(state.files.verified_path, job, file_name)
         except FileNotFoundError:
-            raise not_found(f"The {variant} of video {job.id} no longer exists.") from None
+            raise not_found(f"The {variant} of video {job.id} no longer exists.", param="video_id") from None
         return FileResponse(
             path,
             media_type=media_type,

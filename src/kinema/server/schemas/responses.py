@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from kinema.errors import UserError
 from kinema.server.job import Job, JobStatus
 
 POLL_AFTER_MS = "500"
@@ -195,7 +194,7 @@ class ErrorDetail(BaseModel):
 
     message: str
     type: str
-    param: str | None
+    param: str = Field(description="The field of the request, or the part of it, that the error is about.")
     code: str | None
 
 
@@ -268,17 +267,16 @@ def to_video_object(job: Job, details: VideoDetails = _NO_DETAILS) -> VideoObjec
     )
 
 
+_FILE_FIELDS = ("image", "last_image", "keyframes", "control", "references", "source")
+
+
 def request_settings(job: Job) -> dict[str, Any] | None:
-    """The request of a job without its files; None where another version of Kinema wrote it."""
+    """The request of a job without its files; None where it can't be read."""
+    # A plain dictionary: a request that another version of Kinema wrote can be shown too.
     try:
-        request = job.request
-    except UserError:
+        values = json.loads(job.request_json)
+        storyboard = [{**shot, "image": None} for shot in values.get("storyboard", ())]
+    except (ValueError, TypeError, AttributeError):
         return None
-    return dataclasses.replace(
-        request,
-        image=None,
-        last_image=None,
-        keyframes=(),
-        storyboard=tuple(dataclasses.replace(shot, image=None) for shot in request.storyboard),
-        source=None,
-    ).to_dict()
+    settings = {name: value for name, value in values.items() if name not in _FILE_FIELDS}
+    return {**settings, "storyboard": storyboard} if storyboard else settings
