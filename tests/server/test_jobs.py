@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import http.server
 import json
@@ -22,8 +23,11 @@ from starlette.testclient import TestClient
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.media.read import read_video
+from kinema.server import webhooks
 from kinema.server.backends import fake
 from kinema.server.backends.pipeline import worker_device
+from kinema.server.job_store import WebhookEvent
+from kinema.server.public_hosts import HostError, PinnedUrl, pin_url
 from kinema.server.settings import Limits, Webhook
 from kinema.server.webhooks import REQUEST_TIMEOUT_S, RETRY_DELAYS_S, load_signer
 from tests.fixtures import server
@@ -183,7 +187,11 @@ class SlowReceiver(WebhookReceiver):
         self.server.close()
 
 
-def test_a_receiver_that_does_not_answer_delays_no_other(tmp_path):
+def test_a_receiver_that_does_not_answer_delays_no_other(tmp_path, monkeypatch):
+    async def pin_url(url: str) -> PinnedUrl:
+        return PinnedUrl(url=url, host="127.0.0.1", authority="127.0.0.1")
+
+    monkeypatch.setattr(webhooks, "pin_url", pin_url)
     with (
         SlowReceiver() as slow,
         WebhookReceiver() as receiver,
@@ -198,6 +206,52 @@ def test_a_receiver_that_does_not_answer_delays_no_other(tmp_path):
         started = time.monotonic()
         server.wait_until(lambda: receiver.requests)
         assert time.monotonic() - started < REQUEST_TIMEOUT_S
+
+
+def resolve_to(monkeypatch, *addresses: str) -> None:
+    """Every host has these addresses."""
+
+    async def getaddrinfo(_, host, port, **__):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+
+
+def test_a_receiver_is_called_at_the_address_that_was_checked(monkeypatch):
+    resolve_to(monkeypatch, "93.184.215.14")
+    pinned = asyncio.run(pin_url("https://hooks.example.org:8443/a?b=c"))
+    assert pinned.url == "https://93.184.215.14:8443/a?b=c"
+    assert pinned.headers == {"host": "hooks.example.org:8443"}
+    assert pinned.extensions == {"sni_hostname": "hooks.example.org"}
+    resolve_to(monkeypatch, "2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+    assert (
+        asyncio.run(pin_url("https://hooks.example.org")).url
+        == "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/"
+    )
+    resolve_to(monkeypatch, "93.184.215.14", "10.0.0.1")
+    with pytest.raises(HostError, match="not public"):
+        asyncio.run(pin_url("https://hooks.example.org/"))
+
+
+def test_a_receiver_in_the_operators_network_is_not_called(monkeypatch, caplog):
+    posts = []
+    resolve_to(monkeypatch, "127.0.0.1")
+    monkeypatch.setattr(httpx.AsyncClient, "post", lambda *arguments, **_: posts.append(arguments))
+    event = WebhookEvent(
+        id="evt_1", kind="video.completed", video_id="video_1", endpoint="https://hooks.example.org/",
+        body_format="openai", created_at=0, attempts=0,
+    )  # fmt: skip
+
+    class EmptyStore:
+        def get(self, *_, **__):
+            return None
+
+    async def deliver() -> bool:
+        async with httpx.AsyncClient() as client:
+            return await webhooks._Delivery("", None, EmptyStore(), None)._post(client, event)
+
+    assert not asyncio.run(deliver())
+    assert not posts
 
 
 def test_each_worker_has_its_own_gpu_while_there_are_enough(monkeypatch):

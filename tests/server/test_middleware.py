@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.server.remote_image import is_public_address
+from kinema.server.public_hosts import is_public_address
 from kinema.server.settings import (
     ApiKey,
     Limits,

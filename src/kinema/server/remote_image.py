@@ -1,20 +1,17 @@
 """Download of an image from a URL in a request, only from hosts that the operator allows.
 
-A server that downloads any URL lets strangers reach hosts that only the server can reach (SSRF). The host
-must be allowed by name, its address must be public, and the connection goes to the address that was checked,
-so that a second DNS answer has no effect. Redirects are not followed.
+The host must be allowed by name, and its address must be public. Redirects are not followed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from urllib.parse import urlsplit
 
 import httpx
 
 from kinema.server.errors import ApiError, bad_request
+from kinema.server.public_hosts import HTTPS_PORT, HostError, PinnedUrl, pin_url
 
 FETCH_TIMEOUT_S = 15.0
 
@@ -36,32 +33,31 @@ async def fetch_image(url: str, allowed_hosts: tuple[str, ...], max_bytes: int) 
     if (
         parts.scheme != "https"
         or host.lower() not in allowed_hosts
-        or port not in (None, 443)
+        or port not in (None, HTTPS_PORT)
         or parts.username
     ):
         raise bad_request(
             f"image_url must be a data URL, or an https URL of: {', '.join(allowed_hosts)}.",
             code="invalid_image_url",
         )
-    address = await _resolve_public_address(host)
-    url_host = f"[{address}]" if ":" in address else address
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        pinned = await pin_url(url)
+    except HostError as error:
+        raise bad_request(f"The image's host {error}.", code="invalid_image_url") from None
     try:
         async with asyncio.timeout(FETCH_TIMEOUT_S):
-            return await _download(f"https://{url_host}{path}", host, max_bytes)
+            return await _download(pinned, max_bytes)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise bad_request(
             f"The image could not be downloaded ({type(error).__name__}).", code="invalid_image_url"
         ) from None
 
 
-async def _download(url: str, host: str, max_bytes: int) -> bytes:
+async def _download(url: PinnedUrl, max_bytes: int) -> bytes:
     data = b""
     async with httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=FETCH_TIMEOUT_S) as client:
-        request = client.build_request(
-            "GET", url, headers={"host": host, "accept": "image/*", "accept-encoding": "identity"},
-            extensions={"sni_hostname": host},
-        )  # fmt: skip
+        headers = {**url.headers, "accept": "image/*", "accept-encoding": "identity"}
+        request = client.build_request("GET", url.url, headers=headers, extensions=url.extensions)
         response = await client.send(request, stream=True)
         try:
             if response.status_code != 200:
@@ -76,31 +72,3 @@ async def _download(url: str, host: str, max_bytes: int) -> bytes:
         finally:
             await response.aclose()
     return data
-
-
-async def _resolve_public_address(host: str) -> str:
-    loop = asyncio.get_running_loop()
-    try:
-        entries = await loop.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise bad_request("The image's host is unknown.", code="invalid_image_url") from None
-    addresses = [str(entry[4][0]) for entry in entries]
-    # All addresses must be public, or a host could hide a private one among them.
-    if not addresses or not all(is_public_address(address) for address in addresses):
-        raise bad_request("The image's host is not public.", code="invalid_image_url")
-    return addresses[0]
-
-
-def is_public_address(address: str) -> bool:
-    """Whether an IP address is on the public internet; IPv4 addresses inside IPv6 addresses are unwrapped."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is not None:
-            return is_public_address(str(inner))
-        if parsed in ipaddress.ip_network("64:ff9b::/96"):
-            return is_public_address(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-    return parsed.is_global and not parsed.is_multicast

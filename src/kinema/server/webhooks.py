@@ -22,6 +22,7 @@ from kinema.errors import UserError
 from kinema.server.dialects.events import event_body
 from kinema.server.dialects.signed_links import LinkSigner
 from kinema.server.job_store import JobStore, StoreBusyError, WebhookEvent
+from kinema.server.public_hosts import HostError, pin_url
 from kinema.server.settings import Settings
 
 log = logging.getLogger("kinema.server")
@@ -119,8 +120,7 @@ class _Delivery:
             self._in_flight[event.endpoint].discard(event.id)
 
     async def _post(self, client: httpx.AsyncClient, event: WebhookEvent) -> bool:
-        url = event.endpoint or self._url
-        if not url:
+        if not event.endpoint and not self._url:
             return True
         now = datetime.now(UTC)
         job = await asyncio.to_thread(self._store.get, event.video_id, owner=None, deleted=True)
@@ -135,8 +135,16 @@ class _Delivery:
         try:
             # A deadline for the whole exchange: httpx's own is for each read.
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                response = await client.post(url, content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+                if event.endpoint:
+                    # A request named it: another DNS answer must not lead into the operator's network.
+                    pinned = await pin_url(event.endpoint)
+                    response = await client.post(
+                        pinned.url, content=body, headers={**headers, **pinned.headers},
+                        extensions=pinned.extensions,
+                    )  # fmt: skip
+                else:
+                    response = await client.post(self._url, content=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, HostError, ValueError) as error:
             log.info("webhook: %s", type(error).__name__)
             return False
         return response.is_success
