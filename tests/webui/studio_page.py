@@ -100,12 +100,14 @@ class StudioServer:
 class Studio:
     """A page of the studio. It notes console errors, requests to other hosts, and actions of the person."""
 
-    def __init__(self, browser, server, viewport=DESKTOP, *, scheme="dark", estimate=True, **context):
+    def __init__(
+        self, browser, server, viewport=DESKTOP, *, scheme="dark", estimate=True, expected=(), **context
+    ):
         self.server = server
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme, **context)
         self.context.set_default_timeout(TIMEOUT_MS)
         self.page = self.context.new_page()
-        self.problems, self.expected_errors = [], []
+        self.problems, self.expected_errors = [], list(expected)
         self.page.on("console", self._note_console)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._check_address(request.url))

@@ -145,8 +145,7 @@ def test_page_survives_the_servers_death(browser, tmp_path):
 
 def test_key_is_asked_for_and_may_expire(browser, tmp_path):
     server = StudioServer(tmp_path, key=KEY).start()
-    studio = Studio(browser, server)
-    studio.expected_errors += ["Failed to load resource"]
+    studio = Studio(browser, server, expected=["Failed to load resource"])
     page = studio.page
     try:
         dialog = page.get_by_role("dialog", name="This server asks for a key")
