@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -15,6 +16,9 @@ from kinema.pipeline import cost, memory_policy
 from kinema.pipeline import device as device_module
 from kinema.pipeline.cost import CostEstimate, check_fits
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
+from kinema.pipeline.pipeline import load
+from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
 from kinema.shapes import VideoShape
 from tests.fixtures import wan_fixtures
@@ -133,3 +137,28 @@ def test_missing_devices_are_refused(name):
     with pytest.raises(UserError, match="auto") as caught:
         device_module.resolve_device(name)
     assert "\n" not in str(caught.value)
+
+
+def test_upscaling_is_counted():
+    pipe = load("world", device="cpu")
+
+    def resolve(factor: int) -> ResolvedRequest:
+        return pipe.resolve(VideoRequest(prompt="a ball", seed=0, upscale=factor))
+
+    plain, twice, four = (
+        cost.estimate_request(pipe.components, resolve(factor), THROUGHPUT) for factor in (1, 2, 4)
+    )
+    assert [one.name for one in twice.costs] == [one.name for one in four.costs] == [
+        *(one.name for one in plain.costs), "upscale"
+    ]  # fmt: skip
+    # The last pass of 4 alone has four times the pixels of the one of 2.
+    assert four.costs[-1].flops > 4 * twice.costs[-1].flops
+    decoding = next(one for one in plain.costs if one.name == "decode")
+    assert twice.costs[-1].flops > 4 * decoding.flops
+    assert plain.peak_bytes < twice.peak_bytes < four.peak_bytes
+    small = dataclasses.replace(four, available=twice.peak_bytes)
+    with pytest.raises(UserError, match="upscaling to"):
+        cost.check_request_fits(pipe.components, resolve(4), small)
+    cost.check_request_fits(
+        pipe.components, resolve(2), dataclasses.replace(twice, available=twice.peak_bytes)
+    )

@@ -76,8 +76,7 @@ def _print_estimate(pipe: Pipeline, resolved: ResolvedRequest, estimate: CostEst
     console = Console()
     console.print(table)
     console.print(
-        f"available: {estimate.available / 2**30:.2f} GiB. Times do not include loading the weights"
-        f"{' and upscaling' if resolved.request.upscale > 1 else ''}.",
+        f"available: {estimate.available / 2**30:.2f} GiB. Times do not include loading the weights.",
         highlight=False,
     )
 

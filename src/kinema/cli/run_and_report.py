@@ -275,7 +275,8 @@ def _progress_bar(estimate: CostEstimate, fps: float) -> Iterator[Callable[[Even
 
     from kinema.pipeline.progress import FrameChunk, SamplingStep, StageProgress
 
-    seconds: dict[str, float] = {cost.name: cost.seconds for cost in estimate.costs}
+    # Upscaling has no bar of its own: it repeats the other stages.
+    seconds: dict[str, float] = {cost.name: cost.seconds for cost in estimate.costs if cost.name != "upscale"}
     done = dict.fromkeys(_STAGE_LABELS, 0.0)
     columns = (
         TextColumn("{task.description}"),
@@ -286,7 +287,7 @@ def _progress_bar(estimate: CostEstimate, fps: float) -> Iterator[Callable[[Even
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(_STAGE_LABELS["text"], total=estimate.seconds)
+        task = progress.add_task(_STAGE_LABELS["text"], total=sum(seconds.values()))
         written = ""
 
         def report(event: Event) -> None:

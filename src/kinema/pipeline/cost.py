@@ -25,6 +25,7 @@ from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.streaming import default_streaming_config
 from kinema.pipeline.throughput import DeviceThroughput, cached_throughput, sampling_time_ratio
+from kinema.pipeline.upscale import UpscaleConfig, denoised_tiles
 from kinema.shapes import LatentShape, VideoShape
 
 TEXT_TOKENS = 64
@@ -37,7 +38,7 @@ _INTERPRETER_BYTES = 400 * 2**20
 """The interpreter and its libraries."""
 
 
-StageName = Literal["text", "images", "sample", "decode"]
+StageName = Literal["text", "images", "sample", "decode", "upscale"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class CostEstimate:
 def estimate_request(
     components: ModelComponents, resolved: ResolvedRequest, throughput: DeviceThroughput | None = None
 ) -> CostEstimate:
-    """Time and peak memory of a request on this machine, without its upscaling.
+    """Time and peak memory of a request on this machine, its upscaling included.
 
     Args:
         components: the model; modules that are in memory already are counted once.
@@ -121,7 +122,68 @@ def estimate_request(
         resident_bytes=components.resident_bytes,
         time_ratio=ratio,
     )
-    return one.scale(runs)
+    estimate = one.scale(runs)
+    passes = [
+        _upscale_cost(components, resolved, 2**number, throughput, ratio)
+        for number in range(1, resolved.request.upscale.bit_length())
+    ]
+    if not passes:
+        return estimate
+    upscaling = StageCost(
+        name="upscale",
+        flops=sum(one.flops for one in passes),
+        seconds=sum(one.seconds for one in passes),
+        peak_bytes=max(one.peak_bytes for one in passes),
+    )
+    return dataclasses.replace(estimate, costs=(*estimate.costs, upscaling))
+
+
+def _upscale_cost(
+    components: ModelComponents,
+    resolved: ResolvedRequest,
+    factor: int,
+    throughput: DeviceThroughput,
+    time_ratio: float,
+) -> StageCost:
+    """The pass that enlarges the video to `factor` times its size: encode, denoise in tiles, decode."""
+    model, stride = components.model, components.model.vae.stride
+    width, height = resolved.size
+    frames = resolved.num_frames + (1 - resolved.num_frames) % stride.temporal
+    whole = VideoShape(frames=frames, height=factor * height, width=factor * width)
+    tiles = denoised_tiles(model, LatentShape.of(whole, stride))
+    tile = VideoShape(
+        frames=stride.frames(len(tiles[0].frames)),
+        height=stride.spatial * len(tiles[0].rows),
+        width=stride.spatial * len(tiles[0].columns),
+    )
+
+    def costs(shape: VideoShape, num_steps: int) -> dict[StageName, StageCost]:
+        cost = estimate_cost(
+            model,
+            shape,
+            device=components.device,
+            policy=components.policy,
+            num_inference_steps=num_steps,
+            use_cfg=_uses_cfg(resolved),
+            num_images=1,
+            throughput=throughput,
+            resident_bytes=components.resident_bytes,
+            time_ratio=time_ratio,
+        )
+        return {stage.name: stage for stage in cost.costs}
+
+    num_steps = resolved.sampler_config().sigmas(UpscaleConfig.sigma).num_steps
+    one_tile, coding = costs(tile, num_steps * len(tiles)), costs(whole, 0)
+    # Encoding all frames takes about as long as decoding them.
+    parts = [one_tile["sample"], coding["decode"], coding["decode"]]
+    pixels = 3 * whole.frames * whole.height * whole.width
+    return StageCost(
+        name="upscale",
+        flops=sum(part.flops for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        # The frames of the larger video are kept as they are decoded.
+        peak_bytes=pixels + max(part.peak_bytes for part in (*parts, coding["images"])),
+    )
 
 
 def estimated_step_seconds(components: ModelComponents, resolved: ResolvedRequest) -> float:
@@ -142,15 +204,22 @@ def check_request_fits(
     Raises:
         UserError: it does not fit; the message says what fits.
     """
+    generated = tuple(cost for cost in estimate.costs if cost.name != "upscale")
     check_fits(
         components.model,
-        estimate,
+        dataclasses.replace(estimate, costs=generated),
         device=components.device,
         policy=components.policy,
         use_cfg=_uses_cfg(resolved),
         num_images=resolved.num_encodes,
         fps=resolved.fps,
     )
+    if not estimate.fits:
+        width, height = (resolved.request.upscale * side for side in resolved.size)
+        raise UserError(
+            f"upscaling to {width}x{height} needs {estimate.peak_bytes / 2**30:.1f} GiB and "
+            f"{estimate.available / 2**30:.1f} GiB are free; what fits: a smaller factor, or no upscaling"
+        )
 
 
 def _num_context_tokens(model: ModelCheckpoint) -> float:

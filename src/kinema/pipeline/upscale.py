@@ -203,8 +203,20 @@ def _tiled_denoiser(
     config: UpscaleConfig,
 ) -> sampling.Denoiser:
     """The denoiser of an enlarged video, in tiles of at most the trained length and, if tiled, size."""
-    model, defaults = components.model, components.model.sampling_defaults
     shape = LatentShape(frames=latents.shape[2], height=latents.shape[3], width=latents.shape[4])
+    tiles = denoised_tiles(components.model, shape, config)
+
+    def for_tile(tile: Tile) -> sampling.Denoiser:
+        return denoiser.for_frames(tile.frames)
+
+    return multidiffusion(for_tile, tiles)
+
+
+def denoised_tiles(
+    model: ModelCheckpoint, shape: LatentShape, config: UpscaleConfig | None = None
+) -> tuple[Tile, ...]:
+    """The tiles in which an enlarged video is denoised."""
+    config, defaults = config or UpscaleConfig(), model.sampling_defaults
     trained = LatentShape.of(
         VideoShape(frames=defaults.num_frames, height=defaults.size[1], width=defaults.size[0]),
         model.vae.stride,
@@ -212,12 +224,7 @@ def _tiled_denoiser(
     tiled = model.dit.rope_grid is None if config.tiled is None else config.tiled
     if not tiled:
         trained = dataclasses.replace(trained, height=shape.height, width=shape.width)
-    tiles = tile_grid(shape, trained, overlap=config.overlap, patch=model.dit.patch_size)
-
-    def for_tile(tile: Tile) -> sampling.Denoiser:
-        return denoiser.for_frames(tile.frames)
-
-    return multidiffusion(for_tile, tiles)
+    return tile_grid(shape, trained, overlap=config.overlap, patch=model.dit.patch_size)
 
 
 def _encode_upsampled(
