@@ -53,6 +53,12 @@ def finished_video(strict_client):
     )
 
 
+@pytest.fixture(scope="module")
+def small_video(client):
+    """A source that takes little time to decode and encode."""
+    return client.videos.create_and_poll(prompt="a red ball", poll_interval_ms=100)
+
+
 def test_a_video_is_generated_and_downloaded(client, finished_video, tmp_path):
     assert finished_video.status == "completed"
     assert finished_video.progress == 100
@@ -159,17 +165,17 @@ def test_images_may_be_data_urls(client):
     assert video.status == "queued"
 
 
-def test_remix_edit_extend_and_interpolate(client, finished_video):
-    remix = client.videos.remix(finished_video.id, prompt="a blue ball")
-    assert remix.remixed_from_video_id == finished_video.id
-    assert (remix.size, remix.seconds) == (finished_video.size, finished_video.seconds)
+def test_remix_edit_extend_and_interpolate(client, small_video):
+    remix = client.videos.remix(small_video.id, prompt="a blue ball")
+    assert remix.remixed_from_video_id == small_video.id
+    assert (remix.size, remix.seconds) == (small_video.size, small_video.seconds)
 
     def post(path, **body):
-        return client.post(path, cast_to=type(finished_video), body={"prompt": "it rolls on", **body})
+        return client.post(path, cast_to=type(small_video), body={"prompt": "it rolls on", **body})
 
-    source = {"id": finished_video.id}
+    source = {"id": small_video.id}
     edit = post("/videos/edits", video=source)
-    assert edit.remixed_from_video_id == finished_video.id
+    assert edit.remixed_from_video_id == small_video.id
     extension = post("/videos/extensions", video=source, seconds="4")
     interpolation = post("/videos/interpolations", video=source, next_video=source, seconds="4")
     assert (extension.seconds, interpolation.seconds) == ("8.125", "12.25")
@@ -181,8 +187,8 @@ def test_remix_edit_extend_and_interpolate(client, finished_video):
 @pytest.mark.skipif(
     not hasattr(openai.resources.Videos, "edit"), reason="this version of the client has no such call"
 )
-def test_uploaded_videos_are_edited_and_extended(client, finished_video):
-    content = client.videos.download_content(finished_video.id).read()
+def test_uploaded_videos_are_edited_and_extended(client, small_video):
+    content = client.videos.download_content(small_video.id).read()
     edit = client.videos.edit(prompt="a blue ball", video=io.BytesIO(content))
     extension = client.videos.extend(prompt="it rolls on", seconds="4", video=content)
     assert (edit.seconds, extension.seconds) == ("4.125", "8.125")

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from kinema.server.dialects.errors import ERROR_BODIES, error_body_type
 from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
@@ -17,7 +18,6 @@ from kinema.server.schemas.requests import (
     RemixRequest,
     StrictModel,
 )
-from kinema.server.schemas.responses import ErrorBody
 
 _VIDEO = {"id": "video_186b1c6f2a9d3e401f2e3d4c5b6a7988"}
 _NEXT_VIDEO = {"id": "video_186b1c70e1b2c3d40a1b2c3d4e5f6071"}
@@ -34,11 +34,14 @@ _EXAMPLES: dict[type[StrictModel], dict[str, object]] = {
     LabelsRequest: {"favorite": True, "folder": "shots"},
     InterpolateRequest: {"prompt": "the ball rolls on", "video": _VIDEO, "next_video": _NEXT_VIDEO},
 }
-_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+_API_PREFIXES = ("/v1/", "/api/v1/", "/fal/")
+"""Paths that have all errors; the others answer everybody and may be unavailable only."""
 _ERROR_DESCRIPTIONS = {
     "400": "The request is invalid; the message says what is wrong and what is allowed.",
     "401": "The API key is missing or wrong.",
+    "403": "The request comes from another web page, or names another host.",
     "404": "There is no such video.",
+    "408": "The request's body did not arrive in time.",
     "413": "The request is too large.",
     "429": "The queue is full; `retry-after-ms` says when to try again.",
     "503": "The server is starting or stopping, or its disk is full.",
@@ -64,7 +67,7 @@ def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
         description="Text to video: the OpenAI Videos API with additional fields.",
     )  # fmt: skip
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (*_EXAMPLES, ErrorBody):
+    for model in (*_EXAMPLES, *ERROR_BODIES):
         schema = _schema(model)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
@@ -75,12 +78,19 @@ def build_openapi(app: FastAPI, *, requires_api_key: bool) -> dict[str, Any]:
             responses = operation["responses"]
             responses.pop("422", None)
             for status, description in _ERROR_DESCRIPTIONS.items():
-                if path.startswith("/v1") or status == "503":
-                    responses.setdefault(status, {"description": description, "content": _ERROR_CONTENT})
+                if path.startswith(_API_PREFIXES) or status == "503":
+                    responses.setdefault(
+                        status, {"description": description, "content": _error_content(path)}
+                    )
     if requires_api_key:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
     return document
+
+
+def _error_content(path: str) -> dict[str, Any]:
+    name = error_body_type(path).__name__
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
@@ -23,20 +24,29 @@ POLL_INTERVAL_S = 0.1
 KEEPALIVE_INTERVAL_S = 15.0
 """A stream without events for this long sends a comment, so that proxies do not close it."""
 
+_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {
+    "type": "object", "required": ["event", "data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": "JSON."}},
+}}}}}  # fmt: skip
+"""The schema is of one event."""
+
 
 def router(state: AppState) -> APIRouter:
     """The endpoint."""
     routes = APIRouter()
 
-    @routes.get("/v1/videos/{video_id}/events", tags=["videos"], response_class=StreamingResponse, responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})  # fmt: skip
+    @routes.get(
+        "/v1/videos/{video_id}/events",
+        tags=["videos"],
+        response_class=StreamingResponse,
+        responses=_RESPONSES,
+    )
     async def events(request: Request, video_id: str) -> StreamingResponse:
         """Events of a video: `progress` and `preview`, and at the end `completed` or `failed`."""
         job = await state.get_job_or_404(request, video_id)
         return EventStreamResponse(state, current_owner(request), _stream_events(state, job))
 
-    @routes.get("/v1/events", tags=["videos"], response_class=StreamingResponse, responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})  # fmt: skip
+    @routes.get("/v1/events", tags=["videos"], response_class=StreamingResponse, responses=_RESPONSES)
     async def all_events(request: Request) -> StreamingResponse:
         """Events of all videos of the caller, from now on.
 
