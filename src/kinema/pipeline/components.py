@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule
-from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
+from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
+
+
+def prepare_offload(policy: MemoryPolicy, device: torch.device) -> Callable[[Dit], object] | None:
+    """What is done to a transformer before it runs: its blocks are offloaded, if the policy says so."""
+    if not policy.offload_blocks:
+        return None
+    from kinema.models.transformer.block_offload import offload_blocks
+
+    return lambda dit: offload_blocks(dit, device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,9 +65,11 @@ class ModelComponents:
     ) -> ModelComponents:
         """Nothing is loaded yet; `preview_decoder` is the file of a tiny decoder."""
         dtype, keep_loaded = policy.dtype, policy.keep_loaded
+        text_device = torch.device("cpu") if policy.text_on_cpu else device
 
         def load_transformer(expert: int) -> Dit:
-            dit = model.load_transformer(expert, dtype=dtype, device=device)
+            home = torch.device("cpu") if policy.offload_blocks else device
+            dit = model.load_transformer(expert, dtype=dtype, device=home)
             if policy.int8:
                 from kinema.models.transformer.int8 import quantize_
 
@@ -70,11 +82,15 @@ class ModelComponents:
             policy=policy,
             execution=execution,
             text_encoder=LazyModule(
-                lambda: model.load_text_encoder(dtype=dtype, device=device), keep_loaded=keep_loaded
+                lambda: model.load_text_encoder(dtype=dtype, device=text_device), keep_loaded=keep_loaded
             ),
             vae=LazyModule(lambda: model.load_vae(device=device), keep_loaded=keep_loaded),
             transformers=tuple(
-                LazyModule(lambda expert=expert: load_transformer(expert), keep_loaded=keep_loaded)
+                LazyModule(
+                    lambda expert=expert: load_transformer(expert),
+                    keep_loaded=keep_loaded,
+                    prepare=prepare_offload(policy, device),
+                )
                 for expert in range(model.sampling_defaults.num_experts)
             ),
             preview_decoder=None
@@ -100,7 +116,7 @@ class ModelComponents:
     @property
     def resident_bytes(self) -> int:
         """Bytes of weights that are in memory now."""
-        sizes = weight_bytes(self.model, self.policy.dtype, int8=self.policy.int8)
+        sizes = policy_weight_bytes(self.model, self.policy)
         names = ["text_encoder", "vae", "transformer", "transformer_2"]
         modules = [self.text_encoder, self.vae, *self.transformers]
         pairs = zip(names, modules, strict=False)

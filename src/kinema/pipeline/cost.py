@@ -21,7 +21,7 @@ from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.decoder import CHUNK_PIXELS
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.machine_cache import cached_numbers, machine_key
-from kinema.pipeline.memory_policy import MemoryPolicy, weight_bytes
+from kinema.pipeline.memory_policy import MemoryPolicy, offloaded_bytes, policy_weight_bytes
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.streaming import default_streaming_config
 from kinema.pipeline.throughput import DeviceThroughput, cached_throughput, sampling_time_ratio
@@ -34,6 +34,8 @@ IMAGE_TOKENS = 257
 """Tokens of the CLIP image encoder."""
 _DECODER_PEAK_FACTOR = 12.5
 """Peak of the decoder in units of one full-size activation of a chunk; measured at several sizes."""
+_COPY_BANDWIDTH = 20e9
+"""Bytes per second from pinned memory to a GPU over PCIe 4.0 x16, as usually measured; not measured here."""
 _INTERPRETER_BYTES = 400 * 2**20
 """The interpreter and its libraries."""
 
@@ -270,7 +272,7 @@ def estimate_cost(
         resident_bytes: of modules that are in memory already.
         time_ratio: factor on the time of sampling.
     """
-    weights = weight_bytes(model, policy.dtype, int8=policy.int8)
+    weights = policy_weight_bytes(model, policy)
     memory = peak_memory(
         model,
         video_shape,
@@ -297,6 +299,9 @@ def estimate_cost(
     times = num_inference_steps * (2 if use_cfg else 1)
     operations["sample"] = times * (linear + attention)
     seconds["sample"] = time_ratio * times * (linear / throughput.matmul + attention / throughput.attention)
+    # Guidance is a batch: the blocks are copied once for both predictions, while others compute.
+    copying = num_inference_steps * offloaded_bytes(model, policy) / _COPY_BANDWIDTH
+    seconds["sample"] = max(seconds["sample"], copying)
     operations["decode"] = _vae_flops(model.vae, shape, device, encoder=False, all_frames=True)
     seconds["decode"] = operations["decode"] / throughput.convolution
     costs = tuple(
@@ -307,7 +312,7 @@ def estimate_cost(
         video_shape=video_shape,
         num_inference_steps=num_inference_steps,
         costs=costs,
-        available=_available_memory(device, resident_bytes),
+        available=_available_memory(device, resident_bytes, policy.budget),
     )
 
 
@@ -364,9 +369,11 @@ def peak_memory(
     }
 
 
-def _available_memory(device: torch.device, resident_bytes: int) -> int:
+def _available_memory(device: torch.device, resident_bytes: int, budget: int | None) -> int:
     """Bytes that this process may use in all, as `peak_memory` counts them."""
-    return free_memory(device) + resident_bytes + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
+    interpreter = _INTERPRETER_BYTES if device.type == "cpu" else 0
+    free = free_memory(device) + resident_bytes
+    return (free if budget is None else min(free, budget)) + interpreter
 
 
 def check_fits(
@@ -388,7 +395,7 @@ def check_fits(
         return
 
     def fits(video_shape: VideoShape, candidate: MemoryPolicy) -> bool:
-        weights = weight_bytes(model, candidate.dtype, int8=candidate.int8)
+        weights = policy_weight_bytes(model, candidate)
         worst = peak_memory(
             model,
             video_shape,
@@ -405,6 +412,7 @@ def check_fits(
     frugal = [
         ("memory low", low),
         ("dtype bfloat16 and memory low", dataclasses.replace(low, dtype=torch.bfloat16)),
+        ("memory blocks", dataclasses.replace(low, offload_blocks=True)),
     ]
     if device.type == "cpu":
         frugal.append(("dtype int8 and memory low", dataclasses.replace(low, int8=True)))

@@ -23,9 +23,13 @@ class LazyModule(Generic[T]):
     Args:
         load: loads the module.
         keep_loaded: keep it after use.
+        prepare: changes a module that was loaded to be used; not one for a caller that changes it.
     """
 
-    def __init__(self, load: Callable[[], T], *, keep_loaded: bool) -> None:
+    def __init__(
+        self, load: Callable[[], T], *, keep_loaded: bool, prepare: Callable[[T], object] | None = None
+    ) -> None:
+        self._prepare = prepare
         self._load = load
         self._keep_loaded = keep_loaded
         self._loaded: T | None = None
@@ -40,6 +44,8 @@ class LazyModule(Generic[T]):
         if self._loaded is not None:
             return self._loaded
         module = self._load()
+        if self._prepare is not None:
+            self._prepare(module)
         if self._keep_loaded:
             self._loaded = module
         return module

@@ -20,7 +20,7 @@ from kinema.models.lora.apply import apply_loras
 from kinema.models.lora.match import LoraMatch, match_lora
 from kinema.models.lora.reader import LoraFile, open_lora
 from kinema.models.transformer.dit import Dit
-from kinema.pipeline.components import ModelComponents
+from kinema.pipeline.components import ModelComponents, prepare_offload
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.memory_policy import weight_bytes
@@ -201,6 +201,7 @@ class LoraTransformers:
                     LazyModule(
                         lambda expert=expert: self._load(tuple(loras), expert),
                         keep_loaded=self._components.policy.keep_loaded,
+                        prepare=prepare_offload(self._components.policy, self._components.device),
                     )
                     for expert in range(len(self._components.transformers))
                 ),
@@ -215,7 +216,7 @@ class LoraTransformers:
     def _needs_base_memory(self) -> bool:
         """Whether merged copies of the transformers do not fit next to the transformers themselves."""
         policy, components = self._components.policy, self._components
-        if not policy.keep_loaded:
+        if not policy.keep_loaded or policy.offload_blocks:
             return True
         if policy.int8:
             return False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,9 +15,11 @@ from kinema.models.formats.loader import ModelCheckpoint
 from kinema.pipeline.device import free_memory
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
-MemoryMode = Literal["auto", "high", "low"]
+MemoryMode = Literal["auto", "high", "low", "blocks"]
 
 MODEL_COMPONENTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
+_BLOCK = re.compile(r"(?:^|\.)((?:vace_)?blocks\.\d+)\.")
+_UNITS = {"GB": 10**9, "GIB": 2**30, "MB": 10**6, "MIB": 2**20}
 _MAX_WEIGHT_SHARE = 0.7
 """Share of the free memory that weights may use; the rest is for activations."""
 
@@ -27,11 +32,18 @@ class MemoryPolicy:
         dtype: of the weights.
         int8: whether the transformers' large weights are int8.
         keep_loaded: whether modules stay in memory after use.
+        offload_blocks: whether the transformers' blocks stay in the CPU's memory and are copied to the
+            device one ahead.
+        text_on_cpu: whether the text encoder runs on the CPU.
+        budget: bytes of the device that may be used; None: what is free.
     """
 
     dtype: torch.dtype
     int8: bool
     keep_loaded: bool
+    offload_blocks: bool = False
+    text_on_cpu: bool = False
+    budget: int | None = None
 
 
 def parse_dtype(name: str) -> Dtype:
@@ -46,16 +58,21 @@ def parse_dtype(name: str) -> Dtype:
     raise UserError(f"{name!r} is not a dtype; give one of {', '.join(get_args(Dtype))}")
 
 
-def parse_memory_mode(name: str) -> MemoryMode:
-    """Check the name of a memory mode.
+def parse_memory_mode(name: str) -> MemoryMode | int:
+    """Check the name of a memory mode, or parse a size such as `8GB` to bytes.
 
     Raises:
         UserError: there is no such mode.
     """
+    size = re.fullmatch(r"(\d{1,5}(?:\.\d{1,3})?) ?([A-Za-z]{2,3})", name)
+    if size is not None and size[2].upper() in _UNITS and float(size[1]) > 0:
+        return int(float(size[1]) * _UNITS[size[2].upper()])
     for known in get_args(MemoryMode):
         if name == known:
             return known
-    raise UserError(f"memory can't be {name!r}; give one of {', '.join(get_args(MemoryMode))}")
+    raise UserError(
+        f"memory can't be {name!r}; give one of {', '.join(get_args(MemoryMode))}, or a size such as 8GB"
+    )
 
 
 def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> dict[str, int]:
@@ -69,19 +86,54 @@ def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> d
     return sizes
 
 
+def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[str, int]:
+    """Bytes of each module's weights on the device while it runs, by the name of its folder.
+
+    Of blocks that are copied one ahead, the two largest count.
+    """
+    sizes = weight_bytes(model, policy.dtype, int8=policy.int8)
+    if policy.text_on_cpu:
+        sizes.pop("text_encoder", None)
+    if policy.offload_blocks:
+        for part in ("transformer", "transformer_2"):
+            if part in sizes:
+                outside, blocks = _block_bytes(model, part, policy)
+                sizes[part] = outside + sum(sorted(blocks)[-2:])
+    return sizes
+
+
+def offloaded_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> int:
+    """Bytes that are copied to the device in every pass of a transformer; 0 without offload."""
+    return sum(_block_bytes(model, "transformer", policy)[1]) if policy.offload_blocks else 0
+
+
+def _block_bytes(model: ModelCheckpoint, part: str, policy: MemoryPolicy) -> tuple[int, list[int]]:
+    """Bytes outside of the blocks, and of each block."""
+    each = 1 if policy.int8 else policy.dtype.itemsize
+    outside, blocks = 0, Counter[str]()
+    for tensor in model.list_tensors(part).values():
+        block = _BLOCK.search(tensor.name)
+        if block is None:
+            outside += tensor.numel * each
+        else:
+            blocks[block[1]] += tensor.numel * each
+    return outside, list(blocks.values())
+
+
 def select_memory_policy(
-    model: ModelCheckpoint, device: torch.device, *, dtype: Dtype, memory: MemoryMode
+    model: ModelCheckpoint, device: torch.device, *, dtype: Dtype, memory: MemoryMode | int
 ) -> MemoryPolicy:
-    """Choose type and memory mode by the free memory of the device.
+    """Choose type and memory mode by the free memory of the device, or for a device of `memory` bytes.
 
     Args:
         model: its weights are counted.
         device: where it runs.
         dtype: `auto` is bfloat16 on a GPU, and float32 on a CPU if that fits.
-        memory: `auto` keeps all modules loaded if they fit.
+        memory: `auto` keeps all modules loaded if they fit. With a number of bytes the first that fits of:
+            all modules, one at a time, blocks one ahead with the text encoder on the CPU.
 
     Raises:
-        UserError: int8 is requested on a GPU.
+        UserError: int8 is requested on a GPU, or nothing fits into that many bytes.
     """
     int8 = dtype == "int8"
     if int8 and device.type != "cpu":
@@ -94,7 +146,24 @@ def select_memory_policy(
     else:
         largest = max(weight_bytes(model, torch.float32, int8=int8).values())
         kind = torch.float32 if largest <= available else torch.bfloat16
+    if isinstance(memory, int):
+        return _fit_budget(model, kind, int8=int8, budget=memory)
     keep = memory == "high" or (
         memory == "auto" and sum(weight_bytes(model, kind, int8=int8).values()) <= available
     )
-    return MemoryPolicy(dtype=kind, int8=int8, keep_loaded=keep)
+    return MemoryPolicy(dtype=kind, int8=int8, keep_loaded=keep, offload_blocks=memory == "blocks")
+
+
+def _fit_budget(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool, budget: int) -> MemoryPolicy:
+    low = MemoryPolicy(dtype=dtype, int8=int8, keep_loaded=False, budget=budget)
+    high = dataclasses.replace(low, keep_loaded=True)
+    blocks = dataclasses.replace(low, offload_blocks=True)
+    for policy in (high, low, blocks, dataclasses.replace(blocks, text_on_cpu=True)):
+        sizes = policy_weight_bytes(model, policy).values()
+        if (sum(sizes) if policy.keep_loaded else max(sizes)) <= _MAX_WEIGHT_SHARE * budget:
+            return policy
+    least = max(policy_weight_bytes(model, dataclasses.replace(blocks, text_on_cpu=True)).values())
+    raise UserError(
+        f"{model.name} does not fit into {budget / 1e9:.3g} GB; it needs "
+        f"{least / _MAX_WEIGHT_SHARE / 1e9:.2g} GB with blocks that are copied one ahead"
+    )

@@ -415,8 +415,9 @@ def load(
         dtype: `float32`, `bfloat16`, or `int8` (CPU only: the transformers' large weights in 8 bits, about
             1% off in each layer, for a quarter of the memory). `auto` is bfloat16 on a GPU and float32 on a
             CPU, or bfloat16 there too where float32 does not fit.
-        memory: `high` keeps every part in memory between videos, `low` has one part at a time. `auto` keeps
-            them if they all fit.
+        memory: `high` keeps every part in memory between videos, `low` has one part at a time, `blocks` keeps
+            the transformer's blocks in the CPU's memory and copies each while the one before runs. `auto`
+            keeps all if they fit. A size such as `8GB` plans for a card of that size.
         vae: an autoencoder in place of the model's, for models of the Wan family: a file, a folder, or
             `owner/name` on the hub.
         text_encoder: a text encoder, in the same forms.

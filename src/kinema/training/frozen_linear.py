@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinema.models.copy_ahead import CopyAhead, to_home
 from kinema.models.transformer.dit import Dit
 
 BaseDtype = Literal["float32", "bfloat16", "fp8", "int8"]
@@ -112,12 +113,8 @@ class BlockSwap:
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._layers: list[list[FrozenLinear]] = []
         self._block_of: dict[FrozenLinear, int] = {}
-        self._copies: dict[int, dict[FrozenLinear, tuple[Tensor, Tensor | None]]] = {}
-        self._ready: dict[int, Any] = {}
+        self._layers: list[list[FrozenLinear]] = []
         for index, block in enumerate(blocks):
             layers = [
                 layer
@@ -125,57 +122,35 @@ class BlockSwap:
                 if isinstance(layer, FrozenLinear) and not any(part in name for part in _KEPT_ON_DEVICE)
             ]
             for layer in layers:
-                layer.weight.data = self._to_home(layer.weight.data)
+                layer.weight.data = to_home(layer.weight.data, device)
                 if layer.scale is not None:
-                    layer.scale.data = self._to_home(layer.scale.data)
+                    layer.scale.data = to_home(layer.scale.data, device)
                 layer.swap = self
                 self._block_of[layer] = index
             self._layers.append(layers)
-
-    def _to_home(self, tensor: Tensor) -> Tensor:
-        home = tensor.to("cpu")
-        return home.pin_memory() if self._stream is not None else home
+        homes = [
+            [tensor for layer in layers for tensor in (layer.weight, layer.scale)] for layers in self._layers
+        ]
+        self._copies = CopyAhead(
+            [[None if tensor is None else tensor.data for tensor in tensors] for tensors in homes],
+            device,
+            always_copy=False,
+        )
 
     @property
     def num_copied_blocks(self) -> int:
         """How many blocks have copies on the device now."""
-        return len(self._copies)
+        return self._copies.num_copied_blocks
 
     def fetch(self, layer: FrozenLinear) -> tuple[Tensor, Tensor | None]:
         """The weight and the scale of a layer on the device; starts the copies of the next block."""
         index = self._block_of[layer]
         backward = torch._C._current_graph_task_id() != -1
-        following = index - 1 if backward else index + 1
-        for old in self._copies.keys() - {index, following}:
-            del self._copies[old]
-            self._ready.pop(old, None)
-        self._copy(index)
-        if 0 <= following < len(self._layers):
-            self._copy(following)
-        weight, scale = self._copies[index][layer]
-        if self._stream is not None:
-            current = torch.cuda.current_stream(self._device)
-            current.wait_event(self._ready[index])
-            # The allocator may give the memory to others only after this stream has read it.
-            for tensor in (weight, scale):
-                if tensor is not None:
-                    tensor.record_stream(current)
-        return weight, scale
-
-    def _copy(self, index: int) -> None:
-        if index in self._copies:
-            return
-        if self._stream is None:
-            self._copies[index] = {layer: self._copy_layer(layer) for layer in self._layers[index]}
-            return
-        with torch.cuda.stream(self._stream):
-            self._copies[index] = {layer: self._copy_layer(layer) for layer in self._layers[index]}
-            self._ready[index] = self._stream.record_event()
-
-    def _copy_layer(self, layer: FrozenLinear) -> tuple[Tensor, Tensor | None]:
-        weight = layer.weight.data.to(self._device, non_blocking=True)
-        scale = None if layer.scale is None else layer.scale.data.to(self._device, non_blocking=True)
-        return weight, scale
+        copies = self._copies.fetch(index, index - 1 if backward else index + 1)
+        first = 2 * self._layers[index].index(layer)
+        weight = copies[first]
+        assert weight is not None
+        return weight, copies[first + 1]
 
 
 def freeze_base(
