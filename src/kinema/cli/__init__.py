@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 
 from kinema.cli.data import Data
 from kinema.cli.dataset import Dataset
+from kinema.cli.doctor import Doctor
 from kinema.cli.estimate import Estimate
 from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate
@@ -50,6 +51,7 @@ AnyCommand = (
     | Annotated[Reproduce, subcommand("reproduce", description="Generate a video again from its file.")]
     | Annotated[Resume, subcommand("resume", description="Continue an interrupted generation.")]
     | Annotated[Estimate, subcommand("estimate", description="Estimate time and memory of a video.")]
+    | Annotated[Doctor, subcommand("doctor", description="Show what this machine has and what to install.")]
     | Annotated[Studio, subcommand("studio", description="Open the web UI.")]
     | Annotated[Sign, subcommand("sign", description="Sign a video with content credentials (C2PA).")]
     | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]

@@ -32,7 +32,7 @@ def machine_key(device: torch.device, **settings: object) -> str:
         device: where it was measured.
         settings: everything else that the number depends on; values need a stable `repr`.
     """
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     parts = (
         __version__,
         torch.__version__,
@@ -90,7 +90,7 @@ def _read_file() -> dict[str, object]:
     return values if isinstance(values, dict) else {}
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
     """The processor's name, as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
