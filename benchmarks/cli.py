@@ -217,6 +217,32 @@ class BenchEvaluator:
         print_table(run_benchmark(clips=self.clips, workers=self.workers), title="Evaluator", peer="")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchGpu:
+    """Time and memory of a guidance step against diffusers, for 1.3B, 5B and A14B on random weights."""
+
+    device: str = "auto"
+    """cuda, cpu or auto."""
+    tiny: bool = False
+    """Small models, to rehearse the command."""
+    rounds: int = 5
+    """Steps of each line; their median counts."""
+    compiled: bool = True
+    """Measure with torch.compile as well."""
+
+    def run(self) -> None:
+        """Measure and print a Markdown table."""
+        from benchmarks.gpu import measure, print_markdown
+        from kinema.pipeline.device import resolve_device
+
+        if self.rounds < 1:
+            raise UserError("rounds must be 1 or more")
+        device = resolve_device(self.device)
+        if device.type == "cpu" and not self.tiny:
+            raise UserError("there is no GPU here; rehearse with --tiny --device cpu")
+        print_markdown(measure(device=device, tiny=self.tiny, rounds=self.rounds, compiled=self.compiled))
+
+
 AnyBenchmark = (
     Annotated[BenchSimulator, subcommand("simulator")]
     | Annotated[BenchModel, subcommand("model")]
@@ -226,6 +252,7 @@ AnyBenchmark = (
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]
+    | Annotated[BenchGpu, subcommand("gpu")]
 )
 
 
