@@ -20,6 +20,10 @@ class WorkerArgs:
 
     data: Path = Path("kinema-data")
     """Folder of the videos and the queue. Jobs in it continue when the server starts again."""
+    database: str = ""
+    """sqlite:///FILE, or postgresql://... for many servers; also KINEMA_DATABASE. By default in `data`."""
+    storage: str = ""
+    """Where files are: a folder, or s3://BUCKET/PREFIX. By default in `data`."""
     model: str = "world"
     """`world` (shipped), `testcard` (colour bars, to try a client), a folder, or a hub model."""
     device: str = "auto"
@@ -77,9 +81,14 @@ class Worker(WorkerArgs):
     def run(self) -> None:
         """Work until SIGTERM or Ctrl-C; the current job is saved and continues in another worker."""
         settings = self.load_settings()
+        from kinema.server.data_dir import ensure_data_dir
+        from kinema.server.open_stores import DATABASE_VARIABLE
         from kinema.server.worker import worker_command
 
-        if not (settings.data_dir / "store.sqlite").is_file():
+        if settings.database:
+            ensure_data_dir(settings.data_dir)
+            os.environ[DATABASE_VARIABLE] = settings.database
+        elif not (settings.data_dir / "store.sqlite").is_file():
             data = settings.data_dir
             raise UserError(f"no server has used {data} yet; start `kinema serve --data {data}` first")
         command = worker_command(settings, worker_index=0, attached=False)

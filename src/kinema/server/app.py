@@ -13,18 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from kinema import __version__
+from kinema.atomic_io import write_bytes
 from kinema.errors import UserError
-from kinema.server.browser_session import BrowserSessions
+from kinema.server.browser_session import SESSION_SECRET_FILE, BrowserSessions, read_secret
 from kinema.server.data_dir import ensure_data_dir, require_intact_database
 from kinema.server.dependencies import AppState
 from kinema.server.dialects import fal, openrouter
 from kinema.server.dialects.errors import error_body
-from kinema.server.dialects.signed_links import LinkSigner
+from kinema.server.dialects.signed_links import SECRET_FILE, LinkSigner
 from kinema.server.errors import ApiError, bad_request, to_api_error
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
+from kinema.server.open_stores import open_file_store, open_job_store
 from kinema.server.openapi_schema import build_openapi
 from kinema.server.routes import (
     estimate,
@@ -40,8 +42,7 @@ from kinema.server.routes import (
 )
 from kinema.server.routes import files as file_links
 from kinema.server.settings import Settings
-from kinema.server.sqlite_store import SqliteJobStore
-from kinema.server.storage import DamagedFileError, LocalFileStore
+from kinema.server.storage import DamagedFileError
 from kinema.server.supervisor import Supervisor
 from kinema.server.uploads import UploadReader
 from kinema.server.webhooks import run_delivery
@@ -60,10 +61,16 @@ def create_app(settings: Settings) -> FastAPI:
         UserError: the data folder can't be used.
     """
     ensure_data_dir(settings.data_dir)
-    require_intact_database(settings.data_dir)
+    if not settings.database:
+        require_intact_database(settings.data_dir)
+    store = open_job_store(settings.data_dir, settings.database, durable=True)
+    files = open_file_store(settings.data_dir, settings.storage)
+    for name in (SECRET_FILE, SESSION_SECRET_FILE):
+        own = read_secret(settings.data_dir / name)
+        if (shared := store.shared_secret(name, own)) != own:
+            write_bytes(settings.data_dir / name, shared)
+            (settings.data_dir / name).chmod(0o600)
     signer = LinkSigner(settings.data_dir)
-    store = SqliteJobStore(settings.data_dir, durable=True)
-    files = LocalFileStore(settings.data_dir)
     state = AppState(
         settings=settings,
         store=store,

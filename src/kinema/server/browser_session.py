@@ -18,7 +18,7 @@ from kinema.server.settings import ApiKey
 
 COOKIE_NAME = "kinema_session"
 LIFETIME_S = 12 * 3600
-_SECRET_FILE = "session_secret"
+SESSION_SECRET_FILE = "session_secret"
 _ID_CHARS = 16
 
 
@@ -31,7 +31,7 @@ class BrowserSessions:
     """
 
     def __init__(self, data_dir: Path, api_keys: Iterable[ApiKey]) -> None:
-        self._secret = read_secret(data_dir / _SECRET_FILE)
+        self._secret = read_secret(data_dir / SESSION_SECRET_FILE)
         self._keys = {key.sha256[:_ID_CHARS]: key for key in api_keys}
 
     def create(self, key: ApiKey) -> str:

@@ -17,7 +17,7 @@ from kinema.server.job_store import JobStore
 from kinema.server.metrics import Metrics
 from kinema.server.model_info import ModelInfo
 from kinema.server.settings import Settings
-from kinema.server.storage import LocalFileStore
+from kinema.server.storage import FileStore
 from kinema.server.supervisor import Supervisor
 from kinema.server.uploads import UploadReader
 
@@ -43,7 +43,7 @@ class AppState:
 
     settings: Settings
     store: JobStore
-    files: LocalFileStore
+    files: FileStore
     supervisor: Supervisor
     insert_batcher: InsertBatcher
     upload_reader: UploadReader

@@ -97,7 +97,7 @@ def to_api_error(error: Exception) -> ApiError | None:
                         retry=False)  # fmt: skip
     if isinstance(error, StoreBusyError):
         return ApiError(503, "The server's database is busy or its disk is full; try again.",
-                        code="storage", headers={"retry-after-ms": "2000"})  # fmt: skip
+                        code="storage", headers={"retry-after-ms": "2000", "retry-after": "2"})  # fmt: skip
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full()
     return None

@@ -253,6 +253,11 @@ def new_id() -> str:
     return f"{ID_PREFIX}{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
+def created_s(job_id: str) -> float:
+    """When the identifier was made, in Unix seconds of the server that made it."""
+    return int(job_id.removeprefix(ID_PREFIX)[:16], 16) / 1e9
+
+
 def new_attempt() -> str:
     """A fencing token: no two attempts have the same, also after a database is restored from a backup."""
     return secrets.token_hex(8)

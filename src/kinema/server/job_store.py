@@ -32,6 +32,10 @@ class StoreBusyError(Exception):
     """The store can't be written now: another process has it locked, or its disk is full. Try again later."""
 
 
+class CommitUnknownError(StoreBusyError):
+    """The connection was lost while a transaction was committed: its changes may be there."""
+
+
 CreateResult = tuple[Job, bool] | Exception
 """The job and whether it is new, or the reason why there is none."""
 
@@ -314,6 +318,10 @@ class ServerOperations(Protocol):
 
     def lead(self) -> bool:
         """Whether this server removes files and delivers webhooks: one of all servers does at a time."""
+        ...
+
+    def shared_secret(self, name: str, proposal: bytes) -> bytes:
+        """A secret that all servers of the store have: that of the first one which proposed any."""
         ...
 
     def leases(self) -> list[Lease]:

@@ -31,11 +31,14 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
         )
         self.submitted = Counter("kinema_submitted", "Jobs submitted.", ["task"], registry=registry)
-        self._videos = Gauge("kinema_videos", "Jobs by status.", ["status"], registry=registry)
+        self._videos = Gauge(
+            "kinema_videos", "Jobs by status, of all servers of the store.", ["status"], registry=registry
+        )
         self._gauges = {
             name: Gauge(f"kinema_{name}", description, registry=registry)
             for name, description in (
-                ("workers", "Running worker processes."),
+                ("store_up", "Whether the job store answers."),
+                ("workers", "Running worker processes of this server."),
                 ("worker_restarts", "Workers that died and were started again."),
                 ("event_streams", "Open event streams."),
                 ("disk_free_bytes", "Free space on the disk of the data folder."),
@@ -54,7 +57,7 @@ class Metrics:
 
         Args:
             videos: number of jobs by status.
-            gauges: workers, worker_restarts, event_streams, disk_free_bytes, disk_used_bytes.
+            gauges: store_up, workers, worker_restarts, event_streams, disk_free_bytes, disk_used_bytes.
         """
         for status, number in videos.items():
             self._videos.labels(status).set(number)

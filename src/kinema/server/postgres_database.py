@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kinema.errors import UserError, missing_extra
-from kinema.server.job_store import StoreBusyError
+from kinema.server.job_store import CommitUnknownError, StoreBusyError
 from kinema.server.postgres_schema import upgrade_schema
 from kinema.server.sql_database import Connection, Row
 
@@ -49,7 +49,7 @@ class PostgresDatabase:
             raise missing_extra("PostgreSQL", "postgres") from None
         self._psycopg, self._url, self._busy_timeout_s = psycopg, url, busy_timeout_s
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._idle: queue.SimpleQueue[psycopg.Connection[Row]] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[psycopg.Connection[Any]] = queue.SimpleQueue()
         self._is_closed = False
         try:
             with self.transaction() as connection:
@@ -89,7 +89,10 @@ class PostgresDatabase:
             connection = self._connected(begin)
             try:
                 yield _NamedParameters(connection)
-                connection.execute("COMMIT")
+                try:
+                    connection.execute("COMMIT")
+                except self._psycopg.OperationalError as error:
+                    raise CommitUnknownError(_one_line(error)) from error
             except BaseException:
                 with contextlib.suppress(self._psycopg.Error):
                     connection.execute("ROLLBACK")
@@ -117,7 +120,7 @@ class PostgresDatabase:
                 finally:
                     self._put_back(connection)
 
-    def open_connection(self) -> psycopg.Connection[Row]:
+    def open_connection(self) -> psycopg.Connection[Any]:
         """A connection for the caller alone.
 
         Raises:
@@ -128,20 +131,21 @@ class PostgresDatabase:
                 self._url, autocommit=True, row_factory=_row_factory, connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="kinema", tcp_user_timeout=int(1000 * IDLE_TIMEOUT_S),
             )  # fmt: skip
-            connection.execute(
-                f"SET lock_timeout = {int(1000 * self._busy_timeout_s)}; "
-                f"SET idle_in_transaction_session_timeout = {int(1000 * IDLE_TIMEOUT_S)}; "
-                f"SET statement_timeout = {int(1000 * STATEMENT_TIMEOUT_S)}"
-            )
+            for name, seconds in (
+                ("lock_timeout", self._busy_timeout_s),
+                ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_S),
+                ("statement_timeout", STATEMENT_TIMEOUT_S),
+            ):
+                connection.execute(f"SET {name} = {int(1000 * seconds)}".encode())
         return connection
 
-    def _take(self) -> tuple[psycopg.Connection[Row], bool]:
+    def _take(self) -> tuple[psycopg.Connection[Any], bool]:
         try:
             return self._idle.get_nowait(), False
         except queue.Empty:
             return self.open_connection(), True
 
-    def _connected(self, begin: str) -> psycopg.Connection[Row]:
+    def _connected(self, begin: str) -> psycopg.Connection[Any]:
         """A connection on which a transaction has begun."""
         while True:
             connection, is_new = self._take()
@@ -154,7 +158,7 @@ class PostgresDatabase:
                     raise
                 self._close_idle()
 
-    def _put_back(self, connection: psycopg.Connection[Row]) -> None:
+    def _put_back(self, connection: psycopg.Connection[Any]) -> None:
         is_usable = not connection.closed and connection.info.transaction_status == 0
         if self._is_closed or not is_usable:
             connection.close()
@@ -188,7 +192,7 @@ class PostgresDatabase:
 class _NamedParameters:
     """A connection whose statements have parameters `:name`."""
 
-    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None, /) -> Any:

@@ -84,7 +84,8 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_endpoint ON events (endpoint, next_attempt_at);
 """
-MIGRATIONS = (_TABLES,)
+_SECRETS = "CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+MIGRATIONS = (_TABLES, _SECRETS)
 """Migration n makes version n + 1 from version n; 0 is an empty database."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

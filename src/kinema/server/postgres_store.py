@@ -7,17 +7,18 @@ at the same time different jobs.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kinema.errors import UserError
 from kinema.server.database import BUSY_TIMEOUT_S
 from kinema.server.job_rows import job_from_row
 from kinema.server.job_store import StoreBusyError
 from kinema.server.postgres_database import PostgresDatabase
-from kinema.server.sql_database import Dialect, Row
+from kinema.server.sql_database import Dialect
 from kinema.server.sql_store import SqlJobStore
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class PostgresJobStore(SqlJobStore):
     ) -> None:
         self._database = PostgresDatabase(url, busy_timeout_s=busy_timeout_s)
         self._has_own_clock, self._clock_offset = now is None, 0.0
-        self._leader: psycopg.Connection[Row] | None = None
+        self._leader: psycopg.Connection[Any] | None = None
+        self._leader_lock = threading.Lock()
         super().__init__(self._database, _POSTGRES, now=self._database_time if now is None else now)
         self._read_clock()
 
@@ -69,6 +71,10 @@ class PostgresJobStore(SqlJobStore):
 
     def lead(self) -> bool:
         """See `ServerOperations.lead`: the leader's connection holds a lock, which ends with it."""
+        with self._leader_lock:
+            return self._lead()
+
+    def _lead(self) -> bool:
         try:
             if self._leader is not None:
                 self._leader.execute("SELECT 1")
@@ -88,6 +94,18 @@ class PostgresJobStore(SqlJobStore):
             if leader is not None:
                 leader.close()
         return False
+
+    def shared_secret(self, name: str, proposal: bytes) -> bytes:
+        """See `ServerOperations.shared_secret`."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO secrets VALUES (:name, :value) ON CONFLICT (name) DO NOTHING",
+                {"name": name, "value": proposal.hex()},
+            )
+            row = connection.execute(
+                "SELECT value FROM secrets WHERE name = :name", {"name": name}
+            ).fetchone()
+        return bytes.fromhex(row["value"])
 
     def _resign(self) -> None:
         if self._leader is not None:

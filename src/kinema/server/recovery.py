@@ -8,12 +8,13 @@ transactions, or that is an old backup, neither loses a job nor generates a fini
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 from kinema.errors import UserError
-from kinema.server.job import Job, JobCreate
+from kinema.server.job import Job, JobCreate, created_s
 from kinema.server.job_store import JobFilter, JobStore
-from kinema.server.storage import LocalFileStore
+from kinema.server.storage import FileStore
 
 log = logging.getLogger("kinema.server")
 
@@ -38,19 +39,29 @@ class RecoveryReport:
 
 
 def reconcile(
-    store: JobStore, files: LocalFileStore, *, retention_s: float, remove_missing: bool = False
+    store: JobStore,
+    files: FileStore,
+    *,
+    retention_s: float,
+    remove_missing: bool = False,
+    min_age_s: float = 0,
 ) -> RecoveryReport:
-    """Adopt folders without rows, and results that rows do not know. No server or worker is running.
+    """Adopt folders without rows, and results that rows do not know.
 
     Args:
         store: the job store.
         files: the files of the jobs.
         retention_s: how long an adopted video is kept.
         remove_missing: remove rows without a folder: the database is older than the folder of videos.
+        min_age_s: folders of younger jobs without a row may belong to requests that another server receives;
+            0: no other server or worker is running.
     """
     report = RecoveryReport()
     known, folders = store.all_ids(), files.list_ids()
+    newest = time.time() - min_age_s
     for job_id in sorted(folders - known):
+        if min_age_s and created_s(job_id) > newest:
+            continue
         record = files.read_record(job_id)
         if record is None:
             report.unknown += 1
@@ -94,7 +105,7 @@ def _all_jobs(store: JobStore) -> list[Job]:
     return jobs
 
 
-def _write_missing_record(files: LocalFileStore, job: Job) -> None:
+def _write_missing_record(files: FileStore, job: Job) -> None:
     """Jobs of version 0.2 have no record."""
     if files.has_record(job.id):
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kinema.atomic_io import file_sha256
 from kinema.server.job import Job
 from kinema.server.job_store import JobFilter, JobStore, StoreBusyError
-from kinema.server.storage import LocalFileStore
+from kinema.server.storage import FileStore
 
 log = logging.getLogger("kinema.server")
 
@@ -46,7 +46,7 @@ def completed_jobs(store: JobStore) -> Iterator[Job]:
         after = page.jobs[-1].id
 
 
-def check_job(store: JobStore, files: LocalFileStore, job: Job) -> list[Finding]:
+def check_job(store: JobStore, files: FileStore, job: Job) -> list[Finding]:
     """Compare the files of a completed job with their digests, and record the result in its row."""
     findings = []
     for name, recorded in sorted(job.files.items()):
@@ -68,7 +68,7 @@ def check_job(store: JobStore, files: LocalFileStore, job: Job) -> list[Finding]
 class Scrubber:
     """A thread that checks all stored videos again and again."""
 
-    def __init__(self, store: JobStore, files: LocalFileStore, *, bytes_per_s: float = _BYTES_PER_S) -> None:
+    def __init__(self, store: JobStore, files: FileStore, *, bytes_per_s: float = _BYTES_PER_S) -> None:
         self._store, self._files, self._bytes_per_s = store, files, bytes_per_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="scrubber")

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -172,6 +172,10 @@ class Settings(_Frozen):
 
     Attributes:
         data_dir: the folder of the database and the videos.
+        database: of the jobs: `sqlite:///FILE`, or `postgresql://...` for many servers; empty: in the data
+            folder. Also from KINEMA_DATABASE.
+        storage: of the files: a folder, or `s3://BUCKET/PREFIX`; empty: the data folder.
+        download_links: whether the server sends files of S3 storage itself, or redirects to a signed link.
         model: `world`, `testcard`, a folder, or owner/name on the Hugging Face hub.
         host: address to listen on.
         port: to listen on; 0: any free one.
@@ -198,6 +202,9 @@ class Settings(_Frozen):
     """
 
     data_dir: Path
+    database: str = Field(default="", repr=False)
+    storage: str = ""
+    download_links: Literal["proxy", "redirect"] = "proxy"
     model: str = "world"
     host: str = "127.0.0.1"
     port: int = 8000
@@ -246,14 +253,15 @@ class _Environment(BaseSettings):
     )
 
     api_keys: ApiKeys = ()
+    database: str = ""
     webhook: Webhook | None = None
 
 
 def load_settings(file: Path | None, **flags: object) -> Settings:
     """Settings from flags, the environment and a file; for each setting the first of these that has it wins.
 
-    The environment variables are KINEMA_API_KEYS (see `parse_keys`), KINEMA_WEBHOOK_URL and
-    KINEMA_WEBHOOK_SECRET.
+    The environment variables are KINEMA_API_KEYS (see `parse_keys`), KINEMA_DATABASE, KINEMA_WEBHOOK_URL
+    and KINEMA_WEBHOOK_SECRET.
 
     Args:
         file: a TOML file with the fields of `Settings`, `[limits]`, `[webhook]`, `[[api_keys]]` and

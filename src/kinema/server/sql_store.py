@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import secrets
 import socket
@@ -224,18 +225,38 @@ class SqlJobStore:
 
     def queue_position(self, job: Job) -> int | None:
         """See `ClientOperations.queue_position`."""
-        row = self._sql.fetch_one(
-            """WITH waiting AS (
-                   SELECT id, row_number() OVER (PARTITION BY videos.owner ORDER BY videos.id) AS round,
-                       coalesce(owners.last_turn, 0) AS turn
-                   FROM videos LEFT JOIN owners ON owners.owner = videos.owner
-                   WHERE status = 'queued' AND deleted_at IS NULL AND served_model IN ('', :model))
-               SELECT (SELECT count(*) FROM waiting AS other
-                       WHERE (other.round, other.turn, other.id) < (this.round, this.turn, this.id))
-               FROM waiting AS this WHERE id = :id""",
-            {"id": job.id, "model": job.served_model},
-        )
-        return None if row is None else row[0]
+        # Owners take turns: in a round each has one job. The counts come from an index; a window over all
+        # waiting jobs would take longer than the rest of a create.
+        with self._sql.read() as connection:
+            rows = connection.execute(
+                f"""SELECT videos.owner AS owner, count(*) AS number,
+                        coalesce(max(owners.last_turn), 0) AS turn,
+                        sum(CASE WHEN videos.owner = :owner AND id <= :id THEN 1 ELSE 0 END) AS round,
+                        sum(CASE WHEN id = :id THEN 1 ELSE 0 END) AS is_waiting
+                    FROM videos LEFT JOIN owners ON owners.owner = videos.owner
+                    WHERE {_CLAIMABLE} GROUP BY videos.owner""",
+                {"owner": job.owner, "id": job.id, "model": job.served_model},
+            ).fetchall()
+            own = next((row for row in rows if row["is_waiting"]), None)
+            if own is None:
+                return None
+            place, position = own["round"], own["round"] - 1
+            for row in rows:
+                if row["owner"] == job.owner:
+                    continue
+                position += min(row["number"], place - 1)
+                if row["number"] < place or row["turn"] > own["turn"]:
+                    continue
+                is_first = row["turn"] < own["turn"]
+                if not is_first:  # Neither had a turn: the older job of this round comes first.
+                    rival = connection.execute(
+                        f"SELECT id FROM videos WHERE owner = :owner AND {_CLAIMABLE} "
+                        "ORDER BY id LIMIT 1 OFFSET :offset",
+                        {"owner": row["owner"], "model": job.served_model, "offset": place - 1},
+                    ).fetchone()
+                    is_first = rival is not None and rival["id"] < job.id
+                position += int(is_first)
+        return position
 
     def mean_work_s(self, served_model: str) -> float | None:
         """See `ClientOperations.mean_work_s`."""
@@ -452,7 +473,7 @@ class SqlJobStore:
         if row is None:
             return None
         with contextlib.suppress(UserError):  # Another version wrote it, and this one will.
-            return from_json(ModelInfo, row["model_info"], source="a worker's model in the database")
+            return _parse_model_info(row["model_info"])
         return None
 
     def fail_overdue(self, timeout_s: float, *, retention_s: float) -> list[str]:
@@ -683,6 +704,12 @@ class _Change:
     def expiry(self, seconds: float) -> Expiry:
         """The time in so many seconds."""
         return self._store._expiry(self._connection, seconds)
+
+
+@functools.lru_cache(maxsize=8)
+def _parse_model_info(text: str) -> ModelInfo:
+    """The model in a row; each request reads it, and it seldom changes."""
+    return from_json(ModelInfo, text, source="a worker's model in the database")
 
 
 def _next_change(connection: Connection) -> int:

@@ -53,6 +53,11 @@ class SqliteJobStore(SqlJobStore):
         """See `ServerOperations.lead`: one server uses a data folder."""
         return True
 
+    def shared_secret(self, name: str, proposal: bytes) -> bytes:
+        """See `ServerOperations.shared_secret`: servers of a data folder have its files."""
+        del name
+        return proposal
+
     def backup(self, target: Path) -> None:
         """See `OperatorOperations.backup`."""
         self._database.backup(target)

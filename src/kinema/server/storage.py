@@ -115,12 +115,48 @@ class FileStore(Protocol):
         """The finished files, if all are there with the recorded content."""
         ...
 
+    def write_record(self, job: JobCreate, *, created_at: int) -> None:
+        """Write the record of a job that has none: an older version created it."""
+        ...
+
+    def has_record(self, job_id: str) -> bool:
+        """Whether there is a record of the job as it was submitted."""
+        ...
+
+    def remove_result(self, job_id: str) -> None:
+        """Forget the finished files of a job that is to be generated again."""
+        ...
+
+    def discard_incoming(self, job_id: str) -> None:
+        """Remove the folder of a request that failed, whether its job was recorded or not."""
+        ...
+
+    def fetch(self, job: Job) -> None:
+        """Bring the inputs and the checkpoint of a job to this machine."""
+        ...
+
+    def share(self, job_id: str, path: Path) -> None:
+        """Make a checkpoint or preview of an attempt readable by other machines."""
+        ...
+
+    def link(self, job: Job, name: str) -> str | None:
+        """A URL at which the file can be downloaded for some minutes; None: this store has none.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+        """
+        ...
+
     def remove_work(self, job: Job) -> None:
         """Remove what a finished job no longer needs. The inputs of a failed job stay, for a retry."""
         ...
 
     def remove_other_attempts(self, job_id: str, attempt: str) -> None:
         """Remove the files of all attempts but one."""
+        ...
+
+    def remove_attempt(self, job_id: str, attempt: str) -> None:
+        """Remove the files of an attempt that has lost its job."""
         ...
 
     def delete(self, job_id: str, *, reason: str) -> bool:
@@ -294,6 +330,21 @@ class LocalFileStore:
             for path in self._own(job_id).iterdir():
                 if path.name.startswith(ATTEMPT_PREFIX) and path.name != keep:
                     shutil.rmtree(path, ignore_errors=True)
+
+    def fetch(self, job: Job) -> None:
+        """See `FileStore.fetch`: everything is here."""
+
+    def share(self, job_id: str, path: Path) -> None:
+        """See `FileStore.share`: who uses the folder sees it."""
+
+    def link(self, job: Job, name: str) -> str | None:
+        """See `FileStore.link`: the server sends the file itself."""
+        del job, name
+        return None
+
+    def remove_attempt(self, job_id: str, attempt: str) -> None:
+        """See `FileStore.remove_attempt`."""
+        shutil.rmtree(self._own(job_id) / f"{ATTEMPT_PREFIX}{attempt}", ignore_errors=True)
 
     def discard_incoming(self, job_id: str) -> None:
         """Remove the folder of a request that failed, whether its job was recorded or not."""

@@ -29,6 +29,7 @@ from kinema.server.job import (
     StorageQuotaError,
     new_id,
 )
+from kinema.server.job_store import CommitUnknownError
 from kinema.server.model_info import ModelInfo, format_seconds, size_for_aspect
 from kinema.server.request_limits import check_options, check_timeline
 from kinema.server.schemas.requests import (
@@ -188,6 +189,9 @@ async def _enqueue(state: AppState, create: JobCreate, job_dir: Path) -> tuple[J
     try:
         job, is_new = await state.insert_batcher.create(await state.run_in_thread(keep_inputs))
         return job, is_new
+    except CommitUnknownError:
+        is_new = True  # The job may be in the queue: its folder stays.
+        raise
     finally:
         if not is_new:
             await state.run_in_thread(state.files.discard_incoming, create.id)

@@ -18,10 +18,11 @@ from kinema.process_pool import single_threaded
 from kinema.server.job_store import JobStore, Lease, StoreBusyError, WorkerRow
 from kinema.server.leases import SilenceMonitor
 from kinema.server.model_info import ModelInfo
+from kinema.server.open_stores import DATABASE_VARIABLE, is_postgres
 from kinema.server.recovery import reconcile
 from kinema.server.scrub import Scrubber
 from kinema.server.settings import Settings
-from kinema.server.storage import LocalFileStore
+from kinema.server.storage import FileStore
 from kinema.server.worker import sign_of_life, worker_command
 
 log = logging.getLogger("kinema.server")
@@ -59,7 +60,7 @@ class Readiness:
 class Supervisor:
     """Starts the workers of a server, and restarts them when they die."""
 
-    def __init__(self, settings: Settings, store: JobStore, files: LocalFileStore) -> None:
+    def __init__(self, settings: Settings, store: JobStore, files: FileStore) -> None:
         self._settings, self._store, self._files = settings, store, files
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
         self._started_at = [0.0] * settings.workers
@@ -68,6 +69,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, daemon=True, name="supervisor")
         self._attempts = SilenceMonitor(settings.lease_s)
         self._workers = SilenceMonitor(settings.lease_s)
+        self._lost_workers = SilenceMonitor(STUCK_LEASES * settings.lease_s)
         self._silent_workers: frozenset[str] = frozenset()
         self._activity = SilenceMonitor(settings.lease_s)
         self._signs_of_life = SilenceMonitor(STUCK_LEASES * settings.lease_s)
@@ -77,11 +79,17 @@ class Supervisor:
         """How many workers were restarted."""
 
     def start(self) -> None:
-        """Make rows and files agree, and start the workers. No other server uses the data folder."""
+        """Make rows and files agree, and start the workers."""
         self._store.tick()
         self._release_dead_workers()
-        reconcile(self._store, self._files, retention_s=self._settings.retention_s)
-        self._remove_stale_files(min_age_s=0)
+        min_age_s = ORPHAN_GRACE_S if is_postgres(self._settings.database) else 0.0
+        if self._store.lead():
+            # With PostgreSQL this is no condition of a start: the object store may be out of reach.
+            with contextlib.suppress(StoreBusyError) if min_age_s else contextlib.nullcontext():
+                reconcile(
+                    self._store, self._files, retention_s=self._settings.retention_s, min_age_s=min_age_s
+                )
+                self._remove_stale_files(min_age_s=min_age_s)
         for index in range(self._settings.workers):
             self._spawn(index)
         self._thread.start()
@@ -165,6 +173,9 @@ class Supervisor:
             self._workers.silent({worker.id: worker.heartbeat for worker in workers})
         )
         local = {worker.id: worker for worker in workers if worker.host == socket.gethostname()}
+        for worker_id in self._lost_workers.silent({worker.id: worker.heartbeat for worker in workers}):
+            if worker_id not in local:  # Its machine is gone.
+                self._store.mark_worker_dead(worker_id)
         signs = {
             worker_id: sign
             for worker_id in local
@@ -224,7 +235,9 @@ class Supervisor:
         settings = self._settings
         with single_threaded() if settings.workers > 1 else contextlib.nullcontext():
             self._processes[worker_index] = subprocess.Popen(
-                worker_command(settings, worker_index=worker_index, attached=True), stdin=subprocess.PIPE
+                worker_command(settings, worker_index=worker_index, attached=True),
+                stdin=subprocess.PIPE,
+                env={**os.environ, DATABASE_VARIABLE: settings.database},
             )
         self._started_at[worker_index] = time.monotonic()
 
@@ -242,9 +255,10 @@ class Supervisor:
     def _remove_stale_files(self, *, min_age_s: float) -> None:
         if self._settings.webhook is None:
             self._store.clear_events()
-        # Files first: where the row is gone, so are they.
-        job_ids = self._store.expired()
-        self._store.remove([job_id for job_id in job_ids if self._files.delete(job_id, reason="expired")])
+        if self._store.lead():
+            # Files first: where the row is gone, so are they.
+            job_ids = self._store.expired()
+            self._store.remove([job_id for job_id in job_ids if self._files.delete(job_id, reason="expired")])
         self._files.remove_leftovers(min_age_s=min_age_s)
 
 

@@ -92,9 +92,7 @@ class _Delivery:
         ):
             while True:
                 try:
-                    events = await asyncio.to_thread(
-                        self._store.due_events, limit_per_endpoint=2 * MAX_PARALLEL
-                    )
+                    events = await asyncio.to_thread(self._due_events)
                 except StoreBusyError as error:
                     log.warning("webhooks: %s", error)
                     events = []
@@ -104,6 +102,9 @@ class _Delivery:
                         busy.add(event.id)
                         posts.create_task(self._deliver(client, event))
                 await asyncio.sleep(POLL_INTERVAL_S)
+
+    def _due_events(self) -> list[WebhookEvent]:
+        return self._store.due_events(limit_per_endpoint=2 * MAX_PARALLEL) if self._store.lead() else []
 
     async def _deliver(self, client: httpx.AsyncClient, event: WebhookEvent) -> None:
         try:

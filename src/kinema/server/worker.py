@@ -8,11 +8,11 @@ server that starts a worker holds the other end of the pipe, so that the worker 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import io
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -39,15 +39,13 @@ from kinema.server.job import Job
 from kinema.server.job_states import Progress
 from kinema.server.job_store import JobStore, StoreBusyError
 from kinema.server.leases import SilenceMonitor
-from kinema.server.sqlite_store import SqliteJobStore
+from kinema.server.open_stores import DATABASE_VARIABLE, is_postgres, open_file_store, open_job_store
 from kinema.server.storage import (
-    ATTEMPT_PREFIX,
     PREVIEW_FILE,
     SPRITESHEET_FILE,
     THUMBNAIL_FILE,
     UNFINISHED_VIDEO_FILE,
     VIDEO_FILE,
-    LocalFileStore,
     resolve_input_files,
 )
 
@@ -71,6 +69,8 @@ STUCK_TIMEOUT_S = 30.0
 MIN_FREE_BYTES = 2**20
 """An error with less disk space than this is reported as a full disk."""
 _RETRY_DELAYS_S = (0.1, 0.5, 2, 5)
+_REMOTE_RETRY_DELAYS_S = (5, 5, 5, 5, 10, 10, 10, 10, 10, 10, 10, 10, 20, 20, 20, 20)
+"""A video that is ready waits for a database or object store on another machine to come back."""
 _OUT_OF_MEMORY_MESSAGE = "There is not enough memory for this video; request a smaller or shorter one."
 
 
@@ -92,6 +92,9 @@ class WorkerConfig:
     certificate_key: str = ""
     loras: tuple[tuple[str, str], ...] = ()
     """Names and paths of the LoRAs that requests may use."""
+    database: str = ""
+    """Not part of the command line: it may hold a password."""
+    storage: str = ""
     attached: bool = True
     """Whether the end of standard input means that the server is gone."""
 
@@ -100,6 +103,7 @@ def worker_command(settings: Settings, *, worker_index: int, attached: bool) -> 
     """The command that starts a worker with a server's settings; servers recognise workers by it."""
     config = WorkerConfig(
         data_dir=str(settings.data_dir),
+        storage=settings.storage,
         model=settings.model,
         device=settings.device,
         worker_index=worker_index,
@@ -149,7 +153,7 @@ class Worker:
             from kinema.provenance.certificates import load_identity
 
             self._identity = load_identity(config.certificate, config.certificate_key)
-        self._files = LocalFileStore(self._data_dir)
+        self._files = open_file_store(self._data_dir, config.storage)
         self._store = self._open_store()
         self._worker_id = self._retry_while_busy(self._store.register_worker)
         self._expired = SilenceMonitor(config.lease_s)
@@ -160,7 +164,7 @@ class Worker:
     def _open_store(self) -> JobStore:
         # Heartbeats must not wait for a lock for as long as a lease.
         timeout_s = min(BUSY_TIMEOUT_S, self._config.lease_s / 4)
-        return SqliteJobStore(self._data_dir, durable=False, busy_timeout_s=timeout_s)
+        return open_job_store(self._data_dir, self._config.database, durable=False, busy_timeout_s=timeout_s)
 
     def stop(self) -> None:
         """Save the current job after its next step, and end."""
@@ -219,6 +223,7 @@ class Worker:
     def _run_job(self, backend: Backend, job: Job) -> None:
         """Generate a job's video; every exception ends in the job's error."""
         try:
+            self._retry_while_busy(lambda: self._files.fetch(job))
             attempt = _Attempt(job=job, folder=self._files.open_attempt(job.id, job.attempt))
             self._generate_or_begin_again(backend, attempt)
         except LeaseLostError:
@@ -303,6 +308,8 @@ class Worker:
                 now = time.monotonic()
                 if event.preview is not None and now >= next_preview_at:
                     write_bytes(folder / PREVIEW_FILE, _encode_preview(event.preview()))
+                    with contextlib.suppress(StoreBusyError):  # A preview is not worth a wait.
+                        self._files.share(job.id, folder / PREVIEW_FILE)
                     preview_count += 1
                     spent = time.monotonic() - now
                     next_preview_at = now + max(PREVIEW_INTERVAL_S, PREVIEW_TIME_RATIO * spent)
@@ -321,6 +328,11 @@ class Worker:
         job = attempt.job
         path = attempt.folder / f"checkpoint-{step:06d}.npz"
         save(path)
+        try:
+            self._files.share(job.id, path)
+        except StoreBusyError as error:  # The job goes on; the checkpoint before stays the recorded one.
+            log.warning("the checkpoint of %s is not kept: %s", job.id, error)
+            return
         recorded = self._retry_while_busy(
             lambda: self._store.record_checkpoint(
                 job.id, job.attempt, path=f"{attempt.folder.name}/{path.name}", sha256=file_sha256(path)
@@ -348,7 +360,7 @@ class Worker:
             from kinema.provenance.manifest import sign
 
             sign(video, build_provenance(request, model=model), identity=self._identity)
-        files = self._files.publish(job.id, job.attempt)
+        files = self._retry_while_busy(lambda: self._files.publish(job.id, job.attempt))
         is_completed = self._retry_while_busy(
             lambda: self._store.complete(
                 job.id,
@@ -362,7 +374,8 @@ class Worker:
             raise LeaseLostError
         completed = self._store.get(job.id, owner=None)
         if completed is not None and completed.attempt == job.attempt:
-            self._files.remove_work(completed)
+            with contextlib.suppress(StoreBusyError):
+                self._files.remove_work(completed)
 
     def _report_progress(self, job: Job, event: JobProgress, preview_count: int) -> None:
         progress = Progress(
@@ -387,7 +400,8 @@ class Worker:
         """Remove the files of a lost attempt, unless its checkpoint is what another one resumes from."""
         current = self._store.get(job.id, owner=None, deleted=True)
         if current is None or (current.is_finished and current.attempt != job.attempt):
-            shutil.rmtree(self._files.job_dir(job.id) / f"{ATTEMPT_PREFIX}{job.attempt}", ignore_errors=True)
+            with contextlib.suppress(StoreBusyError):
+                self._files.remove_attempt(job.id, job.attempt)
 
     def _fail_job(self, job: Job, code: str, message: str) -> None:
         # Files first: on a full disk the error message needs their space.
@@ -406,7 +420,8 @@ class Worker:
 
     def _retry_while_busy(self, action: Callable[[], T]) -> T:
         """Do something that the store refuses while it is locked or the disk is full."""
-        for delay in _RETRY_DELAYS_S:
+        is_remote = is_postgres(self._config.database) or self._config.storage.startswith("s3://")
+        for delay in (*_RETRY_DELAYS_S, *(_REMOTE_RETRY_DELAYS_S if is_remote else ())):
             try:
                 return action()
             except StoreBusyError as error:
@@ -488,6 +503,7 @@ def main() -> None:
         if len(sys.argv) != 2:
             raise UserError("start a worker with: kinema worker --data DIR")
         config = from_json(WorkerConfig, sys.argv[1], source="the worker's configuration")
+        config = dataclasses.replace(config, database=os.environ.get(DATABASE_VARIABLE, ""))
         with lock_for_worker(Path(config.data_dir)):
             worker = Worker(config)
             for signal_number in (signal.SIGTERM, signal.SIGINT):

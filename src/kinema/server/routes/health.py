@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from kinema.server.dependencies import AppState
 from kinema.server.errors import ApiError
+from kinema.server.job_store import StoreBusyError
 from kinema.server.metrics import CONTENT_TYPE
 from kinema.server.schemas.responses import Health, Liveness
 from kinema.server.supervisor import Readiness
@@ -40,8 +41,13 @@ def router(state: AppState) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Metrics in Prometheus' text format."""
+        try:
+            videos, store_up = await state.run_in_thread(state.store.count_by_status), 1
+        except StoreBusyError:
+            videos, store_up = {}, 0
         text = state.metrics.render(
-            videos=await state.run_in_thread(state.store.count_by_status),
+            videos=videos,
+            store_up=store_up,
             workers=state.supervisor.num_alive,
             worker_restarts=state.supervisor.restarts,
             event_streams=state.open_event_streams.total(),

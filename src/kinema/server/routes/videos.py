@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.requests import Request
 
 from kinema.server.dependencies import AppState, current_owner
@@ -128,7 +128,7 @@ def router(state: AppState) -> APIRouter:
     @routes.get(
         "/{video_id}/content", response_class=FileResponse, responses={200: {"content": _CONTENT_SCHEMAS}}
     )
-    async def content(request: Request, video_id: str, variant: ContentVariant = "video") -> FileResponse:
+    async def content(request: Request, video_id: str, variant: ContentVariant = "video") -> Response:
         """The video's file, a thumbnail, or a sheet of its frames; byte ranges are supported."""
         job = await state.get_job_or_404(request, video_id)
         if job.status != "completed":
@@ -137,6 +137,10 @@ def router(state: AppState) -> APIRouter:
                               code="video_not_ready")  # fmt: skip
         file_name, media_type = _VARIANT_FILES[variant]
         try:
+            if state.settings.download_links == "redirect":
+                link = await state.run_in_thread(state.files.link, job, file_name)
+                if link is not None:
+                    return RedirectResponse(link, 307, {"cache-control": "no-store"})
             path = await state.run_in_thread(state.files.verified_path, job, file_name)
         except FileNotFoundError:
             raise not_found(f"The {variant} of video {job.id} no longer exists.", param="video_id") from None
