@@ -129,12 +129,13 @@ class S3FileStore(LocalFileStore):
     def path(self, job: Job, name: str) -> Path:
         """See `FileStore.path`: a local copy, which is made if necessary."""
         path = super().path(job, name)
-        is_made_here = (
-            path.parent / PREVIEW_FILE
-        ).exists() and path.parent.stat().st_mtime > time.time() - 60
-        if not path.exists() or (name == PREVIEW_FILE and not is_made_here):
+        relative = str(path.relative_to(self.job_dir(job.id)))
+        if name == PREVIEW_FILE:  # It changes; the last one that is here does as well.
+            with contextlib.suppress(FileNotFoundError, StoreBusyError):
+                self._download(job.id, relative)
+        elif not path.exists():
             with contextlib.suppress(FileNotFoundError):
-                self._download(job.id, str(path.relative_to(self.job_dir(job.id))))
+                self._download(job.id, relative)
         return path
 
     def verified_path(self, job: Job, name: str) -> Path:
