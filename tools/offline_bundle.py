@@ -162,7 +162,8 @@ def build_bundle(
     code = Path(kinema.__file__).parent
     target = folder / "src" / "kinema"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(code, target, ignore=shutil.ignore_patterns("__pycache__"))
+    # Training needs neither the server nor the web page.
+    shutil.copytree(code, target, ignore=shutil.ignore_patterns("__pycache__", "webui", "server", "client"))
     prune_text_encoder(folder / "text", sample_captions(num_clips))
     requirements = [f"{name}=={_installed_version(name)}" for name in wheels]
     if requirements:

@@ -97,7 +97,7 @@ def test_occlusion(outcome, event, wrong):
     assert verdicts(dataclasses.replace(meaning, event=wrong), clip.frames)["motion"] is False
 
 
-def test_left_and_right_are_told_apart():
+def test_left_and_right_are_distinguished():
     clip = lab_clip("still", "pair")
     x = clip.annotations.tracks.position[0, :2, 0]
     left, right = (0, 1) if x[0] < x[1] else (1, 0)

@@ -19,8 +19,8 @@ def few_steps(monkeypatch, tmp_path):
     """An empty working folder, and two solver steps where an example leaves their number to the model."""
     open_model = pipeline.open_model
 
-    def open_with_few_steps(name):
-        model = open_model(name)
+    def open_with_few_steps(name, **parts):
+        model = open_model(name, **parts)
         defaults = dataclasses.replace(model.sampling_defaults, num_inference_steps=2)
         return dataclasses.replace(model, sampling_defaults=defaults)
 

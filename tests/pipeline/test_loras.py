@@ -236,8 +236,8 @@ def tiny_lora(tmp_path):
 def test_beside_equals_merged(dtype, tiny_lora):
     dit = random_dit().cast(dtype)
     merged = apply_loras(dit, [(tiny_lora, 0.5), (tiny_lora, 0.25)])
-    beside = apply_loras(dit, [(tiny_lora, 0.5), (tiny_lora, 0.25)], merge=False)
-    layer = beside.blocks[0].attn1.to_q
+    unmerged = apply_loras(dit, [(tiny_lora, 0.5), (tiny_lora, 0.25)], merge=False)
+    layer = unmerged.blocks[0].attn1.to_q
     assert isinstance(layer, LoraLinear)
     assert layer.down.shape == (8, 48)
     assert layer.down.dtype is dtype
@@ -254,8 +254,8 @@ def test_int8_weights_keep_the_change_beside_them(tiny_lora):
     quantized = random_dit()
     quantize_(quantized)
     merged = apply_loras(dit, [(tiny_lora, 1.0)])
-    beside = apply_loras(quantized, [(tiny_lora, 1.0)])
-    layer = beside.blocks[1].ffn.net["2"]
+    unmerged = apply_loras(quantized, [(tiny_lora, 1.0)])
+    layer = unmerged.blocks[1].ffn.net["2"]
     assert isinstance(layer.base, Int8Linear)
     x = torch.randn(20, 96)
     expected = merged.blocks[1].ffn.net["2"](x)
@@ -283,11 +283,11 @@ def test_changes_that_need_the_weight_on_int8(tmp_path):
     quantized = random_dit()
     quantize_(quantized)
     merged = apply_loras(random_dit(), [(match, 0.5)])
-    beside = apply_loras(quantized, [(match, 0.5)])
+    unmerged = apply_loras(quantized, [(match, 0.5)])
     x = torch.randn(20, 48)
     for layer in ("to_q", "to_k"):
         expected = getattr(merged.blocks[0].attn1, layer)(x)
-        error = (getattr(beside.blocks[0].attn1, layer)(x) - expected).norm() / expected.norm()
+        error = (getattr(unmerged.blocks[0].attn1, layer)(x) - expected).norm() / expected.norm()
         assert error < 0.03
     assert torch.equal(quantized.blocks[0].attn1.to_k.bias, random_dit().blocks[0].attn1.to_k.bias)
 

@@ -49,7 +49,7 @@ def test_delete_takes_the_video_it_is_on(studio, server):
     assert {video["prompt"] for video in server.videos()} == {"The second one", "The third one"}
 
 
-def test_length_is_told_before_and_never_changed_silently(studio, server):
+def test_length_is_shown_before_and_never_changed_silently(studio, server):
     studio.button("Length: ").click()
     studio.page.get_by_role("spinbutton", name="Seconds").fill("60")
     assert "The model makes 60.125 s." in studio.page.get_by_role("dialog").inner_text()
@@ -189,7 +189,7 @@ def test_page_survives_a_lost_connection(studio):
     studio.wait_for_videos(1)
 
 
-def test_errors_are_told(studio):
+def test_errors_are_shown(studio):
     page = studio.page
     page.press("#prompt", "Enter")
     assert page.get_by_role("alert").inner_text().strip() == "Write what the video shows."

@@ -203,7 +203,7 @@ def test_keyboard_reaches_everything(studio, server):
         visited.append(entry)
     names = [name for name, _, _ in visited]
     assert all(names)
-    for wanted in (
+    for expected in (
         "All videos",
         "Search",
         "Favourites",
@@ -211,7 +211,7 @@ def test_keyboard_reaches_everything(studio, server):
         "What the video shows",
         "Length: 2.1 s",
     ):
-        assert any(wanted in name for name in names), wanted
+        assert any(expected in name for name in names), expected
     assert any(name.startswith("A red ball rolls") for name in names)
     hidden = [
         name for name, outline, tag in visited if outline == "none" and tag not in ("INPUT", "TEXTAREA")

@@ -115,10 +115,10 @@ def test_server_that_dies_again_and_again_is_given_up(monkeypatch, tmp_path):
 
 
 def test_default_port_that_is_taken_is_replaced_and_a_chosen_one_is_not(monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         monkeypatch.setattr(launch, "DEFAULT_PORT", port)
         assert launch._choose_port(None) not in (0, port)
         with pytest.raises(UserError, match="choose another --port"):

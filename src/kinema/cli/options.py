@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,10 +85,9 @@ class SamplingArgs(DeviceArgs):
             UserError: there is no such model, or an option is invalid.
         """
         from kinema.cli.processes import join_processes
-        from kinema.models.formats.loader import SHIPPED
         from kinema.pipeline.pipeline import load
 
-        pipe = load(
+        return load(
             self.model,
             device=join_processes(self.device),
             dtype=self.dtype,
@@ -100,10 +98,6 @@ class SamplingArgs(DeviceArgs):
             attention=self.attention,
             split=self.split,
         )
-        if self.model not in SHIPPED:
-            # On standard error: standard output is for results, with --json for programs.
-            print(f"{self.model}: {pipe.model.description}", file=sys.stderr)
-        return pipe
 
     def to_request(self, prompt: str) -> VideoRequest:
         """These settings as a request.

@@ -224,7 +224,12 @@ def open_player(path: Path) -> None:
 
 
 def print_warnings(pipe: Pipeline, resolved: ResolvedRequest, args: ReportArgs) -> None:
-    """Warn about words that the model was not trained on, and about images unlike those that it knows."""
+    """Say which kind of model a file or folder is, and warn about words and images that it does not know."""
+    from kinema.models.formats.loader import SHIPPED
+
+    if pipe.model.name not in SHIPPED and not args.json:
+        # On standard error: standard output is for results.
+        print(f"{pipe.model.name}: {pipe.model.description}", file=sys.stderr)
     for message in pipe.warnings(resolved):
         emit_event(args, "note", message=message)
         if not args.json:

@@ -118,12 +118,12 @@ class VideoProcesses:
             return None
         traffic = Traffic()
         splits: dict[bool, VideoSplit] = {}
-        made: dict[SplitDegrees, VideoSplit] = {}
+        created: dict[SplitDegrees, VideoSplit] = {}
         for uses_guidance in (True, False):
             degrees = fixed or choose_split(size, heads, uses_guidance=uses_guidance)
-            if degrees not in made:
-                made[degrees] = _make_groups(degrees, rank, traffic)
-            splits[uses_guidance] = made[degrees]
+            if degrees not in created:
+                created[degrees] = _make_groups(degrees, rank, traffic)
+            splits[uses_guidance] = created[degrees]
         return cls(rank=rank, traffic=traffic, _splits=splits)
 
     def split(self, *, uses_guidance: bool) -> VideoSplit:

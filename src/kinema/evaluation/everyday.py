@@ -331,8 +331,8 @@ def _is_tipped(track: Track) -> bool:
 def _check_camera(meaning: Meaning, video: TrackedVideo) -> bool | None:
     """Whether the camera moves as stated; None where the objects don't show it.
 
-    A static camera can't be told from a moving one by objects that move themselves, nor an orbit around a
-    single object.
+    Objects that move themselves do not distinguish a static camera from a moving one, and a single object
+    does not show an orbit around it.
     """
     if not meaning.camera or meaning.event not in ("none", "still"):
         return None

@@ -143,7 +143,7 @@ def build_mcp_server(open_client: Callable[[Context], AsyncClient], *, is_local:
             sources, derived = await client.history(video)
             details = describe(found, client) | {
                 "settings": found.settings,
-                "made_from": [source.id for source in sources],
+                "sources": [source.id for source in sources],
                 "used_in": [one.id for one in derived],
             }
             if found.status != "completed":

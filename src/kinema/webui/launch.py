@@ -79,7 +79,7 @@ def run_studio(*, port: int | None, data: Path, model: str, device: str, open_br
 
 
 def keep_running(command: list[str], *, port: int, announce: Callable[[], None]) -> None:
-    """Run a server, and start it again whenever it ends, until this process is told to end.
+    """Run a server, and start it again whenever it ends, until this process gets a signal to end.
 
     Args:
         command: starts the server.

@@ -76,7 +76,7 @@ def test_videos_are_generated_followed_extended_edited_and_inspected(host, trans
             assert edited["status"] == "completed"
             result = await client.call_tool("inspect_video", {"video": longer["id"]})
             details, image = result.content
-            assert json.loads(details.text)["made_from"] == [video["id"]]
+            assert json.loads(details.text)["sources"] == [video["id"]]
             assert base64.b64decode(image.data)[:2] == b"\xff\xd8"
             found = await call(client, "list_videos", search="pace=0.1 red")
             assert video["id"] in [one["id"] for one in found]

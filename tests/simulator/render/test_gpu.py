@@ -79,5 +79,5 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 
     monkeypatch.setattr(gpu.importlib, "import_module", missing)
     gpu._load_kernels.cache_clear()
-    with pytest.raises(UserError, match="kinema\\[cuda\\]"):
+    with pytest.raises(UserError, match="numba-cuda"):
         gpu._load_kernels()
