@@ -44,7 +44,9 @@ def assert_valid_response(response) -> None:
     assert response.status_code < 500, response.text
     assert response.headers["x-request-id"]
     if response.status_code >= 400:
-        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+        error = response.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["param"]
 
 
 def assert_no_orphan_files(app) -> None:
