@@ -160,6 +160,7 @@ def _make_groups(degrees: SplitDegrees, rank: int, traffic: Traffic) -> VideoSpl
             ranks = tuple(grid[tuple(where)].flatten().tolist())
             handle = dist.new_group(list(ranks)) if len(ranks) > 1 else None
             if rank in ranks:
+                assert not isinstance(handle, int)
                 own = Group(ranks=ranks, index=ranks.index(rank), handle=handle, traffic=traffic)
         assert own is not None
         return own

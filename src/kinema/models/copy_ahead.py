@@ -89,7 +89,9 @@ class CopyAhead:
                 None if home is None else home.to(self._device, non_blocking=True)
                 for home in self._homes[index]
             ]
-            self._ready[index] = self._stream.record_event()
+            ready = torch.cuda.Event()
+            ready.record(self._stream)
+            self._ready[index] = ready
 
 
 def to_home(tensor: Tensor, device: torch.device) -> Tensor:
