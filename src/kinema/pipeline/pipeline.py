@@ -425,7 +425,7 @@ def load(
         attention: what computes attention: `sdpa`, `cudnn`, `flash`, `efficient`, `math`, `flash-attn-2`,
             `flash-attn-3`, `sage`, `xformers`; `auto` chooses.
         split: how the processes of an initialised `torch.distributed` share each video, for example
-            `guidance=2,ulysses=2,ring=1`; `auto` chooses. With one process it has no effect.
+            `guidance=2,ulysses=2,ring=1`; `auto` chooses.
 
     Raises:
         UserError: there is no such model, file or device, or the model is not complete.
