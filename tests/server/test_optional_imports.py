@@ -15,14 +15,15 @@ OPTIONAL = ("ray", "psycopg", "boto3", "botocore", "s3fs", "opentelemetry")
 PROGRAM = f"""
 import sys
 # As if they were not installed: mcp is an extra of its own, and FastAPI uses opentelemetry where it finds it.
-sys.modules |= dict.fromkeys(("mcp", "opentelemetry"))
+sys.modules.update(dict.fromkeys(("mcp", "opentelemetry")))
 import json, pathlib, kinema
 from kinema.server.app import create_app
 from kinema.server.settings import Settings
 app = create_app(Settings(data_dir=pathlib.Path(sys.argv[1]), model="testcard", workers=0))
 app.state.server.store.close()
 import kinema.server.worker
-print(json.dumps(sorted(set({OPTIONAL!r}) & {{name.split(".")[0] for name, module in sys.modules.items() if module}})))
+imported = {{name.split(".")[0] for name, module in sys.modules.items() if module}}
+print(json.dumps(sorted(set({OPTIONAL!r}) & imported)))
 """
 
 
@@ -33,8 +34,8 @@ def test_a_server_with_sqlite_imports_no_optional_package(tmp_path):
     assert json.loads(result.stdout) == []
 
 
-@pytest.mark.parametrize(("module", "package"), [("psycopg", "psycopg"), ("boto3", "boto3")])
-def test_a_missing_package_is_named_in_one_line(tmp_path, monkeypatch, module, package):
+@pytest.mark.parametrize("module", ["psycopg", "boto3"])
+def test_a_missing_package_is_one_line(tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
 
     def open_one():
@@ -42,7 +43,7 @@ def test_a_missing_package_is_named_in_one_line(tmp_path, monkeypatch, module, p
             return open_job_store(tmp_path, "postgresql://localhost/x", durable=True)
         return open_file_store(tmp_path, "s3://bucket")
 
-    with pytest.raises(UserError, match=rf"pip install .*{package}") as caught:
+    with pytest.raises(UserError, match="not installed; install them with: pip install") as caught:
         open_one()
     assert "\n" not in str(caught.value)
 

@@ -114,8 +114,8 @@ class S3FileStore(LocalFileStore):
 
     def fetch(self, job: Job) -> None:
         """See `FileStore.fetch`."""
-        wanted = [name for name in self._names_of(job.id) if "/" not in name]
-        for name in [*wanted, *filter(None, [job.checkpoint])]:
+        requested = [name for name in self._names_of(job.id) if "/" not in name]
+        for name in [*requested, *filter(None, [job.checkpoint])]:
             with contextlib.suppress(FileNotFoundError):
                 if not (self.job_dir(job.id) / name).exists():
                     self._download(job.id, name)
