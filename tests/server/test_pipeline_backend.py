@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kinema.errors import UserError
 from kinema.media.probe import probe
 from kinema.media.read import read_video
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.reproduce import frames_differ, read_metadata
 from kinema.pipeline.request import VideoRequest
-from kinema.server.backends.base import JobProgress, JobResult
+from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
 from kinema.server.backends.pipeline import PipelineBackend
 
 
@@ -85,5 +84,5 @@ def test_upscaling_is_done_and_recorded(tmp_path, backend):
 def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, backend):
     checkpoint = tmp_path / "state.npz"
     checkpoint.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="not a checkpoint"):
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
         run(backend, VideoRequest(prompt="a ball"), tmp_path / "video.mp4", resume_from=checkpoint)

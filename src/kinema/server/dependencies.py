@@ -73,8 +73,7 @@ class AppState:
         if is_job_id(job_id):
             job = await self.run_in_thread(self.store.get, job_id, owner=current_owner(request))
         if job is None:
-            raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.",
-                            param="video_id")  # fmt: skip
+            raise not_found(f"There is no video {job_id[:100]!r}; it may have been deleted or have expired.")
         return job
 
     def open_event_stream(self, owner: str) -> None:

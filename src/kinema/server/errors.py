@@ -62,7 +62,7 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
     return ApiError(400, message, param=param, code=code, retry=False)
 
 
-def not_found(message: str, *, param: str = "path") -> ApiError:
+def not_found(message: str, *, param: str | None = None) -> ApiError:
     """404."""
     return ApiError(404, message, param=param, code="not_found", retry=False)
 
