@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +120,13 @@ class AsyncClient:
         """Undo `delete`."""
         return await self._video(Call(method="POST", path=f"/videos/{video_id}/restore"))
 
-    async def history(self, video_id: str) -> tuple[list[Video], list[Video]]:
+    async def history(self, video_id: str) -> tuple[Sequence[Video], Sequence[Video]]:
         """The videos that a video goes back to, nearest first, and those made from it."""
         values = await self._json(Call(method="GET", path=f"/videos/{video_id}/history"))
         sources, derived = values.get("sources", []), values.get("derived", [])
         return [protocol.parse_video(one) for one in sources], [protocol.parse_video(one) for one in derived]
 
-    async def models(self) -> list[Model]:
+    async def models(self) -> Sequence[Model]:
         """The served model under each of its names."""
         return protocol.parse_models(await self._json(Call(method="GET", path="/models")))
 

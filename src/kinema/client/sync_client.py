@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +118,13 @@ class Client:
         """Undo `delete`."""
         return self._video(Call(method="POST", path=f"/videos/{video_id}/restore"))
 
-    def history(self, video_id: str) -> tuple[list[Video], list[Video]]:
+    def history(self, video_id: str) -> tuple[Sequence[Video], Sequence[Video]]:
         """The videos that a video goes back to, nearest first, and those made from it."""
         values = self._json(Call(method="GET", path=f"/videos/{video_id}/history"))
         sources, derived = values.get("sources", []), values.get("derived", [])
         return [protocol.parse_video(one) for one in sources], [protocol.parse_video(one) for one in derived]
 
-    def models(self) -> list[Model]:
+    def models(self) -> Sequence[Model]:
         """The served model under each of its names."""
         return protocol.parse_models(self._json(Call(method="GET", path="/models")))
 

@@ -255,7 +255,7 @@ class _FrameMeter:
     """Collects the measurements frame by frame."""
 
     def __init__(self, clock: _StageClock) -> None:
-        from kinema.data.scenes import ContentMeter
+        from kinema.data.content_meter import ContentMeter
 
         self._clock = clock
         self._content = ContentMeter()

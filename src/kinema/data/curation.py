@@ -27,11 +27,11 @@ from typing import Any
 from kinema.atomic_io import write_text
 from kinema.data.analysis import AnalysisJob, analysis_path, load_analysis, run_analysis
 from kinema.data.clip_table import ClipRow, read_clips, write_clips
+from kinema.data.content_meter import require_scenedetect
 from kinema.data.duplicates import mark_duplicates
 from kinema.data.formats.detect import SET_FILE, read_sources
 from kinema.data.media_item import ClipOptions, MediaItem
 from kinema.data.model_captions import load_captions
-from kinema.data.scenes import require_scenedetect
 from kinema.data.selection import SelectionOptions, Thresholds, select_clips
 from kinema.errors import UserError
 from kinema.process_pool import run_jobs

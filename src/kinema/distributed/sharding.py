@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kinema.distributed.process_group import DistContext
@@ -38,6 +38,16 @@ def apply_fsdp(
     fully_shard(module, mesh=dist_context.mesh)
     for method in forward_methods:
         register_fsdp_forward_method(module, method)
+
+
+def reshard(module: nn.Module) -> None:
+    """Drop the gathered parameters of a module, so that values written into its shards are used.
+
+    FSDP keeps those of the outermost unit gathered after a forward pass. Other modules are not changed.
+    """
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

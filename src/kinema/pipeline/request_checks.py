@@ -10,7 +10,7 @@ from kinema.shapes import VideoShape
 
 UPSCALE_FACTORS = (1, 2, 4)
 MAX_SHOTS = 500
-"""Of a storyboard; likewise keyframes. Each shot is a run of the sampler, and planning compares all of them."""
+"""Of a storyboard; likewise keyframes. Each shot is a run of the sampler, and planning compares them all."""
 
 
 def requested_num_frames(request: VideoRequest, fps: float) -> int | None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
-from kinema.distributed.sharding import apply_fsdp, distribute_like, full_tensor
+from kinema.distributed.sharding import apply_fsdp, distribute_like, full_tensor, reshard
 from kinema.errors import UserError
 from kinema.training import checkpoint
 from kinema.training.interruption import StopRequested
@@ -338,11 +338,13 @@ def validate_with_ema(
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             scores = {f"raw/{name}": value for name, value in task.validate().items()}
+            reshard(task.module)
             _copy_into(live, ema.tensors)
             scores |= {f"ema/{name}": value for name, value in task.validate().items()}
             if validation_callback is not None:
                 scores |= {f"ema/{name}": value for name, value in validation_callback().items()}
     finally:
+        reshard(task.module)
         _copy_into(live, raw)
         task.module.train()
     return scores
