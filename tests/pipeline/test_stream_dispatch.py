@@ -94,10 +94,10 @@ def test_only_upscaled_frames_are_yielded() -> None:
     knows = pipe.model.oracle
     small = oracle.oracle_model({"a ball": low}).oracle
 
-    def forward(latents, sigma, context, *, block_frames=(), cache=None):
+    def forward(latents, sigma, context, *, cache=None, **options):
         # The small video is sampled whole, the large one in tiles behind an empty cache.
         which = small if cache is None else knows
-        return type(knows).forward(which, latents, sigma, context, block_frames=block_frames, cache=cache)
+        return type(knows).forward(which, latents, sigma, context, cache=cache, **options)
 
     knows.forward = forward
     assert same(np.concatenate(frames_of(pipe.stream(request_for(17, upscale=2)))), large)

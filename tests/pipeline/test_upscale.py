@@ -112,9 +112,9 @@ def test_four_is_two_passes(large) -> None:
     # The oracle knows one size; the first pass keeps the plain enlargement.
     knows = pipe.model.oracle
 
-    def forward(latents, sigma, context, *, cache):
+    def forward(latents, sigma, context, **options):
         if latents.shape[-1] == knows.latents[0].shape[-1]:
-            return type(knows).forward(knows, latents, sigma, context, cache=cache)
+            return type(knows).forward(knows, latents, sigma, context, **options)
         return torch.zeros_like(latents.repeat(context.batch_size, 1, 1, 1, 1))
 
     knows.forward = forward
