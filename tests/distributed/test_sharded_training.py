@@ -62,6 +62,7 @@ def test_two_processes_match_one_with_a_discriminator(tmp_path):
     assert double["grad_norms"] == pytest.approx([r.grad_norm for r in single], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_lora_as_one_does(tmp_path):
     """Frozen bfloat16 weights and float32 factors are sharded together."""
     single = train_lora(tmp_path / "one", 6, SINGLE_PROCESS)

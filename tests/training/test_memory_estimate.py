@@ -61,6 +61,7 @@ def world_config(**changes):
     return model, dataclasses.replace(config, training=training)
 
 
+@pytest.mark.slow
 def test_each_saving_lowers_the_estimate():
     shape = VideoShape(frames=17, height=128, width=128)
     model, config = world_config()
