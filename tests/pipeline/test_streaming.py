@@ -226,8 +226,8 @@ def test_the_cache_stops_growing(monkeypatch) -> None:
     dit, sizes = pipe.model.oracle, []
     update_cache = dit.update_cache
 
-    def watched(*arguments):
-        cache = update_cache(*arguments)
+    def watched(*arguments, **options):
+        cache = update_cache(*arguments, **options)
         sizes.append((cache.num_frames, cache.blocks[0].keys[0, 0, :, 0].tolist()))
         return cache
 
