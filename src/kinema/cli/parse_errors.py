@@ -8,8 +8,9 @@ import difflib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from kinema.errors import UserError
 
@@ -94,9 +95,6 @@ def _resolve_command(arguments: Sequence[str], commands: Any) -> tuple[str, dict
 
 
 def _resolved_type(owner: Any, name: str) -> Any:
-    import sys
-    from typing import get_type_hints
-
     try:
         return get_type_hints(owner, vars(sys.modules[owner.__module__]), include_extras=True)[name]
     except (NameError, KeyError, TypeError):

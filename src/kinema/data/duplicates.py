@@ -17,7 +17,7 @@ def mark_duplicates(
     """Drop kept clips that repeat another. The larger clip stays, among equals that of the sharper source.
 
     Clips of one source are not compared: consecutive clips before a still camera look alike. Neither are
-    clips that the simulator rendered, whose rooms look alike.
+    clips that the simulator rendered, whose backgrounds look alike.
 
     Args:
         rows: of all sources.

@@ -195,7 +195,7 @@ def estimated_step_seconds(components: ModelComponents, resolved: ResolvedReques
     shape = LatentShape.of(resolved.largest_shape, model.vae.stride)
     linear, attention = dit_step_flops(model.dit, shape, _num_context_tokens(model))
     passes = 2 if _uses_cfg(resolved) else 1
-    return passes * (linear / throughput.matmul + attention / throughput.attention)
+    return passes * throughput.transformer_seconds(linear, attention)
 
 
 def check_request_fits(
@@ -298,7 +298,7 @@ def estimate_cost(
     linear, attention = dit_step_flops(model.dit, shape, _num_context_tokens(model))
     times = num_inference_steps * (2 if use_cfg else 1)
     operations["sample"] = times * (linear + attention)
-    seconds["sample"] = time_ratio * times * (linear / throughput.matmul + attention / throughput.attention)
+    seconds["sample"] = time_ratio * times * throughput.transformer_seconds(linear, attention)
     # Guidance is a batch: the blocks are copied once for both predictions, while others compute.
     copying = num_inference_steps * offloaded_bytes(model, policy) / _COPY_BANDWIDTH
     seconds["sample"] = max(seconds["sample"], copying)

@@ -37,6 +37,10 @@ class DeviceThroughput:
     convolution: float
     bandwidth: float
 
+    def transformer_seconds(self, linear: float, attention: float) -> float:
+        """The time of a forward pass with these operations, see `kinema.models.flops.dit_step_flops`."""
+        return linear / self.matmul + attention / self.attention
+
 
 def cached_throughput(
     dit: DitConfig, vae: VaeConfig, *, device: torch.device, dtype: torch.dtype
