@@ -24,7 +24,7 @@ DESKTOP = {"width": 1360, "height": 860}
 PHONE = {"width": 390, "height": 844}
 SLOW = "pace=0.4"
 """In a prompt: ten steps of this many seconds."""
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 90_000
 """Time limit of each step; generous, because machines are shared."""
 
 
@@ -71,7 +71,7 @@ class StudioServer:
             headers["authorization"] = f"Bearer {self.key}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_MS / 1000) as response:
             return json.load(response)
 
     def videos(self):
@@ -84,13 +84,21 @@ class StudioServer:
     def make(self, prompt, **fields):
         """A video made through the API; waits for it."""
         video = self.call("POST", "/v1/videos", {"prompt": prompt, "model": self.model, **fields})
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
         while video["status"] not in ("completed", "failed"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
             video = self.call("GET", f"/v1/videos/{video['id']}")
         assert video["status"] == "completed", video["error"]
         return video
+
+    def wait_for(self, condition):
+        """Poll the videos, the newest first, until the condition holds for them; returns them."""
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not condition(videos := self.videos()):
+            assert time.monotonic() < deadline, [(video["prompt"], video["status"]) for video in videos]
+            time.sleep(0.1)
+        return videos
 
     def clear(self):
         for video in self.videos():
@@ -184,15 +192,77 @@ class Studio:
             self.page.screenshot(path=f"{folder}/{name}.png")
 
 
+class Person:
+    """Does things on the page and counts them: clicks, strokes and keys that do something.
+
+    Words that are typed do not count, nor does what only moves: the pointer, Tab, and the arrow keys.
+    """
+
+    def __init__(self, studio, way):
+        self.studio, self.page, self.way, self.actions = studio, studio.page, way, 0
+
+    def do(self, *, mouse, keyboard):
+        """Take one way or the other."""
+        (mouse if self.way == "mouse" else keyboard)()
+
+    def click(self, locator):
+        locator.click()
+        self.actions += 1
+
+    def press(self, key):
+        self.page.keyboard.press(key)
+        self.actions += 1
+
+    def type(self, text):
+        self.page.keyboard.type(text)
+
+    def at_tile(self, prompt):
+        """Move to a tile without an action."""
+        if self.way == "mouse":
+            self.studio.tile(prompt).hover()
+            return
+        # Escape goes from the prompt to the videos.
+        self.page.locator("#prompt").focus()
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Home")
+        for position in range(1, 30):
+            self.page.wait_for_function(
+                "n => document.activeElement.closest('[role=listitem]')?.ariaPosInSet === String(n)",
+                arg=position,
+            )
+            if prompt in self.page.evaluate("document.activeElement.ariaLabel"):
+                return
+            self.page.keyboard.press("ArrowRight")
+        raise AssertionError(f"no tile {prompt!r}")
+
+    def menu(self, prompt, name):
+        self.click(self.studio.tile(prompt).get_by_role("button", name="More actions"))
+        self.click(self.page.get_by_role("menuitem", name=name))
+
+    def start(self):
+        self.actions = 0
+
+    def finish(self):
+        assert self.actions <= 3, self.actions
+
+
 @contextlib.contextmanager
 def chromium():
-    """A browser, or None where playwright or Chromium is missing."""
-    from playwright.sync_api import sync_playwright
+    """A headless browser."""
+    from playwright import sync_api
 
-    with sync_playwright() as driver:
+    with sync_api.sync_playwright() as driver:
+        sync_api.expect.set_options(timeout=TIMEOUT_MS)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+def expect(locator):
+    """Assertions that wait until they hold; playwright is optional, so it is imported late."""
+    from playwright import sync_api
+
+    return sync_api.expect(locator)
 
 
 def png(colour="red", size=(80, 60)):

@@ -4,11 +4,11 @@ import { t } from "./texts";
 import type { ModelInfo, Video } from "./types";
 
 export function trimmed(value: number, digits = 1): string {
-  return value.toFixed(digits).replace(/\.0+$/, "");
+  return value.toFixed(digits).replace(/\.?0+$/, "");
 }
 
 export function duration(seconds: number): string {
-  if (seconds < 90) return t.units.seconds(trimmed(Math.max(1, Math.round(seconds))));
+  if (seconds < 120) return t.units.seconds(trimmed(Math.max(1, Math.round(seconds))));
   if (seconds < 5400) return t.units.minutes(String(Math.round(seconds / 60)));
   return t.units.hours(trimmed(seconds / 3600));
 }

@@ -54,7 +54,8 @@ class Library {
   announcement = $state("");
   /** Seconds that the last videos took, to estimate the queue. */
   private durations: number[] = [];
-  private removed = new Set<string>();
+  /** Videos deleted here, the last one at the end, each with the answer of the server. */
+  private removed = new Map<string, Promise<boolean>>();
   private following = false;
   private streams = new Map<string, AbortController>();
   private wake: () => void = () => undefined;
@@ -180,31 +181,45 @@ class Library {
     await this.attempt(async () => this.put(await api.cancel(id)));
   }
 
-  /** Deletes at once; the toast takes it back. */
-  async remove(id: string): Promise<void> {
+  /** Deletes at once; the toast and `undo` take it back, also before the server has answered. */
+  remove(id: string): void {
     const video = this.videos.get(id);
     if (!video) return;
-    this.removed.add(id);
     this.videos.delete(id);
-    try {
-      await session.persist(() => api.remove(id));
-    } catch (error) {
-      this.removed.delete(id);
-      if (!(error instanceof ApiError && error.status === 404)) {
-        this.put(video);
-        toasts.error((error as Error).message);
-        return;
-      }
-    }
+    this.removed.set(id, this.removeOnServer(video));
     toasts.show(t.actions.removed, { action: { label: t.actions.undo, run: () => void this.restore(id) } });
     this.announcement = t.actions.removed;
   }
 
-  async restore(id: string): Promise<void> {
+  /** False if the video is still there. */
+  private async removeOnServer(video: Video): Promise<boolean> {
     try {
-      const video = await session.persist(() => api.restore(id));
-      this.removed.delete(id);
+      await session.persist(() => api.remove(video.id));
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return true;
+      this.removed.delete(video.id);
       this.put(video);
+      toasts.error((error as Error).message);
+      return false;
+    }
+    return true;
+  }
+
+  /** Restores the video that was deleted last; false if none was. */
+  undo(): boolean {
+    const id = [...this.removed.keys()].at(-1);
+    if (id !== undefined) void this.restore(id);
+    return id !== undefined;
+  }
+
+  private async restore(id: string): Promise<void> {
+    const removal = this.removed.get(id);
+    if (!removal) return;
+    this.removed.delete(id);
+    toasts.dismissText(t.actions.removed);
+    try {
+      if (!(await removal)) return;
+      this.put(await session.persist(() => api.restore(id)));
       this.announcement = t.actions.restored;
     } catch {
       toasts.error(t.errors.cantUndo);

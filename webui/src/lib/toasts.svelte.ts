@@ -23,17 +23,12 @@ class Toasts {
     this.show(text, { kind: "error" });
   }
 
-  /** Runs the action of the newest toast that has one; false if none has. */
-  undo(): boolean {
-    const toast = this.items.findLast((item) => item.action);
-    if (!toast) return false;
-    toast.action!.run();
-    this.dismiss(toast.id);
-    return true;
-  }
-
   dismiss(id: number): void {
     this.items = this.items.filter((item) => item.id !== id);
+  }
+
+  dismissText(text: string): void {
+    this.items = this.items.filter((item) => item.text !== text);
   }
 }
 
