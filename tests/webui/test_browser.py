@@ -94,6 +94,7 @@ def test_videos_play_under_the_pointer(studio, server):
     assert studio.page.locator("[role=listitem] video").count() == 0
     studio.tile("It moves").hover()
     studio.page.wait_for_function("() => document.querySelector('[role=listitem] video')?.currentTime > 0.2")
+    assert studio.audit() == []
     studio.screenshot("hover")
 
 

@@ -373,7 +373,8 @@ def test_words_outside_of_the_models_world(studio):
     page.locator("#prompt").press_sequentially(" rolls in the forest ")
     assert "forest" in page.locator(".hint").inner_text()
     studio.screenshot("hint")
-    page.get_by_role("button", name="“bal” – use ball").click()
+    assert studio.audit() == []
+    page.get_by_role("button", name="Instead of “bal”: ball?").click()
     assert page.input_value("#prompt").startswith("A red ball rolls")
     studio.button("Model: ").click()
     assert "8 words" in page.get_by_role("dialog").inner_text()

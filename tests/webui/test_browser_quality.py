@@ -173,6 +173,7 @@ def test_accessibility(browser, server, scheme, viewport):
         page.evaluate("ids => location.hash = `/compare/${ids}`", f"{video['id']},{edited['id']}")
         page.wait_for_selector("figure video")
         assert studio.audit() == []
+        studio.screenshot(f"compare-{name}")
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert studio.problems == []
     finally:
