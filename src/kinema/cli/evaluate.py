@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, UseAppendAction, subcommand
 
 from kinema.errors import UserError
 
@@ -56,6 +56,8 @@ class Evaluate:
     """Folder of the results; an interrupted evaluation continues."""
     model: str = ""
     """A model to generate with: a folder or a name. With --baselines: whose autoencoder reconstructs."""
+    lora: UseAppendAction[tuple[str, ...]] = ()
+    """A LoRA for --model: FILE or FILE:strength; repeatable."""
     videos: Path | None = None
     """A folder of videos from elsewhere, in the order of their names; needs --prompts."""
     prompts: Path | None = None
@@ -108,7 +110,10 @@ class Evaluate:
         """Run the requested evaluation; yields its state as one line."""
         from kinema.evaluation import evaluate
         from kinema.evaluation.model_source import PipelineGeneratorFactory
+        from kinema.pipeline.loras import parse_lora
 
+        if self.lora and not self.model:
+            raise UserError("--lora changes a model; give --model")
         if self.videos is not None:
             if self.prompts is None:
                 raise UserError("--videos needs --prompts: a text file with one prompt per line")
@@ -119,7 +124,11 @@ class Evaluate:
             raise UserError(f"--batch-size is {self.batch_size} and must be 1 or more")
         factory = None
         if self.model:
-            factory = PipelineGeneratorFactory(model=self.model, requested_batch_size=self.batch_size)
+            factory = PipelineGeneratorFactory(
+                model=self.model,
+                requested_batch_size=self.batch_size,
+                loras=tuple(parse_lora(text) for text in self.lora),
+            )
         video_format = self._video_format(factory)
         if self.baselines or factory is None:
             return evaluate.evaluate_baselines(

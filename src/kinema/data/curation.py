@@ -19,13 +19,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kinema.atomic_io import write_text
-from kinema.data.analysis import AnalysisJob, analysis_path, load_analysis, run_analysis
+from kinema.data.analysis import AnalysisJob, AnalysisResult, analysis_path, load_analysis, run_analysis
 from kinema.data.clip_table import ClipRow, read_clips, write_clips
 from kinema.data.content_meter import require_scenedetect
 from kinema.data.duplicates import mark_duplicates
@@ -34,9 +34,13 @@ from kinema.data.media_item import ClipOptions, MediaItem
 from kinema.data.model_captions import load_captions
 from kinema.data.selection import SelectionOptions, Thresholds, select_clips
 from kinema.errors import UserError
-from kinema.process_pool import run_jobs
+from kinema.process_pool import JobRunner, run_jobs
 
 SOURCES_FILE = "sources.jsonl"
+
+MapJobs = Callable[[Callable[[AnalysisJob], AnalysisResult], Sequence[AnalysisJob]], Iterable[AnalysisResult]]
+"""Applies `run_analysis` to jobs, on this machine or on others that see the same folders. Each job writes its
+own file, so neither the order nor a repetition changes the set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ def build_set(
     options: CurationOptions,
     *,
     format_name: str | None = None,
-    workers: int = 1,
+    workers: int | JobRunner = 1,
 ) -> Iterator[CurationProgress]:
     """Read sources, analyse those that the set lacks, and write the table.
 
@@ -86,7 +90,7 @@ def build_set(
         out: folder of the set.
         options: how clips are made and chosen.
         format_name: of the sources; None detects it.
-        workers: processes.
+        workers: processes, or what runs jobs elsewhere.
 
     Raises:
         UserError: a source is damaged or missing, or the folder can't be written.
@@ -182,7 +186,9 @@ def load_options(out: Path) -> CurationOptions:
         raise UserError(f"{path} is damaged or from another version; run `kinema data build` again") from None
 
 
-def _analyse_missing(out: Path, items: Sequence[MediaItem], workers: int) -> Iterator[CurationProgress]:
+def _analyse_missing(
+    out: Path, items: Sequence[MediaItem], workers: int | JobRunner
+) -> Iterator[CurationProgress]:
     files = [item for item in items if item.kind not in ("missing", "caption_only")]
     jobs: dict[Path, AnalysisJob] = {}
     for item in files:

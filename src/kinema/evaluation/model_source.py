@@ -12,8 +12,9 @@ from kinema.frames import FrameArray, to_frames, to_model_range
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import open_model
 from kinema.pipeline.device import resolve_device
+from kinema.pipeline.loras import resolve_loras
 from kinema.pipeline.pipeline import Pipeline, load
-from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.request import Lora, VideoRequest
 
 GPU_BATCH_SIZE = 16
 """Videos generated at once on a GPU."""
@@ -24,6 +25,7 @@ class PipelineGenerator:
     """Generates videos with a pipeline. The noise of each video depends on its own seed only."""
 
     pipeline: Pipeline
+    loras: tuple[Lora, ...] = ()
 
     def generate(self, requests: Sequence[SampleRequest], video_format: VideoFormat) -> Iterator[FrameArray]:
         """Generate the videos in one batch; one by one where the format is longer than the model's own."""
@@ -34,6 +36,7 @@ class PipelineGenerator:
                 num_frames=video_format.num_frames,
                 size=(video_format.width, video_format.height),
                 fps=video_format.fps,
+                loras=self.loras,
             )
             for request in requests
         ]
@@ -54,10 +57,12 @@ class PipelineGeneratorFactory:
         model: name or folder.
         requested_batch_size: videos per batch. None means 16 on a GPU and 1 on a CPU, where batches of 4 and
             8 cost 0.98 and 1.09 of single videos at 128 x 128.
+        loras: changes of the model's weights.
     """
 
     model: str
     requested_batch_size: int | None = None
+    loras: tuple[Lora, ...] = ()
 
     @property
     def per_process(self) -> bool:
@@ -75,7 +80,7 @@ class PipelineGeneratorFactory:
         Raises:
             UserError: there is no such model.
         """
-        return PipelineGenerator(pipeline=load(self.model))
+        return PipelineGenerator(pipeline=load(self.model), loras=self.loras)
 
     def load_reconstructor(self) -> Callable[[FrameArray], FrameArray]:
         """Load the autoencoder alone, as a function that encodes and decodes a video."""
@@ -106,4 +111,8 @@ class PipelineGeneratorFactory:
 
     def fingerprint(self) -> str:
         """Identify the weights, so that results of two models are never mixed in one folder."""
-        return fingerprint(open_model(self.model).folder)
+        model = open_model(self.model)
+        digest = fingerprint(model.folder)
+        for one in resolve_loras(model, self.loras, {}):
+            digest += f" {one.sha256} {one.strengths}"
+        return digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import UserError
-from kinema.simulator.annotations import Event
+from kinema.simulator.annotations import Event, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class ClipSpec:
     """Lab only: combinations used for training, combinations held out for testing, or all."""
     swap: Literal["", "colours", "sides"] = ""
     """Lab only: swap the colours or mirror the sides of the clip that the seed gives without a swap."""
+    main_shape: Shape | None = None
+    """Lab only: shape of the first object, also one that the lab does not have otherwise."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -44,3 +46,5 @@ class ClipSpec:
             )
         if (self.swap or self.split != "all") and not self.lab:
             raise UserError("only lab clips have a split and swapped pairs; add lab=True or leave them out")
+        if self.main_shape and not self.lab:
+            raise UserError("only lab clips have a main shape of your choice; add lab=True or leave it out")

@@ -119,11 +119,20 @@ class EventType(Protocol):
 class SceneBuilder:
     """Places random entities on an empty floor."""
 
-    def __init__(self, rng: np.random.Generator, *, lab: bool, num_frames: int, fps: float) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        lab: bool,
+        num_frames: int,
+        fps: float,
+        main_shape: Shape | None = None,
+    ) -> None:
         self.rng = rng
         self.lab = lab
         self.num_frames = num_frames
         self.fps = fps
+        self.main_shape: Shape | None = main_shape
         self.entities: list[Entity] = []
 
     @property
@@ -221,6 +230,8 @@ class SceneBuilder:
         Returns:
             The index of the entity.
         """
+        if self.main_shape is not None and not self.entities:
+            shape, lying = self.main_shape, True
         entity = self.random_entity(shape, materials)
         size = "medium" if self.lab else (size or self.pick(sizes))
         extent = self.uniform(0.38, 0.46) if self.lab else EXTENT[size]

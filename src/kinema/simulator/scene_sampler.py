@@ -121,7 +121,14 @@ def _propose_scene(spec: ClipSpec, event_type: EventType, outcome: str, attempt:
         # One generator per proposal, so that both clips of a pair draw the same numbers.
         rng = np.random.default_rng([spec.seed, 1, attempt, k])
         proposal = event_type.propose(
-            SceneBuilder(rng, lab=spec.lab, num_frames=spec.num_frames, fps=spec.fps), outcome
+            SceneBuilder(
+                rng,
+                lab=spec.lab,
+                num_frames=spec.num_frames,
+                fps=spec.fps,
+                main_shape=spec.main_shape,
+            ),
+            outcome,
         )
         if spec.split == "all" or not spec.lab:
             break
