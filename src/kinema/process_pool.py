@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Job = TypeVar("Job")
 JobResult = TypeVar("JobResult")
@@ -25,6 +25,14 @@ THREAD_ENV_VARS = (
 """Environment variables that libraries read at import to choose their number of threads."""
 _JOBS_AHEAD_PER_WORKER = 3
 """Submitted jobs per worker: enough that no worker waits, few enough that large jobs fit into memory."""
+
+
+class JobRunner(Protocol):
+    """Runs jobs elsewhere: `kinema.ray_tasks.RayTasks`."""
+
+    def run(self, work: Callable[[Job], JobResult], jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Run jobs and yield their results in the order of the jobs."""
+        ...
 
 
 @contextlib.contextmanager
@@ -63,7 +71,11 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def run_jobs(
-    work: Callable[[Job], JobResult], jobs: Iterable[Job], workers: int, *, isolated: bool = False
+    work: Callable[[Job], JobResult],
+    jobs: Iterable[Job],
+    workers: int | JobRunner,
+    *,
+    isolated: bool = False,
 ) -> Iterator[JobResult]:
     """Run jobs in several processes and yield their results in the order of the jobs.
 
@@ -72,9 +84,12 @@ def run_jobs(
     Args:
         work: a picklable function.
         jobs: picklable arguments of `work`.
-        workers: number of processes; 1 or less runs the jobs in this process.
+        workers: number of processes; 1 or less runs the jobs in this process. Or what runs the jobs elsewhere.
         isolated: use a worker process even for one worker, which then has one thread.
     """
+    if not isinstance(workers, int):
+        yield from workers.run(work, jobs)
+        return
     if workers <= 1 and not isolated:
         yield from map(work, jobs)
         return

@@ -19,13 +19,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kinema.atomic_io import write_text
-from kinema.data.analysis import AnalysisJob, AnalysisResult, analysis_path, load_analysis, run_analysis
+from kinema.data.analysis import AnalysisJob, analysis_path, load_analysis, run_analysis
 from kinema.data.clip_table import ClipRow, read_clips, write_clips
 from kinema.data.content_meter import require_scenedetect
 from kinema.data.duplicates import mark_duplicates
@@ -37,10 +37,6 @@ from kinema.errors import UserError
 from kinema.process_pool import JobRunner, run_jobs
 
 SOURCES_FILE = "sources.jsonl"
-
-MapJobs = Callable[[Callable[[AnalysisJob], AnalysisResult], Sequence[AnalysisJob]], Iterable[AnalysisResult]]
-"""Applies `run_analysis` to jobs, on this machine or on others that see the same folders. Each job writes its
-own file, so neither the order nor a repetition changes the set."""
 
 
 @dataclass(frozen=True, kw_only=True)
