@@ -118,12 +118,15 @@ class BuildSet(ClipArgs, CaptionArgs):
     """An earlier set whose clips are not repeated."""
     workers: int = 0
     """Processes; 0 takes every core."""
+    ray: str = ""
+    """Use a Ray cluster instead of `workers`: HOST:PORT of its head node, or auto."""
 
     def run(self) -> None:
         """Build it."""
         from kinema.data.curation import CurationOptions, build_set
         from kinema.data.selection import SelectionOptions, preset, with_settings
         from kinema.errors import UserError
+        from kinema.ray_tasks import RayTasks
 
         if not self.sources:
             raise UserError("name at least one source: kinema data build FOLDER --out SET")
@@ -136,11 +139,11 @@ class BuildSet(ClipArgs, CaptionArgs):
             against=self.against and str(Path(self.against).absolute()),
         )
         steps = build_set(
-            self.sources,
-            self.out,
+            [path.absolute() for path in self.sources] if self.ray else self.sources,
+            self.out.absolute() if self.ray else self.out,
             options,
             format_name=self.format or None,
-            workers=self.workers or os.cpu_count() or 1,
+            workers=RayTasks(address=self.ray) if self.ray else self.workers or os.cpu_count() or 1,
         )
         start = time.monotonic()
         stages: dict[str, float] = {}

@@ -35,6 +35,7 @@ from kinema.evaluation.video_sources import (
     pair_videos_with_prompts,
 )
 from kinema.evaluation.visualization import draw_annotated_strip, to_data_uri
+from kinema.process_pool import JobRunner
 
 MAX_FAILURES_SHOWN = 3
 """Failed videos on the page for every measure."""
@@ -62,7 +63,7 @@ def evaluate_baselines(
     clips_per_fault: int,
     seed: int = 0,
     vae: runner.Autoencoder | None = None,
-    workers: int,
+    workers: int | JobRunner,
 ) -> Iterator[str]:
     """Score the simulator's videos, modified copies of them, and synthetic faults. Yields lines of progress.
 
@@ -73,7 +74,7 @@ def evaluate_baselines(
         clips_per_fault: number of clips with each synthetic fault.
         seed: of the scenes; see `scene_seed`.
         vae: for the reconstructions; None leaves them out.
-        workers: number of processes.
+        workers: number of processes, or what runs jobs elsewhere.
 
     Raises:
         UserError: there is no such prompt set, or the folder has the results of another request.
@@ -116,7 +117,7 @@ def evaluate_model(
     out: Path,
     *,
     baselines: Path | None,
-    workers: int,
+    workers: int | JobRunner,
 ) -> Iterator[str]:
     """Generate and score the videos of a prompt set. Yields lines of progress.
 
@@ -127,7 +128,7 @@ def evaluate_model(
         video_format: of the videos.
         out: folder for the results; an interrupted evaluation continues where it stopped.
         baselines: folder of `evaluate_baselines`, whose rows are added; None for none.
-        workers: number of processes.
+        workers: number of processes, or what runs jobs elsewhere.
 
     Raises:
         UserError: there is no such prompt set or model, or the folder has the results of another request.
@@ -160,7 +161,7 @@ def evaluate_model(
 
 
 def evaluate_videos(
-    folder: Path, prompt_file: Path, out: Path, *, baselines: Path | None, workers: int
+    folder: Path, prompt_file: Path, out: Path, *, baselines: Path | None, workers: int | JobRunner
 ) -> Iterator[str]:
     """Score existing videos. Yields lines of progress.
 
@@ -169,7 +170,7 @@ def evaluate_videos(
         prompt_file: one prompt per line, in the order of the file names.
         out: folder for the results.
         baselines: folder of `evaluate_baselines`, whose rows are added; None for none.
-        workers: number of processes.
+        workers: number of processes, or what runs jobs elsewhere.
 
     Raises:
         UserError: the numbers of videos and prompts differ, a prompt cannot be parsed, a file is not a video,

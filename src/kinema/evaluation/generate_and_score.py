@@ -13,7 +13,7 @@ from kinema.evaluation.prompt_sets import PromptItem
 from kinema.evaluation.video_sources import GeneratorFactory, SampleRequest, VideoFormat, VideoGenerator
 from kinema.frames import FrameArray
 from kinema.media import write_video
-from kinema.process_pool import run_jobs
+from kinema.process_pool import JobRunner, run_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def generate_and_score(
     video_format: VideoFormat,
     out: Path,
     *,
-    workers: int,
+    workers: int | JobRunner,
 ) -> Iterator[Timing]:
     """Generate and score the missing videos of a prompt set.
 
@@ -129,7 +129,7 @@ def generate_and_score(
         generator_factory: loads the model; decides the batch size and whether each process generates.
         video_format: of the videos.
         out: the output folder.
-        workers: number of processes.
+        workers: number of processes, or what runs jobs elsewhere.
 
     Returns:
         One timing per video.
@@ -142,7 +142,7 @@ def generate_and_score(
         for first in range(0, len(jobs), size)
         if not all(job.is_done for job in jobs[first : first + size])
     ]
-    if generator_factory.per_process:
+    if generator_factory.per_process or not isinstance(workers, int):
         for timings in run_jobs(_generate_and_score_batch, batches, workers, isolated=True):
             yield from timings
     else:

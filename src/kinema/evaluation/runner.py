@@ -19,7 +19,7 @@ from kinema.evaluation.synthetic_faults import FAULTS, Fault, is_detected, rende
 from kinema.evaluation.video_sources import CaptionedVideo, VideoFormat, load_video, render_reference
 from kinema.frames import FrameArray
 from kinema.media import write_video
-from kinema.process_pool import run_jobs
+from kinema.process_pool import JobRunner, run_jobs
 
 Job = TypeVar("Job")
 Baseline = Literal[
@@ -121,7 +121,7 @@ def run_baselines(
     *,
     seed: int = 0,
     vae: Autoencoder | None = None,
-    workers: int,
+    workers: int | JobRunner,
 ) -> Iterator[int]:
     """Score simulator videos and modified copies of them. Yields the number of finished prompts.
 
@@ -131,7 +131,7 @@ def run_baselines(
         out: the output folder.
         seed: of the scenes; see `scene_seed`.
         vae: for the reconstructions; None leaves them out.
-        workers: number of processes.
+        workers: number of processes, or what runs jobs elsewhere.
     """
     jobs = []
     for item in items:
@@ -179,7 +179,7 @@ def _run_fault_job(job: _FaultJob) -> None:
 
 
 def evaluate_detectors(
-    clips_per_fault: int, video_format: VideoFormat, out: Path, *, seed: int = 0, workers: int
+    clips_per_fault: int, video_format: VideoFormat, out: Path, *, seed: int = 0, workers: int | JobRunner
 ) -> Iterator[int]:
     """Score clips with and without each synthetic fault. Yields the number of finished pairs."""
     (out / "faults").mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def _run_video_file_job(job: _VideoFileJob) -> None:
     record.save(record.build_record(job.index, job.kind, job.prompt, frames, fps), job.record_path)
 
 
-def score_video_files(pairs: list[tuple[str, Path]], out: Path, *, workers: int) -> Iterator[int]:
+def score_video_files(pairs: list[tuple[str, Path]], out: Path, *, workers: int | JobRunner) -> Iterator[int]:
     """Score video files against their prompts. Yields the number of finished videos.
 
     Raises:
@@ -245,6 +245,8 @@ def score_video_files(pairs: list[tuple[str, Path]], out: Path, *, workers: int)
     )
 
 
-def _run_and_count(work: Callable[[Job], object], jobs: Iterable[Job], workers: int) -> Iterator[int]:
+def _run_and_count(
+    work: Callable[[Job], object], jobs: Iterable[Job], workers: int | JobRunner
+) -> Iterator[int]:
     for num_done, _ in enumerate(run_jobs(work, jobs, workers), 1):
         yield num_done
