@@ -69,7 +69,7 @@ class ModelComponents:
 
         def load_transformer(expert: int) -> Dit:
             home = torch.device("cpu") if policy.offload_blocks else device
-            dit = model.load_transformer(expert, dtype=dtype, device=home)
+            dit = model.load_transformer(expert, dtype=dtype, device=home, keep_packed=True)
             if policy.int8:
                 from kinema.models.transformer.int8 import quantize_
 

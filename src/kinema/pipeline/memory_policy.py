@@ -12,6 +12,7 @@ import torch
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.formats.safetensors_io import TensorInfo
 from kinema.pipeline.device import free_memory
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -79,11 +80,22 @@ def weight_bytes(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool) -> d
     """Bytes of each module's weights in memory, by the name of its folder."""
     sizes = {}
     for part in MODEL_COMPONENTS:
-        numbers = sum(tensor.numel for tensor in model.list_tensors(part).values())
-        if numbers:
-            each = 4 if part == "vae" else 1 if int8 and part.startswith("transformer") else dtype.itemsize
-            sizes[part] = numbers * each
+        tensors = model.list_tensors(part).values()
+        if part.startswith("transformer"):
+            size = sum(_transformer_bytes(tensor, dtype, int8=int8) for tensor in tensors)
+        else:
+            size = sum(tensor.numel for tensor in tensors) * (4 if part == "vae" else dtype.itemsize)
+        if size:
+            sizes[part] = size
     return sizes
+
+
+def _transformer_bytes(tensor: TensorInfo, dtype: torch.dtype, *, int8: bool) -> int:
+    """Bytes of a transformer's tensor; linear layers keep a quantised weight as its file has it."""
+    if int8:
+        return tensor.numel
+    is_packed = tensor.packed is not None and len(tensor.shape) == 2
+    return tensor.packed_bytes if is_packed else tensor.numel * dtype.itemsize
 
 
 def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[str, int]:
@@ -109,14 +121,14 @@ def offloaded_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> int:
 
 def _block_bytes(model: ModelCheckpoint, part: str, policy: MemoryPolicy) -> tuple[int, list[int]]:
     """Bytes outside of the blocks, and of each block."""
-    each = 1 if policy.int8 else policy.dtype.itemsize
     outside, blocks = 0, Counter[str]()
     for tensor in model.list_tensors(part).values():
         block = _BLOCK.search(tensor.name)
+        size = _transformer_bytes(tensor, policy.dtype, int8=policy.int8)
         if block is None:
-            outside += tensor.numel * each
+            outside += size
         else:
-            blocks[block[1]] += tensor.numel * each
+            blocks[block[1]] += size
     return outside, list(blocks.values())
 
 

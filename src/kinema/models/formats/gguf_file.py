@@ -1,4 +1,4 @@
-"""Tensors in GGUF files (ggml), dequantised to float32 when they are read.
+"""Tensors in GGUF files (ggml): dequantised to float32 when they are read, or mapped as they are stored.
 
 The package `gguf` parses the header and knows every block format. A tensor's shape in the file runs from the
 fastest axis to the slowest, the reverse of PyTorch's. Some writers store tensors of more than four axes in
@@ -7,7 +7,8 @@ another shape and note the right one as `comfy.gguf.orig_shape.<name>`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,11 @@ import torch
 from torch import Tensor
 
 from kinema.errors import UserError, missing_extra
-from kinema.models.formats.gguf_dequantize import dequantize
+from kinema.models.formats.gguf_dequantize import BLOCK_SIZES, dequantize
 from kinema.models.formats.safetensors_io import TensorInfo
+from kinema.models.packed_weight import PackedWeight
 
-SUPPORTED_TYPES = (
-    "F32",
-    "F16",
-    "BF16",
-    "Q8_0",
-    "Q6_K",
-    "Q5_K",
-    "Q4_K",
-    "Q4_0",
-    "Q5_0",
-    "Q5_1",
-    "Q4_1",
-    "Q3_K",
-)
+SUPPORTED_TYPES = tuple(BLOCK_SIZES)
 """Block formats of published Wan files."""
 _SHAPE_KEY = "comfy.gguf.orig_shape."
 
@@ -67,12 +56,15 @@ def list_gguf_tensors(file: Path) -> tuple[dict[str, TensorInfo], str]:
             shape = shapes.get(tensor.name, tuple(int(side) for side in reversed(tensor.shape.tolist())))
             if torch.Size(shape).numel() != numel or offset + num_bytes > size or numel < 1:
                 raise ValueError(f"tensor {tensor.name!r} does not fit its shape or the file")
+            place = _Place(file=file, offset=offset, num_bytes=num_bytes, kind=kind, shape=shape)
             found[tensor.name] = TensorInfo(
                 file=file,
                 name=tensor.name,
                 shape=shape,
                 dtype=torch.float32,
-                decode=_decoder(file, offset, num_bytes, kind, shape),
+                decode=place.decode,
+                packed=None if kind == "F32" else place.map,
+                packed_bytes=num_bytes,
             )
             counts[kind] = counts.get(kind, 0) + numel
     except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
@@ -82,12 +74,33 @@ def list_gguf_tensors(file: Path) -> tuple[dict[str, TensorInfo], str]:
     return found, max(counts, key=lambda kind: counts[kind])
 
 
-def _decoder(
-    file: Path, offset: int, num_bytes: int, kind: str, shape: tuple[int, ...]
-) -> Callable[[], Tensor]:
-    def decode() -> Tensor:
-        # Read and not mapped: pages of a mapping would count as used memory until it is closed.
-        data = np.fromfile(file, dtype=np.uint8, count=num_bytes, offset=offset)
-        return dequantize(data, kind).view(shape)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where the blocks of a tensor are."""
 
-    return decode
+    file: Path
+    offset: int
+    num_bytes: int
+    kind: str
+    shape: tuple[int, ...]
+
+    def decode(self) -> Tensor:
+        """The numbers in float32."""
+        # Read and not mapped: pages of a mapping would count as used memory until it is closed.
+        data = np.fromfile(self.file, dtype=np.uint8, count=self.num_bytes, offset=self.offset)
+        return dequantize(torch.from_numpy(data), self.kind).view(self.shape)
+
+    def map(self) -> PackedWeight:
+        """The blocks, mapped into memory."""
+        # Private pages: torch has no read-only tensors. Nothing writes to them, so they are never copied.
+        data = np.memmap(self.file, dtype=np.uint8, mode="c", offset=self.offset, shape=(self.num_bytes,))
+        return PackedWeight(
+            shape=self.shape,
+            values=torch.from_numpy(data),
+            restore=functools.partial(_restore, kind=self.kind),
+        )
+
+
+def _restore(values: Tensor, scale: Tensor | None, dtype: torch.dtype, *, kind: str) -> Tensor:
+    del scale  # the blocks contain it
+    return dequantize(values, kind, dtype)

@@ -62,8 +62,10 @@ class ModelCheckpoint(Protocol):
         """Whether it has an image encoder."""
         ...
 
-    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
-        """One of the transformers."""
+    def load_transformer(
+        self, expert: int = 0, *, dtype: torch.dtype, device: torch.device, keep_packed: bool = False
+    ) -> Dit:
+        """One of the transformers; with `keep_packed` quantised weights stay as their file stores them."""
         ...
 
     def load_vae(self, *, device: torch.device) -> VideoVae:

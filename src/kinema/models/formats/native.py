@@ -119,12 +119,15 @@ class KinemaCheckpoint:
         """Always false: our own models have no image encoder."""
         return False
 
-    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
-        """The transformer; there is only one.
+    def load_transformer(
+        self, expert: int = 0, *, dtype: torch.dtype, device: torch.device, keep_packed: bool = False
+    ) -> Dit:
+        """The transformer; there is only one, and it is not quantised.
 
         Raises:
             UserError: weights are missing, pickled, or of another model.
         """
+        del keep_packed
         if expert:
             raise ValueError(f"there is no expert {expert}")
         with skip_init():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from kinema.atomic_io import atomic_write, write_text
 from kinema.errors import UserError
 from kinema.models.module_init import copy_channels_last
+from kinema.models.packed_weight import PackedLinear, PackedWeight
 
 _MAX_HEADER_BYTES = 10**8
 _MAX_JSON_BYTES = 10**8
@@ -55,6 +56,8 @@ class TensorInfo:
         dtype: its type, after decoding.
         decode: reads a tensor that is not stored as it is (quantised, or in another format); None: it is a
             plain tensor of a safetensors file.
+        packed: maps a quantised tensor as it is stored; None: it is not quantised.
+        packed_bytes: what it has then.
     """
 
     file: Path
@@ -62,6 +65,8 @@ class TensorInfo:
     shape: tuple[int, ...]
     dtype: torch.dtype
     decode: Callable[[], Tensor] | None = None
+    packed: Callable[[], PackedWeight] | None = None
+    packed_bytes: int = 0
 
     @property
     def numel(self) -> int:
@@ -135,6 +140,7 @@ def load_into(
     keep_in_float32: Iterable[str] = (),
     rename: Callable[[str], str] | None = None,
     tied_weights: Mapping[str, str] | None = None,
+    keep_packed: bool = False,
 ) -> None:
     """Assign stored tensors to a module that was built on the meta device.
 
@@ -151,6 +157,7 @@ def load_into(
         keep_in_float32: tensors whose name contains one of these strings stay in float32.
         rename: from a name in the files to the module's name.
         tied_weights: module names that share the tensor of another name and are in no file.
+        keep_packed: replace linear layers by ones that keep a quantised weight as it is stored.
 
     Raises:
         UserError: a tensor is missing, unexpected, or has another shape; the message names it.
@@ -163,6 +170,9 @@ def load_into(
     _check_names(expected, named, component=component)
     by_file: dict[Path, list[str]] = {}
     float32_patterns = tuple(keep_in_float32)
+    if keep_packed:
+        for name in _pack_linear_layers(module, named, device, float32_patterns):
+            del named[name], expected[name]
     tensors: dict[str, Tensor] = {}
     for name, tensor in named.items():
         if tensor.decode is None:
@@ -199,6 +209,27 @@ def load_into(
     unset = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
     if unset:
         raise RuntimeError(f"{component}: {unset[0]} has no value")
+
+
+def _pack_linear_layers(
+    module: nn.Module,
+    named: Mapping[str, TensorInfo],
+    device: torch.device,
+    float32_patterns: tuple[str, ...],
+) -> list[str]:
+    """Replace linear layers with quantised weights; the names of those weights."""
+    names = []
+    for name, tensor in named.items():
+        owner, _, attribute = name.rpartition(".")
+        is_float32 = any(pattern in name for pattern in float32_patterns)
+        if tensor.packed is None or attribute != "weight" or len(tensor.shape) != 2 or is_float32:
+            continue
+        layer = module.get_submodule(owner)
+        if type(layer) is nn.Linear:
+            parent, _, last = owner.rpartition(".")
+            setattr(module.get_submodule(parent), last, PackedLinear(tensor.packed(), layer.bias, device))
+            names.append(name)
+    return names
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 A weight `X.weight` in float8 or int8 stands for weight · scale. The scale is one number or one for each row,
 and its name is `X.scale_weight` (ComfyUI's `fp8_scaled`) or `X.weight_scale` (LightX2V, newer ComfyUI with
 `X.comfy_quant`, the format as JSON). Scales of activations (`scale_input`, `input_scale`) belong to 8-bit
-products and are not read: the weights are multiplied out in float32, once, when they are loaded.
+products and are not read: the weights are multiplied out in float32, when they are loaded or when a layer
+uses them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.models.formats.safetensors_io import TensorInfo, read_tensor
+from kinema.models.packed_weight import PackedWeight
 
 _SCALES = (".scale_weight", ".weight_scale")
 _IGNORED = (".scale_input", ".input_scale", ".comfy_quant")
@@ -64,17 +67,34 @@ def combine_scales(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
                 f"{tensor.file.name}: {name!r} has {tensor.numel} scales for {rows} rows; give one, or one "
                 "for each row"
             )
-        kept[weight_name] = dataclasses.replace(weight, dtype=torch.float32, decode=_decoder(weight, tensor))
+        pack = functools.partial(_pack, weight, tensor)
+        kept[weight_name] = dataclasses.replace(
+            weight,
+            dtype=torch.float32,
+            decode=functools.partial(_unpack, pack),
+            packed=pack,
+            packed_bytes=weight.numel,
+        )
     return kept
 
 
-def _decoder(weight: TensorInfo, scale: TensorInfo) -> Callable[[], Tensor]:
-    def decode() -> Tensor:
-        factor = read_tensor(scale).float().flatten()
-        value = read_tensor(weight).float()
-        return value.mul_(factor.view(-1, *[1] * (value.dim() - 1)))
+def _pack(weight: TensorInfo, scale: TensorInfo) -> PackedWeight:
+    """The mapped weight, and its scales as one number for all rows or one for each."""
+    return PackedWeight(
+        shape=weight.shape,
+        values=read_tensor(weight),
+        scale=read_tensor(scale).float().flatten(),
+        restore=_restore,
+    )
 
-    return decode
+
+def _unpack(pack: Callable[[], PackedWeight]) -> Tensor:
+    return pack().unpack(torch.float32)
+
+
+def _restore(values: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    assert scale is not None
+    return values.float().mul_(scale.view(-1, *[1] * (values.dim() - 1))).to(dtype)
 
 
 def _check_comfy_format(tensor: TensorInfo) -> None:

@@ -184,8 +184,12 @@ class WanCheckpoint:
         """Whether a CLIP image encoder belongs to the model."""
         return self.dit.image_width is not None
 
-    def load_transformer(self, expert: int = 0, *, dtype: torch.dtype, device: torch.device) -> Dit:
+    def load_transformer(
+        self, expert: int = 0, *, dtype: torch.dtype, device: torch.device, keep_packed: bool = False
+    ) -> Dit:
         """A transformer; of two experts, 0 is the one for high noise and 1 the one for low noise.
+
+        With `keep_packed` the linear layers of quantised files keep their weights as they are stored.
 
         Raises:
             UserError: weights are missing, pickled, or of another model.
@@ -202,6 +206,7 @@ class WanCheckpoint:
             device=device,
             keep_in_float32=FLOAT32_PARAMETERS,
             rename=_transformer_rename(stored),
+            keep_packed=keep_packed,
         )
         return module.eval()
 

@@ -5,15 +5,15 @@ can be in use at once.
 
 `merge` decides what happens to the large linear layers of the blocks. Merged, a layer has a weight of its
 own, W + ΔW, which costs memory and no time in sampling. Beside, a layer computes W·x + up·(down·x), which
-costs time and hardly any memory; and it is the only way for int8 weights, whose steps are larger than most
-changes. Everything else is small and always merged.
+costs time and hardly any memory; and it is the only way for int8 weights and for weights that stay quantised
+as their file has them, whose steps are larger than most changes. Everything else is small and always merged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from kinema.models.lora.changes import LowRank, WeightChange
 from kinema.models.lora.match import LoraMatch, read_changes
+from kinema.models.packed_weight import PackedLinear
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.int8 import Int8Linear
 from kinema.models.transformer.ops import linear
@@ -49,8 +50,8 @@ class LoraLinear(nn.Linear):
     def __init__(self, base: nn.Linear, changes: Sequence[WeightedChange], dtype: torch.dtype) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
-        self.base, self.weight, self.bias = base, base.weight, base.bias
-        device = base.weight.device
+        self.base = base
+        device = next(tensor.device for tensor in [*base.parameters(), *base.buffers()])
         low_rank = [(one.change, one.strength) for one in changes if isinstance(one.change, LowRank)]
         # All low-rank changes are one pair of matrices.
         down = torch.cat([change.down for change, _ in low_rank]) if low_rank else None
@@ -65,7 +66,7 @@ class LoraLinear(nn.Linear):
         if self.down is not None and self.up is not None:
             y = y + functional.linear(functional.linear(input, self.down), self.up)
         for one in self.others:
-            # None of these changes reads the weight, only its shape: int8 weights have another layout.
+            # None of these changes reads the weight, only its shape: stored weights have another layout.
             shape = torch.empty(self.out_features, self.in_features, device=input.device)
             delta = one.change.delta(shape).to(input.dtype)
             y = torch.add(y, functional.linear(input, delta), alpha=one.strength)
@@ -83,11 +84,11 @@ def apply_loras(
     """A transformer with LoRAs; `dit` is not changed, and shares its unchanged weights with the result.
 
     Args:
-        dit: the transformer, with float or int8 weights, on any device.
+        dit: the transformer, with float, int8 or quantised weights, on any device.
         loras: files matched to the model, and their strengths; applied to the same base weights.
         expert: which of the model's transformers this is.
         merge: keep the changed weights of the blocks as a copy; otherwise compute the changes beside them.
-            Layers of int8 are never merged.
+            Layers of int8 and quantised layers are never merged.
         in_place: change `dit` itself and return it, which frees each old weight before the next is made.
 
     Raises:
@@ -118,15 +119,16 @@ def _apply_to(
     dtype: torch.dtype,
 ) -> None:
     module = dit.get_submodule(owner)
-    is_int8 = isinstance(module, Int8Linear)
-    if attribute == "weight" and isinstance(module, nn.Linear) and "blocks." in owner:
+    stored = module if isinstance(module, (Int8Linear, PackedLinear)) else None
+    is_large = "blocks." in owner or stored is not None
+    if attribute == "weight" and isinstance(module, nn.Linear) and is_large:
         needs_weight = any(one.change.needs_weight for one in changes)
-        if (is_int8 or not merge) and not needs_weight:
+        if (stored is not None or not merge) and not needs_weight:
             _replace(dit, owner, LoraLinear(module, changes, dtype))
             return
-        if is_int8:
+        if stored is not None:
             # The change depends on the weight: the layer gets its float weight back.
-            module = cast(Int8Linear, module).dequantize(dtype)
+            module = stored.unpack(dtype)
             _replace(dit, owner, module)
     value = getattr(module, attribute)
     changed = merge_changes(value, changes)

@@ -79,7 +79,7 @@ class ConditionEmbedder(nn.Module):
     def embed_sigma(self, sigma: Float[Tensor, "b f"]) -> Float[Tensor, "b f d"]:
         """The float32 embedding of sigma in [0, 1]."""
         half = self.time_channels // 2
-        device = self.time_proj.weight.device
+        device = self.time_embedder.linear_1.weight.device
         timestep = (sigma.double() * 1000).float().to(device)
         index = torch.arange(half, dtype=torch.float32, device=device)
         frequencies = torch.exp(-math.log(10000) * index / half)

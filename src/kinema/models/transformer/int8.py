@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinema.models.packed_weight import PackedLinear
 from kinema.models.transformer.dit import Dit
 
 _ZERO_POINT = 128
@@ -39,7 +40,8 @@ class Int8Linear(nn.Linear):
     def __init__(self, layer: nn.Linear) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        weight = layer.weight.detach().float()
+        weight = layer.unpack_weight(torch.float32) if isinstance(layer, PackedLinear) else layer.weight
+        weight = weight.detach().float()
         # A row of zeros can have any scale.
         scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / _max_weight()
         quantized = (weight / scale[:, None]).round_().to(torch.int8)
@@ -71,7 +73,7 @@ class Int8Linear(nn.Linear):
             y.add_(self.bias)
         return y.view(*input.shape[:-1], -1).to(input.dtype)
 
-    def dequantize(self, dtype: torch.dtype) -> nn.Linear:
+    def unpack(self, dtype: torch.dtype) -> nn.Linear:
         """A linear layer with the weights that this one has after rounding."""
         # The packed layout belongs to oneDNN. A unit vector is quantised without an error and gives a column.
         columns = [

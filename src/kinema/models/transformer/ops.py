@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinema.models.packed_weight import PackedLinear
+
 # glibc keeps freed memory up to twice the largest block of at most 32 MiB that was ever freed.
 _MALLOC_THRESHOLD_BYTES = 31 * 2**20
 
@@ -73,9 +75,15 @@ def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) ->
     On a CPU in float32 without autograd oneDNN is called: it applies the GELU while the product is still in
     cache, and on CPUs other than Intel's it is faster than torch's default library.
     """
+    # A layer with hooks or another forward (LoRA, int8) must be called itself.
+    is_plain = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
+    if not is_plain and type(layer) is not PackedLinear:
+        out = layer(x)
+        return functional.gelu(out, approximate="tanh") if gelu else out
+    weight = layer.unpack_weight(x.dtype) if isinstance(layer, PackedLinear) else layer.weight
     use_onednn = (
         x.dtype is torch.float32
-        and layer.weight.dtype is torch.float32
+        and weight.dtype is torch.float32
         and x.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
@@ -83,10 +91,7 @@ def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) ->
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
     if use_onednn:
-        # A layer with hooks or another forward (LoRA, quantised) must be called itself.
-        use_onednn = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
-    if use_onednn:
         activation, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, activation, [], algorithm)
-    out = layer(x)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, activation, [], algorithm)
+    out = functional.linear(x, weight, layer.bias)
     return functional.gelu(out, approximate="tanh") if gelu else out
