@@ -41,18 +41,20 @@ class StudioServer:
 
     def start(self):
         environment = {**os.environ, "KINEMA_API_KEYS": self.key, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kinema", "serve", "--studio", "--model", self.model,
-             "--port", str(self.port), "--data", str(self.data)],
-            stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
+        log = self.data / "server.log"
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kinema", "serve", "--studio", "--model", self.model,
+                 "--port", str(self.port), "--data", str(self.data)],
+                stderr=stderr, env=environment,
+            )  # fmt: skip
         deadline = time.monotonic() + 120
         while True:
             try:
                 self.call("GET", "/v1/models")
                 return self
             except (urllib.error.URLError, OSError):
-                assert self.process.poll() is None, "the server has ended"
+                assert self.process.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < deadline, "the server does not answer"
                 time.sleep(0.1)
 

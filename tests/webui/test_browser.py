@@ -46,6 +46,7 @@ def test_delete_takes_the_video_it_is_on(studio, server):
     studio.button("More actions: The first one").click()
     studio.page.get_by_role("menuitem", name="Delete").click()
     studio.wait_for_videos(2)
+    server.wait_for(lambda videos: len(videos) == 2)
     assert {video["prompt"] for video in server.videos()} == {"The second one", "The third one"}
 
 
