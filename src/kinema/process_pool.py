@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Job = TypeVar("Job")
 JobResult = TypeVar("JobResult")
@@ -27,6 +27,7 @@ _JOBS_AHEAD_PER_WORKER = 3
 """Submitted jobs per worker: enough that no worker waits, few enough that large jobs fit into memory."""
 
 
+@runtime_checkable
 class JobRunner(Protocol):
     """Runs jobs elsewhere: `kinema.ray_tasks.RayTasks`."""
 
@@ -84,7 +85,8 @@ def run_jobs(
     Args:
         work: a picklable function.
         jobs: picklable arguments of `work`.
-        workers: number of processes; 1 or less runs the jobs in this process. Or what runs the jobs elsewhere.
+        workers: number of processes; 1 or less runs the jobs in this process. Or what runs the jobs
+            elsewhere.
         isolated: use a worker process even for one worker, which then has one thread.
     """
     if not isinstance(workers, int):
