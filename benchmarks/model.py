@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import torch
 
-from benchmarks import model_dit, model_pipeline, model_vae
+from benchmarks import model_dit, model_gguf, model_pipeline, model_vae
 from benchmarks.harness import BenchRow, run_subprocess
 from kinema.atomic_io import write_text
 from kinema.errors import UserError
@@ -24,7 +24,7 @@ RowName = Literal[
     "vae21-decode", "vae21-encode", "vae22-decode", "vae22-decode-256", "condition", "stream-memory",
     "text", "solver", "guidance-1280", "guidance-4096", "causal-cache", "pipeline", "pipeline-4-steps",
     "pipeline-memory",
-    "import", "load",
+    "import", "load", "load-gguf",
 ]  # fmt: skip
 ROW_NAMES: tuple[RowName, ...] = get_args(RowName)
 _MEASUREMENTS: dict[RowName, Callable[[int], BenchRow]] = {
@@ -44,6 +44,7 @@ _MEASUREMENTS: dict[RowName, Callable[[int], BenchRow]] = {
     "pipeline-memory": model_pipeline.peak_memory,
     "import": model_pipeline.import_time,
     "load": model_pipeline.load_time,
+    "load-gguf": model_gguf.load_time,
 }
 
 _ROW_SCRIPT = """

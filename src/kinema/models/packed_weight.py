@@ -64,7 +64,7 @@ class PackedLinear(nn.Linear):
             "scale", None if packed.scale is None else packed.scale.to(device), persistent=False
         )
         self.restore = packed.restore
-        self.bias = bias
+        self.register_parameter("bias", bias)
 
     def unpack_weight(self, dtype: torch.dtype) -> Float[Tensor, "o i"]:
         """The weight."""

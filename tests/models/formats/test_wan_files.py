@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -18,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from kinema.errors import UserError
 from kinema.models.formats import gguf_file, torch_pickle
 from kinema.models.formats.loader import open_model
-from kinema.models.formats.wan_keys import convert_transformer_key
+from kinema.models.formats.wan_keys import convert_transformer_key, to_original_transformer_key
+from kinema.models.transformer import dit_config
+from kinema.models.transformer.dit import Dit
 from tests.fixtures import wan_files, wan_fixtures
 
 CPU = torch.device("cpu")
@@ -281,3 +284,17 @@ def test_an_autoencoder_of_another_model(folder, original, tmp_path):
         UserError, match=r"12 latent channels and .* has 16; give the autoencoder of Wan 2\.1"
     ):
         open_model(str(tmp_path / "wan.safetensors"), vae=str(other), text_encoder=str(folder))
+
+
+@pytest.mark.parametrize(
+    "parts", [{"control_layers": (0, 1)}, {"image_width": 32, "image_positions": 34, "fps_embedding": True}]
+)
+def test_names_are_translated_in_both_directions(parts):
+    with torch.device("meta"):
+        dit = Dit(dataclasses.replace(dit_config.tiny(), **parts))
+    layers = [name for name, module in dit.named_modules() if isinstance(module, torch.nn.Linear)]
+    names = [*layers, *(name for name, _ in dit.named_parameters())]
+    originals = [to_original_transformer_key(name) for name in names]
+    assert [convert_transformer_key(name) for name in originals] == names
+    assert "blocks.0.cross_attn.o.weight" in originals
+    assert not any("attn1" in name or "condition_embedder." in name for name in originals)

@@ -7,68 +7,53 @@ single-file checkpoints, some with the prefix `model.diffusion_model.`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-_RenameRules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+_RenameRules = tuple[tuple[str, str], ...]
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.", "net.")
 
-_TRANSFORMER_RULES: _RenameRules = (
-    (r"^time_embedding\.0\.", "condition_embedder.time_embedder.linear_1."),
-    (r"^time_embedding\.2\.", "condition_embedder.time_embedder.linear_2."),
-    (r"^text_embedding\.0\.", "condition_embedder.text_embedder.linear_1."),
-    (r"^text_embedding\.2\.", "condition_embedder.text_embedder.linear_2."),
-    (r"^time_projection\.1\.", "condition_embedder.time_proj."),
-    (r"^img_emb\.proj\.0\.", "condition_embedder.image_embedder.norm1."),
-    (r"^img_emb\.proj\.1\.", "condition_embedder.image_embedder.ff.net.0.proj."),
-    (r"^img_emb\.proj\.3\.", "condition_embedder.image_embedder.ff.net.2."),
-    (r"^img_emb\.proj\.4\.", "condition_embedder.image_embedder.norm2."),
-    (r"^img_emb\.emb_pos$", "condition_embedder.image_embedder.pos_embed"),
-    (r"^head\.modulation$", "scale_shift_table"),
-    (r"^head\.head\.", "proj_out."),
-    (r"^((?:vace_)?blocks\.\d+)\.modulation$", r"\1.scale_shift_table"),
-    (r"^((?:vace_)?blocks\.\d+)\.ffn\.0\.", r"\1.ffn.net.0.proj."),
-    (r"^((?:vace_)?blocks\.\d+)\.ffn\.2\.", r"\1.ffn.net.2."),
+_EMBEDDER = "condition_embedder"
+_OUTSIDE = (
+    (f"{_EMBEDDER}.time_embedder.linear_1", "time_embedding.0"),
+    (f"{_EMBEDDER}.time_embedder.linear_2", "time_embedding.2"),
+    (f"{_EMBEDDER}.text_embedder.linear_1", "text_embedding.0"),
+    (f"{_EMBEDDER}.text_embedder.linear_2", "text_embedding.2"),
+    (f"{_EMBEDDER}.time_proj", "time_projection.1"),
+    (f"{_EMBEDDER}.image_embedder.norm1", "img_emb.proj.0"),
+    (f"{_EMBEDDER}.image_embedder.ff.net.0.proj", "img_emb.proj.1"),
+    (f"{_EMBEDDER}.image_embedder.ff.net.2", "img_emb.proj.3"),
+    (f"{_EMBEDDER}.image_embedder.norm2", "img_emb.proj.4"),
+    (f"{_EMBEDDER}.image_embedder.pos_embed", "img_emb.emb_pos"),
+    ("scale_shift_table", "head.modulation"),
+    ("proj_out", "head.head"),
+    ("fps_projection.net.0.proj", "fps_projection.0"),
+    ("fps_projection.net.2", "fps_projection.2"),
+)
+"""Our name of a module or tensor outside of the blocks, and the original one."""
+_IN_BLOCKS = (
+    ("scale_shift_table", "modulation"),
+    ("ffn.net.0.proj", "ffn.0"),
+    ("ffn.net.2", "ffn.2"),
     # The original calls norm1, norm3, norm2 in this order; diffusers numbers them in the order of the calls.
-    (r"^((?:vace_)?blocks\.\d+)\.norm([23])\.", lambda m: f"{m[1]}.norm{5 - int(m[2])}."),
-    (r"^((?:vace_)?blocks\.\d+)\.(self|cross)_attn\.", lambda m: f"{m[1]}.attn{1 if m[2] == 'self' else 2}."),
-    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.([qkv])\.", r"\1.to_\2."),
-    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.o\.", r"\1.to_out.0."),
-    (r"^((?:vace_)?blocks\.\d+\.attn2)\.([kv])_img\.", r"\1.add_\2_proj."),
-    (r"^((?:vace_)?blocks\.\d+\.attn2)\.norm_k_img\.", r"\1.norm_added_k."),
-    (r"^(vace_blocks\.\d+)\.before_proj\.", r"\1.proj_in."),
-    (r"^(vace_blocks\.\d+)\.after_proj\.", r"\1.proj_out."),
-    (r"^fps_projection\.0\.", "fps_projection.net.0.proj."),
-    (r"^fps_projection\.2\.", "fps_projection.net.2."),
-)
-
-_TO_ORIGINAL_RULES: _RenameRules = (
-    (r"^condition_embedder\.time_embedder\.linear_1\b", "time_embedding.0"),
-    (r"^condition_embedder\.time_embedder\.linear_2\b", "time_embedding.2"),
-    (r"^condition_embedder\.text_embedder\.linear_1\b", "text_embedding.0"),
-    (r"^condition_embedder\.text_embedder\.linear_2\b", "text_embedding.2"),
-    (r"^condition_embedder\.time_proj\b", "time_projection.1"),
-    (r"^condition_embedder\.image_embedder\.norm1\b", "img_emb.proj.0"),
-    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj\b", "img_emb.proj.1"),
-    (r"^condition_embedder\.image_embedder\.ff\.net\.2\b", "img_emb.proj.3"),
-    (r"^condition_embedder\.image_embedder\.norm2\b", "img_emb.proj.4"),
-    (r"^condition_embedder\.image_embedder\.pos_embed\b", "img_emb.emb_pos"),
-    (r"^scale_shift_table$", "head.modulation"),
-    (r"^proj_out\b", "head.head"),
-    (r"^((?:vace_)?blocks\.\d+)\.scale_shift_table$", r"\1.modulation"),
-    (r"^((?:vace_)?blocks\.\d+)\.ffn\.net\.0\.proj\b", r"\1.ffn.0"),
-    (r"^((?:vace_)?blocks\.\d+)\.ffn\.net\.2\b", r"\1.ffn.2"),
-    (r"^((?:vace_)?blocks\.\d+)\.norm([23])\b", lambda m: f"{m[1]}.norm{5 - int(m[2])}"),
-    (r"^(vace_blocks\.\d+)\.proj_in\b", r"\1.before_proj"),
-    (r"^(vace_blocks\.\d+)\.proj_out\b", r"\1.after_proj"),
-    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.to_([qkv])\b", r"\1.\2"),
-    (r"^((?:vace_)?blocks\.\d+\.attn[12])\.to_out\.0\b", r"\1.o"),
-    (r"^((?:vace_)?blocks\.\d+\.attn2)\.add_([kv])_proj\b", r"\1.\2_img"),
-    (r"^((?:vace_)?blocks\.\d+\.attn2)\.norm_added_k\b", r"\1.norm_k_img"),
-    (
-        r"^((?:vace_)?blocks\.\d+)\.attn([12])\b",
-        lambda m: f"{m[1]}.{'self' if m[2] == '1' else 'cross'}_attn",
+    ("norm2", "norm3"),
+    ("norm3", "norm2"),
+    ("proj_in", "before_proj"),
+    ("proj_out", "after_proj"),
+    ("attn1", "self_attn"),
+    ("attn2", "cross_attn"),
+    *(
+        (f"{ours}.{own}", f"{original}.{other}")
+        for ours, original in (("attn1", "self_attn"), ("attn2", "cross_attn"))
+        for own, other in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "o"))
     ),
+    ("attn2.add_k_proj", "cross_attn.k_img"),
+    ("attn2.add_v_proj", "cross_attn.v_img"),
+    ("attn2.norm_added_k", "cross_attn.norm_k_img"),
 )
+"""The same within a block of the transformer or of its control branch."""
+_BLOCK = re.compile(r"((?:vace_)?blocks\.\d+)\.(.+)")
+_FROM_ORIGINAL = tuple({original: ours for ours, original in pairs} for pairs in (_OUTSIDE, _IN_BLOCKS))
+_TO_ORIGINAL = tuple(dict(pairs) for pairs in (_OUTSIDE, _IN_BLOCKS))
 
 _RESIDUAL_RULES: _RenameRules = (
     (r"\.residual\.0\.gamma$", ".norm1.gamma"),
@@ -102,7 +87,7 @@ def has_original_vae_keys(names: Iterable[str]) -> bool:
 
 def convert_transformer_key(name: str) -> str:
     """Our name of a tensor of an original transformer."""
-    return _apply_rules(_strip_prefix(name), _TRANSFORMER_RULES)
+    return _translate(_strip_prefix(name), *_FROM_ORIGINAL)
 
 
 def to_original_transformer_key(name: str) -> str:
@@ -110,7 +95,7 @@ def to_original_transformer_key(name: str) -> str:
 
     Names that the original does not have are returned as they are.
     """
-    return _apply_rules(name, _TO_ORIGINAL_RULES)
+    return _translate(name, *_TO_ORIGINAL)
 
 
 def convert_vae_key(name: str, *, residual_blocks: int) -> str:
@@ -146,6 +131,23 @@ def _strip_prefix(name: str) -> str:
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
+    return name
+
+
+def _translate(name: str, outside: dict[str, str], in_blocks: dict[str, str]) -> str:
+    """The name with its longest known beginning replaced."""
+    block = _BLOCK.fullmatch(name)
+    if block is not None:
+        return f"{block[1]}.{_replace_beginning(block[2], in_blocks)}"
+    return _replace_beginning(name, outside)
+
+
+def _replace_beginning(name: str, table: dict[str, str]) -> str:
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        found = table.get(".".join(parts[:count]))
+        if found is not None:
+            return ".".join([found, *parts[count:]])
     return name
 
 

@@ -1,6 +1,7 @@
 """The diffusion transformer.
 
 dit.py            `Dit`: embeddings, blocks, output
+condition_embedder.py  sigma, text and image states at the transformer's width
 dit_block.py      one block: self-attention, cross-attention, feed-forward
 dit_config.py     the config and its presets
 attention.py      multi-head attention, and key ranges of block-causal masks
