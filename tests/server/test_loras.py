@@ -18,7 +18,7 @@ from kinema.server.authentication import LOCAL_OWNER
 from kinema.server.backends.fake import FakeBackend
 from kinema.server.backends.pipeline import PipelineBackend
 from kinema.server.settings import load_settings
-from kinema.server.worker import worker_command
+from kinema.server.worker import worker_command, worker_config
 from tests.fixtures import server
 from tests.fixtures.lora_files import random_factors, write_family
 
@@ -84,7 +84,7 @@ def test_settings(tmp_path):
     file.write_text('[[loras]]\nname = "style"\npath = "style.safetensors"\n')
     settings = load_settings(file, data_dir=tmp_path)
     assert [lora.name for lora in settings.loras] == ["style"]
-    assert '"style"' in worker_command(settings, worker_index=0, attached=True)[-1]
+    assert '"style"' in worker_command(worker_config(settings, worker_index=0, attached=True))[-1]
     file.write_text('[[loras]]\nname = "a/b"\npath = "x"\n')
     with pytest.raises(UserError, match=r"loras\.0\.name"):
         load_settings(file, data_dir=tmp_path)

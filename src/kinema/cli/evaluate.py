@@ -81,6 +81,8 @@ class Evaluate:
     """Seed of the simulated clips of --baselines; thresholds were tuned on other seeds."""
     workers: int = 1
     """Processes, best one per core; results do not depend on it."""
+    ray: str = ""
+    """Use a Ray cluster instead of `workers`: HOST:PORT of its head node, or auto."""
     batch_size: int | None = None
     """Videos that --model generates at once; by default 16 on a GPU and 1 on a CPU."""
     command: Annotated[Compare, subcommand("compare")] | Annotated[None, subcommand("score")] = None
@@ -111,14 +113,19 @@ class Evaluate:
         from kinema.evaluation import evaluate
         from kinema.evaluation.model_source import PipelineGeneratorFactory
         from kinema.pipeline.loras import parse_lora
+        from kinema.ray_tasks import RayTasks
 
         if self.lora and not self.model:
             raise UserError("--lora changes a model; give --model")
+        workers = self.workers
+        if self.ray:
+            # Tasks run in other folders.
+            out, workers = out.absolute(), RayTasks(address=self.ray, uses_gpu=bool(self.model))
         if self.videos is not None:
             if self.prompts is None:
                 raise UserError("--videos needs --prompts: a text file with one prompt per line")
             return evaluate.evaluate_videos(
-                self.videos, self.prompts, out, baselines=self.baselines_dir, workers=self.workers
+                self.videos.absolute(), self.prompts, out, baselines=self.baselines_dir, workers=workers
             )
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"--batch-size is {self.batch_size} and must be 1 or more")
@@ -138,7 +145,7 @@ class Evaluate:
                 clips_per_fault=self.faults,
                 seed=self.seed,
                 vae=factory,
-                workers=self.workers,
+                workers=workers,
             )
         return evaluate.evaluate_model(
             self.model,
@@ -147,7 +154,7 @@ class Evaluate:
             video_format,
             out,
             baselines=self.baselines_dir,
-            workers=self.workers,
+            workers=workers,
         )
 
     def _video_format(self, factory: PipelineGeneratorFactory | None) -> VideoFormat:

@@ -61,6 +61,12 @@ class Serve(WorkerArgs):
     """Address to listen on; other machines need API keys."""
     workers: int = 1
     """Worker processes; on GPUs, one for each."""
+    ray: str = ""
+    """Run the workers on a Ray cluster instead: HOST:PORT of its head node, or auto."""
+    min_workers: int = 1
+    """With --ray: workers that always run."""
+    max_workers: int = 8
+    """With --ray: the most workers, while many videos are queued."""
     scrub: bool = False
     """Check the digests of stored videos in the background."""
     studio: bool = False
@@ -83,7 +89,7 @@ class Worker(WorkerArgs):
         settings = self.load_settings()
         from kinema.server.data_dir import ensure_data_dir
         from kinema.server.open_stores import DATABASE_VARIABLE
-        from kinema.server.worker import worker_command
+        from kinema.server.worker import worker_command, worker_config
 
         if settings.database:
             ensure_data_dir(settings.data_dir)
@@ -91,6 +97,6 @@ class Worker(WorkerArgs):
         elif not (settings.data_dir / "store.sqlite").is_file():
             data = settings.data_dir
             raise UserError(f"no server has used {data} yet; start `kinema serve --data {data}` first")
-        command = worker_command(settings, worker_index=0, attached=False)
+        command = worker_command(worker_config(settings, worker_index=0, attached=False))
         # Replaces this process: servers recognise workers by their command line.
         os.execv(command[0], command)

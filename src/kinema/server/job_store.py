@@ -107,6 +107,19 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What the workers of a model have to do.
+
+    Attributes:
+        waiting: jobs that no worker has.
+        busy_workers: ids of the workers that have one.
+    """
+
+    waiting: int
+    busy_workers: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnerTotals:
     """What an owner has in the store, deleted jobs that can be restored included.
 
@@ -352,6 +365,10 @@ class ServerOperations(Protocol):
 
     def remove(self, job_ids: Collection[str]) -> None:
         """Remove rows of `expired`, after their files."""
+        ...
+
+    def demand(self, model: str) -> Demand:
+        """What the workers of a model (`ModelInfo.name`) have to do."""
         ...
 
     def count_by_status(self) -> dict[str, int]:

@@ -71,6 +71,8 @@ class Limits(_Frozen):
         min_free_bytes: free disk space below which new jobs are refused.
         max_event_streams: open event streams.
         max_event_streams_per_owner: the same of one owner.
+        max_live_unwatched_s: seconds after which a live session without a viewer ends.
+        max_live_s_while_others_wait: length of a live session while other videos are queued.
     """
 
     max_body_bytes: int = 64 * 2**20
@@ -100,6 +102,8 @@ class Limits(_Frozen):
     min_free_bytes: int = 256 * 2**20
     max_event_streams: int = 256
     max_event_streams_per_owner: int = 64
+    max_live_unwatched_s: float = 60.0
+    max_live_s_while_others_wait: float = 900.0
 
 
 class NamedLora(_Frozen):
@@ -180,6 +184,14 @@ class Settings(_Frozen):
         host: address to listen on.
         port: to listen on; 0: any free one.
         workers: worker processes; on GPUs, one for each.
+        ray: a Ray cluster that runs the workers instead: `HOST:PORT`, `ray://HOST:PORT`, or `auto`.
+        min_workers: on the Ray cluster, that always run.
+        max_workers: on the Ray cluster, the most.
+        ray_processes_per_video: processes that generate each video together, each with a GPU of its own.
+        ray_memory_bytes: memory that the Ray cluster reserves for each process; None: as much as
+            `limits.max_worker_bytes`, or none.
+        ray_resources: further resources of each process by name, which choose the nodes of this model.
+        ray_idle_s: seconds without work after which a worker above `min_workers` is ended.
         device: of the workers: auto, cpu, cuda or cuda:1. With several GPUs worker n uses the n-th.
         api_keys: of the callers; without any, the server listens on loopback only and asks for none.
         limits: limits of requests.
@@ -209,6 +221,13 @@ class Settings(_Frozen):
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
+    ray: str = ""
+    min_workers: int = 1
+    max_workers: int = 8
+    ray_processes_per_video: int = 1
+    ray_memory_bytes: int | None = None
+    ray_resources: dict[str, float] = {}
+    ray_idle_s: float = 60.0
     device: str = "auto"
     api_keys: ApiKeys = ()
     limits: Limits = Limits()
@@ -234,6 +253,8 @@ class Settings(_Frozen):
             raise UserError(f"there is no port {self.port}; give 0 (any free one) to 65535")
         if not 0 <= self.workers <= 64:
             raise UserError(f"{self.workers} workers are not possible; give 0 (none here) to 64")
+        if self.ray:
+            self._check_ray()
         if not self.api_keys and not is_loopback(self.host):
             raise UserError(
                 f"refusing to listen on {self.host} without API keys: anybody could use this machine; "
@@ -243,6 +264,20 @@ class Settings(_Frozen):
         if len(set(names)) < len(names):
             raise UserError(f"two LoRAs have one name ({', '.join(names)}); give each [[loras]] its own")
         return self
+
+    def _check_ray(self) -> None:
+        if not 1 <= self.min_workers <= self.max_workers <= 1024:
+            raise UserError(
+                f"from {self.min_workers} to {self.max_workers} workers is not possible; give 1 <= "
+                "--min-workers <= --max-workers <= 1024"
+            )
+        if self.ray_processes_per_video < 1:
+            raise UserError("ray_processes_per_video is 1 or more")
+        if not self.database.startswith(("postgresql://", "postgres://")) or not self.storage:
+            raise UserError(
+                "workers on a Ray cluster need a database and files that all nodes reach; give --database "
+                "postgresql://... and --storage s3://BUCKET, or a shared folder"
+            )
 
 
 class _Environment(BaseSettings):

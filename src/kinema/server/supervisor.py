@@ -19,11 +19,12 @@ from kinema.server.job_store import JobStore, Lease, StoreBusyError, WorkerRow
 from kinema.server.leases import SilenceMonitor
 from kinema.server.model_info import ModelInfo
 from kinema.server.open_stores import DATABASE_VARIABLE, is_postgres
+from kinema.server.ray_workers import ray_workers_command
 from kinema.server.recovery import reconcile
 from kinema.server.scrub import Scrubber
 from kinema.server.settings import Settings
 from kinema.server.storage import FileStore
-from kinema.server.worker import sign_of_life, worker_command
+from kinema.server.worker import sign_of_life, worker_command, worker_config
 
 log = logging.getLogger("kinema.server")
 
@@ -62,9 +63,11 @@ class Supervisor:
 
     def __init__(self, settings: Settings, store: JobStore, files: FileStore) -> None:
         self._settings, self._store, self._files = settings, store, files
-        self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
-        self._started_at = [0.0] * settings.workers
-        self._rapid_exits = [0] * settings.workers
+        # With Ray the only process is the one that runs the workers on the cluster.
+        count = 1 if settings.ray else settings.workers
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
+        self._started_at = [0.0] * count
+        self._rapid_exits = [0] * count
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="supervisor")
         self._attempts = SilenceMonitor(settings.lease_s)
@@ -90,7 +93,7 @@ class Supervisor:
                     self._store, self._files, retention_s=self._settings.retention_s, min_age_s=min_age_s
                 )
                 self._remove_stale_files(min_age_s=min_age_s)
-        for index in range(self._settings.workers):
+        for index in range(len(self._processes)):
             self._spawn(index)
         self._thread.start()
         if self._scrubber is not None:
@@ -233,9 +236,13 @@ class Supervisor:
 
     def _spawn(self, worker_index: int) -> None:
         settings = self._settings
-        with single_threaded() if settings.workers > 1 else contextlib.nullcontext():
+        if settings.ray:
+            command = ray_workers_command(settings)
+        else:
+            command = worker_command(worker_config(settings, worker_index=worker_index, attached=True))
+        with single_threaded() if len(self._processes) > 1 else contextlib.nullcontext():
             self._processes[worker_index] = subprocess.Popen(
-                worker_command(settings, worker_index=worker_index, attached=True),
+                command,
                 stdin=subprocess.PIPE,
                 env={**os.environ, DATABASE_VARIABLE: settings.database},
             )

@@ -39,6 +39,7 @@ from kinema.server.job import Job
 from kinema.server.job_states import Progress
 from kinema.server.job_store import JobStore, StoreBusyError
 from kinema.server.leases import SilenceMonitor
+from kinema.server.live.worker_session import WorkerSession, claim_offer
 from kinema.server.open_stores import DATABASE_VARIABLE, is_postgres, open_file_store, open_job_store
 from kinema.server.storage import (
     PREVIEW_FILE,
@@ -99,9 +100,9 @@ class WorkerConfig:
     """Whether the end of standard input means that the server is gone."""
 
 
-def worker_command(settings: Settings, *, worker_index: int, attached: bool) -> list[str]:
-    """The command that starts a worker with a server's settings; servers recognise workers by it."""
-    config = WorkerConfig(
+def worker_config(settings: Settings, *, worker_index: int, attached: bool) -> WorkerConfig:
+    """A worker with a server's settings."""
+    return WorkerConfig(
         data_dir=str(settings.data_dir),
         storage=settings.storage,
         model=settings.model,
@@ -117,6 +118,10 @@ def worker_command(settings: Settings, *, worker_index: int, attached: bool) -> 
         loras=tuple((lora.name, str(lora.path.expanduser().absolute())) for lora in settings.loras),
         attached=attached,
     )
+
+
+def worker_command(config: WorkerConfig) -> list[str]:
+    """The command that starts a worker; servers recognise workers by it."""
     return [sys.executable, "-m", "kinema.server.worker", to_json(config)]
 
 
@@ -179,12 +184,11 @@ class Worker:
         if self._config.attached:
             threading.Thread(target=self._stop_on_stdin_eof, daemon=True).start()
         try:
-            backend = load_backend(
-                self._config.model,
-                self._config.device,
-                self._config.worker_index,
-                loras={name: Path(path) for name, path in self._config.loras},
-            )
+            backend = _load_backend(self._config)
+            if _is_in_group():
+                from kinema.server.backends.group import GroupBackend
+
+                backend = GroupBackend(backend)
             self._retry_while_busy(
                 lambda: self._store.publish_model(self._worker_id, self._config.model, backend.model_info)
             )
@@ -200,6 +204,7 @@ class Worker:
     def _claim_loop(self, backend: Backend) -> None:
         model = backend.model_info.name
         while not self._stop.is_set():
+            self._run_live_session(backend)
             try:
                 job = self._store.claim(
                     self._worker_id,
@@ -219,6 +224,29 @@ class Worker:
             finally:
                 self._current, self._lost_since = None, None
             release_free_memory()
+
+    def _run_live_session(self, backend: Backend) -> None:
+        """Run a live session, if one waits; it has this worker until it ends."""
+        offer = claim_offer(self._data_dir, backend.model_info.name)
+        if offer is None:
+            return
+        WorkerSession(offer, backend, should_stop=self._stop.is_set, run_save=self._run_save).run()
+        release_free_memory()
+
+    def _run_save(self, backend: Backend, served_model: str) -> None:
+        """Complete the job that saves a part of a live session."""
+        job = self._retry_while_busy(
+            lambda: self._store.claim(
+                self._worker_id, served_model, expired=(), max_attempts=self._config.max_attempts
+            )
+        )
+        if job is None:
+            return
+        self._current = job
+        try:
+            self._run_job(backend, job)
+        finally:
+            self._current, self._lost_since = None, None
 
     def _run_job(self, backend: Backend, job: Job) -> None:
         """Generate a job's video; every exception ends in the job's error."""
@@ -464,6 +492,42 @@ class Worker:
         os._exit(4)
 
 
+def _load_backend(config: WorkerConfig) -> Backend:
+    return load_backend(
+        config.model,
+        config.device,
+        config.worker_index,
+        loras={name: Path(path) for name, path in config.loras},
+    )
+
+
+def _is_in_group() -> bool:
+    """Whether several processes generate each video together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _follow(config: WorkerConfig) -> bool:
+    """Join the group of processes, and follow its first one until it ends; False: this is the first one."""
+    if not _is_in_group():
+        return False
+    from kinema.server.backends.group import follow, join_group
+
+    if join_group(config.device) == 0:
+        return False
+    backend = _load_backend(config)
+    threading.Thread(target=_exit_on_stdin_eof, daemon=True).start()
+    follow(backend)
+    return True
+
+
+def _exit_on_stdin_eof() -> None:
+    while os.read(0, 1):
+        pass
+    # The first process saves its job meanwhile, and needs this one for its next step.
+    time.sleep(STUCK_TIMEOUT_S)
+    os._exit(0)
+
+
 def sign_of_life(data_dir: Path, worker_id: str) -> int | None:
     """A number that a worker on this machine changes while it runs, also when the database is locked."""
     try:
@@ -504,6 +568,8 @@ def main() -> None:
             raise UserError("start a worker with: kinema worker --data DIR")
         config = from_json(WorkerConfig, sys.argv[1], source="the worker's configuration")
         config = dataclasses.replace(config, database=os.environ.get(DATABASE_VARIABLE, ""))
+        if _follow(config):
+            return
         with lock_for_worker(Path(config.data_dir)):
             worker = Worker(config)
             for signal_number in (signal.SIGTERM, signal.SIGINT):
