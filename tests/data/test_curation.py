@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -312,45 +308,6 @@ def test_two_workers_give_the_same_bytes_as_an_interrupted_run(three, tmp_path):
     build(three, tmp_path / "one")
     build(three, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_random_moments(workers, faults, tmp_path):
-    """Five kills of the whole process group; the finished set is that of an uninterrupted run."""
-    build(faults, tmp_path / "whole")
-    command = [
-        sys.executable,
-        "-m",
-        "kinema",
-        "data",
-        "build",
-        str(faults),
-        "--out",
-        str(tmp_path / "killed"),
-    ]
-    command += ["--frames", "17", "--fps", "12", "--resolution", "96x64", "--workers", str(workers)]
-    random = np.random.default_rng(workers)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done, kills = False, 0
-    while not done and kills < 5:
-        process = subprocess.Popen(
-            command,
-            start_new_session=True,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            process.wait(timeout=float(random.uniform(6, 16)))
-            done = True
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-    if not done:
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_unknown_thresholds_name_the_nearest():

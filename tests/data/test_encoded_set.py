@@ -26,7 +26,7 @@ from kinema.data.selection import SelectionOptions, preset
 from kinema.data.video_folder import open_datasets
 from kinema.errors import UserError
 from kinema.media import write_video
-from kinema.models.text_encoders.base import TextEmbeddings
+from tests.fixtures.encode_slowly import Letters, Means
 from tests.fixtures.shots import FPS, shot
 
 DEVICE = torch.device("cpu")
@@ -35,30 +35,6 @@ OPTIONS = CurationOptions(
         clips=ClipOptions(frames=(5,), fps=12.0, resolutions=((64, 64), (96, 64))), thresholds=preset("all")
     )
 )
-
-
-class Means:
-    """A clip encoder that gives the mean of every frame."""
-
-    fingerprint = "means"
-
-    def encode(self, frames):
-        means = frames.mean(dim=(3, 4))[..., None, None]
-        return {"latents": means, "condition": means * 2}
-
-
-class Letters:
-    """A text encoder with one state per character, and one for the empty prompt."""
-
-    hidden_size = 1
-
-    def __init__(self):
-        self.seen = []
-
-    def encode(self, prompts):
-        self.seen += prompts
-        states = [torch.tensor([ord(letter) for letter in text] or [0]).float()[:, None] for text in prompts]
-        return TextEmbeddings.from_list(states)
 
 
 @pytest.fixture(scope="module")

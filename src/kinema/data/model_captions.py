@@ -191,8 +191,10 @@ class TransformersCaptioner:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         try:
-            self._processor = AutoProcessor.from_pretrained(model_id)
-            self._model = AutoModelForImageTextToText.from_pretrained(model_id, use_safetensors=True)
+            self._processor = AutoProcessor.from_pretrained(model_id, trust_remote_code=False)
+            self._model = AutoModelForImageTextToText.from_pretrained(
+                model_id, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{model_id} can't be loaded as a vision-language model ({reason})") from None
