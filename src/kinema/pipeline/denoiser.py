@@ -143,7 +143,7 @@ class FrameRangeDenoiser:
 
     Args:
         dit: the transformer.
-        prompts: of the whole video.
+        prompts: of the whole video; with a single entry in `prompt_index` it is of every frame.
         guidance_scale: 1 is off.
         execution: how it runs.
     """
@@ -168,7 +168,9 @@ class FrameRangeDenoiser:
 
         Where guidance is divided, one of the two.
         """
-        prompt_index = self._prompts.prompt_index[frames.start : frames.stop]
+        prompt_index = self._prompts.prompt_index
+        if len(prompt_index) > 1:
+            prompt_index = prompt_index[frames.start : frames.stop]
         if len(set(prompt_index)) == 1:
             prompt_index = prompt_index[:1]
         if self._last_context is None or self._last_context[0] != prompt_index:

@@ -65,6 +65,7 @@ from kinema.shapes import parse_size
 
 if TYPE_CHECKING:
     from kinema.pipeline.cost import CostEstimate
+    from kinema.pipeline.live import LiveSampler
 
 
 class Pipeline:
@@ -246,6 +247,20 @@ class Pipeline:
         if resolved.request.upscale > 1:
             events = _upscaled(components, resolved, events)
         return events
+
+    def live(self, request: VideoRequest) -> LiveSampler:
+        """A video without end whose prompt may change at any time.
+
+        Args:
+            request: size, guidance, solver steps, seed, negative prompt and LoRAs.
+
+        Raises:
+            UserError: the model can't stream.
+        """
+        from kinema.pipeline.live import LiveSampler
+
+        resolved = self.resolve(request)
+        return LiveSampler(self._lora_transformers.components(resolved.loras), resolved)
 
     def _observed(self, resolved: ResolvedRequest, events: Iterator[Event]) -> Iterator[Event]:
         """Keep how long the steps take, so that the next estimate of this model is right on this machine."""

@@ -173,7 +173,7 @@ def stream_segments(
         )
         decoder = StreamingDecoder(vae, total=segment.video_shape.frames, processes=components.row_group)
         conditioning = _encode_videos(segment.conditioning, shape, vae, encode)
-        context = _StreamContext.empty(config)
+        context = StreamContext.empty(config)
         for block in config.blocks(shape.frames):
             known = _block_conditioning(conditioning, block, shape, vae, encode)
             if (known.sigmas < 1).any():
@@ -196,7 +196,7 @@ def stream_segments(
                     resumable=False,
                 )
             if block.stop < shape.frames:
-                context = context.extended(denoiser, block, latents, noise)
+                context = context.extended(denoiser, block, latents, noise.context_noise(len(block)))
             tail = _append_tail(tail, latents, is_start=not block.start)
             for chunk in decoder.decode(latents):
                 first = chunk.done - len(chunk.frames)
@@ -227,7 +227,7 @@ _TAIL_GROUPS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _StreamContext:
+class StreamContext:
     """What the next block attends to: a cache, or the last latents at the context's noise level."""
 
     config: StreamingConfig
@@ -235,8 +235,12 @@ class _StreamContext:
     latents: Float[Tensor, "1 c f h w"] | None = None
 
     @classmethod
-    def empty(cls, config: StreamingConfig) -> _StreamContext:
+    def empty(cls, config: StreamingConfig) -> StreamContext:
         return cls(config=config, cache=KvCache(sink_frames=config.sink, window_frames=config.window))
+
+    def at(self, position: int) -> StreamContext:
+        """The context of the block that begins at a latent frame, where frames before it were left out."""
+        return dataclasses.replace(self, cache=dataclasses.replace(self.cache, total_frames=position))
 
     def denoiser(self, denoiser: FrameRangeDenoiser, block: range) -> sampling.Denoiser:
         """The denoiser of a block, with the context frames in front in `windows` mode."""
@@ -256,12 +260,12 @@ class _StreamContext:
         denoiser: FrameRangeDenoiser,
         block: range,
         latents: Float[Tensor, "1 c f h w"],
-        noise: _NoiseSource,
-    ) -> _StreamContext:
-        """The context with a finished block."""
+        noise: Float[Tensor, "1 c f h w"],
+    ) -> StreamContext:
+        """The context with a finished block; `noise` brings it to the context's noise level."""
         sigma = self.config.context_sigma
         if sigma:
-            latents = sampling.add_noise(latents, noise.context_noise(len(block)), sigma)
+            latents = sampling.add_noise(latents, noise, sigma)
         if self.config.context_mode == "cache":
             return dataclasses.replace(self, cache=denoiser.update_cache(latents, sigma, block, self.cache))
         joined = latents if self.latents is None else torch.cat([self.latents, latents], dim=2)

@@ -24,6 +24,7 @@ from kinema.server.dialects.signed_links import SECRET_FILE, LinkSigner
 from kinema.server.errors import ApiError, bad_request, to_api_error
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job_store import StoreBusyError
+from kinema.server.live.sessions import LiveSessions
 from kinema.server.metrics import Metrics
 from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.open_stores import open_file_store, open_job_store
@@ -34,6 +35,7 @@ from kinema.server.routes import (
     health,
     home,
     library,
+    live,
     models,
     session,
     studio,
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             write_bytes(settings.data_dir / name, shared)
             (settings.data_dir / name).chmod(0o600)
     signer = LinkSigner(settings.data_dir)
+    live_sessions = LiveSessions(settings, store)
     state = AppState(
         settings=settings,
         store=store,
@@ -85,7 +88,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await state.run_in_thread(state.supervisor.start)
         try:
-            async with run_delivery(settings, store, signer), contextlib.AsyncExitStack() as stack:
+            async with (
+                run_delivery(settings, store, signer),
+                live_sessions.run(),
+                contextlib.AsyncExitStack() as stack,
+            ):
                 if mcp_endpoint is not None:
                     await stack.enter_async_context(mcp_endpoint.run())
                 yield
@@ -105,6 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
     for group in (home, estimate, sync, library, videos, events, models, health):
         api.include_router(group.router(state))
+    api.include_router(live.router(state, live_sessions))
     for dialect in (openrouter, fal, file_links):
         api.include_router(dialect.router(state, signer))
     sessions = BrowserSessions(settings.data_dir, settings.api_keys)

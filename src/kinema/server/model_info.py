@@ -29,6 +29,7 @@ class ModelInfo:
         loras: names of LoRAs that requests may use.
         vocabulary: the words of the model's training captions; empty: it knows more than can be listed.
         boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
+        can_stream: whether it makes videos without end.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     boundary_ratio: float | None = None
     loras: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    can_stream: bool = False
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from kinema.server.dialects.errors import ERROR_BODIES, error_body_type
+from kinema.server.schemas.live import LiveChangeRequest, LiveCreateRequest, LiveSaveRequest
 from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
@@ -33,6 +34,9 @@ _EXAMPLES: dict[type[StrictModel], dict[str, object]] = {
     ExtendRequest: {"prompt": "the ball rolls on", "seconds": "4", "video": _VIDEO},
     LabelsRequest: {"favorite": True, "folder": "shots"},
     InterpolateRequest: {"prompt": "the ball rolls on", "video": _VIDEO, "next_video": _NEXT_VIDEO},
+    LiveCreateRequest: {"prompt": "a red ball rolls to the right"},
+    LiveChangeRequest: {"prompt": "a blue cube falls down", "transition": "cut"},
+    LiveSaveRequest: {"first_frame": 0, "num_frames": 64},
 }
 _API_PREFIXES = ("/v1/", "/api/v1/", "/fal/")
 """Paths that have all errors; the others answer everybody and may be unavailable only."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.pipeline.request import VideoRequest
+from kinema.server.backends.live import LiveSource
 from kinema.server.model_info import ModelInfo
 
 
@@ -74,5 +75,16 @@ class Backend(Protocol):
         Raises:
             CheckpointError: `resume_from` can't be used.
             UserError: the video can't be generated; the message says why.
+        """
+        ...
+
+    def live(self, request: VideoRequest) -> LiveSource:
+        """A video without end.
+
+        Args:
+            request: size, guidance, seed and negative prompt.
+
+        Raises:
+            UserError: the model can't stream.
         """
         ...

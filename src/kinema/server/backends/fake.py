@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from kinema.atomic_io import atomic_write
 from kinema.pipeline.request import VideoRequest
 from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
+from kinema.server.backends.live import TestCardLiveSource
 from kinema.server.model_info import ModelInfo
 
 _BARS = np.array(
@@ -63,6 +64,7 @@ class FakeBackend:
             num_experts=2,
             boundary_ratio=0.875,
             loras=self._loras,
+            can_stream=True,
         )
 
     def generate(
@@ -98,6 +100,10 @@ class FakeBackend:
         yield JobProgress(stage="decode", fraction=0.99, step=total_steps, total_steps=total_steps)
         _write_mp4(output, frames, request.fps or self.model_info.fps)
         yield JobResult(sample_frames=frames)
+
+    def live(self, request: VideoRequest) -> TestCardLiveSource:
+        """See `Backend.live`."""
+        return TestCardLiveSource(request, fps=self.model_info.fps, bars=_BARS)
 
     def _render_frames(
         self, request: VideoRequest, state: np.ndarray, salt: bytes

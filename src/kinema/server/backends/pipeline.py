@@ -22,6 +22,7 @@ from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.upscale import check_upscale
 from kinema.pipeline.video import write_events
 from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
+from kinema.server.backends.live import PipelineLiveSource
 from kinema.server.model_info import ModelInfo
 
 _SAMPLING_START, _SAMPLING_END = 0.04, 0.88
@@ -76,6 +77,7 @@ class PipelineBackend:
             boundary_ratio=defaults.boundary_ratio,
             loras=self._loras,
             vocabulary=tuple(sorted(model_vocabulary(model))),
+            can_stream=defaults.can_stream,
         )
 
     def _upscale_factors(self) -> tuple[int, ...]:
@@ -130,6 +132,10 @@ class PipelineBackend:
                     sample_frames.add(event)
                     yield JobProgress(stage="decode", fraction=fraction, step=step, total_steps=total_steps)
         yield JobResult(sample_frames=sample_frames.stack())
+
+    def live(self, request: VideoRequest) -> PipelineLiveSource:
+        """See `Backend.live`."""
+        return PipelineLiveSource(self._pipeline, request)
 
     def _require_memory(self, resolved: ResolvedRequest) -> None:
         defaults, shape = self._pipeline.model.sampling_defaults, resolved.largest_shape

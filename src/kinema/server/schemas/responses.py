@@ -135,6 +135,7 @@ class ModelCapabilities(BaseModel):
     num_experts: int
     boundary_ratio: float | None
     loras: list[str]
+    can_stream: bool = Field(description="Whether it makes live videos.")
     max_seconds: float
     max_frames: int
     max_pixels: int
