@@ -47,6 +47,7 @@ def test_estimate_prints_every_stage(saved, capsys):
         (["--model", "nobody"], "there is no model"),
         (["--size", "8192x8192"], "what fits"),
         (["--num-frames", "9", "--seconds", "1"], "give one of them"),
+        (["--negative-prompt", "a\x1b[2Jball"], "control character U+001B"),
     ],
 )
 def test_mistakes_end_in_one_line(saved, capsys, options, message):

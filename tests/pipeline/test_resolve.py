@@ -21,7 +21,7 @@ from kinema.pipeline.conditioning import (
     encode_i2v_channels,
 )
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
-from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.request import Shot, VideoRequest
 from kinema.pipeline.resolve import resolve_request
 from kinema.shapes import LatentShape, Stride, VideoShape
 from tests.fixtures import wan_fixtures
@@ -101,11 +101,17 @@ def test_defaults_are_the_model_s(text_model):
         ({"guidance_scale": (1.0, 2.0)}, "2 guidance scales for a model of 1 transformer;"),
         ({"image": smooth_image(1)}, "from text alone"),
         ({"image": "nowhere.png"}, "nowhere"),
+        ({"prompt": "a\x00ball"}, "the prompt is not possible.*control character U[+]0000"),
+        ({"negative_prompt": "\x1b[2J"}, "the negative prompt is not possible"),
+        (
+            {"prompt": "", "storyboard": (Shot(prompt="a"), Shot(prompt="\x9b", seconds=1.0))},
+            "prompt of shot 2",
+        ),
     ],
 )
 def test_impossible_requests(text_model, fields, message):
     with pytest.raises(UserError, match=message) as caught:
-        resolve_request(text_model, VideoRequest(prompt="a ball", **fields))
+        resolve_request(text_model, VideoRequest(**{"prompt": "a ball", **fields}))
     assert "\n" not in str(caught.value)
 
 

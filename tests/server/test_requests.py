@@ -267,3 +267,12 @@ def test_bodies_map_onto_one_request_type():
             prompt="x", size=size, seconds=1.0, seed=2, num_inference_steps=9, source=source
         )
         assert request.to_dict() == expected.to_dict()
+
+
+def test_an_error_within_an_object_names_its_field(client):
+    for body, param in (
+        ({"video": {"id": 5}}, "video.id"), ({"video": 5}, "video"), ({"video": {"x": 5}}, "video"),
+        ({"video": {"id": "x" * 101}}, "video.id"),
+    ):  # fmt: skip
+        response = client.post("/v1/videos/edits", json={"prompt": "x", **body})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)

@@ -7,6 +7,7 @@ import binascii
 import dataclasses
 import io
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,23 @@ Task = Literal["generate", "extend", "interpolate", "edit"]
 DATA_URL = "data:image/png;base64,"
 _MAX_STRENGTH = 20.0
 """Of a LoRA. Sliders go to about 10; more is a mistake in any case."""
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_text(text: str) -> str:
+    """The text, if it has no control characters but tabs and line breaks.
+
+    They say nothing to a model, a database may not store them (U+0000), and a terminal obeys them.
+
+    Raises:
+        ValueError: there is one; the message names it.
+    """
+    if found := _CONTROL_CHARACTER.search(text):
+        raise ValueError(
+            f"it contains the control character U+{ord(found[0]):04X}; remove it (tabs and line breaks may "
+            "stay)"
+        )
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

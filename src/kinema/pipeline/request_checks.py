@@ -5,7 +5,7 @@ from __future__ import annotations
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.pipeline.conditioning import Conditioning
-from kinema.pipeline.request import EditInput, ExtendInput, InterpolateInput, VideoRequest
+from kinema.pipeline.request import EditInput, ExtendInput, InterpolateInput, VideoRequest, check_text
 from kinema.shapes import VideoShape
 
 UPSCALE_FACTORS = (1, 2, 4)
@@ -26,6 +26,7 @@ def requested_num_frames(request: VideoRequest, fps: float) -> int | None:
 
 def check_combinations(request: VideoRequest) -> None:
     """Refuse what no model can do."""
+    _check_texts(request)
     if request.num_frames is not None and request.seconds is not None:
         raise UserError("num_frames and seconds both set the length; give one of them")
     if request.num_frames is not None and request.num_frames < 1:
@@ -69,6 +70,18 @@ def check_combinations(request: VideoRequest) -> None:
             raise UserError(f"{task} has no reference images; leave out references")
         if isinstance(request.source, EditInput) and requested_num_frames(request, 1.0) is not None:
             raise UserError("an edit is as long as its source; leave out num_frames and seconds")
+
+
+def _check_texts(request: VideoRequest) -> None:
+    texts = {"the prompt": request.prompt, "the negative prompt": request.negative_prompt or ""}
+    texts |= {
+        f"the prompt of shot {number}": shot.prompt for number, shot in enumerate(request.storyboard, 1)
+    }
+    for name, text in texts.items():
+        try:
+            check_text(text)
+        except ValueError as error:
+            raise UserError(f"{name} is not possible: {error}") from None
 
 
 def check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:

@@ -345,8 +345,8 @@ def read_idempotency_key(request: Request) -> str | None:
         ApiError: it is too long.
     """
     key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= 255:
+    if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise ApiError(
-            400, "An Idempotency-Key has 1 to 255 characters.", param="Idempotency-Key", retry=False
+            400, "An Idempotency-Key has 1 to 255 printable characters.", param="Idempotency-Key", retry=False
         )
     return key

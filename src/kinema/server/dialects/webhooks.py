@@ -7,10 +7,13 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from kinema.pipeline.request import check_text
 from kinema.server.dialects.signed_links import base_url
 from kinema.server.errors import bad_request
 from kinema.server.settings import Settings
 from kinema.server.submit import JobWebhook
+
+MAX_URL_CHARS = 2000
 
 
 def parse_webhook(
@@ -31,8 +34,10 @@ def parse_webhook(
     if url in (None, ""):
         return None
     try:
-        parts = urlsplit(str(url)[:2000])
+        parts = urlsplit(str(url)[:MAX_URL_CHARS])
         host, is_plain = (parts.hostname or "").lower(), parts.scheme == "https" and not parts.username
+        check_text(str(url))
+        is_plain = is_plain and len(str(url)) <= MAX_URL_CHARS
     except ValueError:
         host, is_plain = "", False
     if not is_plain or host not in settings.callback_hosts:

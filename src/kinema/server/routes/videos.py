@@ -17,6 +17,7 @@ from kinema.server.job import Job, JobStatus, is_job_id
 from kinema.server.job_store import JobFilter
 from kinema.server.openapi_schema import openapi_body
 from kinema.server.schemas.requests import (
+    PLAIN,
     CreateVideoRequest,
     EditRequest,
     ExtendRequest,
@@ -75,13 +76,15 @@ def router(state: AppState) -> APIRouter:
     @routes.get("", response_model=VideoList)
     async def list_videos(
         request: Request,
-        after: Annotated[str | None, Query(max_length=100)] = None,
+        after: Annotated[str | None, Query(max_length=100), PLAIN] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 20,
         order: Literal["asc", "desc"] = "desc",
-        q: Annotated[str, Query(max_length=200, description="Words of the prompt, in any order.")] = "",
+        q: Annotated[
+            str, Query(max_length=200, description="Words of the prompt, in any order."), PLAIN
+        ] = "",
         status: JobStatus | None = None,
         favorite: bool | None = None,
-        folder: Annotated[str | None, Query(max_length=200)] = None,
+        folder: Annotated[str | None, Query(max_length=200), PLAIN] = None,
         deleted: Annotated[bool, Query(description="Deleted videos that can be restored.")] = False,
     ) -> JSONResponse:
         """The caller's videos, newest first; for the next page, `after` is the last id of this one."""

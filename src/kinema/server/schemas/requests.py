@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
 from starlette.datastructures import UploadFile
 
 from kinema.errors import did_you_mean
+from kinema.pipeline.request import check_text
 from kinema.server.errors import bad_request
 from kinema.server.form_parsing import Fields, parse_json_text
 
@@ -28,7 +30,9 @@ MAX_KEYFRAMES = 32
 MAX_LORAS = 8
 
 Upload = Annotated[InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"})]
-Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARS)]
+PLAIN = AfterValidator(check_text)
+"""For whatever is stored: no control characters."""
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARS), PLAIN]
 
 
 def _parse_json_text(value: object) -> object:
@@ -72,7 +76,8 @@ Seconds = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?$"},
                               {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}]}),
 ]  # fmt: skip
-Size = Annotated[str, StringConstraints(max_length=40), Field(examples=["1280x720"])]
+ShortText = Annotated[str, StringConstraints(max_length=40), PLAIN]
+Size = Annotated[ShortText, Field(examples=["1280x720"])]
 NumFrames = Annotated[int, Field(ge=1, le=1_000_000)]
 GuidanceScale = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
 
@@ -92,7 +97,7 @@ class ImageUrl(StrictModel):
 class VideoRef(StrictModel):
     """A video of this server."""
 
-    id: Annotated[str, StringConstraints(max_length=100)]
+    id: Annotated[str, StringConstraints(max_length=100), PLAIN]
 
 
 ImageInput = Annotated[Upload | ImageUrl, BeforeValidator(_parse_image)]
@@ -123,7 +128,7 @@ LoraStrength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
 class LoraRequest(StrictModel):
     """A LoRA of this server: `/v1/models` lists the names."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64), PLAIN]
     strength: LoraStrength = 1.0
     """1 as it was trained, 0 none."""
     low_noise_strength: LoraStrength | None = None
@@ -142,7 +147,7 @@ class GenerationOptions(StrictModel):
     boundary_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """The sigma at which the second expert takes over: the model's own, no other is possible."""
     flow_shift: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
-    negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)] | None = None
+    negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS), PLAIN] | None = None
     upscale: Annotated[int, Field(ge=1, le=4)] | None = None
     loras: Annotated[
         Annotated[list[LoraRequest], Field(max_length=MAX_LORAS)] | None,
@@ -159,14 +164,14 @@ class CreateVideoRequest(GenerationOptions):
     """A new video."""
 
     prompt: Prompt
-    model: Annotated[str, StringConstraints(max_length=200)] | None = None
+    model: Annotated[str, StringConstraints(max_length=200), PLAIN] | None = None
     seconds: Seconds | None = None
     num_frames: NumFrames | None = None
     """The length in frames, in place of `seconds`; rounded to what the model can generate."""
     size: Size | None = None
-    aspect_ratio: Annotated[str, StringConstraints(max_length=40), Field(examples=["16:9"])] | None = None
+    aspect_ratio: Annotated[ShortText, Field(examples=["16:9"])] | None = None
     """In place of `size`: at the model's own number of pixels."""
-    resolution: Annotated[str, StringConstraints(max_length=40), Field(examples=["720p"])] | None = None
+    resolution: Annotated[ShortText, Field(examples=["720p"])] | None = None
     """In place of `size`: the shorter side, in the aspect ratio."""
     input_reference: ImageInput | None = None
     """The first frame."""
@@ -205,7 +210,7 @@ class LabelsRequest(StrictModel):
     """What the owner notes about a video; fields that are left out stay as they are."""
 
     favorite: bool | None = None
-    folder: Annotated[str, StringConstraints(max_length=200, strip_whitespace=True)] | None = None
+    folder: Annotated[str, StringConstraints(max_length=200, strip_whitespace=True), PLAIN] | None = None
     """Null or empty: in no folder."""
 
 
@@ -253,7 +258,7 @@ class InterpolateRequest(GenerationOptions):
     next_video: VideoInput
 
 
-_UNION_MEMBERS = ("is-instance[UploadFile]", ImageUrl.__name__, VideoRef.__name__)
+_UNION_MEMBERS = (ImageUrl.__name__, VideoRef.__name__)
 
 T = TypeVar("T", bound=StrictModel)
 MAX_IGNORED = 100
@@ -277,10 +282,12 @@ def validate_body(body_type: type[T], fields: Fields, *, ignored: list[str] | No
         errors = error.errors(include_url=False, include_context=False, include_input=False)
     if ignored is not None:
         unknown = [_path(entry["loc"]) for entry in errors if entry["type"] == "extra_forbidden"]
-        if unknown and len(ignored) < MAX_IGNORED:
+        if unknown and len(ignored) < MAX_IGNORED and all(map(_is_plain, unknown)):
             ignored += [".".join(path)[:200] for path in unknown]
             return validate_body(body_type, _without(fields, unknown), ignored=ignored)
     first = errors[0]
+    if first["type"] == "is_instance_of":  # An object is no file, but that may not be what is wrong with it.
+        first = next((entry for entry in errors if _is_field_of_object(entry["loc"], entry["type"])), first)
     path = _path(first["loc"])
     name = ".".join(path)[:200] or "body"
     if first["type"] == "missing":
@@ -301,9 +308,25 @@ def unknown_field_hint(body_type: type[StrictModel], name: str) -> str:
     return "" if "." in name else did_you_mean(name, body_type.model_fields)
 
 
+def _is_field_of_object(location: tuple[int | str, ...], error_type: str) -> bool:
+    """Whether an error is about the value of a field of an object that stands in place of a file."""
+    is_value = error_type not in ("missing", "extra_forbidden")
+    return is_value and len(location) > 2 and location[-2] in _UNION_MEMBERS
+
+
+def _is_plain(path: list[str]) -> bool:
+    """Whether a name has no control characters: names of ignored fields are stored with the job."""
+    try:
+        check_text(".".join(path))
+    except ValueError:
+        return False
+    return True
+
+
 def _path(location: tuple[int | str, ...]) -> list[str]:
     """The names of a parameter; members of unions are part of pydantic's location, but not of the name."""
-    return [str(part) for part in location if part not in _UNION_MEMBERS]
+    names = [str(part) for part in location if part not in _UNION_MEMBERS]
+    return [name for name in names if "is-instance[" not in name]
 
 
 def _without(fields: Fields, paths: list[list[str]]) -> Fields:
