@@ -23,7 +23,7 @@ warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(int(sys.argv[4]))
 import kinema
-pipe = kinema.load(sys.argv[1], device="cpu", dtype="float32", memory="high")
+pipe = kinema.load(sys.argv[1], device="cpu", dtype="float32", memory="high", text_cache=False)
 pipe.generate(sys.argv[2], negative_prompt=sys.argv[3], size=(128, 128), num_frames=17,
               num_inference_steps=2, guidance_scale=5.0)
 """
@@ -67,7 +67,7 @@ def end_to_end(rounds: int) -> BenchRow:
     from kinema.pipeline.pipeline import load
 
     with _small_checkpoint() as folder:
-        ours = load(folder, device="cpu", dtype="float32", memory="high")
+        ours = load(folder, device="cpu", dtype="float32", memory="high", text_cache=False)
         theirs: Any = WanPipeline.from_pretrained(folder)
         theirs.set_progress_bar_config(disable=True)
 
@@ -118,7 +118,7 @@ def distilled(rounds: int) -> BenchRow:
 
     with _small_checkpoint() as folder:
         lora = _save_lora(folder.parent / "lightx2v_4steps.safetensors", width=384, layers=12)
-        ours = load(folder, device="cpu", dtype="float32", memory="high")
+        ours = load(folder, device="cpu", dtype="float32", memory="high", text_cache=False)
         theirs: Any = WanPipeline.from_pretrained(folder)
         theirs.set_progress_bar_config(disable=True)
         scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=5.0)

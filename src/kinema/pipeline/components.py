@@ -42,6 +42,7 @@ class ModelComponents:
         transformers: one, or the experts for high and low noise.
         preview_decoder: a tiny decoder for previews; None: previews are made without.
         execution: how the transformers run.
+        text_cache: whether hidden states of prompts are kept on disk, for models with a large text encoder.
     """
 
     model: ModelCheckpoint
@@ -52,6 +53,7 @@ class ModelComponents:
     transformers: tuple[LazyModule[Dit], ...]
     preview_decoder: LazyModule[TinyDecoder] | None = None
     execution: Execution = DEFAULT_EXECUTION
+    text_cache: bool = True
 
     @classmethod
     def from_checkpoint(
@@ -62,6 +64,7 @@ class ModelComponents:
         *,
         preview_decoder: Path | None = None,
         execution: Execution = DEFAULT_EXECUTION,
+        text_cache: bool = True,
     ) -> ModelComponents:
         """Nothing is loaded yet; `preview_decoder` is the file of a tiny decoder."""
         dtype, keep_loaded = policy.dtype, policy.keep_loaded
@@ -81,6 +84,7 @@ class ModelComponents:
             device=device,
             policy=policy,
             execution=execution,
+            text_cache=text_cache,
             text_encoder=LazyModule(
                 lambda: model.load_text_encoder(dtype=dtype, device=text_device), keep_loaded=keep_loaded
             ),
@@ -100,6 +104,11 @@ class ModelComponents:
                 keep_loaded=True,
             ),
         )
+
+    @property
+    def text_device(self) -> torch.device:
+        """Where the text encoder runs."""
+        return torch.device("cpu") if self.policy.text_on_cpu else self.device
 
     @property
     def row_group(self) -> Group | None:

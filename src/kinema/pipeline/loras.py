@@ -1,8 +1,8 @@
 """The LoRAs of a request: found, checked against the model, and applied to its transformers.
 
 A LoRA is a file, a folder, or a name that the caller of the pipeline has registered. Float weights are
-merged, int8 and quantised weights keep the change beside them (see `kinema.models.lora.apply`). Which of the two depends on
-the type of the weights alone, so a request gives the same video however much memory there is.
+merged, int8 and quantised weights keep the change beside them (see `kinema.models.lora.apply`). Which of the
+two depends on the type of the weights alone, so a request gives the same video however much memory there is.
 """
 
 from __future__ import annotations

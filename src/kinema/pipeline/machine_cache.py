@@ -77,9 +77,14 @@ def write_numbers(key: str, numbers: Mapping[str, float]) -> None:
         pass
 
 
-def _cache_file() -> Path:
+def cache_folder() -> Path:
+    """Where Kinema keeps what can be computed again; it need not exist."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "kinema" / "machine.json"
+    return (Path(root) if root else Path.home() / ".cache") / "kinema"
+
+
+def _cache_file() -> Path:
+    return cache_folder() / "machine.json"
 
 
 def _read_file() -> dict[str, object]:

@@ -80,6 +80,7 @@ class Pipeline:
         policy: in which type, and whether modules stay in memory.
         preview_decoder: the file of a tiny decoder for previews.
         execution: how its transformers run.
+        text_cache: whether hidden states of prompts are kept on disk, for models with a large text encoder.
     """
 
     def __init__(
@@ -90,9 +91,15 @@ class Pipeline:
         policy: MemoryPolicy,
         preview_decoder: Path | None = None,
         execution: Execution = DEFAULT_EXECUTION,
+        text_cache: bool = True,
     ) -> None:
         self.components = ModelComponents.from_checkpoint(
-            model, device, policy, preview_decoder=preview_decoder, execution=execution
+            model,
+            device,
+            policy,
+            preview_decoder=preview_decoder,
+            execution=execution,
+            text_cache=text_cache,
         )
         self._lora_transformers = LoraTransformers(self.components)
         self._lora_files: dict[str, Path] = {}
@@ -266,12 +273,12 @@ class Pipeline:
         """Keep how long the steps take, so that the next estimate of this model is right on this machine."""
         if self.components.execution.processes is not None:
             return events
-        from kinema.pipeline.cost import estimated_step_seconds
+        from kinema.pipeline.cost import step_operations
         from kinema.pipeline.throughput import observe_sampling_time
 
         return observe_sampling_time(
             events,
-            step_seconds=lambda: estimated_step_seconds(self.components, resolved),
+            step_operations=lambda: step_operations(self.components, resolved),
             dit=self.model.dit,
             device=self.device,
             policy=self.policy,
@@ -420,6 +427,7 @@ def load(
     preview_decoder: str | os.PathLike[str] | None = None,
     attention: str = "auto",
     split: str = "auto",
+    text_cache: bool = True,
 ) -> Pipeline:
     """A pipeline of a model.
 
@@ -441,6 +449,8 @@ def load(
             `flash-attn-3`, `sage`, `xformers`; `auto` chooses.
         split: how the processes of an initialised `torch.distributed` share each video, for example
             `guidance=2,ulysses=2,ring=1`; `auto` chooses.
+        text_cache: keep hidden states of prompts on disk, for models with a large text encoder, so that a
+            prompt that was used before needs no text encoder.
 
     Raises:
         UserError: there is no such model, file or device, or the model is not complete.
@@ -460,4 +470,11 @@ def load(
         attention=choose_attention_backend(attention, chosen)[0],
         processes=VideoProcesses.join(split, opened.dit.heads),
     )
-    return Pipeline(opened, device=chosen, policy=choice, preview_decoder=tiny, execution=execution)
+    return Pipeline(
+        opened,
+        device=chosen,
+        policy=choice,
+        preview_decoder=tiny,
+        execution=execution,
+        text_cache=text_cache,
+    )

@@ -17,6 +17,7 @@ from kinema.models.transformer.text_context import TextContext, concat_contexts,
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.conditioning import Conditioning, ImageCondition
 from kinema.pipeline.lazy_module import LazyModule
+from kinema.pipeline.text_cache import encode_cached, encoder_fingerprint
 from kinema.shapes import LatentShape
 
 
@@ -89,7 +90,7 @@ def encode_prompts(
     *,
     fps: float | None = None,
 ) -> tuple[PromptEmbeddings, ...]:
-    """Encode the prompts of several segments with one call of the text encoder.
+    """Encode the prompts of several segments with one call of the text encoder, or none if all are known.
 
     Args:
         components: the text encoder is loaded for this call alone where memory is short.
@@ -102,8 +103,7 @@ def encode_prompts(
         for conditioning in conditionings
     ]
     unique = list(dict.fromkeys(text for own in texts for text in own))
-    with components.text_encoder.use() as encoder:
-        embeddings = encoder.encode(unique)
+    embeddings = _encode_texts(components, unique)
     stride = components.model.vae.stride
     return tuple(
         PromptEmbeddings(
@@ -113,6 +113,19 @@ def encode_prompts(
             fps=fps,
         )
         for own, conditioning, shape in zip(texts, conditionings, shapes, strict=True)
+    )
+
+
+def _encode_texts(components: ModelComponents, texts: list[str]) -> TextEmbeddings:
+    def encode(missing: list[str]) -> TextEmbeddings:
+        with components.text_encoder.use() as encoder:
+            return encoder.encode(missing)
+
+    model = components.model
+    if not components.text_cache or not isinstance(model, WanCheckpoint):
+        return encode(texts)
+    return encode_cached(
+        texts, encoder_fingerprint(model, components.policy.dtype, components.text_device), encode
     )
 
 
