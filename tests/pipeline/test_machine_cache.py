@@ -70,6 +70,18 @@ def test_estimates_follow_the_time_of_finished_videos(monkeypatch):
     assert after == pytest.approx(6 * before, rel=0.01)
 
 
+def test_a_video_measures_no_throughput(monkeypatch, tmp_path):
+    """The micro-benchmark took a second at the end of the first video on a machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def measure(*_, **__):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(throughput, "measure_throughput", measure)
+    load("world", device="cpu").generate("a red ball rolls to the left", num_inference_steps=4)
+    assert "seconds" in (tmp_path / "kinema" / "machine.json").read_text()
+
+
 def test_a_second_estimate_imports_no_compiler():
     """Counting the operations of an autoencoder imports torch._dynamo, so the count is kept."""
     program = (

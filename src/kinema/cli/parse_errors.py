@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
-from kinema.errors import UserError
+from kinema.errors import UserError, did_you_mean
 
 _EXAMPLES = {"seconds": "4", "fps": "12", "num-frames": "17", "size": "832x480", "port": "8000"}
 """Values for messages; other numbers are shown as 2 and 0.5."""
@@ -116,13 +115,11 @@ def _subcommands(commands: Any) -> dict[str, Any]:
 def _describe_unknown(word: str, command: str, known: dict[str, Any], chosen: Any) -> str:
     if not word.startswith("-"):
         if known:
-            near = difflib.get_close_matches(word, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; the commands are {', '.join(known)}"
+            hint = did_you_mean(word, known) or f"; the commands are {', '.join(known)}"
             return f"there is no command {f'{command} {word}'.removeprefix('kinema ')!r}{hint}"
         return f"{word!r} is one argument too many; put text with spaces in quotes; see {command} --help"
     names = [_flag(field.name) for field in dataclasses.fields(chosen)] if chosen is not None else []
-    near = difflib.get_close_matches(word.partition("=")[0], names, 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; see {command} --help"
+    hint = did_you_mean(word.partition("=")[0], names) or f"; see {command} --help"
     return f"{command} has no option {word}{hint}"
 
 

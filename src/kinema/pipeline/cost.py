@@ -110,7 +110,7 @@ def estimate_request(
     ratio = 1.0
     if throughput is None:
         throughput = cached_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
-        ratio = sampling_time_ratio(model.dit, device=device, policy=policy)
+        ratio = sampling_time_ratio(model.dit, throughput, device=device, policy=policy)
     shape, runs = _solver_runs(model, resolved)
     one = estimate_cost(
         model,
@@ -188,14 +188,13 @@ def _upscale_cost(
     )
 
 
-def estimated_step_seconds(components: ModelComponents, resolved: ResolvedRequest) -> float:
-    """The time of one solver step, from the throughput of this machine alone."""
-    model, policy, device = components.model, components.policy, components.device
-    throughput = cached_throughput(model.dit, model.vae, device=device, dtype=policy.dtype)
+def step_operations(components: ModelComponents, resolved: ResolvedRequest) -> tuple[float, float]:
+    """Operations of one solver step in linear layers and in attention."""
+    model = components.model
     shape = LatentShape.of(resolved.largest_shape, model.vae.stride)
     linear, attention = dit_step_flops(model.dit, shape, _num_context_tokens(model))
     passes = 2 if _uses_cfg(resolved) else 1
-    return passes * throughput.transformer_seconds(linear, attention)
+    return passes * linear, passes * attention
 
 
 def check_request_fits(

@@ -63,27 +63,42 @@ def cached_throughput(
     return DeviceThroughput(**found)
 
 
-def sampling_time_ratio(dit: DitConfig, *, device: torch.device, policy: MemoryPolicy) -> float:
-    """Measured over estimated time of the last videos of a model on this machine; 1 before the first."""
-    found = read_numbers(_ratio_key(dit, device, policy))
-    return 1.0 if found is None else min(max(found.get("sampling", 1.0), _RATIO_RANGE[0]), _RATIO_RANGE[1])
+def sampling_time_ratio(
+    dit: DitConfig, throughput: DeviceThroughput, *, device: torch.device, policy: MemoryPolicy
+) -> float:
+    """Measured over estimated time of the last videos of a model on this machine; 1 before the first.
+
+    Args:
+        dit: the transformer.
+        throughput: of this machine.
+        device: where it runs.
+        policy: in which type.
+    """
+    found = read_numbers(_observation_key(dit, device, policy))
+    if found is None or found.keys() != {"seconds", "linear", "attention"}:
+        return 1.0
+    estimated = throughput.transformer_seconds(found["linear"], found["attention"])
+    if estimated <= 0:
+        return 1.0
+    return min(max(found["seconds"] / estimated, _RATIO_RANGE[0]), _RATIO_RANGE[1])
 
 
 def observe_sampling_time(
     events: Iterator[Event],
     *,
-    step_seconds: Callable[[], float],
+    step_operations: Callable[[], tuple[float, float]],
     dit: DitConfig,
     device: torch.device,
     policy: MemoryPolicy,
 ) -> Iterator[Event]:
     """Pass events on; afterwards keep how long the steps took, for `sampling_time_ratio`.
 
-    Time that the reader of the events takes is not counted.
+    The throughput of the machine is not measured here: that would take time at the end of a video. Time that
+    the reader of the events takes is not counted.
 
     Args:
         events: of one video.
-        step_seconds: the time of one step as estimated from throughput alone.
+        step_operations: those of one step in linear layers and in attention.
         dit: the transformer.
         device: where it runs.
         policy: in which type.
@@ -97,15 +112,17 @@ def observe_sampling_time(
         start = time.perf_counter()
     if len(durations) < _MIN_STEPS:
         return
-    ratio = statistics.median(durations[1:]) / step_seconds()
-    before = read_numbers(_ratio_key(dit, device, policy))
-    if before is not None:
-        ratio = (ratio + before.get("sampling", ratio)) / 2
-    write_numbers(_ratio_key(dit, device, policy), {"sampling": ratio})
+    linear, attention = step_operations()
+    new = {"seconds": statistics.median(durations[1:]), "linear": linear, "attention": attention}
+    before = read_numbers(_observation_key(dit, device, policy)) or {}
+    write_numbers(
+        _observation_key(dit, device, policy),
+        {name: (value + before.get(name, value)) / 2 for name, value in new.items()},
+    )
 
 
-def _ratio_key(dit: DitConfig, device: torch.device, policy: MemoryPolicy) -> str:
-    return machine_key(device, kind="ratio", dit=repr(dit), dtype=str(policy.dtype), int8=policy.int8)
+def _observation_key(dit: DitConfig, device: torch.device, policy: MemoryPolicy) -> str:
+    return machine_key(device, kind="sampling", dit=repr(dit), dtype=str(policy.dtype), int8=policy.int8)
 
 
 @torch.no_grad()
