@@ -91,6 +91,7 @@ _OBJECT_PATTERN = re.compile(
     rf"\b({'|'.join(_COUNT_WORDS)}) (?:(?:small|large|plastic|rubber) )*({'|'.join(_COLOURS)}) "
     rf"(?:(?:plastic|rubber) )?({'|'.join(sorted(_SHAPE_NOUNS, key=len, reverse=True))})\b"
 )
+_WAYS: dict[str, Direction] = {"from left to right": "right", "from right to left": "left"}
 _DEPTH_PATTERN = re.compile("(away from|toward) the camera")
 _SIDES: tuple[Side, ...] = get_args(Side)
 _CAMERA_MOVES: dict[str, CameraMove] = {phrase: move for move, phrase in CAMERA_PHRASES.items()} | {
@@ -127,6 +128,8 @@ def parse_prompt(prompt: str) -> PromptSpec:
         UserError: it names no lab object, or says nothing that can be checked.
     """
     text = " ".join(prompt.lower().replace(".", " ").split())
+    for phrase, way in _WAYS.items():
+        text = text.replace(phrase, DIRECTION_PHRASES[way])
     text, _, camera_clause = text.partition(" as the camera ")
     if not camera_clause:
         text, _, camera_clause = text.partition(" while the camera ")

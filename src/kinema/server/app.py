@@ -30,6 +30,7 @@ from kinema.server.middleware import STATUS_MESSAGES, add_middleware
 from kinema.server.open_stores import open_file_store, open_job_store
 from kinema.server.openapi_schema import build_openapi
 from kinema.server.routes import (
+    check,
     estimate,
     events,
     health,
@@ -110,7 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
     if mcp_endpoint is not None:
         api.router.routes.extend(mcp_endpoint.routes)
     # The order matters: /v1/videos/{video_id} would match /v1/videos/estimate.
-    for group in (home, estimate, sync, library, videos, events, models, health):
+    for group in (home, estimate, sync, library, check, videos, events, models, health):
         api.include_router(group.router(state))
     api.include_router(live.router(state, live_sessions))
     for dialect in (openrouter, fal, file_links):

@@ -176,6 +176,20 @@ class CostEstimateObject(BaseModel):
     available_memory: int = Field(description="Bytes.")
 
 
+class VideoCheck(BaseModel):
+    """What the evaluator says about a finished video."""
+
+    object: Literal["video.check"]
+    id: str
+    judged: bool = Field(description="Whether the evaluator can judge this video against its prompt.")
+    reason: str = Field(description="Why it can't; empty if it can.")
+    objects: list[str] = Field(description="The objects that it looked for.")
+    verdicts: dict[str, bool] = Field(description="Pass or fail by each measure that applies to the prompt.")
+    is_correct: bool | None = Field(
+        description="Whether the objects are there and do what the prompt says; null if not judged."
+    )
+
+
 class Liveness(BaseModel):
     """The server's process answers."""
 

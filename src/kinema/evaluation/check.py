@@ -1,0 +1,73 @@
+"""Checks one video file against its prompt, in a process of its own: `python -m kinema.evaluation.check`.
+
+    python -m kinema.evaluation.check VIDEO PROMPT
+
+Standard output is `VideoCheck` as JSON. A prompt that can't be judged is a result, not an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.errors import UserError
+from kinema.evaluation.prompt_parser import parse_prompt
+from kinema.evaluation.score_video import score_video
+from kinema.evaluation.video_sources import load_video
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCheck:
+    """What the evaluator says about a video.
+
+    Attributes:
+        judged: whether it can judge the prompt.
+        reason: why it can't; empty if it can.
+        objects: the objects that it looked for, for example `1 red ball`.
+        verdicts: pass or fail by each measure that applies to the prompt.
+        is_correct: whether the objects are there and do what the prompt says; None if not judged.
+    """
+
+    judged: bool
+    reason: str = ""
+    objects: tuple[str, ...] = ()
+    verdicts: dict[str, bool] = dataclasses.field(default_factory=dict)
+    is_correct: bool | None = None
+
+
+def check_video(path: Path, prompt: str) -> VideoCheck:
+    """Check a video of the lab against its prompt.
+
+    Raises:
+        UserError: the file can't be read as a video.
+    """
+    try:
+        spec = parse_prompt(prompt)
+    except UserError as error:
+        return VideoCheck(judged=False, reason=str(error))
+    frames, fps = load_video(path)
+    scores = score_video(spec, frames, fps)
+    return VideoCheck(
+        judged=True,
+        objects=tuple(f"{one.count} {one.colour} {one.shape}" for one in spec.objects),
+        verdicts={name: passed for name, passed in scores.verdicts.items() if passed is not None},
+        is_correct=scores.is_correct,
+    )
+
+
+def main() -> None:
+    """Check. Exits with 2 and one line where the file is not a video."""
+    path, prompt = sys.argv[1:]
+    try:
+        result = check_video(Path(path), prompt)
+    except UserError as error:
+        print(str(error), file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(dataclasses.asdict(result)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`GET /v1/videos/{id}/check`: a finished video against its prompt, by the evaluator of the lab."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from starlette.requests import Request
+
+from kinema.server.child_process import run_module
+from kinema.server.dependencies import AppState, current_owner
+from kinema.server.errors import ApiError, bad_request, not_found
+from kinema.server.fair_slots import FairSlots, TooManyWaitingError
+from kinema.server.job import Job
+from kinema.server.schemas.responses import VideoCheck, request_settings
+from kinema.server.storage import VIDEO_FILE
+
+CHECK_TIMEOUT_S = 120.0
+MAX_WAITING_PER_OWNER = 4
+"""Checks of one owner that wait."""
+_MAX_CACHED_CHECKS = 512
+
+
+def router(state: AppState) -> APIRouter:
+    """The endpoint. One check runs at a time, in a process of its own; a video never changes, so that results
+    are cached."""
+    routes = APIRouter(prefix="/v1/videos", tags=["videos"])
+    slots = FairSlots(1, max_waiting_per_owner=MAX_WAITING_PER_OWNER)
+    cache: dict[str, dict[str, Any]] = {}
+
+    @routes.get("/{video_id}/check", response_model=VideoCheck)
+    async def check(request: Request, video_id: str) -> JSONResponse:
+        """Whether the video shows what its prompt says, where the evaluator can judge it."""
+        job = await state.get_job_or_404(request, video_id)
+        if job.status != "completed":
+            raise bad_request(f"Video {job.id} is {job.status}; there is nothing to check.",
+                              code="video_not_ready")  # fmt: skip
+        result = cache.get(job.id)
+        if result is None and (reason := await _why_not(state, job)):
+            result = {"judged": False, "reason": reason}
+        if result is None:
+            try:
+                async with slots.acquire(current_owner(request)):
+                    result = cache.get(job.id) or await _run_check(state, job)
+            except TooManyWaitingError:
+                raise ApiError(
+                    429, f"{MAX_WAITING_PER_OWNER} of your checks are waiting; ask for fewer at a time.",
+                    code="too_many_checks", param="video_id",
+                    headers={"retry-after-ms": "5000", "retry-after": "5"},
+                ) from None  # fmt: skip
+            if len(cache) >= _MAX_CACHED_CHECKS:
+                cache.clear()
+            cache[job.id] = result
+        defaults = {"objects": [], "verdicts": {}, "is_correct": None}
+        found = VideoCheck(object="video.check", id=job.id, **(defaults | result))
+        return JSONResponse(found.model_dump())
+
+    return routes
+
+
+async def _why_not(state: AppState, job: Job) -> str:
+    """Why the evaluator does not apply to a video; empty if it may."""
+    model_info = await state.get_model_info()
+    if job.served_model != model_info.name or not model_info.vocabulary:
+        return "The evaluator judges videos of models that were trained on the simulator's lab."
+    settings = request_settings(job) or {}
+    if job.task != "generate" or settings.get("storyboard"):
+        return "The evaluator judges videos that one prompt describes from the beginning to the end."
+    return ""
+
+
+async def _run_check(state: AppState, job: Job) -> dict[str, Any]:
+    try:
+        path: Path = await state.run_in_thread(state.files.verified_path, job, VIDEO_FILE)
+    except FileNotFoundError:
+        raise not_found(f"The file of video {job.id} no longer exists.", param="video_id") from None
+    try:
+        result = await run_module("kinema.evaluation.check", str(path), job.prompt, timeout_s=CHECK_TIMEOUT_S)
+    except TimeoutError:
+        raise ApiError(503, "The check takes too long; the server is busy.", code="no_check") from None
+    if result.returncode == 2:
+        raise bad_request(result.error or "The video can't be checked.", code="no_check", param="video_id")
+    if result.returncode != 0:
+        raise ApiError(500, "The check failed; the server's log has details.", code="no_check")
+    return json.loads(result.output)
