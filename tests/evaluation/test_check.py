@@ -1,4 +1,4 @@
-"""The check of one video file against its prompt; the oracle is the simulator, and prompts with the roles changed."""
+"""The check of one video file against its prompt: the simulator is the oracle, and other prompts must fail."""
 
 from __future__ import annotations
 
