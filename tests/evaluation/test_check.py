@@ -1,4 +1,4 @@
-"""The check of one video file against its prompt: the simulator is the oracle, and other prompts must fail."""
+"""The check of one video file against its prompt: the simulator is the oracle; other prompts must fail."""
 
 from __future__ import annotations
 
