@@ -50,6 +50,7 @@ REQUEST_FIELDS = [
     "recipe",
     "control",
     "references",
+    "step_cache",
 ]
 PIPELINE_METHODS = [
     "collect",

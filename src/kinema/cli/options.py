@@ -66,6 +66,9 @@ class SamplingArgs(DeviceArgs):
     """Few steps without guidance, for step-distilled models and LoRAs."""
     recipe: str | None = None
     """How step-distilled weights are sampled, where the name of their file does not say: lightning-4, ..."""
+    step_cache: float | None = None
+    """Reuse results of steps while the velocity changes by less than this, for example 0.05; faster, and the
+    video changes. The error is printed."""
     control: Path | None = None
     """A video to follow in depth, poses or edges; for models with a control branch (VACE)."""
     control_kind: Literal["depth", "pose", "edge", "raw"] = "raw"
@@ -131,6 +134,7 @@ class SamplingArgs(DeviceArgs):
             if self.control is None
             else ControlInput(video=self.control, kind=self.control_kind, scale=self.control_scale),
             references=self.reference,
+            step_cache=self.step_cache,
         )
 
 

@@ -154,6 +154,7 @@ class Pipeline:
         recipe: str | None = None,
         control: ControlInput | None = None,
         references: Sequence[ImageInput] = (),
+        step_cache: float | None = None,
         noise: Float[Tensor, "1 c f h w"] | None = None,
     ) -> GeneratedVideo:
         """Generate a video and return all its frames.
@@ -193,6 +194,7 @@ class Pipeline:
                 recipe=recipe,
                 control=control,
                 references=tuple(references),
+                step_cache=step_cache,
             )
         resolved = self.resolve(request, noise=noise)
         _warn_of_unused(resolved.loras)
@@ -246,6 +248,8 @@ class Pipeline:
         resolved = request if isinstance(request, ResolvedRequest) else self.resolve(request)
         if state is not None and (resolved.is_streamed or resolved.request.upscale > 1):
             raise UserError("long and upscaled videos can't continue from a saved state; generate them again")
+        if state is not None and resolved.request.step_cache is not None:
+            raise UserError("a video with a step cache can't continue from a saved state; generate it again")
         components = self._lora_transformers.components(resolved.loras)
         if resolved.is_streamed:
             events = stream_segments(components, resolved)
@@ -271,7 +275,7 @@ class Pipeline:
 
     def _observed(self, resolved: ResolvedRequest, events: Iterator[Event]) -> Iterator[Event]:
         """Keep how long the steps take, so that the next estimate of this model is right on this machine."""
-        if self.components.execution.processes is not None:
+        if self.components.execution.processes is not None or resolved.request.step_cache is not None:
             return events
         from kinema.pipeline.cost import step_operations
         from kinema.pipeline.throughput import observe_sampling_time

@@ -190,6 +190,9 @@ class VideoRequest:
             names of the files stand for, if any.
         control: a video that the result follows.
         references: images of things that the video shows; for models with a control branch.
+        step_cache: how far the velocity may change before a step is computed again instead of reusing the
+            last result, above 0 to 1, for example 0.05: faster, and the video changes (EasyCache). None:
+            every step is computed.
     """
 
     prompt: str = ""
@@ -213,6 +216,7 @@ class VideoRequest:
     recipe: str | None = None
     control: ControlInput | None = None
     references: tuple[ImageInput, ...] = ()
+    step_cache: float | None = None
 
     @property
     def task(self) -> Task:

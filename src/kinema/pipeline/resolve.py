@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema import sampling
 from kinema.errors import UserError
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import ModelCheckpoint
@@ -505,6 +506,7 @@ def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
         raise UserError(f"a flow shift of {resolved.flow_shift} is not possible; give a number above 0")
     if not 0 <= resolved.seed < 2**63:
         raise UserError(f"the seed {resolved.seed} is out of range; give 0 up to 2^63 - 1")
+    _check_step_cache(resolved)
     experts = model.sampling_defaults.num_experts
     if len(resolved.guidance_scale) != experts:
         raise UserError(
@@ -514,4 +516,19 @@ def _check_settings(model: ModelCheckpoint, resolved: ResolvedRequest) -> None:
     if not all(0 <= scale < 1000 for scale in resolved.guidance_scale):
         raise UserError(
             f"a guidance scale of {resolved.guidance_scale} is out of range; give 1 (off) to about 10"
+        )
+
+
+def _check_step_cache(resolved: ResolvedRequest) -> None:
+    threshold = resolved.request.step_cache
+    if threshold is None:
+        return
+    if not 0 < threshold <= 1:
+        raise UserError(f"step_cache can't be {threshold}; give above 0 up to 1, for example 0.05")
+    if resolved.is_streamed:
+        raise UserError("a video that is sampled block by block has no step cache; leave out step_cache")
+    if resolved.num_inference_steps <= sampling.StepCache.MIN_STEPS:
+        raise UserError(
+            f"of {resolved.num_inference_steps} steps a step cache could skip none; leave out step_cache, or "
+            "give more steps"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema import sampling
 from kinema.errors import UserError
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.conditioning import (
@@ -106,9 +108,10 @@ def sample_segments(
                 keep_loaded=components.policy.keep_loaded,
                 execution=components.execution,
             )
+            cache = _step_cache(denoiser, resolved, steps[number])
             latents = noise
             for step in sample(
-                denoiser,
+                cache or denoiser,
                 noise,
                 config,
                 seeds=((resolved.seed, number),),
@@ -123,8 +126,11 @@ def sample_segments(
                     index=sum(steps[:number]) + step.index,
                     total=sum(steps),
                     finished_latents=tuple(finished),
+                    resumable=cache is None,
                 )
-            del denoiser, inputs
+            if cache is not None:
+                _log_step_cache(cache.report)
+            del denoiser, inputs, cache
         pieces: list[UInt8[np.ndarray, "f h w 3"]] = []
         with components.vae.use() as vae:
             decoder = StreamingDecoder(
@@ -142,6 +148,28 @@ def sample_segments(
     video = timeline.visible_frames
     yield FrameChunk(frames=video, done=len(video), total=len(video))
     yield Finished(num_frames=len(video), tail_latents=timeline.end_latents)
+
+
+def _step_cache(
+    denoiser: ExpertDenoiser, resolved: ResolvedRequest, num_steps: int
+) -> sampling.StepCache | None:
+    """The denoiser with a step cache, if the request has one."""
+    threshold = resolved.request.step_cache
+    if threshold is None:
+        return None
+    return sampling.StepCache(
+        denoiser, threshold=threshold, num_steps=num_steps, boundary_ratio=resolved.boundary_ratio
+    )
+
+
+def _log_step_cache(report: sampling.StepCacheReport) -> None:
+    logging.getLogger("kinema").info(
+        "step cache: %d of %d steps reused the last result; their velocity was off by %.1f%%, at most %.1f%%",
+        report.reused,
+        report.reused + report.computed,
+        100 * report.mean_error,
+        100 * report.max_error,
+    )
 
 
 def sample_batch(
@@ -274,11 +302,14 @@ def _check_same_batch(first: ResolvedRequest, resolved: ResolvedRequest) -> None
         len(resolved.segments) > 1
         or resolved.is_streamed
         or resolved.request.upscale > 1
+        or resolved.request.step_cache is not None
         or conditioning.num_encodes
         or conditioning.latents
         or len(resolved.timeline.frames)
     ):
-        raise UserError("a batch is of short videos from text alone; generate this one by itself")
+        raise UserError(
+            "a batch is of short videos from text alone, without a step cache; generate this one by itself"
+        )
     for name, one, other in (
         ("size and length", _describe(first.video_shape), _describe(resolved.video_shape)),
         ("number of steps", first.num_inference_steps, resolved.num_inference_steps),

@@ -12,6 +12,7 @@ from kinema.sampling.solver import (
     Step,
     sample,
 )
+from kinema.sampling.step_cache import StepCache, StepCacheReport
 
 __all__ = [
     "AncestralNoise",
@@ -23,6 +24,8 @@ __all__ = [
     "Schedule",
     "SolverName",
     "Step",
+    "StepCache",
+    "StepCacheReport",
     "add_noise",
     "apply_cfg",
     "apply_shift",
