@@ -20,8 +20,8 @@ class DeviceArgs:
     device: str = "auto"
     """cpu, cuda, cuda:1 or auto."""
     memory: str = "auto"
-    """high keeps all modules in memory, low loads one at a time, blocks copies the transformer by blocks;
-    8GB plans for a card of that size."""
+    """high keeps all modules in memory, low loads one at a time, blocks copies the transformer by blocks,
+    sharded divides it among the processes of torchrun; 8GB plans for a card of that size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,5 +164,7 @@ class MachineArgs:
     """cpu, cuda or auto."""
     text_encoder: Path | None = None
     """Folder of the text encoder (model.safetensors, tokenizer.json); without it, that of its package."""
+    context_parallel: int = 1
+    """Under torchrun: processes that share the tokens of each video, for long videos (`dit`, LoRA)."""
     render_device: Literal["cpu", "cuda"] = "cpu"
     """Where simulated videos are rendered; cuda needs the extra kinema[cuda]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,6 +45,9 @@ class Group:
         """Row i of each process, from the process i-th rows; the first axis has a row for each process."""
         if self.size == 1:
             return x
+        if torch.is_grad_enabled() and x.requires_grad:
+            exchanged: Tensor = _AllToAll.apply(x, self)
+            return exchanged
         sent = x.contiguous()
         received = torch.empty_like(sent)
         dist.all_to_all_single(_bytes(received), _bytes(sent), group=self.handle)
@@ -51,9 +55,15 @@ class Group:
         return received
 
     def all_gather(self, x: Tensor) -> list[Tensor]:
-        """The tensors of all processes, which have one shape."""
+        """The tensors of all processes, which have one shape.
+
+        For gradients every process computes the same from the result, so that its own part of the gradient
+        is complete.
+        """
         if self.size == 1:
             return [x]
+        if torch.is_grad_enabled() and x.requires_grad:
+            return list(_AllGather.apply(x, self))
         sent = x.contiguous()
         received = [torch.empty_like(sent) for _ in self.ranks]
         dist.all_gather([_bytes(part) for part in received], _bytes(sent), group=self.handle)
@@ -80,6 +90,36 @@ class Group:
         ]
         self.traffic.bytes_sent += sum(tensor.nbytes for _, tensor in buffers)
         return Exchange(works=dist.batch_isend_irecv(operations) if operations else [], buffers=buffers)
+
+
+class _AllToAll(torch.autograd.Function):
+    """Gradients go back the way that the values came."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+        """Exchange the rows."""
+        ctx.group = group
+        return group.all_to_all(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Exchange the rows of the gradient."""
+        return ctx.group.all_to_all(gradients[0]), None
+
+
+class _AllGather(torch.autograd.Function):
+    """A process's own part has its gradient in its own result."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> tuple[Tensor, ...]:
+        """Gather the tensors."""
+        ctx.group = group
+        return tuple(group.all_gather(x))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the own part."""
+        return gradients[ctx.group.index], None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

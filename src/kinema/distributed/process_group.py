@@ -12,6 +12,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from kinema.distributed.group import Group
+from kinema.distributed.sequence_parallel import SequenceGroups
+from kinema.errors import UserError
+
 PROCESS_GROUP_TIMEOUT = datetime.timedelta(days=2)
 """How long processes wait for each other: the main process may be rendering a dataset."""
 
@@ -23,12 +27,25 @@ class DistContext:
     Attributes:
         rank: of this process, from 0.
         world_size: number of processes.
-        mesh: None for a single process.
+        mesh: of all processes; None for a single process.
+        sequence: processes that share the tokens of each video (context parallelism); None: each process has
+            videos of its own.
     """
 
     rank: int = 0
     world_size: int = 1
     mesh: DeviceMesh | None = None
+    sequence: SequenceGroups | None = None
+
+    @property
+    def data_size(self) -> int:
+        """Into how many parts the videos of a step are divided."""
+        return self.world_size // (1 if self.sequence is None else self.sequence.whole.size)
+
+    @property
+    def data_rank(self) -> int:
+        """Which of these parts this process has."""
+        return self.rank // (1 if self.sequence is None else self.sequence.whole.size)
 
     @property
     def is_main(self) -> bool:
@@ -49,6 +66,10 @@ class DistContext:
         dist.all_reduce(shared)
         return shared.item()
 
+    def sum_over_data(self, value: float) -> float:
+        """Sum a value over the parts of a step's videos; processes that share tokens have the same one."""
+        return self.all_reduce_sum(value) * self.data_size / self.world_size
+
     def any_rank(self, flag: bool) -> bool:
         """Return whether the flag is true in any process; each of them must call it."""
         return self.all_reduce_sum(float(flag)) > 0
@@ -67,7 +88,7 @@ SINGLE_PROCESS = DistContext()
 
 
 @contextlib.contextmanager
-def init_distributed(device: str) -> Iterator[DistContext]:
+def init_distributed(device: str, *, context_parallel: int = 1) -> Iterator[DistContext]:
     """Join the process group of torchrun, or yield `SINGLE_PROCESS`.
 
     torchrun passes rank and world size in environment variables (RANK, WORLD_SIZE, LOCAL_RANK). They are read
@@ -75,8 +96,13 @@ def init_distributed(device: str) -> Iterator[DistContext]:
 
     Args:
         device: `cpu` or `cuda`; selects the backend, gloo or nccl.
+        context_parallel: processes that share the tokens of each video; neighbours in rank.
+
+    Raises:
+        UserError: the number of processes is no multiple of `context_parallel`.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        _require_divisible(1, context_parallel)
         yield SINGLE_PROCESS
         return
     if device == "cuda":
@@ -84,6 +110,35 @@ def init_distributed(device: str) -> Iterator[DistContext]:
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PROCESS_GROUP_TIMEOUT)
     try:
         size = dist.get_world_size()
-        yield DistContext(rank=dist.get_rank(), world_size=size, mesh=init_device_mesh(device, (size,)))
+        _require_divisible(size, context_parallel)
+        yield DistContext(
+            rank=dist.get_rank(),
+            world_size=size,
+            mesh=init_device_mesh(device, (size,)),
+            sequence=_sequence_groups(size, context_parallel),
+        )
     finally:
         dist.destroy_process_group()
+
+
+def _require_divisible(size: int, context_parallel: int) -> None:
+    if context_parallel < 1 or size % context_parallel:
+        raise UserError(
+            f"{size} processes can't be divided into groups of {context_parallel}; start torchrun with "
+            "--nproc-per-node a multiple of --context-parallel"
+        )
+
+
+def _sequence_groups(size: int, context_parallel: int) -> SequenceGroups | None:
+    """Groups of neighbours; every process makes all of them."""
+    if context_parallel == 1:
+        return None
+    own, rank = None, dist.get_rank()
+    for start in range(0, size, context_parallel):
+        ranks = tuple(range(start, start + context_parallel))
+        handle = dist.new_group(list(ranks))
+        if rank in ranks:
+            assert not isinstance(handle, int)
+            own = Group(ranks=ranks, index=ranks.index(rank), handle=handle)
+    assert own is not None
+    return SequenceGroups(ulysses=own, ring=Group(ranks=(rank,)), whole=own)

@@ -61,9 +61,12 @@ def local_shard(tensor: Tensor) -> Tensor:
 
 
 def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Shard a full tensor, equal in all processes, as `like` is sharded, with its device and type."""
+    """Shard a full tensor, equal in all processes, as `like` is sharded, with its device and type.
+
+    A tensor that is sharded already stays so.
+    """
     moved = tensor.to(like.device, like.dtype)
-    if not isinstance(like, DTensor):
+    if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return moved
     # Every process has read the same file, so nothing is sent.
     return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)

@@ -23,6 +23,7 @@ from kinema.errors import UserError
 from kinema.models.flops import dit_forward_flops
 from kinema.models.precision import Precision, autocast, compile_modules
 from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.attention import ShardTokens
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig, small
 from kinema.shapes import LatentShape
@@ -113,6 +114,7 @@ class DitTask:
         held_out: datasets to validate on; the first one is scored in more detail.
         device: of training.
         init_weights: all weights to start from.
+        shard_tokens: divides the tokens of each video among processes.
         block_weights: weights of a model over another autoencoder. All layers start from them except those
             that read and write latents, so that the model keeps what it learned about text.
 
@@ -129,6 +131,7 @@ class DitTask:
         *,
         init_weights: Mapping[str, Tensor] | None = None,
         block_weights: Mapping[str, Tensor] | None = None,
+        shard_tokens: ShardTokens | None = None,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -152,6 +155,7 @@ class DitTask:
         ]
         self.held_out = held_out
         self.device = device
+        self.shard_tokens = shard_tokens
         self.buckets = build_buckets(
             [self._bucket_spec(dataset) for dataset in datasets],
             batch_size=config.batch_size,
@@ -285,6 +289,7 @@ class DitTask:
                 self.dit.context(text),
                 block_frames=block_frames,
                 recompute=self.config.activation_checkpointing,
+                shard_tokens=self.shard_tokens,
             )
         return (velocity.float() - (noise - clean)).square().mean(dim=(1, 3, 4))
 

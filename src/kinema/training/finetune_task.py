@@ -22,6 +22,7 @@ from kinema.errors import UserError
 from kinema.models.flops import dit_forward_flops
 from kinema.models.precision import Precision, autocast
 from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.attention import ShardTokens
 from kinema.models.transformer.dit import Dit
 from kinema.shapes import LatentShape
 from kinema.training.loop import LoopConfig, Loss, StepCost
@@ -100,6 +101,7 @@ class FinetuneTask:
         sets: to train on.
         held_out: to validate on.
         device: of training.
+        shard_tokens: divides the tokens of each video among processes.
 
     Raises:
         UserError: no parameter is to be trained, or there are no clips.
@@ -112,10 +114,13 @@ class FinetuneTask:
         sets: Sequence[WeightedSet],
         held_out: Sequence[EncodedSet],
         device: torch.device,
+        *,
+        shard_tokens: ShardTokens | None = None,
     ) -> None:
         if not sets or not all(len(one.clips.samples) for one in sets):
             raise UserError("a set has no clips to train on; build it with `kinema data build`")
         self.config, self.dit, self.device = config, dit, device
+        self.shard_tokens = shard_tokens
         self._sets = [one.clips for one in sets]
         self._held_out = [batch for clips in held_out for batch in _validation_batches(clips, config)]
         self._order = SampleOrder(
@@ -246,6 +251,7 @@ class FinetuneTask:
                 self.dit.context(batch.text, batch.image_embeddings),
                 block_frames=block_frames,
                 recompute=self.config.activation_checkpointing,
+                shard_tokens=self.shard_tokens,
             )
         return (velocity.float() - (batch.noise - batch.clean)).square().mean(dim=(1, 3, 4))
 

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from kinema.distributed.process_group import SINGLE_PROCESS, DistContext
-from kinema.distributed.sharding import apply_fsdp, distribute_like, full_tensor, reshard
+from kinema.distributed.sharding import apply_fsdp, distribute_like, reshard
 from kinema.errors import UserError
 from kinema.training import checkpoint
 from kinema.training.interruption import StopRequested
 from kinema.training.optimizer import Ema, OptimizerConfig, Optimizers
+from kinema.training.sharded_checkpoint import ShardedSaver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,13 @@ def train(
     ema = Ema(task.state_dict(), config.ema_decay)
     first, best, best_scores, unvalidated = 0, None, None, None
     if checkpoint.list_steps(run_dir):
-        saved = checkpoint.load(run_dir)
+        own = {"model": task.state_dict(), "ema": ema.tensors}
+        saved = checkpoint.load(
+            run_dir,
+            like=lambda part, name: (
+                optimizers.parameter_of(name) if part == "optimizer" else own[part].get(name)
+            ),
+        )
         different = sorted(_differing_settings(saved.state["settings"], dict(settings)))
         if different:
             raise UserError(
@@ -230,88 +237,102 @@ def train(
             best, best_scores = done, averaged
         return scores
 
+    saver = None
+    if dist_context.world_size > 1:
+        saver = ShardedSaver(run_dir=run_dir, keep_last=config.keep_last, dist_context=dist_context)
+
     def save(done: int, unvalidated: Mapping[str, float] | None = None) -> Path:
         state = {"best": best, "best_scores": best_scores, "settings": dict(settings)}
         if unvalidated is not None:
             state["unvalidated"] = dict(unvalidated)
-        return _save_checkpoint(task, optimizers, ema, run_dir, done, config.keep_last, state, dist_context)
+        parts = {"model": task.state_dict(), "ema": ema.tensors, "optimizer": dict(optimizers.tensors())}
+        if saver is not None:
+            return saver.save(done, parts, state, best_step=best)
+        return checkpoint.save(
+            run_dir,
+            checkpoint.Checkpoint(step=done, parts=parts, state=state),
+            keep_last=config.keep_last,
+            best_step=best,
+        )
 
-    num_microbatches = config.gradient_accumulation_steps * dist_context.world_size
-    task.module.train()
-    seconds, samples, flops = 0.0, 0, 0.0
-    last_saved = first
-    if unvalidated is not None:
-        # The validation of this step was interrupted.
-        try:
-            scores = validate(first)
-        except StopRequested:
-            return
-        checkpoint_dir = save(first)
-        yield StepReport(
-            step=first,
-            num_steps=config.steps,
-            loss=unvalidated["loss"],
-            grad_norm=unvalidated["grad_norm"],
-            logs={},
-            seconds=0.0,
-            steps_per_second=0.0,
-            samples_per_second=0.0,
-            flops_per_second=0.0,
-            scores=scores,
-            checkpoint_dir=checkpoint_dir,
-        )
-    for step in range(first, config.steps):
-        start = time.perf_counter()
-        losses = []
-        try:
-            with interruptible():
-                for i in range(config.gradient_accumulation_steps):
-                    microbatch = i * dist_context.world_size + dist_context.rank
-                    losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
-        except StopRequested:
-            if step > last_saved:
-                save(step)
-            return
-        grad_norm = optimizers.step(step, config.steps).item()
-        ema.update(task.state_dict(), step)
-        total_loss = dist_context.all_reduce_sum(sum(loss.value.item() for loss in losses))
-        logs = {
-            name: dist_context.all_reduce_sum(sum(loss.logs[name].item() for loss in losses))
-            for name in losses[0].logs
-        }
-        seconds += time.perf_counter() - start
-        cost = task.step_cost(step)
-        samples, flops = samples + cost.samples, flops + cost.flops
-        done = step + 1
-        stopping = dist_context.any_rank(should_stop())
-        scores, unvalidated = None, None
-        if done % config.validate_every == 0 or done == config.steps:
+    with contextlib.nullcontext() if saver is None else saver:
+        num_microbatches = config.gradient_accumulation_steps * dist_context.data_size
+        task.module.train()
+        seconds, samples, flops = 0.0, 0, 0.0
+        last_saved = first
+        if unvalidated is not None:
+            # The validation of this step was interrupted.
             try:
-                scores = validate(done)
+                scores = validate(first)
             except StopRequested:
-                stopping, unvalidated = True, {"loss": total_loss, "grad_norm": grad_norm}
-        checkpoint_dir = None
-        if done % config.save_every == 0 or done == config.steps or stopping or best == done:
-            checkpoint_dir, last_saved = save(done, unvalidated), done
-        yield StepReport(
-            step=done,
-            num_steps=config.steps,
-            loss=total_loss,
-            grad_norm=grad_norm,
-            logs=logs,
-            seconds=seconds,
-            steps_per_second=(done - first) / seconds,
-            samples_per_second=samples / seconds,
-            flops_per_second=flops / seconds,
-            scores=scores,
-            checkpoint_dir=checkpoint_dir,
-        )
-        if stopping:
-            return
+                return
+            checkpoint_dir = save(first)
+            yield StepReport(
+                step=first,
+                num_steps=config.steps,
+                loss=unvalidated["loss"],
+                grad_norm=unvalidated["grad_norm"],
+                logs={},
+                seconds=0.0,
+                steps_per_second=0.0,
+                samples_per_second=0.0,
+                flops_per_second=0.0,
+                scores=scores,
+                checkpoint_dir=checkpoint_dir,
+            )
+        for step in range(first, config.steps):
+            start = time.perf_counter()
+            losses = []
+            try:
+                with interruptible():
+                    for i in range(config.gradient_accumulation_steps):
+                        microbatch = i * dist_context.data_size + dist_context.data_rank
+                        losses.append(_backward(task.loss(step, microbatch, num_microbatches), dist_context))
+            except StopRequested:
+                if step > last_saved:
+                    save(step)
+                return
+            grad_norm = optimizers.step(step, config.steps).item()
+            ema.update(task.state_dict(), step)
+            total_loss = dist_context.sum_over_data(sum(loss.value.item() for loss in losses))
+            logs = {
+                name: dist_context.sum_over_data(sum(loss.logs[name].item() for loss in losses))
+                for name in losses[0].logs
+            }
+            seconds += time.perf_counter() - start
+            cost = task.step_cost(step)
+            samples, flops = samples + cost.samples, flops + cost.flops
+            done = step + 1
+            stopping = dist_context.any_rank(should_stop())
+            scores, unvalidated = None, None
+            if done % config.validate_every == 0 or done == config.steps:
+                try:
+                    scores = validate(done)
+                except StopRequested:
+                    stopping, unvalidated = True, {"loss": total_loss, "grad_norm": grad_norm}
+            checkpoint_dir = None
+            if done % config.save_every == 0 or done == config.steps or stopping or best == done:
+                checkpoint_dir, last_saved = save(done, unvalidated), done
+            yield StepReport(
+                step=done,
+                num_steps=config.steps,
+                loss=total_loss,
+                grad_norm=grad_norm,
+                logs=logs,
+                seconds=seconds,
+                steps_per_second=(done - first) / seconds,
+                samples_per_second=samples / seconds,
+                flops_per_second=flops / seconds,
+                scores=scores,
+                checkpoint_dir=checkpoint_dir,
+            )
+            if stopping:
+                return
 
 
 def _backward(loss: Loss, dist_context: DistContext) -> Loss:
-    # FSDP averages gradients over the processes, but the gradients of microbatches are to be added.
+    # FSDP averages gradients over the processes, but the gradients of microbatches are to be added, and so
+    # are those of processes that share tokens.
     (loss.value * dist_context.world_size if dist_context.world_size > 1 else loss.value).backward()
     return Loss(value=loss.value.detach(), logs=loss.logs)
 
@@ -366,33 +387,6 @@ def load_ema_weights(run_dir: Path, *, use_best: bool = True) -> dict[str, Tenso
         except UserError as error:
             warnings.warn(f"{error}; using step {newest.step} instead", stacklevel=2)
     return dict(newest.parts["ema"])
-
-
-def _save_checkpoint(
-    task: Task,
-    optimizers: Optimizers,
-    ema: Ema,
-    run_dir: Path,
-    step: int,
-    keep_last: int,
-    state: Mapping[str, object],
-    dist_context: DistContext,
-) -> Path:
-    parts = {
-        "model": {name: full_tensor(value) for name, value in task.state_dict().items()},
-        "ema": ema.full_tensors(),
-        "optimizer": dict(optimizers.tensors()),
-    }
-    if dist_context.is_main:
-        best = state["best"]
-        checkpoint.save(
-            run_dir,
-            checkpoint.Checkpoint(step=step, parts=parts, state=state),
-            keep_last=keep_last,
-            best_step=best if isinstance(best, int) else None,
-        )
-    dist_context.barrier()
-    return checkpoint.checkpoint_dir(run_dir, step)
 
 
 def _differing_settings(before: object, now: object, path: str = "") -> Iterator[str]:

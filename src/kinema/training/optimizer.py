@@ -201,11 +201,19 @@ class Optimizers:
         return norm
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the state of every optimizer, gathered, under stable names; every process must iterate."""
+        """Yield the state of every optimizer under stable names, sharded as the parameters are."""
         for i, optimizer in enumerate(self.optimizers):
             for index, values in _optimizer_state(optimizer).items():
                 for name, value in values.items():
-                    yield f"{i}.{index}.{name}", full_tensor(value)
+                    yield f"{i}.{index}.{name}", value
+
+    def parameter_of(self, name: str) -> Tensor | None:
+        """The parameter that a name of `tensors` belongs to; None where its state is loaded unsharded."""
+        owner, index, _ = name.split(".", 2)
+        optimizer = self.optimizers[int(owner)]
+        if isinstance(optimizer, AdamW8bit):
+            return None
+        return [p for group in optimizer.param_groups for p in group["params"]][int(index)]
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Load what `tensors` yielded.
@@ -282,10 +290,6 @@ class Ema:
         for name in self.tensors.keys() - set(floating):
             self.tensors[name].copy_(current[name])
 
-    def full_tensors(self) -> dict[str, Tensor]:
-        """Gather the average; every process must call it."""
-        return {name: full_tensor(value) for name, value in self.tensors.items()}
-
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load what `full_tensors` returned."""
+        """Load averages, sharded or not."""
         self.tensors = {name: distribute_like(tensors[name], like) for name, like in self.tensors.items()}

@@ -103,7 +103,14 @@ def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progres
     init_weights = None
     if config.init_from:
         init_weights = load_init_weights(config.init_from, run_context.device).dit_weights_for(model)
-    task = DitTask(config.training, data.train, data.held_out, run_context.device, init_weights=init_weights)
+    task = DitTask(
+        config.training,
+        data.train,
+        data.held_out,
+        run_context.device,
+        init_weights=init_weights,
+        shard_tokens=run_context.dist_context.sequence,
+    )
     yield from train_transformer(run_context, task, config.training, vae, data, config.samples)
 
 

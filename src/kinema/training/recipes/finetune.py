@@ -364,7 +364,14 @@ def _train_expert(
     if config.budget is None and newest and newest[-1] >= training.loop.steps:
         return
     dit = build_transformer(config, model, expert, run_context.device)
-    task = FinetuneTask(training, dit, sets.train, sets.held_out, run_context.device)
+    task = FinetuneTask(
+        training,
+        dit,
+        sets.train,
+        sets.held_out,
+        run_context.device,
+        shard_tokens=run_context.dist_context.sequence,
+    )
     if config.budget is not None:
         loop = fit_steps_to_budget(
             run_context, f"{part}.json", task, training.loop, config.budget / len(config.experts)
