@@ -21,6 +21,7 @@ from kinema.cli.evaluate import Evaluate
 from kinema.cli.generate import Generate
 from kinema.cli.inspect import Inspect
 from kinema.cli.jobs import Jobs
+from kinema.cli.live import Live
 from kinema.cli.mcp import Mcp
 from kinema.cli.parse_errors import one_line_errors
 from kinema.cli.serve import Serve, Worker
@@ -53,6 +54,7 @@ AnyCommand = (
     | Annotated[Estimate, subcommand("estimate", description="Estimate time and memory of a video.")]
     | Annotated[Doctor, subcommand("doctor", description="Show what this machine has and what to install.")]
     | Annotated[Studio, subcommand("studio", description="Open the web UI.")]
+    | Annotated[Live, subcommand("live", description="Watch a video that never ends; steer it by prompts.")]
     | Annotated[Sign, subcommand("sign", description="Sign a video with content credentials (C2PA).")]
     | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]
     | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]

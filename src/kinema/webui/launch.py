@@ -41,7 +41,9 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "kinema-studio"
 
 
-def run_studio(*, port: int | None, data: Path, model: str, device: str, open_browser: bool) -> None:
+def run_studio(
+    *, port: int | None, data: Path, model: str, device: str, open_browser: bool, page: str = ""
+) -> None:
     """Show the studio on this machine until SIGTERM or Ctrl-C.
 
     Args:
@@ -50,6 +52,7 @@ def run_studio(*, port: int | None, data: Path, model: str, device: str, open_br
         model: the model to serve.
         device: its device.
         open_browser: whether to open the page in the user's browser.
+        page: which view of the page, as the end of its address.
 
     Raises:
         UserError: the port is taken, or the server does not start; the message is its last line.
@@ -57,7 +60,7 @@ def run_studio(*, port: int | None, data: Path, model: str, device: str, open_br
     # SIGTERM ends the process like Ctrl-C, so that the server ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     port = _choose_port(port)
-    address = f"http://127.0.0.1:{port}/studio/"
+    address = f"http://127.0.0.1:{port}/studio/{page}"
 
     def announce() -> None:
         print(
