@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from kinema.cli import main
+from kinema.data.clip_table import read_clips, write_clips
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import save_checkpoint
 from kinema.models.lora.match import match_lora
@@ -200,6 +202,55 @@ def test_mistakes_are_one_line(model_folder, data, tmp_path, capsys, options, me
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_does_not_fit_leaves_nothing(model_folder, data, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr("kinema.training.memory_estimate.free_memory", lambda device: 2**20)
+    with pytest.raises(SystemExit):
+        train("lora", model_folder, run, data, "--rank", "4", "--steps", "1")
+    assert "GiB are free" in capsys.readouterr().err
+    assert not run.exists(), "another try may have other settings"
+
+
+def test_sets_without_clips_and_folders_that_are_no_set_are_one_line(model_folder, data, tmp_path, capsys):
+    rows = [dataclasses.replace(row, kept=False) for row in read_clips(data)]
+    (tmp_path / "dropped").mkdir()
+    write_clips(tmp_path / "dropped", rows)
+    (tmp_path / "videos").mkdir()
+    for folder, message in (("dropped", "has no kept clips"), ("videos", "is not a curated set")):
+        with pytest.raises(SystemExit):
+            train("lora", model_folder, tmp_path / "run", tmp_path / folder, "--steps", "1")
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_while_encoding_is_one_line_and_keeps_what_is_finished(
+    model_folder, tmp_path, monkeypatch, capsys
+):
+    folder = write_curated_set(tmp_path / "set", count=6)
+    monkeypatch.setattr("kinema.data.encoded_set.CLIPS_PER_SHARD", 2)
+    write = Path.write_bytes
+
+    def full(path, content):
+        if "cache" in path.parts and len(list((folder / "cache").rglob("*.safetensors"))) == 2:
+            write(path, content[: len(content) // 2])
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SystemExit):
+        train("lora", model_folder, tmp_path / "run", folder, "--steps", "1")
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("kinema:")]
+    assert len(error) == 1
+    assert "No space left on device" in error[0]
+    assert len(list((folder / "cache").rglob("*.safetensors"))) == 2
+    monkeypatch.setattr(Path, "write_bytes", write)
+    train("lora", model_folder, tmp_path / "run", folder, "--steps", "1", "--rank", "2")
+    assert (tmp_path / "run" / "lora.safetensors").is_file()
 
 
 def test_frozen_weights_options_need_a_lora(model_folder, data, tmp_path, capsys):

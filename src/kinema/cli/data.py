@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from kinema.cli.disk_errors import disk_errors
+
 if TYPE_CHECKING:
     from kinema.data.clip_table import ClipRow
     from kinema.data.media_item import ClipOptions
@@ -148,13 +150,13 @@ class BuildSet(ClipArgs, CaptionArgs):
         start = time.monotonic()
         stages: dict[str, float] = {}
         frames, seconds = 0, 0.0
-        with _disk_errors(self.out), _progress("analysing", "videos") as report:
+        with disk_errors(self.out), _progress("analysing", "videos") as report:
             for step in steps:
                 report(step.done, step.total, _rate(step.seconds, time.monotonic() - start))
                 stages, frames, seconds = step.stage_seconds, step.frames, step.seconds
         if frames:
             print(_stage_line(stages, frames, seconds))
-        with _disk_errors(self.out):
+        with disk_errors(self.out):
             _write_captions(self, self.out)
         print(f"{self.out}: options of the set are in set.json, clips in clips.parquet")
         _print_summary(self.out)
@@ -203,7 +205,7 @@ class FilterSet(CaptionArgs):
             skip=selection.skip if self.skip is None else self.skip,
         )
         against = options.against if self.against is None else self.against
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             filter_set(
                 self.folder,
                 CurationOptions(selection=changed, against=against and str(Path(against).absolute())),
@@ -228,7 +230,7 @@ class ReportSet:
         from kinema.data.clip_table import read_clips
         from kinema.data.set_report import summarize, write_report
 
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             path = write_report(self.folder, clips_per_reason=self.clips)
         rows = read_clips(self.folder)
         if self.list:
@@ -261,7 +263,7 @@ class InspectSet:
         from kinema.data.inspect_clips import choose_clips, write_inspected
 
         rows = choose_clips(read_clips(self.folder), clip_ids=self.clip, reason=self.reason, count=self.count)
-        with _disk_errors(self.out):
+        with disk_errors(self.out):
             for path, row in write_inspected(rows, self.out):
                 print(f"{path}: {row.transforms or 'as it is'}; {row.caption!r}")
 
@@ -345,22 +347,6 @@ def _print_summary(folder: Path) -> None:
             f"no clip is kept; most are {worst} ({example.source}: {example.detail}); look at "
             f"`kinema data report {folder}` and change options or thresholds"
         )
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an error of the disk into one line."""
-    from kinema.errors import UserError
-
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise UserError(
-            f"can't write {folder}: {os.strerror(error.errno)}; free space or choose another folder, then "
-            "run the same command again: what is finished is kept"
-        ) from None
 
 
 @contextlib.contextmanager

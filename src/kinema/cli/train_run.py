@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinema.cli.disk_errors import disk_errors
 from kinema.cli.options import MachineArgs
 from kinema.errors import UserError
 
@@ -53,7 +54,8 @@ def start_run(
     for other, name in RUN_CONFIG_FILES.items():
         if other != kind and (run_dir / name).is_file():
             raise UserError(f"{run_dir} has a run of another kind ({name}); choose another folder")
-    if (run_dir / RUN_CONFIG_FILES[kind]).is_file():
+    is_new = not (run_dir / RUN_CONFIG_FILES[kind]).is_file()
+    if not is_new:
         if to_plain(load_run_config(run_dir, kind)) != to_plain(config):
             raise UserError(
                 f"{run_dir} has a run with other settings; "
@@ -62,7 +64,25 @@ def start_run(
     else:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / RUN_CONFIG_FILES[kind], to_json(config))
-    execute_run(config, run_dir, machine)
+    try:
+        execute_run(config, run_dir, machine)
+    except UserError:
+        if is_new:
+            _remove_unused(run_dir, RUN_CONFIG_FILES[kind])
+        raise
+
+
+def _remove_unused(run_dir: Path, config_file: str) -> None:
+    """Remove the settings of a run that failed before it wrote anything: another try may change them."""
+    from kinema.training.run_lock import LOCK_FILE, lock_run
+
+    settings = {run_dir / config_file, run_dir / LOCK_FILE}
+    # Another process may have started the same run; then it has the lock.
+    with contextlib.suppress(OSError, UserError), lock_run(run_dir):
+        if set(run_dir.iterdir()) <= settings:
+            for path in settings:
+                path.unlink(missing_ok=True)
+            run_dir.rmdir()
 
 
 def load_run_config(run_dir: Path, kind: str) -> RunConfig:
@@ -110,7 +130,11 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     device = resolve_device(machine.device)
     should_stop = install_stop_handler()
     with contextlib.ExitStack() as stack:
-        dist_context = stack.enter_context(init_distributed(device.type))
+        if machine.context_parallel > 1 and not isinstance(config, DitRunConfig | FinetuneRunConfig):
+            raise UserError("--context-parallel is for training transformers: `kinema train dit` and `lora`")
+        dist_context = stack.enter_context(
+            init_distributed(device.type, context_parallel=machine.context_parallel)
+        )
         if dist_context.is_main:
             stack.enter_context(lock_run(run_dir))
         context = RunContext(
@@ -136,7 +160,10 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = run_finetune(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
-        run_logged(steps, run_dir, is_main=dist_context.is_main)
+        # A set's cache is next to the set, and may be on another disk than the run.
+        sets = [one.folder for one in config.sets] if isinstance(config, FinetuneRunConfig) else []
+        with disk_errors(" or ".join([str(run_dir), *sets])):
+            run_logged(steps, run_dir, is_main=dist_context.is_main)
         if dist_context.any_rank(should_stop()):
             if dist_context.is_main:
                 print(f"stopped; continue with: kinema train resume {run_dir}")
