@@ -10,6 +10,7 @@ import pytest
 
 from kinema.distributed.video_split import SplitDegrees, choose_split, parse_split
 from kinema.errors import UserError
+from kinema.pipeline.pipeline import load
 from tests.fixtures import wan_fixtures
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +38,16 @@ def torchrun(count, *arguments):
 def check(reports):
     for report in reports:
         for split, found in report.items():
-            if split in ("vae", "pipelines"):
+            if split in ("vae", "pipelines", "sharded"):
                 continue
             assert found["cross"] <= 1e-5, split
             assert found["joint"] <= 1e-5, split
             sent, bound = found["bytes"]
             assert sent == bound > 0, split
         assert max(report["vae"]) <= 1e-5
+        for latents, share in report["sharded"].values():
+            assert latents == 0
+            assert share <= 1 / len(reports) + 0.1  # Rows that do not divide evenly are padded.
         for latents, levels, share in report["pipelines"].values():
             assert latents <= 1e-5
             # Rounding moves a value across the border of two grey levels now and then.
@@ -68,6 +72,7 @@ def test_whole_videos_equal_those_of_one_process(tmp_path, count):
     torchrun(count, "tests.fixtures.video_processes", report, SPLITS[count][0], folder, "world")
     reports = [json.loads(Path(f"{report}.{rank}").read_text()) for rank in range(count)]
     assert len(reports[0]["pipelines"]) == 3
+    assert len(reports[0]["sharded"]) == 4
     check(reports)
 
 
@@ -77,6 +82,11 @@ def test_the_first_process_writes(tmp_path):
     options = ["--size", "64x64", "--num-frames", "9", "--num-inference-steps", "2", "--device", "cpu"]
     torchrun(2, "kinema", "generate", "a red ball", "--out", out, *options)
     assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_one_process_has_nothing_to_divide():
+    with pytest.raises(UserError, match="start kinema with torchrun, or give blocks"):
+        load("world", device="cpu", memory="sharded")
 
 
 def test_choice_of_a_split():

@@ -21,7 +21,11 @@ from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
 
 
 def prepare_offload(policy: MemoryPolicy, device: torch.device) -> Callable[[Dit], object] | None:
-    """What is done to a transformer before it runs: its blocks are offloaded, if the policy says so."""
+    """What is done to a transformer before it runs: its blocks are offloaded or divided among processes."""
+    if policy.shards > 1:
+        from kinema.distributed.weight_sharding import shard_weights
+
+        return lambda dit: shard_weights(dit, device)
     if not policy.offload_blocks:
         return None
     from kinema.models.transformer.block_offload import offload_blocks
@@ -71,7 +75,7 @@ class ModelComponents:
         text_device = torch.device("cpu") if policy.text_on_cpu else device
 
         def load_transformer(expert: int) -> Dit:
-            home = torch.device("cpu") if policy.offload_blocks else device
+            home = torch.device("cpu") if policy.offload_blocks or policy.shards > 1 else device
             dit = model.load_transformer(expert, dtype=dtype, device=home, keep_packed=True)
             if policy.int8:
                 from kinema.models.transformer.int8 import quantize_

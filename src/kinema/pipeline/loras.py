@@ -216,7 +216,7 @@ class LoraTransformers:
     def _needs_base_memory(self) -> bool:
         """Whether merged copies of the transformers do not fit next to the transformers themselves."""
         policy, components = self._components.policy, self._components
-        if not policy.keep_loaded or policy.offload_blocks:
+        if not policy.keep_loaded or policy.offload_blocks or policy.shards > 1:
             return True
         if policy.int8:
             return False

@@ -16,7 +16,7 @@ from kinema.models.formats.safetensors_io import TensorInfo
 from kinema.pipeline.device import free_memory
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
-MemoryMode = Literal["auto", "high", "low", "blocks"]
+MemoryMode = Literal["auto", "high", "low", "blocks", "sharded"]
 
 MODEL_COMPONENTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
 _BLOCK = re.compile(r"(?:^|\.)((?:vace_)?blocks\.\d+)\.")
@@ -35,6 +35,7 @@ class MemoryPolicy:
         keep_loaded: whether modules stay in memory after use.
         offload_blocks: whether the transformers' blocks stay in the CPU's memory and are copied to the
             device one ahead.
+        shards: processes among which the transformers' weights are divided; 1: each has all.
         text_on_cpu: whether the text encoder runs on the CPU.
         budget: bytes of the device that may be used; None: what is free.
     """
@@ -43,6 +44,7 @@ class MemoryPolicy:
     int8: bool
     keep_loaded: bool
     offload_blocks: bool = False
+    shards: int = 1
     text_on_cpu: bool = False
     budget: int | None = None
 
@@ -101,7 +103,7 @@ def _transformer_bytes(tensor: TensorInfo, dtype: torch.dtype, *, int8: bool) ->
 def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[str, int]:
     """Bytes of each module's weights on the device while it runs, by the name of its folder.
 
-    Of blocks that are copied one ahead, the two largest count.
+    Of blocks that are copied or gathered one ahead, the two largest count.
     """
     sizes = weight_bytes(model, policy.dtype, int8=policy.int8)
     if policy.text_on_cpu:
@@ -111,6 +113,11 @@ def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[st
             if part in sizes:
                 outside, blocks = _block_bytes(model, part, policy)
                 sizes[part] = outside + sum(sorted(blocks)[-2:])
+    if policy.shards > 1:
+        for part in ("transformer", "transformer_2"):
+            if part in sizes:
+                outside, blocks = _block_bytes(model, part, policy)
+                sizes[part] = outside + sum(sorted(blocks)[-2:]) + sum(blocks) // policy.shards
     return sizes
 
 
@@ -133,7 +140,12 @@ def _block_bytes(model: ModelCheckpoint, part: str, policy: MemoryPolicy) -> tup
 
 
 def select_memory_policy(
-    model: ModelCheckpoint, device: torch.device, *, dtype: Dtype, memory: MemoryMode | int
+    model: ModelCheckpoint,
+    device: torch.device,
+    *,
+    dtype: Dtype,
+    memory: MemoryMode | int,
+    num_processes: int = 1,
 ) -> MemoryPolicy:
     """Choose type and memory mode by the free memory of the device, or for a device of `memory` bytes.
 
@@ -143,9 +155,10 @@ def select_memory_policy(
         dtype: `auto` is bfloat16 on a GPU, and float32 on a CPU if that fits.
         memory: `auto` keeps all modules loaded if they fit. With a number of bytes the first that fits of:
             all modules, one at a time, blocks one ahead with the text encoder on the CPU.
+        num_processes: processes that share each video.
 
     Raises:
-        UserError: int8 is requested on a GPU, or nothing fits into that many bytes.
+        UserError: int8 is requested on a GPU, nothing fits into that many bytes, or weights can't be divided.
     """
     int8 = dtype == "int8"
     if int8 and device.type != "cpu":
@@ -160,10 +173,32 @@ def select_memory_policy(
         kind = torch.float32 if largest <= available else torch.bfloat16
     if isinstance(memory, int):
         return _fit_budget(model, kind, int8=int8, budget=memory)
-    keep = memory == "high" or (
+    if memory == "sharded":
+        _check_shardable(model, int8=int8, num_processes=num_processes)
+    keep = memory in ("high", "sharded") or (
         memory == "auto" and sum(weight_bytes(model, kind, int8=int8).values()) <= available
     )
-    return MemoryPolicy(dtype=kind, int8=int8, keep_loaded=keep, offload_blocks=memory == "blocks")
+    return MemoryPolicy(
+        dtype=kind,
+        int8=int8,
+        keep_loaded=keep,
+        offload_blocks=memory == "blocks",
+        shards=num_processes if memory == "sharded" else 1,
+    )
+
+
+def _check_shardable(model: ModelCheckpoint, *, int8: bool, num_processes: int) -> None:
+    if num_processes == 1:
+        raise UserError(
+            "memory 'sharded' divides the weights among several processes; start kinema with torchrun, or "
+            "give blocks"
+        )
+    is_packed = any(tensor.packed is not None for tensor in model.list_tensors("transformer").values())
+    if int8 or is_packed:
+        raise UserError(
+            f"the quantised weights of {model.name} can't be divided among processes; give weights in bf16, "
+            "or another memory mode"
+        )
 
 
 def _fit_budget(model: ModelCheckpoint, dtype: torch.dtype, *, int8: bool, budget: int) -> MemoryPolicy:

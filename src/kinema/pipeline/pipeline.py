@@ -443,8 +443,9 @@ def load(
             1% off in each layer, for a quarter of the memory). `auto` is bfloat16 on a GPU and float32 on a
             CPU, or bfloat16 there too where float32 does not fit.
         memory: `high` keeps every part in memory between videos, `low` has one part at a time, `blocks` keeps
-            the transformer's blocks in the CPU's memory and copies each while the one before runs. `auto`
-            keeps all if they fit. A size such as `8GB` plans for a card of that size.
+            the transformer's blocks in the CPU's memory and copies each while the one before runs, `sharded`
+            divides the weights among the processes of torchrun. `auto` keeps all if they fit. A size such as
+            `8GB` plans for a card of that size.
         vae: an autoencoder in place of the model's, for models of the Wan family: a file, a folder, or
             `owner/name` on the hub.
         text_encoder: a text encoder, in the same forms.
@@ -466,13 +467,20 @@ def load(
     )
     logging.getLogger("kinema").info("%s: %s", opened.name, opened.description)
     chosen = resolve_device(device)
-    choice = select_memory_policy(opened, chosen, dtype=parse_dtype(dtype), memory=parse_memory_mode(memory))
+    processes = VideoProcesses.join(split, opened.dit.heads)
+    choice = select_memory_policy(
+        opened,
+        chosen,
+        dtype=parse_dtype(dtype),
+        memory=parse_memory_mode(memory),
+        num_processes=1 if processes is None else processes.rows.size,
+    )
     tiny = None if preview_decoder is None else Path(preview_decoder).expanduser()
     if tiny is not None and not tiny.is_file():
         raise UserError(f"there is no file {tiny}; give a tiny decoder, for example taew2_1.safetensors")
     execution = Execution(
         attention=choose_attention_backend(attention, chosen)[0],
-        processes=VideoProcesses.join(split, opened.dit.heads),
+        processes=processes,
     )
     return Pipeline(
         opened,

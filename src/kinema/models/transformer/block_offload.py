@@ -16,7 +16,8 @@ from kinema.models.copy_ahead import CopyAhead, to_home
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_block import CrossAttention, DitBlock
 
-_PROMPT_LAYERS = ("to_k", "to_v", "norm_k", "add_k_proj", "add_v_proj", "norm_added_k")
+PROMPT_LAYERS = ("to_k", "to_v", "norm_k", "add_k_proj", "add_v_proj", "norm_added_k")
+"""Of the cross-attention; they run once per prompt."""
 
 
 class _Row:
@@ -70,7 +71,7 @@ class BlockOffload:
             order += [control[index], block] if index in control else [block]
         prompts = []
         if dit.config.text_conditioning == "cross":
-            prompts = [[getattr(b.attn2, n) for n in _PROMPT_LAYERS if hasattr(b.attn2, n)] for b in blocks]
+            prompts = [[getattr(b.attn2, n) for n in PROMPT_LAYERS if hasattr(b.attn2, n)] for b in blocks]
         apart = {module for unit in prompts for module in unit}
         self._blocks = _Row([[m for m in block.modules() if m not in apart] for block in order], device)
         self._prompts = _Row(prompts, device) if prompts else None
