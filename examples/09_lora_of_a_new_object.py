@@ -23,7 +23,7 @@ import kinema
 from kinema.cli import main as run_kinema
 from kinema.errors import UserError
 from kinema.evaluation import record
-from kinema.media import write_video
+from kinema.media import read_video, write_video
 from kinema.media.contact_sheet import contact_sheet
 from kinema.media.images import save_image
 from kinema.simulator.captions import generate_captions
@@ -110,7 +110,11 @@ def measure_rings(run: Path, lora: str) -> None:
     found, rows = 0, []
     prompts = held_out_prompts(NUM_PROMPTS)
     for seed, prompt in enumerate(prompts):
-        video = pipe.generate(prompt, seed=seed, loras=[lora])
+        path = run / "ring-videos" / f"{seed:02}.mp4"
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            pipe.generate(prompt, seed=seed, loras=[lora]).save(path)
+        video = read_video(path)
         frames = count_ring_frames(video.frames)
         found += 4 * frames >= NUM_FRAMES
         rows.append((f"{prompt} [ring in {frames} frames]", video.frames))
@@ -144,6 +148,8 @@ def main(run: Path) -> None:
         options += ["--rank", "8", "--steps", str(STEPS), "--batch-size", "4", "--learning-rate", "1e-3"]
         options += ["--set", f"training.loop.validate_every={STEPS}"]
         run_kinema(["train", "lora", *options, "--out", str(run / "lora")])
+        if not lora.is_file():
+            sys.exit("stopped; the same command continues")
     measure_rings(run, str(lora))
     for name, options in (("without", []), ("with", ["--lora", str(lora)])):
         out = run / f"scores-{name}"
