@@ -148,7 +148,7 @@ class Studio:
 
     def goto(self, path=""):
         self.page.goto(f"{self.server.address}/studio/{path}")
-        self.page.wait_for_selector("#prompt, [role=dialog]")
+        self.page.wait_for_selector("textarea, [role=dialog]")
 
     def close(self):
         self.context.close()

@@ -380,6 +380,37 @@ def test_words_outside_of_the_models_world(studio):
     assert "8 words" in page.get_by_role("dialog").inner_text()
 
 
+def test_check_of_a_video_against_its_prompt(studio, server):
+    page = studio.page
+    page.route(
+        "**/v1/models/*/vocabulary",
+        lambda route: route.fulfill(json={"words": ["a", "red", "ball"], "examples": []}),
+    )
+    verdicts = {"colour": True, "direction": False}
+    answers = {
+        "A red ball rolls": {"judged": True, "reason": "", "verdicts": verdicts, "is_correct": False},
+        "A dog": {"judged": False, "reason": "It names no object.", "verdicts": {}, "is_correct": None},
+    }
+    videos = {prompt: server.make(prompt)["id"] for prompt in answers}
+
+    def answer(route):
+        video_id = route.request.url.split("/")[-2]
+        (judgment,) = [answers[prompt] for prompt, known in videos.items() if known == video_id]
+        route.fulfill(json={"object": "video.check", "id": video_id, "objects": ["1 red ball"], **judgment})
+
+    page.route("**/v1/videos/*/check", answer)
+    page.reload()
+    studio.goto(f"#/video/{videos['A red ball rolls']}")
+    check = page.get_by_role("region", name="Does it show the prompt?")
+    expect(check).to_contain_text("Not quite.")
+    expect(check).to_contain_text("colours: yes")
+    expect(check).to_contain_text("direction: no")
+    assert studio.audit() == []
+    studio.screenshot("check")
+    page.evaluate("id => location.hash = `/video/${id}`", videos["A dog"])
+    expect(check).to_contain_text("can’t be judged")
+
+
 def test_examples_vary(studio):
     page = studio.page
     seen = set()

@@ -25,6 +25,7 @@ def fields_of(interface):
         ("ModelInfo", responses.ModelCapabilities),
         ("Vocabulary", responses.VocabularyObject),
         ("Estimate", responses.CostEstimateObject),
+        ("VideoCheck", responses.VideoCheck),
         ("Source", responses.VideoSource),
     ],
 )

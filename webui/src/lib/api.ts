@@ -1,7 +1,7 @@
 /** The HTTP API: requests, errors as one type, server-sent events. */
 
 import { t } from "./texts";
-import type { Estimate, ModelInfo, Video, VideoPage, Vocabulary } from "./types";
+import type { Estimate, LiveChange, LiveVideo, ModelInfo, Video, VideoCheck, VideoPage, Vocabulary } from "./types";
 
 export class ApiError extends Error {
   constructor(
@@ -106,11 +106,19 @@ export const api = {
   submit: (submission: Submission, idempotencyKey: string) =>
     json<Video>("POST", `/v1/videos${submission.path}`, submission.body, { "idempotency-key": idempotencyKey }),
   estimate: (body: Record<string, unknown>) => json<Estimate>("POST", "/v1/videos/estimate", body),
+  check: (id: string) => json<VideoCheck>("GET", `/v1/videos/${id}/check`),
   cancel: (id: string) => json<Video>("POST", `/v1/videos/${id}/cancel`),
   remove: (id: string) => json<unknown>("DELETE", `/v1/videos/${id}`),
   restore: (id: string) => json<Video>("POST", `/v1/videos/${id}/restore`),
   update: (id: string, changes: { favorite?: boolean; folder?: string | null }) =>
     json<Video>("PATCH", `/v1/videos/${id}`, changes),
+  live: {
+    list: () => json<{ data: LiveVideo[] }>("GET", "/v1/live"),
+    create: (body: { prompt: string }) => json<LiveVideo>("POST", "/v1/live", body),
+    change: (id: string, change: LiveChange) => json<LiveVideo>("PATCH", `/v1/live/${id}`, change),
+    end: (id: string) => json<LiveVideo>("DELETE", `/v1/live/${id}`),
+    save: (id: string, part: { branch: number }) => json<Video>("POST", `/v1/live/${id}/save`, part),
+  },
 };
 
 export interface ServerEvent {

@@ -13,6 +13,12 @@ export function duration(seconds: number): string {
   return t.units.hours(trimmed(seconds / 3600));
 }
 
+/** A time within a video, as players show it. */
+export function clockTime(seconds: number): string {
+  const whole = Math.floor(seconds + 1e-6);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
 export function bytes(value: number): string {
   return t.units.gigabytes(trimmed(value / 2 ** 30));
 }

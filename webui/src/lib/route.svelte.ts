@@ -1,16 +1,19 @@
-/** The view in the address: #/, #/video/ID, #/storyboard, #/compare/ID,ID. */
+/** The view in the address: #/, #/video/ID, #/storyboard, #/compare/ID,ID, #/live?prompt=WORDS. */
 
 export type Route =
   | { view: "wall" }
   | { view: "video"; id: string }
   | { view: "storyboard" }
-  | { view: "compare"; ids: string[] };
+  | { view: "compare"; ids: string[] }
+  | { view: "live"; prompt: string | null };
 
 function parse(hash: string): Route {
-  const [view, rest = ""] = hash.replace(/^#\/?/, "").split("/", 2);
+  const [path, query] = hash.replace(/^#\/?/, "").split("?", 2);
+  const [view, rest = ""] = path!.split("/", 2);
   if (view === "video" && rest) return { view, id: rest };
   if (view === "storyboard") return { view };
   if (view === "compare" && rest) return { view, ids: rest.split(",") };
+  if (view === "live") return { view, prompt: new URLSearchParams(query).get("prompt") };
   return { view: "wall" };
 }
 

@@ -83,11 +83,20 @@ export interface ModelInfo {
   loras: string[];
   max_seconds: number;
   max_frames: number;
+  can_stream: boolean;
 }
 
 export interface Vocabulary {
   words: string[] | null;
   examples: string[];
+}
+
+export interface VideoCheck {
+  judged: boolean;
+  reason: string;
+  objects: string[];
+  verdicts: Record<string, boolean>;
+  is_correct: boolean | null;
 }
 
 export interface Estimate {
@@ -97,6 +106,50 @@ export interface Estimate {
 }
 
 export type Transition = "cut" | "blend";
+
+export interface LiveShot {
+  seconds: number;
+  prompt: string;
+  transition: Transition;
+}
+
+export interface LiveBranch {
+  branch: number;
+  frames: number;
+  shots: LiveShot[];
+}
+
+export interface LiveVideo {
+  id: string;
+  status: "waiting" | "playing" | "paused" | "ended";
+  size: string;
+  fps: number;
+  seed: number;
+  prompt: string;
+  branch: number;
+  frames: number;
+  seconds: number;
+  shots: LiveShot[];
+  branches: LiveBranch[];
+  speed: number;
+  error: { code: string; message: string } | null;
+  warnings: string[];
+}
+
+export interface LiveChange {
+  prompt?: string;
+  transition?: Transition;
+  paused?: boolean;
+  frame?: number;
+  branch?: number;
+}
+
+/** Frames that follow each other, as base64 JPEG. */
+export interface LiveFrames {
+  branch: number;
+  first: number;
+  images: string[];
+}
 
 export interface ProgressEvent {
   id: string;
