@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from kinema.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from kinema.server.job import Job
-    from kinema.server.sqlite_store import SqliteJobStore
-    from kinema.server.storage import LocalFileStore
+    from kinema.server.job_store import JobStore
+    from kinema.server.storage import FileStore
 
 RETENTION_S = 24 * 3600.0
 """How long jobs that these commands end or adopt are kept."""
@@ -31,6 +32,15 @@ class _DataArgs:
 
     data: Path = Path("kinema-data")
     """Folder of the videos and the queue."""
+    database: str = ""
+    """postgresql://... of many servers; also KINEMA_DATABASE. By default the one in `data`."""
+    storage: str = ""
+    """With --database: where files are, a folder or s3://BUCKET/PREFIX. By default `data`."""
+
+    @property
+    def database_url(self) -> str:
+        """The database of many servers; empty: the one in the data folder."""
+        return self.database or os.environ.get("KINEMA_DATABASE", "")
 
     @property
     def folder(self) -> Path:
@@ -45,23 +55,29 @@ class _DataArgs:
         return folder
 
     @contextlib.contextmanager
-    def open_store(self) -> Iterator[tuple[SqliteJobStore, LocalFileStore]]:
+    def open_store(self) -> Iterator[tuple[JobStore, FileStore]]:
         """The jobs and their files.
 
         Raises:
             UserError: there is no database, or it can't be used now.
         """
-        folder = self.folder
         with _server_packages():
+            from kinema.server.data_dir import ensure_data_dir
             from kinema.server.database import DATABASE_FILE
             from kinema.server.job_store import StoreBusyError
-            from kinema.server.sqlite_store import SqliteJobStore
-            from kinema.server.storage import LocalFileStore
-        if not (folder / DATABASE_FILE).is_file():
-            raise UserError(f"there is no database in {folder}; start `kinema serve --data {folder}` first")
-        store = SqliteJobStore(folder, durable=True, busy_timeout_s=10)
+            from kinema.server.open_stores import is_postgres, open_file_store, open_job_store
+        url = self.database_url
+        if is_postgres(url):
+            folder = ensure_data_dir(self.data)
+        else:
+            folder = self.folder
+            if not url and not (folder / DATABASE_FILE).is_file():
+                raise UserError(
+                    f"there is no database in {folder}; start `kinema serve --data {folder}` first"
+                )
+        store = open_job_store(folder, url, durable=True, busy_timeout_s=10)
         try:
-            yield store, LocalFileStore(folder)
+            yield store, open_file_store(folder, self.storage)
         except StoreBusyError as error:
             raise UserError(f"the database can't be written now ({error}); try again") from None
         finally:
@@ -114,10 +130,8 @@ class ShowJob(_DataArgs):
             values = dataclasses.asdict(job)
             values["request"] = json.loads(values.pop("request_json"))
             print(json.dumps(values, indent=2, ensure_ascii=False))
-            folder = files.job_dir(job.id)
-            for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
+            for name, size in files.list_files(job.id):
+                print(f"{size:>12,}  {name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +145,8 @@ class RetryJob(_DataArgs):
         """Put the job into the queue again, with the same id and request."""
         with self.open_store() as (store, files):
             job = _require_job(store, self.id)
-            missing = [name for name in job.request.files() if not (files.job_dir(job.id) / name).is_file()]
+            stored = {name for name, _ in files.list_files(job.id)}
+            missing = [name for name in job.request.files() if name not in stored]
             if missing:
                 raise UserError(f"the input {missing[0]} of {job.id} is no longer there; submit it again")
             # Without a result, a start that comes between these two changes generates it again too.
@@ -190,6 +205,8 @@ class RestoreJobs(_DataArgs):
 
     def run(self) -> None:
         """Bring rows and files into agreement: see docs/concepts/jobs.md."""
+        if self.database_url:
+            raise UserError("restore a PostgreSQL database with pg_restore; then start a server")
         folder = self.folder
         with _server_packages():
             from kinema.atomic_io import atomic_write, require_readable
@@ -283,7 +300,7 @@ def _server_packages() -> Iterator[None]:
         raise missing_extra("this command", "serve") from None
 
 
-def _require_job(store: SqliteJobStore, job_id: str) -> Job:
+def _require_job(store: JobStore, job_id: str) -> Job:
     job = store.get(job_id, owner=None)
     if job is None:
         raise UserError(f"there is no job {job_id!r}; `kinema jobs list` shows them")

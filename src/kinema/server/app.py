@@ -47,6 +47,7 @@ from kinema.server.routes import files as file_links
 from kinema.server.settings import Settings
 from kinema.server.storage import DamagedFileError
 from kinema.server.supervisor import Supervisor
+from kinema.server.tracing import open_tracing
 from kinema.server.uploads import UploadReader
 from kinema.server.webhooks import run_delivery
 
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         insert_batcher=InsertBatcher(store, settings.limits),
         upload_reader=UploadReader(settings),
         metrics=Metrics(),
+        tracing=open_tracing(settings.tracing, "kinema-server"),
     )
 
     @contextlib.asynccontextmanager
@@ -100,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             state.draining.set()
             await state.run_in_thread(state.supervisor.stop, DRAIN_TIMEOUT_S)
+            await state.run_in_thread(state.tracing.close)
             store.close()
 
     api = FastAPI(
@@ -132,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
         return document
 
     api.openapi = openapi  # FastAPI's documented way to replace the document.
-    add_middleware(api, settings, state.metrics, sessions)
+    add_middleware(api, settings, state.metrics, state.tracing, sessions)
     return api
 
 

@@ -19,6 +19,7 @@ from kinema.server.model_info import ModelInfo
 from kinema.server.settings import Settings
 from kinema.server.storage import FileStore
 from kinema.server.supervisor import Supervisor
+from kinema.server.tracing import Tracing
 from kinema.server.uploads import UploadReader
 
 P = ParamSpec("P")
@@ -37,6 +38,7 @@ class AppState:
         insert_batcher: puts jobs into the queue.
         upload_reader: decodes uploaded images and videos.
         metrics: counters for Prometheus.
+        tracing: spans of requests and videos.
         draining: set when the server shuts down: event streams end, and new jobs are refused.
         open_event_streams: number of open event streams of each owner.
     """
@@ -48,6 +50,7 @@ class AppState:
     insert_batcher: InsertBatcher
     upload_reader: UploadReader
     metrics: Metrics
+    tracing: Tracing
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     open_event_streams: Counter[str] = field(default_factory=Counter)
 

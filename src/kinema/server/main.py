@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import cast
@@ -24,12 +25,17 @@ from kinema.server.data_dir import ensure_data_dir, lock_for_server
 from kinema.server.quiet_log import RepeatFilter
 from kinema.server.settings import Settings
 
+log = logging.getLogger("kinema.server")
+
 _ACCEPT_BATCH = 32
 """Connections that asyncio accepts before they are counted; more would use up the file descriptors."""
 _LISTEN_BACKLOG = 2048
 """Connections that the system keeps until they are accepted."""
 SHUTDOWN_TIMEOUT_S = 5
 """Time that open downloads have when the server shuts down."""
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread of Python waits for another one; with the default of 5 ms each step of a request that a
+thread does for the event loop would wait so long where the loop is busy."""
 KEEP_ALIVE_TIMEOUT_S = 75
 """Idle connections are closed after this time, which is longer than clients and proxies keep theirs."""
 
@@ -37,9 +43,9 @@ KEEP_ALIVE_TIMEOUT_S = 75
 class _UvicornServer(uvicorn.Server):
     """Ends event streams first: at shutdown they would wait for videos that no worker generates."""
 
-    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event, drain_s: float) -> None:
         super().__init__(config)
-        self._draining = draining
+        self._draining, self._drain_s = draining, drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen. asyncio uses one number for its batches and for the system's queue."""
@@ -48,9 +54,15 @@ class _UvicornServer(uvicorn.Server):
             listener.listen(_LISTEN_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called at SIGTERM and SIGINT."""
+        """Called at SIGTERM and SIGINT. The first one begins the time that a load balancer has."""
+        if not self._draining.is_set() and self._drain_s > 0 and sig == signal.SIGTERM:
+            log.info("draining for %g seconds", self._drain_s)
+            timer = threading.Timer(self._drain_s, super().handle_exit, (sig, None))
+            timer.daemon = True
+            timer.start()
+        else:
+            super().handle_exit(sig, frame)
         self._draining.set()
-        super().handle_exit(sig, frame)
 
 
 def serve(settings: Settings) -> None:
@@ -98,9 +110,10 @@ def serve(settings: Settings) -> None:
             backlog=_ACCEPT_BATCH,
             h11_max_incomplete_event_size=64 * 1024,
         )
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         # uvicorn raises the signal again after its shutdown, which is then complete.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        _UvicornServer(config, app.state.server.draining).run(sockets=[listener])
+        _UvicornServer(config, app.state.server.draining, settings.drain_s).run(sockets=[listener])
 
 
 @contextlib.contextmanager

@@ -38,6 +38,9 @@ class Metrics:
             name: Gauge(f"kinema_{name}", description, registry=registry)
             for name, description in (
                 ("store_up", "Whether the job store answers."),
+                ("store_seconds", "Time of a query of the job store."),
+                ("store_workers", "Registered workers of all servers of the store."),
+                ("store_running", "Videos that workers of the store are making."),
                 ("workers", "Running worker processes of this server."),
                 ("worker_restarts", "Workers that died and were started again."),
                 ("event_streams", "Open event streams."),
@@ -57,7 +60,8 @@ class Metrics:
 
         Args:
             videos: number of jobs by status.
-            gauges: store_up, workers, worker_restarts, event_streams, disk_free_bytes, disk_used_bytes.
+            gauges: store_up, store_seconds, store_workers, store_running, workers, worker_restarts,
+                event_streams, disk_free_bytes, disk_used_bytes.
         """
         for status, number in videos.items():
             self._videos.labels(status).set(number)

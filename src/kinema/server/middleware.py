@@ -20,6 +20,7 @@ from kinema.server.errors import ApiError, to_api_error
 from kinema.server.metrics import Metrics
 from kinema.server.open_bodies import OpenBodies
 from kinema.server.settings import Settings
+from kinema.server.tracing import Tracing
 
 log = logging.getLogger("kinema.server")
 
@@ -48,7 +49,9 @@ PAGE_HEADERS = {
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
-def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, sessions: BrowserSessions) -> None:
+def add_middleware(
+    app: FastAPI, settings: Settings, metrics: Metrics, tracing: Tracing, sessions: BrowserSessions
+) -> None:
     """Add all middleware, the outermost last."""
     limits = settings.limits
     app.add_middleware(BodyLimitMiddleware, max_bytes=limits.max_body_bytes, open_bodies=OpenBodies(limits))
@@ -62,14 +65,14 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, sessions:
             allow_headers=("authorization", "content-type", "idempotency-key", "range"),
             expose_headers=("x-request-id", "openai-poll-after-ms", "retry-after-ms"),
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
 
 
 class RequestMiddleware:
-    """Gives each request an id, the caller's if it is well-formed, and counts the response."""
+    """Gives each request an id, the caller's if it is well-formed, counts and traces the response."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
+        self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection; WebSockets are not supported."""
@@ -95,11 +98,14 @@ class RequestMiddleware:
                     headers.update(PAGE_HEADERS)
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            path = getattr(scope.get("route"), "path", "other")
-            self._metrics.observe(scope["method"], path, status, time.perf_counter() - started_at)
+        method = scope["method"]
+        with self._tracing.request(method, Headers(scope=scope)) as span:
+            try:
+                await self._app(scope, receive, send_with_headers)
+            finally:
+                path = getattr(scope.get("route"), "path", "other")
+                self._metrics.observe(method, path, status, time.perf_counter() - started_at)
+                self._tracing.finish_request(span, method=method, route=path, status=status)
 
 
 class ErrorMiddleware:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from kinema.atomic_io import file_sha256
@@ -251,6 +252,11 @@ class S3FileStore(LocalFileStore):
                 }
         return {name for name in ids if is_job_id(name)}
 
+    def list_files(self, job_id: str) -> list[tuple[str, int]]:
+        """See `FileStore.list_files`."""
+        prefix = self._key(job_id, "")
+        return sorted((entry["Key"].removeprefix(prefix), entry["Size"]) for entry in self._entries(prefix))
+
     def remove_leftovers(self, *, min_age_s: float) -> None:
         """See `FileStore.remove_leftovers`; also old local copies."""
         super().remove_leftovers(min_age_s=min_age_s)
@@ -298,9 +304,12 @@ class S3FileStore(LocalFileStore):
 
     def _names_of(self, job_id: str) -> list[str]:
         prefix = self._key(job_id, "")
+        return [entry["Key"].removeprefix(prefix) for entry in self._entries(prefix)]
+
+    def _entries(self, prefix: str) -> list[dict[str, Any]]:
         with self._errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", ())]
+            return [entry for page in pages for entry in page.get("Contents", ())]
 
     def _delete_names(self, job_id: str, names: list[str]) -> None:
         self._delete_keys([self._key(job_id, name) for name in names])

@@ -200,6 +200,9 @@ class Settings(_Frozen):
         scrub: whether the digests of stored videos are checked in the background.
         lease_s: seconds without a heartbeat after which a worker counts as dead.
         max_attempts: starts of a job without a checkpoint after which it is failed.
+        drain_s: seconds between SIGTERM and the end of listening, in which /readyz answers 503 so that a load
+            balancer takes its requests elsewhere; new videos are refused.
+        tracing: whether traces are sent with OpenTelemetry (`OTEL_EXPORTER_OTLP_ENDPOINT`).
         checkpoint_interval_s: seconds of sampling between two checkpoints.
         webhook: receiver of events.
         image_hosts: hosts that images may be downloaded from; by default only data URLs are accepted.
@@ -237,6 +240,8 @@ class Settings(_Frozen):
     lease_s: float = 10.0
     max_attempts: int = 3
     checkpoint_interval_s: float = 1.0
+    drain_s: float = 0.0
+    tracing: bool = False
     webhook: Webhook | None = None
     image_hosts: tuple[str, ...] = ()
     callback_hosts: tuple[str, ...] = ()

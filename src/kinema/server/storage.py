@@ -167,6 +167,10 @@ class FileStore(Protocol):
         """Ids of the jobs that have a folder."""
         ...
 
+    def list_files(self, job_id: str) -> list[tuple[str, int]]:
+        """Names and sizes in bytes of a job's files, in order."""
+        ...
+
     def remove_leftovers(self, *, min_age_s: float) -> None:
         """Remove folders of requests that were never complete, and the rest of interrupted deletions."""
         ...
@@ -369,6 +373,12 @@ class LocalFileStore:
     def list_ids(self) -> set[str]:
         """See `FileStore.list_ids`."""
         return {name for name in self._names() if is_job_id(name)}
+
+    def list_files(self, job_id: str) -> list[tuple[str, int]]:
+        """See `FileStore.list_files`."""
+        folder = self._own(job_id)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [(str(path.relative_to(folder)), path.stat().st_size) for path in paths]
 
     def remove_leftovers(self, *, min_age_s: float) -> None:
         """See `FileStore.remove_leftovers`."""

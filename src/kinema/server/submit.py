@@ -188,6 +188,8 @@ async def _enqueue(state: AppState, create: JobCreate, job_dir: Path) -> tuple[J
 
     try:
         job, is_new = await state.insert_batcher.create(await state.run_in_thread(keep_inputs))
+        if is_new:
+            state.tracing.submitted(job)
         return job, is_new
     except CommitUnknownError:
         is_new = True  # The job may be in the queue: its folder stays.

@@ -33,6 +33,7 @@ from kinema.models.formats.serialization import from_json, to_json
 from kinema.pipeline.request import VideoRequest
 from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
 from kinema.server.backends.load import load_backend
+from kinema.server.child_process import lower_priority
 from kinema.server.data_dir import lock_for_worker
 from kinema.server.database import BUSY_TIMEOUT_S
 from kinema.server.job import Job
@@ -49,6 +50,7 @@ from kinema.server.storage import (
     VIDEO_FILE,
     resolve_input_files,
 )
+from kinema.server.tracing import open_tracing
 
 if TYPE_CHECKING:
     from kinema.server.settings import Settings
@@ -96,6 +98,7 @@ class WorkerConfig:
     database: str = ""
     """Not part of the command line: it may hold a password."""
     storage: str = ""
+    tracing: bool = False
     attached: bool = True
     """Whether the end of standard input means that the server is gone."""
 
@@ -116,6 +119,7 @@ def worker_config(settings: Settings, *, worker_index: int, attached: bool) -> W
         certificate=settings.certificate,
         certificate_key=settings.certificate_key,
         loras=tuple((lora.name, str(lora.path.expanduser().absolute())) for lora in settings.loras),
+        tracing=settings.tracing,
         attached=attached,
     )
 
@@ -158,6 +162,7 @@ class Worker:
             from kinema.provenance.certificates import load_identity
 
             self._identity = load_identity(config.certificate, config.certificate_key)
+        self._tracing = open_tracing(config.tracing, "kinema-worker")
         self._files = open_file_store(self._data_dir, config.storage)
         self._store = self._open_store()
         self._worker_id = self._retry_while_busy(self._store.register_worker)
@@ -199,6 +204,7 @@ class Worker:
                 self._retry_while_busy(lambda: end(self._worker_id))
             with contextlib.suppress(OSError):
                 sign.unlink(missing_ok=True)
+            self._tracing.close()
             self._store.close()
 
     def _claim_loop(self, backend: Backend) -> None:
@@ -324,7 +330,7 @@ class Worker:
         preview_count, total_steps = job.preview_count, job.total_steps
         next_preview_at, checkpoint_at = 0.0, time.monotonic()
         # Closing the generator removes a file that is not finished.
-        with contextlib.closing(events):
+        with contextlib.closing(events), self._tracing.attempt(job, self._worker_id) as steps:
             for event in events:
                 if isinstance(event, JobResult):
                     progress = JobProgress(
@@ -333,6 +339,7 @@ class Worker:
                     self._report_progress(job, progress, preview_count)
                     self._complete_job(attempt, request, event, backend.model_info.name)
                     return
+                steps.report(event)
                 now = time.monotonic()
                 if event.preview is not None and now >= next_preview_at:
                     write_bytes(folder / PREVIEW_FILE, _encode_preview(event.preview()))
@@ -568,6 +575,8 @@ def main() -> None:
             raise UserError("start a worker with: kinema worker --data DIR")
         config = from_json(WorkerConfig, sys.argv[1], source="the worker's configuration")
         config = dataclasses.replace(config, database=os.environ.get(DATABASE_VARIABLE, ""))
+        if config.attached:
+            lower_priority()
         if _follow(config):
             return
         with lock_for_worker(Path(config.data_dir)):

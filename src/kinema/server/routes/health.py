@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
@@ -41,13 +44,21 @@ def router(state: AppState) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Metrics in Prometheus' text format."""
-        try:
-            videos, store_up = await state.run_in_thread(state.store.count_by_status), 1
-        except StoreBusyError:
-            videos, store_up = {}, 0
+        started_at = time.perf_counter()
+        videos: dict[str, int] = {}
+        store_up = num_workers = num_running = 0
+        with contextlib.suppress(StoreBusyError):
+            videos = await state.run_in_thread(state.store.count_by_status)
+            num_workers = len(await state.run_in_thread(state.store.workers))
+            num_running = len(await state.run_in_thread(state.store.leases))
+            store_up = 1
+        store_seconds = (time.perf_counter() - started_at) / 3
         text = state.metrics.render(
             videos=videos,
             store_up=store_up,
+            store_seconds=store_seconds,
+            store_workers=num_workers,
+            store_running=num_running,
             workers=state.supervisor.num_alive,
             worker_restarts=state.supervisor.restarts,
             event_streams=state.open_event_streams.total(),
