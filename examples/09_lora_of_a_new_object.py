@@ -80,8 +80,10 @@ def write_clips(folder: Path, count: int, render) -> None:
     (folder / "captions.json").write_text(json.dumps(captions, indent=1))
 
 
-def held_out_prompts(count: int) -> list[str]:
-    """First captions of ring clips with held-out combinations."""
+def held_out_prompts(file: Path, count: int) -> list[str]:
+    """First captions of ring clips with held-out combinations, kept in a file."""
+    if file.is_file():
+        return file.read_text().splitlines()
     prompts: dict[str, None] = {}
     seed = 9_000_000
     while len(prompts) < count:
@@ -89,6 +91,7 @@ def held_out_prompts(count: int) -> list[str]:
         seed += 1
         if clip is not None:
             prompts[generate_captions(clip.annotations)[0].text] = None
+    file.write_text("\n".join(prompts))
     return list(prompts)
 
 
@@ -108,7 +111,7 @@ def measure_rings(run: Path, lora: str) -> None:
     """Generate the held-out prompts and count the videos with a ring in a quarter of their frames."""
     pipe = kinema.load("world")
     found, rows = 0, []
-    prompts = held_out_prompts(NUM_PROMPTS)
+    prompts = held_out_prompts(run / "prompts.txt", NUM_PROMPTS)
     for seed, prompt in enumerate(prompts):
         path = run / "ring-videos" / f"{seed:02}.mp4"
         if not path.is_file():
