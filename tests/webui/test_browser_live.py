@@ -35,7 +35,7 @@ def wait_for_frames(studio):
 def test_live_video(studio, server):
     page = studio.page
     page.get_by_role("link", name="Live").click()
-    page.locator(".examples").wait_for()
+    page.locator(".live .examples").wait_for()
     studio.screenshot("live-empty")
     start(studio)
     (live,) = server.call("GET", "/v1/live")["data"]
