@@ -9,6 +9,7 @@ needs. A checkpoint is written under a temporary name. When all processes have w
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -149,8 +150,10 @@ def read_sharded(folder: Path, like: Callable[[str, str], Tensor | None]) -> dic
             targets[key] = torch.empty_like(own, dtype=entry.properties.dtype, requires_grad=False)
         else:
             targets[key] = torch.empty(entry.size, dtype=entry.properties.dtype)
-    # Each process reads for itself: nothing needs to be agreed on.
-    dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+    with warnings.catch_warnings():
+        # Each process reads for itself: nothing needs to be agreed on.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in targets.items():
         part, _, name = key.partition(SEPARATOR)
