@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from jaxtyping import UInt8
 
+from kinema.atomic_io import atomic_write
 from kinema.pipeline.request import VideoRequest
 from kinema.server.backends.live import LiveSource
 from kinema.server.model_info import ModelInfo
@@ -50,6 +51,30 @@ class JobResult:
 
 class CheckpointError(Exception):
     """A checkpoint is damaged, or of another model or version: the job begins again."""
+
+
+def save_checkpoint(path: Path, *, index: int, state: np.ndarray) -> None:
+    """Write the state after a step."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, index=index, state=state)
+
+
+def load_checkpoint(path: Path) -> tuple[int, np.ndarray]:
+    """The step and the state that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            index, state = int(arrays["index"]), arrays["state"]
+    except Exception:  # numpy and zipfile raise errors of ten types where a file is damaged.
+        raise CheckpointError(f"{path.name} is not a checkpoint") from None
+    if index < 0 or state.dtype.name not in ("float16", "float32", "float64"):
+        raise CheckpointError(f"{path.name} is not a checkpoint")
+    if not np.isfinite(state).all():
+        raise CheckpointError(f"{path.name} holds values that are not numbers")
+    return index, state
 
 
 class Backend(Protocol):

@@ -11,16 +11,14 @@ import hashlib
 import os
 import re
 import time
-import zipfile
 from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from kinema.atomic_io import atomic_write
 from kinema.pipeline.request import VideoRequest
-from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
+from kinema.server.backends.base import JobProgress, JobResult, load_checkpoint, save_checkpoint
 from kinema.server.backends.live import TestCardLiveSource
 from kinema.server.model_info import ModelInfo
 
@@ -79,7 +77,7 @@ class FakeBackend:
         state = np.random.default_rng(request.seed).standard_normal((16, 16))
         first_step = 0
         if resume_from is not None:
-            last_step, state = _load_state(resume_from)
+            last_step, state = load_checkpoint(resume_from)
             first_step = last_step + 1
         for index in range(first_step, total_steps):
             if crash_step == index:
@@ -93,7 +91,9 @@ class FakeBackend:
                 step=index + 1,
                 total_steps=total_steps,
                 preview=lambda state=state: _state_to_image(state),
-                save_checkpoint=lambda path, index=index, state=state: _save_state(path, index, state),
+                save_checkpoint=lambda path, index=index, state=state: save_checkpoint(
+                    path, index=index, state=state
+                ),
             )
         salt = hashlib.sha256(b"".join([request.prompt.encode(), *inputs])).digest()
         frames = self._render_frames(request, state, salt)
@@ -126,19 +126,6 @@ class FakeBackend:
 def _state_to_image(state: np.ndarray) -> UInt8[np.ndarray, "1 16 16 3"]:
     gray = (np.clip(state, -1, 1) * 127 + 128).astype(np.uint8)
     return np.stack([gray, np.roll(gray, 5, 0), np.roll(gray, 5, 1)], axis=-1)[None]
-
-
-def _save_state(path: Path, index: int, state: np.ndarray) -> None:
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, index=index, state=state)
-
-
-def _load_state(path: Path) -> tuple[int, np.ndarray]:
-    try:
-        with np.load(path) as arrays:
-            return int(arrays["index"]), arrays["state"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise CheckpointError(f"{path.name} is not a checkpoint") from None
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:

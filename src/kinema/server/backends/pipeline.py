@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from kinema.atomic_io import atomic_write
 from kinema.errors import UserError
 from kinema.media.contact_sheet import evenly_spaced
 from kinema.pipeline.pipeline import load
@@ -21,7 +19,7 @@ from kinema.pipeline.request_checks import UPSCALE_FACTORS
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.upscale import check_upscale
 from kinema.pipeline.video import write_events
-from kinema.server.backends.base import CheckpointError, JobProgress, JobResult
+from kinema.server.backends.base import JobProgress, JobResult, load_checkpoint, save_checkpoint
 from kinema.server.backends.live import PipelineLiveSource
 from kinema.server.model_info import ModelInfo
 
@@ -180,18 +178,11 @@ def _checkpoint_writer(step: SamplingStep) -> Callable[[Path], None]:
     def save(path: Path) -> None:
         state = step.to_state()
         if state is not None:
-            with atomic_write(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, index=state.index, latents=state.latents.numpy())
+            save_checkpoint(path, index=state.index, state=state.latents.numpy())
 
     return save
 
 
 def _load_sampler_state(path: Path) -> SamplerState:
-    try:
-        with np.load(path) as arrays:
-            state = SamplerState(index=int(arrays["index"]), latents=torch.from_numpy(arrays["latents"]))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        raise CheckpointError(f"{path.name} is not a checkpoint") from None
-    if not torch.isfinite(state.latents).all():
-        raise CheckpointError(f"{path.name} holds values that are not numbers")
-    return state
+    index, latents = load_checkpoint(path)
+    return SamplerState(index=index, latents=torch.from_numpy(latents))
