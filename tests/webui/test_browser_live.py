@@ -90,7 +90,7 @@ def test_live_video(studio, server):
 def test_live_by_keyboard(studio, server):
     page = studio.page
     start(studio)
-    page.locator("h1").click()
+    page.locator(".live h1").click()
     page.keyboard.press(" ")
     page.get_by_text("Paused").wait_for()
     page.keyboard.press(",")
