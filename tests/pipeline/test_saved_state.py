@@ -86,3 +86,22 @@ def test_other_files_and_versions_are_refused(tmp_path):
         load_state(tmp_path / "none.state")
     with pytest.raises(UserError, match="no state"):
         load_state(tmp_path)
+
+
+def test_a_resumed_video_replaces_no_file_unasked(tmp_path, capsys, monkeypatch):
+    """The state names no output: whoever wrote it would choose the file that is overwritten."""
+    from kinema.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    save_state(tmp_path / "notes.txt.state")
+    save_state(tmp_path / "notes.mp4")
+    (tmp_path / "notes.txt").write_text("mine")
+    for name, reason in (
+        ("notes.txt.state", "notes.txt exists already"),
+        ("notes.mp4", "does not end in .state"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["resume", name])
+        assert f"{reason}; say where the video goes: --out FILE" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 3
