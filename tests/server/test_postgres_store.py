@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from kinema.cli import main
 from kinema.errors import UserError
 from kinema.server import postgres_schema
 from kinema.server.job import QueueFullError
 from kinema.server.job_store import StoreBusyError
+from kinema.server.open_stores import open_file_store
 from kinema.server.postgres_store import PostgresJobStore
 from kinema.server.settings import Limits
 from tests.fixtures.job_stores import create, job_create
@@ -111,3 +113,46 @@ def test_a_database_out_of_reach_is_one_line_without_its_password():
         PostgresJobStore("postgresql://kinema:secret@127.0.0.1:1/x")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_jobs_of_many_servers_are_listed_shown_cancelled_and_retried(tmp_path, capsys, monkeypatch):
+    url = shared_server().url("command")
+    data, storage = tmp_path / "data", tmp_path / "files"
+    options = ["--data", str(data), "--storage", str(storage)]
+    with contextlib.closing(PostgresJobStore(url)) as store:
+        files = open_file_store(data, str(storage))
+        requested = job_create(prompt="a blue cube")
+        files.open_incoming(requested.id)
+        files.keep_incoming(requested)
+        job = create(store, requested)
+        main(["jobs", "list", "--search", "BLUE", "--database", url, *options])
+        assert job.id in capsys.readouterr().out
+        monkeypatch.setenv("KINEMA_DATABASE", url)
+        main(["jobs", "show", job.id, *options])
+        assert "job.json" in capsys.readouterr().out
+        main(["jobs", "cancel", job.id, *options])
+        assert store.get(job.id, owner=None).error_code == "cancelled"
+        main(["jobs", "retry", job.id, *options])
+        assert store.get(job.id, owner=None).status == "queued"
+        main(["jobs", "verify", *options])
+        assert "0 videos are intact" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            main(["jobs", "backup", str(tmp_path / "copy"), *options])
+        assert "pg_dump" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main(["jobs", "restore", str(tmp_path / "copy"), *options])
+        assert "pg_restore" in capsys.readouterr().err
+
+
+def test_demand_counts_the_jobs_of_a_model_and_its_busy_workers(open_one):
+    store = open_one()
+    worker = store.register_worker()
+    for _ in range(3):
+        create(store)
+    assert store.demand("testcard").waiting == 3
+    claimed = store.claim(worker, "testcard", expired=(), max_attempts=3)
+    demand = store.demand("testcard")
+    assert (demand.waiting, demand.busy_workers) == (2, {worker})
+    store.mark_worker_dead(worker)
+    assert store.demand("testcard").waiting == 3
+    assert claimed is not None
