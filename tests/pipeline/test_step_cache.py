@@ -13,7 +13,9 @@ from kinema.pipeline.pipeline import load
 from kinema.pipeline.progress import SamplingStep
 from kinema.pipeline.request import VideoRequest
 
-BASE = VideoRequest(prompt="a red ball rolls to the left", size=(64, 64), num_frames=5, num_inference_steps=12)
+BASE = VideoRequest(
+    prompt="a red ball rolls to the left", size=(64, 64), num_frames=5, num_inference_steps=12
+)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,8 @@ def _print_estimate(pipe: Pipeline, resolved: ResolvedRequest, estimate: CostEst
     from rich.table import Table
 
     (width, height), length = resolved.size, resolved.num_frames / resolved.fps
-    dtype = str(pipe.policy.dtype).removeprefix("torch.") + (" and int8" if pipe.policy.int8 else "")
+    eight = " and int8" if pipe.policy.int8 else " and fp8" if pipe.policy.fp8 else ""
+    dtype = str(pipe.policy.dtype).removeprefix("torch.") + eight
     table = Table(
         title=f"{resolved.num_frames} frames at {width}x{height}, {length:.2f} s, "
         f"{estimate.num_inference_steps} steps, {dtype} on {pipe.device}",

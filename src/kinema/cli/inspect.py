@@ -175,7 +175,7 @@ def _format_generation(metadata: GenerationMetadata, *, is_signed: bool) -> Iter
         "flow_shift": request.flow_shift,
         "upscale": request.upscale if request.upscale > 1 else None,
         "loop": request.loop or None,
-        "dtype": "int8" if metadata.int8 else metadata.dtype,
+        "dtype": "int8" if metadata.int8 else "fp8" if metadata.fp8 else metadata.dtype,
     }
     yield "  settings   " + ", ".join(
         f"{name} {value}" for name, value in settings.items() if value is not None

@@ -37,9 +37,12 @@ class SamplingArgs(DeviceArgs):
     preview_decoder: Path | None = None
     """A tiny decoder for previews, in the layout of TAEHV: taew2_1.safetensors, taew2_2.safetensors."""
     dtype: str = "auto"
-    """float32, bfloat16, int8 (CPU only, lossy) or auto."""
+    """float32, bfloat16, int8 (lossy), fp8 (lossy, on GPUs that have it) or auto."""
     attention: str = "auto"
     """What computes attention: auto, or a name that `kinema doctor` lists."""
+    compile_mode: str = "off"
+    """blocks: compile the transformer's blocks for each size, which takes a minute for the first video;
+    graphs: and replay them as CUDA graphs."""
     split: str = "auto"
     """Under torchrun, how processes share a video: guidance=2,ulysses=2,ring=1 or auto."""
     size: str | None = None
@@ -100,6 +103,7 @@ class SamplingArgs(DeviceArgs):
             preview_decoder=self.preview_decoder,
             attention=self.attention,
             split=self.split,
+            compile_mode=self.compile_mode,
         )
 
     def to_request(self, prompt: str) -> VideoRequest:

@@ -36,7 +36,13 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def compile_modules(modules: Iterable[nn.Module], device: torch.device, *, dynamic_shapes: bool) -> None:
+def compile_modules(
+    modules: Iterable[nn.Module],
+    device: torch.device,
+    *,
+    dynamic_shapes: bool,
+    cuda_graphs: bool = False,
+) -> None:
     """Compile modules in place, at their first call; without a C++ compiler, warn and leave them as they are.
 
     Args:
@@ -44,12 +50,15 @@ def compile_modules(modules: Iterable[nn.Module], device: torch.device, *, dynam
         device: where they run. On a CPU, torch.compile needs a C++ compiler.
         dynamic_shapes: compile once for many shapes. Otherwise each shape is compiled, which runs faster and
             is the only way that works for pixel shuffles.
+        cuda_graphs: record the kernels of a shape once and replay them, on a GPU.
     """
     if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
-        warnings.warn("no C++ compiler was found: training runs uncompiled, more slowly", stacklevel=2)
+        warnings.warn("no C++ compiler was found: modules run uncompiled, more slowly", stacklevel=2)
         return
     # Every shape, with and without gradients, is compiled separately. After the usual limit of 8 the
     # compiler falls back to eager mode without a message.
     torch._dynamo.config.recompile_limit = 64
     for module in modules:
-        module.compile(dynamic=None if dynamic_shapes else False)
+        module.compile(
+            dynamic=None if dynamic_shapes else False, mode="reduce-overhead" if cuda_graphs else None
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,16 @@ from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule
+from kinema.pipeline.machine_cache import cache_folder
 from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
 
 
-def prepare_offload(policy: MemoryPolicy, device: torch.device) -> Callable[[Dit], object] | None:
-    """What is done to a transformer before it runs: its blocks are offloaded or divided among processes."""
+def prepare_transformer(
+    policy: MemoryPolicy, device: torch.device, execution: Execution
+) -> Callable[[Dit], object] | None:
+    """What is done to a transformer before it runs: its blocks are offloaded, divided, or compiled."""
+    if execution.compile_mode != "off":
+        return lambda dit: _compile(dit, device, cuda_graphs=execution.compile_mode == "graphs")
     if policy.shards > 1:
         from kinema.distributed.weight_sharding import shard_weights
 
@@ -31,6 +37,30 @@ def prepare_offload(policy: MemoryPolicy, device: torch.device) -> Callable[[Dit
     from kinema.models.transformer.block_offload import offload_blocks
 
     return lambda dit: offload_blocks(dit, device)
+
+
+def _compile(dit: Dit, device: torch.device, *, cuda_graphs: bool) -> None:
+    """Compile the blocks; compiled code is kept between runs."""
+    from kinema.models.precision import compile_modules
+
+    # By default it is kept in a folder for temporary files. Both are read when the compiler is first used.
+    for name, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
+        os.environ.setdefault(name, str(cache_folder() / "compiled" / folder))
+    compile_modules(
+        [*dit.blocks, *dit._control_blocks()], device, dynamic_shapes=False, cuda_graphs=cuda_graphs
+    )
+
+
+def _quantize(dit: Dit, policy: MemoryPolicy, device: torch.device) -> None:
+    """Round the large weights to 8 bits: through torchao on a GPU, by our own layers on a CPU."""
+    if device.type == "cuda":
+        from kinema.models.transformer.torchao_linear import quantize_with_torchao
+
+        quantize_with_torchao(dit, "fp8" if policy.fp8 else "int8")
+    else:
+        from kinema.models.transformer.int8 import quantize_
+
+        quantize_(dit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,10 +107,8 @@ class ModelComponents:
         def load_transformer(expert: int) -> Dit:
             home = torch.device("cpu") if policy.offload_blocks or policy.shards > 1 else device
             dit = model.load_transformer(expert, dtype=dtype, device=home, keep_packed=True)
-            if policy.int8:
-                from kinema.models.transformer.int8 import quantize_
-
-                quantize_(dit)
+            if policy.has_eight_bits:
+                _quantize(dit, policy, device)
             return dit
 
         return cls(
@@ -97,7 +125,7 @@ class ModelComponents:
                 LazyModule(
                     lambda expert=expert: load_transformer(expert),
                     keep_loaded=keep_loaded,
-                    prepare=prepare_offload(policy, device),
+                    prepare=prepare_transformer(policy, device, execution),
                 )
                 for expert in range(model.sampling_defaults.num_experts)
             ),

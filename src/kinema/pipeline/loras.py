@@ -20,7 +20,7 @@ from kinema.models.lora.apply import apply_loras
 from kinema.models.lora.match import LoraMatch, match_lora
 from kinema.models.lora.reader import LoraFile, open_lora
 from kinema.models.transformer.dit import Dit
-from kinema.pipeline.components import ModelComponents, prepare_offload
+from kinema.pipeline.components import ModelComponents, prepare_transformer
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.memory_policy import weight_bytes
@@ -201,7 +201,9 @@ class LoraTransformers:
                     LazyModule(
                         lambda expert=expert: self._load(tuple(loras), expert),
                         keep_loaded=self._components.policy.keep_loaded,
-                        prepare=prepare_offload(self._components.policy, self._components.device),
+                        prepare=prepare_transformer(
+                            self._components.policy, self._components.device, self._components.execution
+                        ),
                     )
                     for expert in range(len(self._components.transformers))
                 ),
@@ -218,7 +220,7 @@ class LoraTransformers:
         policy, components = self._components.policy, self._components
         if not policy.keep_loaded or policy.offload_blocks or policy.shards > 1:
             return True
-        if policy.int8:
+        if policy.has_eight_bits:
             return False
         sizes = weight_bytes(components.model, policy.dtype, int8=False)
         copies = sum(size for name, size in sizes.items() if name.startswith("transformer"))
@@ -227,7 +229,7 @@ class LoraTransformers:
     def _load(self, loras: Sequence[ResolvedLora], expert: int) -> Dit:
         base = self._components.transformers[expert]
         applied = [(match, lora.strengths[expert]) for lora in loras for match in lora.matches]
-        merge = not self._components.policy.int8
+        merge = not self._components.policy.has_eight_bits
         if not self._replaces_base:
             return apply_loras(base.get(), applied, expert=expert, merge=merge)
         base.drop()

@@ -15,7 +15,7 @@ from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.safetensors_io import TensorInfo
 from kinema.pipeline.device import free_memory
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "fp8"]
 MemoryMode = Literal["auto", "high", "low", "blocks", "sharded"]
 
 MODEL_COMPONENTS = ("text_encoder", "image_encoder", "transformer", "transformer_2", "vae")
@@ -32,6 +32,7 @@ class MemoryPolicy:
     Attributes:
         dtype: of the weights.
         int8: whether the transformers' large weights are int8.
+        fp8: whether they are float8.
         keep_loaded: whether modules stay in memory after use.
         offload_blocks: whether the transformers' blocks stay in the CPU's memory and are copied to the
             device one ahead.
@@ -45,8 +46,14 @@ class MemoryPolicy:
     keep_loaded: bool
     offload_blocks: bool = False
     shards: int = 1
+    fp8: bool = False
     text_on_cpu: bool = False
     budget: int | None = None
+
+    @property
+    def has_eight_bits(self) -> bool:
+        """Whether the transformers' large weights have 8 bits, rounded when they are loaded."""
+        return self.int8 or self.fp8
 
 
 def parse_dtype(name: str) -> Dtype:
@@ -105,7 +112,7 @@ def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[st
 
     Of blocks that are copied or gathered one ahead, the two largest count.
     """
-    sizes = weight_bytes(model, policy.dtype, int8=policy.int8)
+    sizes = weight_bytes(model, policy.dtype, int8=policy.has_eight_bits)
     if policy.text_on_cpu:
         sizes.pop("text_encoder", None)
     if policy.offload_blocks:
@@ -131,7 +138,7 @@ def _block_bytes(model: ModelCheckpoint, part: str, policy: MemoryPolicy) -> tup
     outside, blocks = 0, Counter[str]()
     for tensor in model.list_tensors(part).values():
         block = _BLOCK.search(tensor.name)
-        size = _transformer_bytes(tensor, policy.dtype, int8=policy.int8)
+        size = _transformer_bytes(tensor, policy.dtype, int8=policy.has_eight_bits)
         if block is None:
             outside += size
         else:
@@ -158,11 +165,20 @@ def select_memory_policy(
         num_processes: processes that share each video.
 
     Raises:
-        UserError: int8 is requested on a GPU, nothing fits into that many bytes, or weights can't be divided.
+        UserError: the device has no products in 8 bits, nothing fits into that many bytes, or weights can't
+            be divided.
     """
-    int8 = dtype == "int8"
-    if int8 and device.type != "cpu":
-        raise UserError(f"int8 weights run on the CPU only, not on {device}; use bfloat16 there")
+    int8 = dtype in ("int8", "fp8")
+    if dtype == "fp8" and device.type != "cuda":
+        raise UserError(f"fp8 runs on an NVIDIA GPU, not on {device}; use int8 there")
+    if device.type == "cuda" and (dtype == "int8" or dtype == "fp8"):
+        from kinema.models.transformer.torchao_linear import check_torchao
+
+        check_torchao(dtype, device)
+    if int8 and memory == "blocks" and device.type == "cuda":
+        raise UserError(
+            f"{dtype} on a GPU keeps all blocks there; leave out memory 'blocks', or use bfloat16"
+        )
     available = _MAX_WEIGHT_SHARE * free_memory(device)
     if dtype in ("float32", "bfloat16"):
         kind = torch.float32 if dtype == "float32" else torch.bfloat16
@@ -172,7 +188,10 @@ def select_memory_policy(
         largest = max(weight_bytes(model, torch.float32, int8=int8).values())
         kind = torch.float32 if largest <= available else torch.bfloat16
     if isinstance(memory, int):
-        return _fit_budget(model, kind, int8=int8, budget=memory)
+        policy = _fit_budget(model, kind, int8=int8, budget=memory)
+        if policy.offload_blocks and int8 and device.type == "cuda":
+            raise UserError(f"{model.name} in {dtype} does not fit into {memory / 1e9:.3g} GB; use bfloat16")
+        return dataclasses.replace(policy, int8=dtype == "int8", fp8=dtype == "fp8")
     if memory == "sharded":
         _check_shardable(model, int8=int8, num_processes=num_processes)
     keep = memory in ("high", "sharded") or (
@@ -180,7 +199,8 @@ def select_memory_policy(
     )
     return MemoryPolicy(
         dtype=kind,
-        int8=int8,
+        int8=dtype == "int8",
+        fp8=dtype == "fp8",
         keep_loaded=keep,
         offload_blocks=memory == "blocks",
         shards=num_processes if memory == "sharded" else 1,

@@ -56,6 +56,7 @@ class GenerationMetadata:
         int8: whether the transformers' large weights were int8.
         kinema: the version; `torch` likewise.
         frames_sha256: of the frames before a codec changed them; empty where they were written as a stream.
+        fp8: whether the transformers' large weights were float8.
     """
 
     model: str
@@ -69,6 +70,7 @@ class GenerationMetadata:
     kinema: str
     torch: str
     frames_sha256: str = ""
+    fp8: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -197,6 +199,7 @@ def build_metadata(
         device=device.type,
         dtype=str(policy.dtype).removeprefix("torch."),
         int8=policy.int8,
+        fp8=policy.fp8,
         kinema=__version__,
         torch=torch.__version__,
         frames_sha256="" if frames is None else array_sha256(frames),

@@ -26,7 +26,7 @@ from kinema.models.transformer.attention import choose_attention_backend
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.device import resolve_device
-from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
+from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution, parse_compile_mode
 from kinema.pipeline.loras import LoraTransformers, ResolvedLora, parse_lora, resolve_loras
 from kinema.pipeline.memory_policy import (
     Dtype,
@@ -376,10 +376,10 @@ class Pipeline:
             shard_bytes: the largest weights file.
 
         Raises:
-            UserError: the folder is not empty, or the weights are int8, which are not written.
+            UserError: the folder is not empty, or the weights have 8 bits, which are not written.
         """
-        if self.policy.int8:
-            raise UserError("int8 weights are for running, not for saving; load the model without int8")
+        if self.policy.has_eight_bits:
+            raise UserError("8-bit weights are for running, not for saving; load the model in bfloat16")
         transformers = [module.get() for module in self.components.transformers]
         target = Path(folder)
         if isinstance(self.model, WanCheckpoint):
@@ -432,6 +432,7 @@ def load(
     attention: str = "auto",
     split: str = "auto",
     text_cache: bool = True,
+    compile_mode: str = "off",
 ) -> Pipeline:
     """A pipeline of a model.
 
@@ -439,9 +440,10 @@ def load(
         model: `world` (shipped), a folder, a file with a transformer of the Wan family, or `owner/name` on
             the Hugging Face hub.
         device: `cpu`, `cuda`, `cuda:1`; `auto` takes the GPU if there is one.
-        dtype: `float32`, `bfloat16`, or `int8` (CPU only: the transformers' large weights in 8 bits, about
-            1% off in each layer, for a quarter of the memory). `auto` is bfloat16 on a GPU and float32 on a
-            CPU, or bfloat16 there too where float32 does not fit.
+        dtype: `float32`, `bfloat16`, `int8` (the transformers' large weights in 8 bits, about 1% off in each
+            layer, for a quarter of the memory; on a GPU with torchao), or `fp8` (the same in float8, on GPUs
+            that have it). `auto` is bfloat16 on a GPU and float32 on a CPU, or bfloat16 there too where
+            float32 does not fit.
         memory: `high` keeps every part in memory between videos, `low` has one part at a time, `blocks` keeps
             the transformer's blocks in the CPU's memory and copies each while the one before runs, `sharded`
             divides the weights among the processes of torchrun. `auto` keeps all if they fit. A size such as
@@ -456,6 +458,8 @@ def load(
             `guidance=2,ulysses=2,ring=1`; `auto` chooses.
         text_cache: keep hidden states of prompts on disk, for models with a large text encoder, so that a
             prompt that was used before needs no text encoder.
+        compile_mode: `blocks` compiles the transformer's blocks for each size of video, which takes a minute
+            for the first one; `graphs` adds CUDA graphs. Compiled code is kept between runs.
 
     Raises:
         UserError: there is no such model, file or device, or the model is not complete.
@@ -480,8 +484,14 @@ def load(
         raise UserError(f"there is no file {tiny}; give a tiny decoder, for example taew2_1.safetensors")
     execution = Execution(
         attention=choose_attention_backend(attention, chosen)[0],
+        compile_mode=parse_compile_mode(compile_mode, chosen),
         processes=processes,
     )
+    if execution.compile_mode != "off" and (choice.offload_blocks or processes is not None):
+        raise UserError(
+            "compiled blocks run in one process and stay on the device; leave out compile_mode, or give one "
+            "process and memory 'high' or 'low'"
+        )
     return Pipeline(
         opened,
         device=chosen,

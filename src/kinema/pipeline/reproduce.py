@@ -77,7 +77,7 @@ def restore_pipeline(
         raise UserError(
             f"the video was made with the model {metadata.model!r}; if you trust that model, name it: --model"
         )
-    dtype = "int8" if metadata.int8 else metadata.dtype
+    dtype = "int8" if metadata.int8 else "fp8" if metadata.fp8 else metadata.dtype
     pipe = load(
         model or metadata.model,
         device=device,

@@ -122,7 +122,8 @@ def observe_sampling_time(
 
 
 def _observation_key(dit: DitConfig, device: torch.device, policy: MemoryPolicy) -> str:
-    return machine_key(device, kind="sampling", dit=repr(dit), dtype=str(policy.dtype), int8=policy.int8)
+    eight_bits = policy.has_eight_bits
+    return machine_key(device, kind="sampling", dit=repr(dit), dtype=str(policy.dtype), int8=eight_bits)
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from kinema.models.packed_weight import PackedLinear
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.int8 import Int8Linear
 from kinema.models.transformer.ops import linear
+from kinema.models.transformer.torchao_linear import is_torchao, unpack_torchao
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -119,16 +120,16 @@ def _apply_to(
     dtype: torch.dtype,
 ) -> None:
     module = dit.get_submodule(owner)
-    stored = module if isinstance(module, (Int8Linear, PackedLinear)) else None
-    is_large = "blocks." in owner or stored is not None
-    if attribute == "weight" and isinstance(module, nn.Linear) and is_large:
+    is_quantized = isinstance(module, (Int8Linear, PackedLinear)) or is_torchao(module)
+    if attribute == "weight" and isinstance(module, nn.Linear) and ("blocks." in owner or is_quantized):
         needs_weight = any(one.change.needs_weight for one in changes)
-        if (stored is not None or not merge) and not needs_weight:
+        if (is_quantized or not merge) and not needs_weight:
             _replace(dit, owner, LoraLinear(module, changes, dtype))
             return
-        if stored is not None:
+        if is_quantized:
             # The change depends on the weight: the layer gets its float weight back.
-            module = stored.unpack(dtype)
+            is_own = isinstance(module, (Int8Linear, PackedLinear))
+            module = module.unpack(dtype) if is_own else unpack_torchao(module, dtype)
             _replace(dit, owner, module)
     value = getattr(module, attribute)
     changed = merge_changes(value, changes)
@@ -159,6 +160,7 @@ def _copy_tree(module: M) -> M:
     """The same modules as new objects, with the same parameters and buffers."""
     copy = module.__new__(type(module))
     copy.__dict__.update(module.__dict__)
+    copy.__dict__["_compiled_call_impl"] = None  # It would call the module itself.
     copy.__dict__["_parameters"] = dict(module._parameters)
     copy.__dict__["_buffers"] = dict(module._buffers)
     copy.__dict__["_modules"] = {

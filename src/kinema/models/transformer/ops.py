@@ -84,6 +84,7 @@ def linear(x: Float[Tensor, "*n c"], layer: nn.Linear, *, gelu: bool = False) ->
     use_onednn = (
         x.dtype is torch.float32
         and weight.dtype is torch.float32
+        and type(weight) in (Tensor, nn.Parameter)  # Quantised weights have a product of their own.
         and x.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
