@@ -12,6 +12,7 @@ import json
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from kinema.media.read import read_video
@@ -316,6 +317,13 @@ def test_content_of_an_unfinished_video_is_a_400(client):
         client.videos.download_content(video.id)
     assert caught.value.response.headers["x-should-retry"] == "false"
     client.videos.delete(video.id)
+
+
+def test_workers_leave_the_processor_to_the_server(running):
+    """Where both need it: answers do not wait for videos."""
+    process = psutil.Process(running.process.pid)
+    (worker,) = process.children()
+    assert worker.nice() > process.nice()
 
 
 def test_cancelling_and_events(running, client):

@@ -13,6 +13,7 @@ import sys
 
 from kinema.errors import UserError
 from kinema.pipeline.request import VideoRequest
+from kinema.server.child_process import lower_priority
 
 
 def estimate_cost(model: str, device: str, request: VideoRequest) -> dict[str, float]:
@@ -35,6 +36,7 @@ def estimate_cost(model: str, device: str, request: VideoRequest) -> dict[str, f
 def main() -> None:
     """Estimate. Exits with 2 and one line where the video can't be generated."""
     model, device, request = sys.argv[1:]
+    lower_priority()
     try:
         result = estimate_cost(
             model, device, VideoRequest.from_dict(json.loads(request), source="the request")

@@ -319,7 +319,14 @@ def _indexed_dicts_to_lists(value: object) -> object:
 
 async def hash_body(fields: Fields) -> str:
     """A hash of all fields and files: whether two requests with one Idempotency-Key are the same."""
-    return await asyncio.to_thread(_hash_fields, fields)
+    return _hash_fields(fields) if _is_small(fields) else await asyncio.to_thread(_hash_fields, fields)
+
+
+def _is_small(fields: Fields) -> bool:
+    """Whether the fields are numbers and short texts only."""
+    values = fields.values()
+    is_flat = all(value is None or isinstance(value, str | int | float) for value in values)
+    return is_flat and sum(len(value) for value in values if isinstance(value, str)) < _IN_THREAD_BYTES
 
 
 def _hash_fields(fields: Fields) -> str:

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from kinema.errors import UserError
+from kinema.server.child_process import lower_priority
 
 MAX_MEMORY_BYTES = 3 << 30
 MAX_CPU_SECONDS = {"image": 8, "video": 120}
@@ -108,6 +109,7 @@ def transcode_video(
 def main() -> None:
     """Decode and encode. Exits with 2 and one line for errors that the sender can correct."""
     kind, source, target, *limits = sys.argv[1:]
+    lower_priority()
     limit_resources(MAX_CPU_SECONDS[kind])
     try:
         if kind == "image":
