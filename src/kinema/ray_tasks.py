@@ -22,9 +22,9 @@ def connect_to_ray(address: str, *, namespace: str | None = None) -> ModuleType:
     """Connect this process to a Ray cluster, and return the package.
 
     Args:
-        address: `HOST:PORT` of a cluster, `ray://HOST:PORT` from outside of it, or `auto`: the cluster of
-            this machine (`RAY_ADDRESS`, or the one that `ray start` started); without one, this machine
-            becomes a cluster of its own until the process ends.
+        address: `HOST:PORT` of a cluster that this machine belongs to, `ray://HOST:PORT` from outside of it
+            (needs `ray[client]`), or `auto`: the cluster of this machine (`RAY_ADDRESS`, or the one that
+            `ray start` started); without one, this machine becomes a cluster until the process ends.
         namespace: of named actors.
 
     Raises:
