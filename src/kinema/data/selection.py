@@ -44,6 +44,7 @@ class Thresholds:
         cut_adaptive: see `kinema.data.scenes.CutOptions`.
         cut_adaptive_min: see `CutOptions.adaptive_minimum`.
         cut_content: see `CutOptions.content`.
+        cut_network: see `CutOptions.network`.
         cut_trim: seconds that are left out on both sides of a change of scene.
         letterbox_min: black bars of at least this share of a side are cropped.
         black_max: largest share of black frames.
@@ -63,6 +64,7 @@ class Thresholds:
     cut_adaptive: float = 3.0
     cut_adaptive_min: float = 15.0
     cut_content: float = 27.0
+    cut_network: float = 0.5
     cut_trim: float = 0.5
     letterbox_min: float = 0.02
     black_max: float = 0.5
@@ -218,6 +220,7 @@ def select_clips(
                 adaptive=limits.cut_adaptive,
                 adaptive_minimum=limits.cut_adaptive_min,
                 content=limits.cut_content,
+                network=limits.cut_network,
             ),
         )
     rows: list[ClipRow] = []
