@@ -7,6 +7,7 @@ sends the request with its files, and before each further event whether the othe
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from torch import Tensor
 from kinema.distributed.process_group import PROCESS_GROUP_TIMEOUT
 from kinema.errors import ModelOutputError, UserError
 from kinema.pipeline.request import ImageInput, VideoRequest, is_data_url
-from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
+from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult, LiveSource
 from kinema.server.model_info import ModelInfo
 
 log = logging.getLogger("kinema.worker")
@@ -59,8 +60,12 @@ class GroupBackend:
 
     @property
     def model_info(self) -> ModelInfo:
-        """See `Backend.model_info`."""
-        return self._backend.model_info
+        """See `Backend.model_info`; live videos run on one process."""
+        return dataclasses.replace(self._backend.model_info, can_stream=False)
+
+    def live(self, request: VideoRequest) -> LiveSource:
+        """See `Backend.live`."""
+        raise UserError("live videos run on one process; start a worker without a group for them")
 
     def generate(
         self, request: VideoRequest, output: Path, *, resume_from: Path | None
