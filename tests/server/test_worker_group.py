@@ -71,7 +71,7 @@ def test_two_processes_make_the_videos_of_one(tmp_path):
             lambda: httpx.get(f"{running.url}/videos/{cancelled}", timeout=60).json()["kinema"]["step"] > 1,
             120,
         )
-        httpx.post(f"{running.url}/videos/{cancelled}/cancel", timeout=60)
+        httpx.post(f"{url}/cancel", timeout=60)
         finished(running.url, make(running.url, seed=4))
         for process in processes:
             process.stdin.close()

@@ -25,7 +25,8 @@ from torch import Tensor
 from kinema.distributed.process_group import PROCESS_GROUP_TIMEOUT
 from kinema.errors import ModelOutputError, UserError
 from kinema.pipeline.request import ImageInput, VideoRequest, is_data_url
-from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult, LiveSource
+from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
+from kinema.server.backends.live import LiveSource
 from kinema.server.model_info import ModelInfo
 
 log = logging.getLogger("kinema.worker")
@@ -65,6 +66,7 @@ class GroupBackend:
 
     def live(self, request: VideoRequest) -> LiveSource:
         """See `Backend.live`."""
+        del request
         raise UserError("live videos run on one process; start a worker without a group for them")
 
     def generate(
