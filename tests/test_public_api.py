@@ -57,6 +57,7 @@ PIPELINE_METHODS = [
     "estimate",
     "generate",
     "generate_batch",
+    "live",
     "load_lora",
     "metadata",
     "preload",
