@@ -67,10 +67,8 @@ def test_two_processes_make_the_videos_of_one(tmp_path):
             assert np.abs(found - expected).mean() < 0.5
         # A cancelled video stops both, and the next one is made.
         cancelled = make(running.url, num_inference_steps=150)
-        server.wait_until(
-            lambda: httpx.get(f"{running.url}/videos/{cancelled}", timeout=60).json()["kinema"]["step"] > 1,
-            120,
-        )
+        url = f"{running.url}/videos/{cancelled}"
+        server.wait_until(lambda: httpx.get(url, timeout=60).json()["kinema"]["step"] > 1, 120)
         httpx.post(f"{url}/cancel", timeout=60)
         finished(running.url, make(running.url, seed=4))
         for process in processes:
