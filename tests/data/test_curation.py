@@ -16,7 +16,8 @@ from kinema.data.clip_table import SCHEMA, ClipRow, read_clips
 from kinema.data.curation import CurationOptions, build_set, filter_set, load_options
 from kinema.data.media_item import ClipOptions, MediaItem
 from kinema.data.scenes import CutOptions, adaptive_cuts, content_cuts, detect_transitions
-from kinema.data.selection import PRESETS, SelectionOptions, preset, with_settings
+from kinema.data.selection import SelectionOptions
+from kinema.data.thresholds import PRESETS, preset, with_settings
 from kinema.errors import UserError
 from kinema.media import read_video, write_video
 from tests.fixtures.media_videos import write_with_pyav

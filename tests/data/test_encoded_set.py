@@ -22,7 +22,8 @@ from kinema.data.encoded_set import encode_set, open_encoded_set
 from kinema.data.media_item import ClipOptions
 from kinema.data.model_captions import EndpointCaptioner, load_captions, parse_answer, write_captions
 from kinema.data.sample_order import OrderedSet, SampleOrder, epoch_batches
-from kinema.data.selection import SelectionOptions, preset
+from kinema.data.selection import SelectionOptions
+from kinema.data.thresholds import preset
 from kinema.data.video_folder import open_datasets
 from kinema.errors import UserError
 from kinema.media import write_video

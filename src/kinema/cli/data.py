@@ -128,7 +128,8 @@ class BuildSet(ClipArgs, CaptionArgs):
     def run(self) -> None:
         """Build it."""
         from kinema.data.curation import CurationOptions, build_set
-        from kinema.data.selection import SelectionOptions, preset, with_settings
+        from kinema.data.selection import SelectionOptions
+        from kinema.data.thresholds import preset, with_settings
         from kinema.errors import UserError
         from kinema.ray_tasks import RayTasks
 
@@ -189,7 +190,8 @@ class FilterSet(CaptionArgs):
     def run(self) -> None:
         """Change it."""
         from kinema.data.curation import filter_set, load_options
-        from kinema.data.selection import SelectionOptions, preset, with_settings
+        from kinema.data.selection import SelectionOptions
+        from kinema.data.thresholds import preset, with_settings
         from kinema.shapes import parse_size
 
         options = load_options(self.folder)

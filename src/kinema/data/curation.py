@@ -32,7 +32,8 @@ from kinema.data.duplicates import mark_duplicates
 from kinema.data.formats.detect import SET_FILE, read_sources
 from kinema.data.media_item import ClipOptions, MediaItem
 from kinema.data.model_captions import load_captions
-from kinema.data.selection import SelectionOptions, Thresholds, select_clips
+from kinema.data.selection import SelectionOptions, select_clips
+from kinema.data.thresholds import Thresholds
 from kinema.errors import UserError
 from kinema.process_pool import JobRunner, run_jobs
 
