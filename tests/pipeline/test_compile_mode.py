@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,17 +18,13 @@ from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer import dit_config
 from kinema.models.transformer.dit import Dit
 from kinema.pipeline.pipeline import load
-from kinema.pipeline.request import VideoRequest
 from tests.fixtures.lora_files import random_factors, write_family
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"compile_mode": "graphs"},
-            "CUDA graphs run on an NVIDIA GPU, not on cpu; give compile_mode 'blocks'",
-        ),
+        ({"compile_mode": "graphs"}, "CUDA graphs run on an NVIDIA GPU, not on cpu; give blocks"),
         ({"compile_mode": "fast"}, "compile_mode can't be 'fast'; give one of off, blocks, graphs"),
         (
             {"compile_mode": "blocks", "memory": "blocks"},
@@ -59,18 +55,27 @@ def test_a_lora_of_a_compiled_transformer_is_not_lost(tmp_path):
     assert torch.equal(found, expected)
 
 
+COMPARE = """
+import sys
+import numpy as np
+import kinema
+settings = {"size": (64, 64), "num_frames": 5, "num_inference_steps": 2}
+eager, compiled = (
+    kinema.load("world", device="cpu", dtype="float32", compile_mode=mode).generate("a red ball", **settings)
+    for mode in ("off", "blocks")
+)
+print(np.abs(eager.frames.astype(int) - compiled.frames).max())
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_the_video_is_the_same_and_code_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
-    request = VideoRequest(prompt="a red ball rolls to the left", size=(64, 64), num_frames=5)
-    request = dataclasses.replace(request, num_inference_steps=2)
-    expected = load("world", device="cpu", dtype="float32").generate(request).frames.astype(int)
-    compiled = load("world", device="cpu", dtype="float32", compile_mode="blocks")
-    found = compiled.generate(request).frames.astype(int)
-    assert np.abs(found - expected).max() <= 1
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path))
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) > 3
+def test_the_video_is_the_same_and_code_is_kept(tmp_path):
+    """In a process of its own: the compiler can't read functions with checked shapes."""
+    environment = {key: value for key, value in os.environ.items() if "CACHE_DIR" not in key}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMPARE], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout.split()[-1]) <= 1
+    assert len([path for path in (tmp_path / "kinema" / "compiled").rglob("*") if path.is_file()]) > 3

@@ -6,8 +6,9 @@ both in float8 (e4m3) with a scale for each row. Both are lossy and for inferenc
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -41,23 +42,17 @@ def check_torchao(kind: EightBits, device: torch.device) -> None:
 
 def quantize_with_torchao(dit: Dit, kind: EightBits) -> None:
     """Quantise the linear layers of all blocks in place, which have nearly all weights, one after another."""
-    from torchao.quantization import (
-        Float8DynamicActivationFloat8WeightConfig,
-        Int8DynamicActivationInt8WeightConfig,
-        PerRow,
-        quantize_,
-    )
-
+    torchao: Any = importlib.import_module("torchao.quantization")
     if kind == "int8":
-        config = Int8DynamicActivationInt8WeightConfig()
+        config = torchao.Int8DynamicActivationInt8WeightConfig()
     else:
-        config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+        config = torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
     for block in [*dit._blocks(), *dit._control_blocks()]:
         for name, layer in list(block.named_modules()):
             if isinstance(layer, PackedLinear):
                 parent, _, last = name.rpartition(".")
                 setattr(block.get_submodule(parent), last, layer.unpack(dit.dtype))
-        quantize_(block, config)
+        torchao.quantize_(block, config)
 
 
 def unpack_torchao(layer: nn.Linear, dtype: torch.dtype) -> nn.Linear:
