@@ -36,9 +36,9 @@ def play(
 ) -> tuple[LiveState, list[np.ndarray], list[torch.Tensor]]:
     frames, latents = [], []
     for _ in range(count):
-        state, made = sampler.next_frames(state)
-        frames.append(made.frames)
-        latents.append(made.latents)
+        state, output = sampler.next_frames(state)
+        frames.append(output.frames)
+        latents.append(output.latents)
     return state, frames, latents
 
 
@@ -114,8 +114,8 @@ def test_the_shipped_model_makes_the_same_live_video_again_and_another_branch():
     pipe = load("world", device="cpu")
     sampler = pipe.live(VideoRequest(prompt="a red ball rolls to the left", num_inference_steps=1, seed=4))
     prompt = sampler.encode_prompt("a red ball rolls to the left")
-    made = [play(sampler, sampler.begin(prompt, branch=branch), 2)[1] for branch in (0, 0, 1)]
-    first, again, other = (np.concatenate(frames) for frames in made)
+    output = [play(sampler, sampler.begin(prompt, branch=branch), 2)[1] for branch in (0, 0, 1)]
+    first, again, other = (np.concatenate(frames) for frames in output)
     assert first.shape == (5, 128, 128, 3)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

@@ -225,7 +225,7 @@ class LiveSampler:
         block = range(state.start, state.start + count)
         config = self._resolved.sampler_config()
         if config.eta and not config.fixed_sigmas:
-            # Fresh noise needs many steps to become a part of the picture.
+            # Fresh noise needs many steps to become a part of the video.
             config = dataclasses.replace(config, eta=0.0)
         if num_inference_steps is not None and not config.fixed_sigmas:
             config = dataclasses.replace(config, num_inference_steps=num_inference_steps)

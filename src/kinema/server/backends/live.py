@@ -164,10 +164,10 @@ class PipelineLiveSource:
         """See `LiveSource.next_chunk`."""
         assert self._state is not None
         is_block, position = self.needs_block, self._state.position
-        self._state, made = self._sampler.next_frames(self._state, num_inference_steps=num_inference_steps)
+        self._state, output = self._sampler.next_frames(self._state, num_inference_steps=num_inference_steps)
         return LiveChunk(
-            latents=made.latents[0, :, 0].float().numpy(),
-            frames=made.frames,
+            latents=output.latents[0, :, 0].float().numpy(),
+            frames=output.frames,
             position=position,
             is_block=is_block,
         )

@@ -307,7 +307,7 @@ class WorkerSession:
     def write_video(
         self, request: VideoRequest, output: Path, *, branch: int, first: int
     ) -> UInt8[np.ndarray, "f h w 3"]:
-        """Write a part of a branch as a video; some of its frames, for pictures of it."""
+        """Write a part of a branch as a video; some of its frames, for its images."""
         own = self._branches[branch]
         stop = min(own.num_frames, first + (request.num_frames or own.num_frames))
         kept = {first + round(n * (stop - 1 - first) / max(1, _NUM_SAMPLE_FRAMES - 1))
