@@ -67,7 +67,7 @@ class ModelClipEncoder:
 
     def _encode_condition(
         self, image: UInt8[np.ndarray, "h w 3"], shape: VideoShape
-    ) -> Float[Tensor, "1 k f h w"]:
+    ) -> Float[Tensor, "1 k f2 h2 w2"]:
         """The condition of a request with `image` as its first frame."""
         stride = self.model.vae.stride
         return encode_i2v_channels(
