@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.webui.studio_page import DESKTOP, PHONE, Studio, StudioServer
+from tests.webui.studio_page import DESKTOP, PHONE, Person, Studio, StudioServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -111,6 +111,27 @@ def test_gallery_of_2000_videos(browser, gallery):
         page.fill("#search", "number 1337")
         studio.wait_for_videos(1)
         studio.screenshot("search")
+        assert studio.problems == []
+    finally:
+        studio.close()
+
+
+@pytest.mark.parametrize("way", ["mouse", "keyboard"])
+def test_one_of_2000_is_found_by_its_words(browser, gallery, way):
+    studio = Studio(browser, gallery)
+    page, person = studio.page, Person(studio, way)
+    try:
+        page.wait_for_function("() => document.querySelector('[aria-setsize]')?.ariaSetSize === '2000'")
+        person.do(mouse=lambda: person.click(page.locator("#search")), keyboard=lambda: person.press("/"))
+        person.type("number 1337")
+        studio.wait_for_videos(1)
+        if way == "mouse":
+            person.click(studio.completed)
+        else:
+            page.keyboard.press("ArrowDown")
+            person.press("Enter")
+        page.get_by_role("heading", name="number 1337").wait_for()
+        person.finish()
         assert studio.problems == []
     finally:
         studio.close()
