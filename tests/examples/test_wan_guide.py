@@ -83,6 +83,17 @@ def files(tmp_path_factory) -> Path:
     diffusers.SkyReelsV2DiffusionForcingPipeline(**parts, transformer=skyreels).save_pretrained(
         root / "SkyReels-V2-DF-1.3B-540P-Diffusers"
     )
+    fun = root / "Wan2.1-Fun-Control-1.3B-Diffusers"
+    control = diffusers.WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=48,
+        out_channels=16,
+        text_dim=wan_fixtures.TEXT_WIDTH,
+        ffn_dim=64,
+        num_layers=1,
+    )
+    diffusers.WanPipeline(**parts, transformer=control).save_pretrained(fun)
     for number, name in enumerate(("first", "last")):
         Image.fromarray(wan_videos.smooth_image(number, 32)).save(root / f"{name}.png")
     mask = np.zeros((32, 32), np.uint8)
@@ -127,6 +138,7 @@ def test_the_table_has_every_wrapping():
         "high_noise",
         "VACE",
         "SkyReels",
+        "Fun-Control",
         "--fast",
         "--recipe",
     ):

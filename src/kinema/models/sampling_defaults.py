@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Solver = Literal["euler", "heun", "unipc", "lcm"]
-ImageConditioning = Literal["none", "channels", "frames", "control"]
+ImageConditioning = Literal["none", "channels", "control_channels", "frames", "control"]
 StreamingMode = Literal["windows", "cache"]
 
 
@@ -26,7 +26,8 @@ class SamplingDefaults:
         boundary_ratio: with two experts, the second one denoises where sigma is below this.
         image_conditioning: how images condition the model. `none`: they can't. `channels`: as mask and
             condition channels concatenated with the latents. `frames`: as clean latent frames at sigma 0.
-            `control`: as input of a control branch (VACE).
+            `control_channels`: a control video and the first frame concatenated with the latents
+            (Fun-Control). `control`: as input of a control branch (VACE).
         size: width and height.
         num_frames: frames of a video.
         fps: frames per second.

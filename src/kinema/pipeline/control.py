@@ -81,6 +81,44 @@ def encode_control(
     )
 
 
+def encode_control_channels(
+    conditioning: Conditioning,
+    video_shape: VideoShape,
+    shape: LatentShape,
+    latent_channels: int,
+    encode: Encode,
+) -> Float[Tensor, "1 k f h w"]:
+    """A control video and the first frame, which Fun-Control transformers read next to the latents.
+
+    What is not given is zero.
+
+    Args:
+        conditioning: with frames counted from the beginning.
+        video_shape: of the video.
+        shape: of its latents.
+        latent_channels: of the autoencoder.
+        encode: videos in [-1, 1] to normalised latents.
+
+    Raises:
+        UserError: latents, clips or noised images are known: these models can't.
+    """
+    if conditioning.latents or conditioning.videos or any(image.sigma for image in conditioning.images):
+        raise UserError(
+            "this model takes a control video and a clean first frame only, no latents, clips or noised "
+            "images; use Wan VACE"
+        )
+    size = (video_shape.height, video_shape.width)
+    followed, first = torch.zeros(2, 1, latent_channels, shape.frames, shape.height, shape.width)
+    if conditioning.control is not None:
+        shown = torch.zeros(1, 3, video_shape.frames, *size)
+        frames = to_model_range(conditioning.control.frames[: video_shape.frames])
+        shown[:, :, : frames.shape[2]] = frames
+        followed = encode(shown)
+    for image in conditioning.images:
+        first[:, :, :1] = encode(to_model_range(image.image[None]))
+    return torch.cat([followed, first], dim=1)
+
+
 def _shown_and_mask(
     conditioning: Conditioning, video_shape: VideoShape
 ) -> tuple[Float[Tensor, "1 3 f h w"], Float[Tensor, "1 1 f h w"]]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -142,9 +143,13 @@ def _encode_clip_images(
     model, policy = components.model, components.policy
     if not isinstance(model, WanCheckpoint) or not model.has_image_encoder:
         return None
+    reads_control = model.sampling_defaults.image_conditioning == "control_channels"
     originals = [image.image if image.original is None else image.original for image in images]
     module = LazyModule(
         lambda: model.load_image_encoder(dtype=policy.dtype, device=components.device), keep_loaded=False
     )
     with module.use() as clip:
+        if not originals and reads_control:
+            # As these models were trained: zeros in place of an image.
+            return torch.zeros_like(clip.encode([np.zeros((64, 64, 3), np.uint8)]))
         return clip.encode(originals).flatten(0, 1)[None]

@@ -88,7 +88,10 @@ def check_task_supported(model: ModelCheckpoint, request: VideoRequest) -> None:
     """Refuse tasks that this model can't do."""
     kind, source = model.sampling_defaults.image_conditioning, request.source
     expands = isinstance(source, EditInput) and source.expand is not None
-    if kind != "control" and (request.control is not None or request.references or expands):
+    reads_channels = kind == "control_channels" and not request.references and not expands
+    if reads_channels and request.control is not None and request.control.scale != 1:
+        raise UserError(f"{model.name} takes a control video as it is; leave out its scale, or use Wan VACE")
+    if kind != "control" and not reads_channels and (request.control or request.references or expands):
         what = "a control video" if request.control is not None else "reference images"
         if expands:
             what = "an expanded frame"
@@ -140,7 +143,9 @@ def check_images(model: ModelCheckpoint, conditioning: Conditioning, video_shape
             f"{model.name} generates videos from text alone; for images use a model that takes them "
             "(Wan image-to-video, Wan 2.2 TI2V-5B, world)"
         )
-    if kind == "control" and any(image.sigma for image in conditioning.images):
+    if kind == "control_channels" and set(frames) - {0}:
+        raise UserError(f"{model.name} takes an image as the first frame alone; leave out the others")
+    if kind in ("control", "control_channels") and any(image.sigma for image in conditioning.images):
         raise UserError(f"{model.name} takes clean images only; leave out their noise")
     if kind != "channels":
         return

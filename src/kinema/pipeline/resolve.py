@@ -432,7 +432,7 @@ def _video_spec(
         overlap=max(1, window // 4) if continues and window > 2 else 0,
         num_frames=num_frames,
         default_num_frames=defaults.num_frames,
-        image_pins_one_frame=defaults.image_conditioning in ("channels", "control"),
+        image_pins_one_frame=defaults.image_conditioning in ("channels", "control", "control_channels"),
         negative_prompt=defaults.negative_prompt
         if request.negative_prompt is None
         else request.negative_prompt,

@@ -24,7 +24,7 @@ from kinema.pipeline.conditioning import (
     encode_edit,
     encode_i2v_channels,
 )
-from kinema.pipeline.control import ControlInputs, encode_control
+from kinema.pipeline.control import ControlInputs, encode_control, encode_control_channels
 from kinema.pipeline.decoder import StreamingDecoder
 from kinema.pipeline.denoiser import ExpertDenoiser
 from kinema.pipeline.latent_preview import LatentPreviewer
@@ -227,7 +227,7 @@ def encode_inputs(
     nothing = SegmentInputs(conditioning=LatentConditioning.empty(channels, sampled))
     if kind == "control":
         return _encode_control(components, conditioning, video_shape, nothing)
-    if not conditioning.num_encodes and not conditioning.latents:
+    if kind != "control_channels" and not conditioning.num_encodes and not conditioning.latents:
         return nothing
     with components.vae.use() as vae, torch.no_grad():
 
@@ -238,6 +238,9 @@ def encode_inputs(
         edit = None if source is None else encode_edit(source, stride, encode)
         if kind == "channels":
             concat = encode_i2v_channels(conditioning, video_shape, shape, stride, encode)
+            return dataclasses.replace(nothing, concat_channels=concat.to(components.device), edit=edit)
+        if kind == "control_channels":
+            concat = encode_control_channels(conditioning, video_shape, shape, channels, encode)
             return dataclasses.replace(nothing, concat_channels=concat.to(components.device), edit=edit)
         known = encode_conditions(conditioning, shape, stride, channels, encode)
         return dataclasses.replace(nothing, conditioning=known, edit=edit)

@@ -87,7 +87,7 @@ def check_upscale(model: ModelCheckpoint, factor: int, sigma: float = UpscaleCon
     defaults = model.sampling_defaults
     if factor not in FACTORS:
         raise UserError(f"videos are upscaled by 2 or 4, not by {factor}; give 2 or 4")
-    if defaults.image_conditioning in ("channels", "control"):
+    if defaults.image_conditioning in ("channels", "control", "control_channels"):
         raise UserError(
             f"{model.name} reads known frames in every step and can't upscale; use a model that "
             "generates from text or from clean frames (world, Wan T2V, Wan 2.2 TI2V-5B)"

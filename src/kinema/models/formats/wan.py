@@ -162,7 +162,7 @@ class WanCheckpoint:
             vae_config,
             scheduler or published_scheduler(dit, experts=experts),
             boundary,
-            bool(index.get("expand_timesteps")) or (not is_diffusers and dit.in_channels == 48),
+            bool(index.get("expand_timesteps")) or (not is_diffusers and dit.out_channels == 48),
             diffusion_forcing=is_forcing,
         )
         metadata = {} if path.is_dir() else read_metadata(parts.transformers[0])
@@ -329,6 +329,11 @@ def _infer_dit(path: Path, weights: StoredWeights) -> DitConfig:
         raise UserError(
             f"{path.name} has no transformer of Wan (no tensor patch_embedding.weight); a LoRA is given with "
             "--lora, an autoencoder with --vae, a text encoder with --text-encoder"
+        )
+    if "ref_conv.weight" in shapes:
+        raise UserError(
+            f"{path.name} is a Fun-Control model with a convolution for references (version 1.1 and later), "
+            "which is not supported; use Fun-Control 1.0, or Wan VACE"
         )
     return infer_dit_config(shapes, source=path.name, heads=heads)
 

@@ -172,14 +172,17 @@ def build_sampling_defaults(
     Raises:
         UserError: the shapes or the scheduler are those of no known variant.
     """
-    channels = 2 * vae.z_dim + vae.stride.temporal
-    if dit.in_channels not in (vae.z_dim, channels):
+    channels, with_control = 2 * vae.z_dim + vae.stride.temporal, 3 * vae.z_dim
+    if dit.in_channels not in (vae.z_dim, channels, with_control):
         raise UserError(
             f"a transformer of {dit.in_channels} input channels with {vae.z_dim} latent channels is of no "
-            f"known variant; {vae.z_dim} (text) and {channels} (images) are known"
+            f"known variant; {vae.z_dim} (text), {channels} (images) and {with_control} (control videos) are "
+            "known"
         )
     if dit.control_layers:
         conditioning = "control"
+    elif dit.in_channels == with_control:
+        conditioning = "control_channels"
     elif dit.in_channels == channels:
         conditioning = "channels"
     else:
@@ -230,6 +233,8 @@ def variant_name(dit: DitConfig, *, experts: int, diffusion_forcing: bool) -> st
         name = "SkyReels-V2 DF"
     elif dit.out_channels == 48:
         name = "Wan 2.2 TI2V"
+    elif dit.in_channels == 3 * dit.out_channels:
+        name = "Wan Fun-Control"
     else:
         task = "T2V" if dit.in_channels == dit.out_channels else "FLF2V" if dit.image_positions else "I2V"
         is_new = experts == 2 or (task == "I2V" and dit.image_width is None)
