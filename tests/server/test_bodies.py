@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import threading
+import time
 
 import httpx
 import pydantic
@@ -197,3 +199,46 @@ async def test_bodies_that_are_still_open_count_until_their_response(tmp_path):
             assert (await slow).status_code == 400
             # The prompt is too long, but the body is no longer refused.
             assert (await http.post("/v1/videos", content=large, headers=headers)).status_code == 400
+
+
+def test_a_body_with_thousands_of_unknown_fields_is_refused_at_once(client):
+    body = {"prompt": "x", **{f"field{number}": 1 for number in range(9000)}}
+    shots = [{"prompt": "x", **{f"field{number}": 1 for number in range(250)}} for _ in range(30)]
+    start = time.process_time()
+    for path, fields in (
+        ("/v1/videos", body), ("/v1/videos", {"prompt": "x", "extra_body": body}),
+        ("/v1/videos", {"prompt": "x", "storyboard": shots}), ("/v1/videos/edits", body),
+        ("/api/v1/videos", {"model": "testcard", **body}), ("/fal/kinema/testcard", body),
+    ):  # fmt: skip
+        response = client.post(path, json=fields)
+        assert response.status_code in (400, 422), response.text
+        assert "more than 100 unknown fields" in response.text
+    # It was two minutes for each.
+    assert time.process_time() - start < 20
+    few = {"prompt": "x", **{f"field{number}": 1 for number in range(50)}}
+    assert len(client.post("/v1/videos", json=few).json()["kinema"]["ignored"]) == 50
+
+
+def test_a_client_that_disconnects_within_a_body_is_no_fault_of_the_server(client, caplog):
+    """Each one was a traceback of sixty lines in the log."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    async def run():
+        for content_type in (b"application/json", b"application/x-www-form-urlencoded"):
+            headers = [(b"host", b"localhost"), (b"content-type", content_type), (b"content-length", b"9")]
+            await client.app(
+                {"type": "http", "method": "POST", "path": "/v1/videos", "raw_path": b"/v1/videos",
+                 "root_path": "", "scheme": "http", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1),
+                 "server": ("127.0.0.1", 1)}, receive, send,
+            )  # fmt: skip
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+    assert sent == []
+    assert not caplog.records

@@ -11,6 +11,7 @@ import time
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.server.authentication import AuthMiddleware
@@ -146,6 +147,8 @@ class ErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_checked)
+        except ClientDisconnect:
+            return  # Nobody waits for an answer, and it is no fault of the server.
         except Exception as error:
             api_error = to_api_error(error)
             if api_error is None:

@@ -262,7 +262,7 @@ _UNION_MEMBERS = (ImageUrl.__name__, VideoRef.__name__)
 
 T = TypeVar("T", bound=StrictModel)
 MAX_IGNORED = 100
-"""Unknown fields that are listed in a response."""
+"""Unknown fields, beyond which a body is refused."""
 
 
 def validate_body(body_type: type[T], fields: Fields, *, ignored: list[str] | None = None) -> T:
@@ -282,7 +282,9 @@ def validate_body(body_type: type[T], fields: Fields, *, ignored: list[str] | No
         errors = error.errors(include_url=False, include_context=False, include_input=False)
     if ignored is not None:
         unknown = [_path(entry["loc"]) for entry in errors if entry["type"] == "extra_forbidden"]
-        if unknown and len(ignored) < MAX_IGNORED and all(map(_is_plain, unknown)):
+        if len(ignored) + len(unknown) > MAX_IGNORED:
+            raise bad_request(f"The body has more than {MAX_IGNORED} unknown fields.", param="body")
+        if unknown and all(map(_is_plain, unknown)):
             ignored += [".".join(path)[:200] for path in unknown]
             return validate_body(body_type, _without(fields, unknown), ignored=ignored)
     first = errors[0]
