@@ -234,8 +234,8 @@ def test_a_client_that_disconnects_within_a_body_is_no_fault_of_the_server(clien
             headers = [(b"host", b"localhost"), (b"content-type", content_type), (b"content-length", b"9")]
             await client.app(
                 {"type": "http", "method": "POST", "path": "/v1/videos", "raw_path": b"/v1/videos",
-                 "root_path": "", "scheme": "http", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1),
-                 "server": ("127.0.0.1", 1)}, receive, send,
+                 "root_path": "", "scheme": "http", "query_string": b"", "headers": headers,
+                 "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1)}, receive, send,
             )  # fmt: skip
 
     with caplog.at_level(logging.WARNING):
