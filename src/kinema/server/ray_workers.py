@@ -135,20 +135,20 @@ class RayWorkers:
                     actor.kill.remote()
             if self._has_ended(group):
                 self._remove(index, group, row)
-        wanted, busy = self._demand()
+        target, busy = self._demand()
         now = time.monotonic()
         for index, group in self._groups.items():
             row = _find_row(group, rows)
             if row is not None and row.id in busy:
                 group.idle_since = now
-            is_surplus = index >= self._config.min_workers and len(self._groups) > wanted
+            is_surplus = index >= self._config.min_workers and len(self._groups) > target
             if is_surplus and not group.is_stopping and now - group.idle_since > self._config.idle_s:
                 log.info("stopping worker %d, which is idle", index)
                 group.is_stopping = True
                 for actor in group.actors:
                     actor.stop.remote()
         for index in range(self._config.max_workers):
-            if len(self._groups) >= wanted:
+            if len(self._groups) >= target:
                 break
             if index not in self._groups and now >= self._start_after[index]:
                 self._groups[index] = self._start(index)

@@ -23,11 +23,10 @@ from torch import Tensor
 
 from kinema.atomic_io import file_sha256, write_text
 from kinema.errors import UserError
+from kinema.training import shard_files
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
-SHARD_PREFIX = "shard-"
-"""Start of the names of files that DCP wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +133,7 @@ def load(
     Args:
         run_dir: the run's folder.
         step: number of steps done.
-        like: the sharded tensor of a part and name, if any: see `sharded_checkpoint.read_sharded`.
+        like: the sharded tensor of a part and name, if any: see `shard_files.read_sharded`.
 
     Raises:
         UserError: there is none, or the requested one is damaged.
@@ -153,10 +152,8 @@ def load(
 
 def _read(folder: Path, step: int, like: Callable[[str, str], Tensor | None]) -> Checkpoint:
     parts: Mapping[str, Mapping[str, Tensor]]
-    if any(folder.glob(f"{SHARD_PREFIX}*.safetensors")):
-        from kinema.training.sharded_checkpoint import read_sharded
-
-        parts = read_sharded(folder, like)
+    if any(folder.glob(f"{shard_files.PREFIX}*.safetensors")):
+        parts = shard_files.read_sharded(folder, like)
     else:
         parts = {p.stem: safetensors.torch.load_file(p) for p in sorted(folder.glob("*.safetensors"))}
     return Checkpoint(step=step, parts=parts, state=json.loads((folder / STATE).read_text()))

@@ -9,27 +9,22 @@ needs. A checkpoint is written under a temporary name. When all processes have w
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.storage import WriteResult
-from torch.distributed.tensor import DTensor
 
 from kinema.distributed.process_group import DistContext
 from kinema.training import checkpoint
-
-SEPARATOR = "/"
-"""Between the name of a part and that of a tensor."""
+from kinema.training.shard_files import SEPARATOR
 
 
 class _Writer(HuggingFaceStorageWriter):
@@ -127,35 +122,3 @@ class ShardedSaver:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
-
-
-def read_sharded(folder: Path, like: Callable[[str, str], Tensor | None]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a checkpoint.
-
-    Args:
-        folder: of the checkpoint.
-        like: the sharded tensor of a part and name, if any: what has its shape is sharded as it is, and this
-            process reads only its shard. Others are read in full.
-
-    Returns:
-        Tensors by part and name.
-    """
-    reader = HuggingFaceStorageReader(str(folder))
-    targets: dict[str, Tensor] = {}
-    for key, entry in reader.read_metadata().state_dict_metadata.items():
-        assert isinstance(entry, TensorStorageMetadata)
-        part, _, name = key.partition(SEPARATOR)
-        own = like(part, name)
-        if isinstance(own, DTensor) and own.shape == entry.size:
-            targets[key] = torch.empty_like(own, dtype=entry.properties.dtype, requires_grad=False)
-        else:
-            targets[key] = torch.empty(entry.size, dtype=entry.properties.dtype)
-    with warnings.catch_warnings():
-        # Each process reads for itself: nothing needs to be agreed on.
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in targets.items():
-        part, _, name = key.partition(SEPARATOR)
-        parts.setdefault(part, {})[name] = tensor
-    return parts
