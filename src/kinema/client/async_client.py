@@ -1,4 +1,4 @@
-"""The asynchronous client: the methods of `kinema.client.Client`, to be awaited."""
+"""The asynchronous client. `python -m tools.sync_client` writes the synchronous one from this file."""
 
 from __future__ import annotations
 
@@ -158,10 +158,12 @@ class AsyncClient:
         Raises:
             ClientError: it has failed; `code` says why.
         """
-        video = [state async for state in self.follow(video_id)][-1]
-        if video.error is not None:
-            raise ClientError(video.error.message, code=video.error.code)
-        return video
+        async for video in self.follow(video_id):
+            if video.error is not None:
+                raise ClientError(video.error.message, code=video.error.code)
+            if video.is_finished:
+                return video
+        raise ClientError("the server stopped sending events; retrieve the video later")
 
     async def follow(self, video_id: str) -> AsyncIterator[Video]:
         """The state of a video at every change; the last one is final.

@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""The synchronous client, written from `async_client.py` by `python -m tools.sync_client`."""
 
 from __future__ import annotations
 
@@ -156,10 +156,12 @@ class Client:
         Raises:
             ClientError: it has failed; `code` says why.
         """
-        *_, video = self.follow(video_id)
-        if video.error is not None:
-            raise ClientError(video.error.message, code=video.error.code)
-        return video
+        for video in self.follow(video_id):
+            if video.error is not None:
+                raise ClientError(video.error.message, code=video.error.code)
+            if video.is_finished:
+                return video
+        raise ClientError("the server stopped sending events; retrieve the video later")
 
     def follow(self, video_id: str) -> Iterator[Video]:
         """The state of a video at every change; the last one is final.
