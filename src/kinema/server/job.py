@@ -68,7 +68,7 @@ class JobSource:
     """A video that another one is made from.
 
     Attributes:
-        role: video, next_video or remix.
+        role: video, next_video, control or remix.
         id: of the source; it may be deleted by now.
     """
 

@@ -30,6 +30,7 @@ class ModelInfo:
         vocabulary: the words of the model's training captions; empty: it knows more than can be listed.
         boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
         can_stream: whether it makes videos without end.
+        control_inputs: what steers it besides prompts and frames: control, references, expand.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelInfo:
     loras: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     can_stream: bool = False
+    control_inputs: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

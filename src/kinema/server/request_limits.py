@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from kinema.server.errors import bad_request
 from kinema.server.model_info import ModelInfo, format_seconds
-from kinema.server.schemas.requests import CreateVideoRequest, GenerationOptions
+from kinema.server.schemas.requests import CreateVideoRequest, EditRequest, GenerationOptions
 from kinema.server.settings import Limits
 from kinema.server.video_format import max_pixels
 
@@ -92,6 +93,53 @@ def _check_experts(body: GenerationOptions, model_info: ModelInfo) -> None:
     if body.boundary_ratio is not None and (own is None or abs(body.boundary_ratio - own) > 1e-6):
         reason = "has one transformer" if own is None else f"switches experts at {own:g}, as it was trained"
         raise bad_request(f"{model_info.name} {reason}; leave out boundary_ratio.", param="boundary_ratio")
+
+
+def check_control_inputs(body: GenerationOptions, model_info: ModelInfo) -> None:
+    """Check that the model takes control videos, references, and expanded frames, where a body has them.
+
+    Raises:
+        ApiError: it does not; the error names the parameter.
+    """
+    sent = {
+        "control": isinstance(body, CreateVideoRequest) and body.control is not None,
+        "references": isinstance(body, CreateVideoRequest) and bool(body.references),
+        "expand": isinstance(body, EditRequest) and body.expand is not None,
+    }
+    for param, is_sent in sent.items():
+        if is_sent and param not in model_info.control_inputs:
+            raise bad_request(
+                f"{model_info.name} has no control branch, which '{param}' needs; use Wan VACE.", param=param
+            )
+    if isinstance(body, EditRequest) and body.expand is not None:
+        if body.mask is not None:
+            raise bad_request("An edit has a mask or is expanded, not both; leave one out.", param="expand")
+        if not any(body.expand):
+            raise bad_request("Expand by at least one pixel, or leave 'expand' out.", param="expand")
+
+
+def check_expanded_size(
+    expand: Sequence[int], size: tuple[int, int], model_info: ModelInfo, limits: Limits
+) -> None:
+    """Check the size of a video with added pixels; `size` is that without them.
+
+    Raises:
+        ApiError: the model can't make it, or it is beyond the limits.
+    """
+    width, height = size[0] + expand[0] + expand[2], size[1] + expand[1] + expand[3]
+    unit = model_info.size_multiple
+    if width % unit or height % unit:
+        raise bad_request(
+            f"The video would have {width}x{height} pixels, and sides must be multiples of {unit}; "
+            f"its source has {size[0]}x{size[1]}.",
+            param="expand",
+        )
+    if width * height > max_pixels(model_info, limits):
+        raise bad_request(
+            f"The video would have {width}x{height} pixels, more than the "
+            f"{max_pixels(model_info, limits)} allowed.",
+            param="expand",
+        )
 
 
 def check_timeline(body: CreateVideoRequest, model_info: ModelInfo, duration_s: float) -> None:

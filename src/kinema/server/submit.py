@@ -14,7 +14,7 @@ from pathlib import Path
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from kinema.pipeline.request import VideoRequest
+from kinema.pipeline.request import EditInput, VideoRequest
 from kinema.pipeline.unknown_words import find_unknown_words
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request, error_param, to_api_error
@@ -31,7 +31,12 @@ from kinema.server.job import (
 )
 from kinema.server.job_store import CommitUnknownError
 from kinema.server.model_info import ModelInfo, format_seconds, size_for_aspect
-from kinema.server.request_limits import check_options, check_timeline
+from kinema.server.request_limits import (
+    check_control_inputs,
+    check_expanded_size,
+    check_options,
+    check_timeline,
+)
 from kinema.server.schemas.requests import (
     CreateVideoRequest,
     EditRequest,
@@ -62,8 +67,12 @@ class _Draft:
     @property
     def size(self) -> str:
         """Width and height of the file, which is the only size that the API reports."""
-        width, height = (side * self.request.upscale for side in self.request.size or (0, 0))
-        return f"{width}x{height}"
+        width, height = self.request.size or (0, 0)
+        source = self.request.source
+        if isinstance(source, EditInput) and source.expand is not None:
+            left, top, right, bottom = source.expand
+            width, height = width + left + right, height + top + bottom
+        return f"{width * self.request.upscale}x{height * self.request.upscale}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +217,7 @@ class _Drafter:
 
     async def draft(self, body: GenerationOptions, source_job: Job | None) -> _Draft:
         """The job of a request."""
+        check_control_inputs(body, self._model_info)
         match body:
             case CreateVideoRequest():
                 return await self._create(body)
@@ -228,9 +238,13 @@ class _Drafter:
         size = (video_format.width, video_format.height)
         self._check_options(body, size, video_format.seconds)
         check_timeline(body, self._model_info, video_format.seconds)
+        files, sources = await self._store_images(body), ()
+        if body.control is not None:
+            control = await self._source_video("control", body.control)
+            files["control"], sources = control.file_name, _sources({"control": control})
         request = openai_to_request(
             body,
-            await self._store_images(body),
+            files,
             size=size,
             seconds=video_format.requested_seconds,
             num_frames=video_format.num_frames if video_format.requested_seconds is None else None,
@@ -242,6 +256,7 @@ class _Drafter:
             prompt=body.prompt,
             request=request,
             num_frames=video_format.num_frames,
+            sources=sources,
             warnings=video_format.warnings,
         )
 
@@ -277,6 +292,8 @@ class _Drafter:
         defaults = _random_seed() if source.job is None else inherited_options(source.job.request)
         size = (source.width, source.height)
         self._check_options(body, size, source.seconds, defaults.upscale)
+        if isinstance(body, EditRequest) and body.expand is not None:
+            check_expanded_size(body.expand, size, self._model_info, self._limits)
         files = {"video": source.file_name, **await self._store_images(body)}
         return _Draft(
             model=source.model,

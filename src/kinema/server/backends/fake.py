@@ -63,6 +63,7 @@ class FakeBackend:
             boundary_ratio=0.875,
             loras=self._loras,
             can_stream=True,
+            control_inputs=("control", "references", "expand"),
         )
 
     def generate(

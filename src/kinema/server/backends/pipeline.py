@@ -28,6 +28,11 @@ _SAMPLING_START, _SAMPLING_END = 0.04, 0.88
 _UNCHECKED_PIXEL_RATIO = 4
 """Videos of up to this many times the model's default pixels start without a check of memory."""
 _NUM_SAMPLE_FRAMES = 49
+_CONTROL_INPUTS: dict[str, tuple[str, ...]] = {
+    "control": ("control", "references", "expand"),
+    "control_channels": ("control",),
+}
+"""By the model's image conditioning."""
 
 
 class PipelineBackend:
@@ -69,6 +74,7 @@ class PipelineBackend:
             num_inference_steps=defaults.num_inference_steps,
             guidance_scale=float(defaults.guidance_scale[0]),
             supports_images=defaults.image_conditioning != "none",
+            control_inputs=_CONTROL_INPUTS.get(defaults.image_conditioning, ()),
             tasks=("edit", "extend", "interpolate") if continues_videos else (),
             upscale_factors=self._upscale_factors(),
             num_experts=defaults.num_experts,

@@ -16,7 +16,7 @@ from kinema.server.errors import ApiError, bad_request
 from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.form_parsing import parse_body
 from kinema.server.openapi_schema import openapi_body
-from kinema.server.request_limits import check_options, check_timeline
+from kinema.server.request_limits import check_control_inputs, check_options, check_timeline
 from kinema.server.schemas.requests import CreateVideoRequest, validate_body
 from kinema.server.schemas.responses import CostEstimateObject
 from kinema.server.schemas.to_request import openai_to_request
@@ -77,6 +77,7 @@ async def _build_request(state: AppState, body: CreateVideoRequest) -> VideoRequ
     model_info, limits = await state.get_model_info(), state.settings.limits
     video_format = resolve_format(model_info, limits, body)
     size = (video_format.width, video_format.height)
+    check_control_inputs(body, model_info)
     check_options(body, model_info, limits, size=size, duration_s=video_format.seconds)
     check_timeline(body, model_info, video_format.seconds)
     request = openai_to_request(

@@ -19,8 +19,9 @@ from pydantic import (
 )
 from starlette.datastructures import UploadFile
 
-from kinema.errors import did_you_mean
-from kinema.pipeline.request import check_text
+from kinema.errors import UserError, did_you_mean
+from kinema.models.sampling_recipes import find_recipe
+from kinema.pipeline.request import ControlKind, check_text
 from kinema.server.errors import bad_request
 from kinema.server.form_parsing import Fields, parse_json_text
 
@@ -28,6 +29,8 @@ MAX_PROMPT_CHARS = 32_000
 MAX_SHOTS = 32
 MAX_KEYFRAMES = 32
 MAX_LORAS = 8
+MAX_REFERENCES = 8
+MAX_EXPANSION = 4096
 
 Upload = Annotated[InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"})]
 PLAIN = AfterValidator(check_text)
@@ -77,6 +80,17 @@ Seconds = Annotated[
                               {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}]}),
 ]  # fmt: skip
 ShortText = Annotated[str, StringConstraints(max_length=40), PLAIN]
+
+
+def _check_recipe(name: str) -> str:
+    if name not in ("fast", "none"):
+        try:
+            find_recipe(name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+    return name
+
+
 Size = Annotated[ShortText, Field(examples=["1280x720"])]
 NumFrames = Annotated[int, Field(ge=1, le=1_000_000)]
 GuidanceScale = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
@@ -154,6 +168,10 @@ class GenerationOptions(StrictModel):
         BeforeValidator(check_count(MAX_LORAS)),
         BeforeValidator(_parse_json_text),
     ] = None
+    recipe: Annotated[ShortText, AfterValidator(_check_recipe), Field(examples=["lightning-4"])] | None = None
+    """How step-distilled weights are sampled; `fast` is the model's own, `none` its usual steps."""
+    step_cache: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    """How far the velocity may change before a step is computed again instead of reusing the last result."""
 
     def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
         """All images of the request, each with the name of its parameter."""
@@ -192,6 +210,19 @@ class CreateVideoRequest(GenerationOptions):
         Field(max_length=MAX_SHOTS),
     ] = []
     loop: bool = False
+    control: VideoInput | None = None
+    """A video that the result follows; for models with a control branch."""
+    control_kind: ControlKind = "raw"
+    """What it shows; `edge`: its edges are computed, so send any video."""
+    control_scale: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    references: Annotated[
+        list[ImageInput],
+        FailFast(),
+        BeforeValidator(check_count(MAX_REFERENCES)),
+        BeforeValidator(_parse_json_text),
+        Field(max_length=MAX_REFERENCES),
+    ] = []
+    """Images of things that the video shows; for models with a control branch."""
 
     def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
         """As `GenerationOptions.image_inputs`."""
@@ -204,6 +235,8 @@ class CreateVideoRequest(GenerationOptions):
         for number, shot in enumerate(self.storyboard):
             if shot.image is not None:
                 yield f"storyboard.{number}.image", shot.image
+        for number, reference in enumerate(self.references):
+            yield f"references.{number}", reference
 
 
 class LabelsRequest(StrictModel):
@@ -227,6 +260,12 @@ class EditRequest(RemixRequest):
     video: VideoInput
     mask: ImageInput | None = None
     """White where the video may change."""
+    expand: Annotated[
+        Annotated[list[Annotated[int, Field(ge=0, le=MAX_EXPANSION)]], Field(min_length=4, max_length=4)]
+        | None,
+        BeforeValidator(_parse_json_text),
+    ] = None
+    """Pixels to add to the left, top, right and bottom; for models with a control branch."""
 
     def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
         """As `GenerationOptions.image_inputs`."""

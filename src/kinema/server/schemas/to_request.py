@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from kinema.pipeline.request import (
+    ControlInput,
     EditInput,
     ExtendInput,
     InterpolateInput,
@@ -72,10 +73,19 @@ def openai_to_request(
                     for number, shot in enumerate(body.storyboard)
                 ),
                 loop=body.loop,
+                control=None
+                if "control" not in files
+                else ControlInput(video=files["control"], kind=body.control_kind, scale=body.control_scale),
+                references=tuple(files[f"references.{number}"] for number in range(len(body.references))),
             )
         case EditRequest():
+            expand = None if body.expand is None else (*body.expand,)
             source = EditInput(
-                video=files["video"], strength=body.strength or EditInput.strength, mask=files.get("mask")
+                video=files["video"],
+                # An expanded video is generated outside of its source, which stays as it is.
+                strength=1.0 if expand is not None else body.strength or EditInput.strength,
+                mask=files.get("mask"),
+                expand=expand,
             )
         case RemixRequest():
             source = EditInput(video=files["video"], strength=body.strength or REMIX_STRENGTH)
@@ -130,4 +140,5 @@ def inherited_options(request: VideoRequest) -> VideoRequest:
         negative_prompt=request.negative_prompt,
         upscale=request.upscale,
         loras=request.loras,
+        recipe=request.recipe,
     )
