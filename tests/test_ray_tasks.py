@@ -86,7 +86,7 @@ def test_a_curated_set_has_the_files_of_a_local_one(cluster, tmp_path, capsys):
 
     for index in range(3):
         (tmp_path / "source").mkdir(exist_ok=True)
-        write_video(tmp_path / "source" / f"{index}.mp4", shot(60 + index, 36), FPS)
+        write_video(tmp_path / "source" / f"{index}.mp4", shot(60 + index, 72), FPS)
     for name, options in (("local", ("--workers", "1")), ("ray", ("--ray", "auto"))):
         main(["data", "build", str(tmp_path / "source"), "--out", str(tmp_path / name), *options])
     local = files(tmp_path / "local")

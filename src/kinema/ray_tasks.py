@@ -53,6 +53,11 @@ def connect_to_ray(address: str, *, namespace: str | None = None) -> ModuleType:
     return ray
 
 
+def _call(work: Callable[[Job], JobResult], job: Job) -> JobResult:
+    """What is sent to the cluster: Ray takes no built-in functions."""
+    return work(job)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RayTasks:
     """The cores of a Ray cluster as workers of `kinema.process_pool.run_jobs`.
@@ -76,7 +81,7 @@ class RayTasks:
         ray = connect_to_ray(self.address)
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0)) if self.uses_gpu else 0
-        remote = ray.remote(work).options(
+        remote = ray.remote(_call).options(
             num_cpus=1,
             num_gpus=min(1, gpus),
             runtime_env={"env_vars": dict.fromkeys(THREAD_ENV_VARS, "1")},
@@ -85,7 +90,7 @@ class RayTasks:
         submitted: deque[Any] = deque()
         try:
             for job in jobs:
-                submitted.append(remote.remote(job))
+                submitted.append(remote.remote(work, job))
                 if len(submitted) >= ahead:
                     yield self._result(ray, submitted.popleft())
             while submitted:
