@@ -48,7 +48,7 @@ class StudioServer:
                  "--port", str(self.port), "--data", str(self.data)],
                 stderr=stderr, env=environment,
             )  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 self.call("GET", "/v1/models")
