@@ -7,7 +7,8 @@
     formats/                model folders: opening by name, reading and writing
     sampling_defaults.py    the settings that a checkpoint is sampled with by default
     flops.py                floating-point operations of transformer and autoencoder
-    precision.py            bfloat16 autocast and torch.compile for training
+    packed_weight.py        linear layers whose weights stay as their file stores them
+    precision.py            bfloat16 autocast and torch.compile
     module_init.py          building modules without initial values
 
 Every config is a frozen dataclass with presets: `dit_config.wan21_t2v_1_3b()`, `VaeConfig.wan21()`, `tiny()`.

@@ -56,7 +56,7 @@ def _quantize(dit: Dit, policy: MemoryPolicy, device: torch.device) -> None:
     if device.type == "cuda":
         from kinema.models.transformer.torchao_linear import quantize_with_torchao
 
-        quantize_with_torchao(dit, "fp8" if policy.fp8 else "int8")
+        quantize_with_torchao(dit, "fp8" if policy.fp8 else "int8", device)
     else:
         from kinema.models.transformer.int8 import quantize_
 
@@ -105,7 +105,9 @@ class ModelComponents:
         text_device = torch.device("cpu") if policy.text_on_cpu else device
 
         def load_transformer(expert: int) -> Dit:
-            home = torch.device("cpu") if policy.offload_blocks or policy.shards > 1 else device
+            # Where a GPU keeps less than the whole weights, they are taken apart in the memory of the CPU.
+            is_smaller = policy.offload_blocks or policy.shards > 1 or policy.has_eight_bits
+            home = torch.device("cpu") if is_smaller else device
             dit = model.load_transformer(expert, dtype=dtype, device=home, keep_packed=True)
             if policy.has_eight_bits:
                 _quantize(dit, policy, device)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import SkyReelsV2Transformer3DModel, WanTransformer3DModel, WanVACETransformer3DModel
 
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.dit import Dit
@@ -175,3 +176,86 @@ def test_state_dict_keys_equal_diffusers() -> None:
         assert {name: x.shape for name, x in ours.state_dict().items()} == {
             name: x.shape for name, x in theirs.state_dict().items()
         }
+
+
+def randomize(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+            elif name.endswith("bias"):
+                parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+def test_a_control_branch_equals_diffusers(scale: float) -> None:
+    config = dataclasses.replace(BASE, layers=4, control_layers=(0, 2), control_channels=6)
+    torch.manual_seed(0)
+    theirs = WanVACETransformer3DModel(
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_width,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        text_dim=config.text_width,
+        ffn_dim=config.mlp_width,
+        num_layers=config.layers,
+        vace_layers=[0, 2],
+        vace_in_channels=6,
+    ).eval()
+    randomize(theirs)
+    ours = Dit(config).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    states, padded = prompt(config, (5, 9))
+    latents, control = random_latents(config), torch.randn(2, 6, 3, 4, 6)
+    steps = torch.tensor([937, 411])
+    with torch.no_grad():
+        expected = theirs(
+            latents,
+            steps,
+            padded,
+            control_hidden_states=control,
+            control_hidden_states_scale=torch.full((2,), scale),
+            return_dict=False,
+        )[0]
+        sigma = (steps.double() / 1000)[:, None].expand(2, 3)
+        context = ours.context(states)
+        found = ours(latents, sigma, context, control=control, control_scale=scale)
+        without = ours(latents, sigma, context, control=control, control_scale=0.0)
+    assert (found - expected).abs().max() <= 2e-5
+    assert (found - without).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("fps", [16, 24])
+def test_diffusion_forcing_equals_diffusers(fps: int) -> None:
+    """SkyReels-V2: a noise level for each latent frame, and an embedding of the frame rate."""
+    config = dataclasses.replace(BASE, fps_embedding=True)
+    torch.manual_seed(0)
+    theirs = SkyReelsV2Transformer3DModel(
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_width,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        text_dim=config.text_width,
+        ffn_dim=config.mlp_width,
+        num_layers=config.layers,
+        inject_sample_info=True,
+    ).eval()
+    randomize(theirs)
+    ours = Dit(config).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    states, padded = prompt(config, (5, 9))
+    latents = random_latents(config)
+    steps = torch.tensor([[0.0, 250.0, 733.0], [937.0, 937.0, 411.0]])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs(
+            latents,
+            steps,
+            padded,
+            enable_diffusion_forcing=True,
+            fps=[0 if fps == 16 else 1] * 2,
+            return_dict=False,
+        )[0]
+        found = ours(latents, steps.double() / 1000, ours.context(states, fps=float(fps)))
+    assert (found - expected).abs().max() <= 2e-5
+    assert expected.abs().max() > 0.1

@@ -83,7 +83,7 @@ def velocity(dit: Dit):
 def quantized():
     pytest.importorskip("torchao")
     dit = random_dit()
-    quantize_with_torchao(dit, "int8")
+    quantize_with_torchao(dit, "int8", torch.device("cpu"))
     return dit
 
 

@@ -52,6 +52,7 @@ class LoraLinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
         self.base = base
+        self.register_parameter("bias", None)  # The base adds its own.
         device = next(tensor.device for tensor in [*base.parameters(), *base.buffers()])
         low_rank = [(one.change, one.strength) for one in changes if isinstance(one.change, LowRank)]
         # All low-rank changes are one pair of matrices.

@@ -10,4 +10,6 @@ text_context.py   keys and values of the prompts
 kv_cache.py       keys and values of finished latent frames
 ops.py            norms, modulation and linear layers
 int8.py           linear layers with 8-bit weights
+torchao_linear.py  the same on a GPU, and float8, through torchao
+block_offload.py  blocks that are copied to the device one ahead
 """

@@ -40,8 +40,11 @@ def check_torchao(kind: EightBits, device: torch.device) -> None:
         raise missing_extra(f"{kind} on a GPU", "torchao")
 
 
-def quantize_with_torchao(dit: Dit, kind: EightBits) -> None:
-    """Quantise the linear layers of all blocks in place, which have nearly all weights, one after another."""
+def quantize_with_torchao(dit: Dit, kind: EightBits, device: torch.device) -> None:
+    """Quantise the linear layers of all blocks in place, and move the transformer to a device.
+
+    They have nearly all weights. One block after another, so that the device never has more than one in full.
+    """
     torchao: Any = importlib.import_module("torchao.quantization")
     if kind == "int8":
         config = torchao.Int8DynamicActivationInt8WeightConfig()
@@ -52,7 +55,9 @@ def quantize_with_torchao(dit: Dit, kind: EightBits) -> None:
             if isinstance(layer, PackedLinear):
                 parent, _, last = name.rpartition(".")
                 setattr(block.get_submodule(parent), last, layer.unpack(dit.dtype))
+        block.to(device)
         torchao.quantize_(block, config)
+    dit.to(device)
 
 
 def unpack_torchao(layer: nn.Linear, dtype: torch.dtype) -> nn.Linear:
