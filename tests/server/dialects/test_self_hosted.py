@@ -221,3 +221,12 @@ def test_unknown_fields_are_listed_or_refused(client):
     response = client.post("/v1/videos?strict=true", json=body)
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "unknown_parameter"
+
+
+def test_a_control_video_has_the_dialect_s_names(app, client):
+    """The test card has no control branch: the error says so, under the name that the client sent."""
+    video = create(client, {"prompt": "a ball"}, multipart=False)
+    body = {"prompt": "x", "control_reference": {"id": video["id"]}, "control_type": "canny"}
+    response = client.post("/v1/videos", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "control_reference"

@@ -39,14 +39,15 @@ _UNSUPPORTED = {
     "audio_noise_mask": "videos have no sound",
     "true_cfg_scale": "guidance_scale is the only guidance",
     "enable_frame_interpolation": "send fps for more frames per second",
-    "control_reference": "no model here takes control videos",
-    "control_type": "no model here takes control videos",
     "source_video": "send the video to /v1/videos/edits",
     "video_noise_mask": "send the mask to /v1/videos/edits",
-    "enable_teacache": "no step cache is implemented",
+    "enable_teacache": "send step_cache for cached steps",
     "characters": "no model here knows characters",
 }
 """Fields that the dialect has and this server can't honour, with the reason."""
+_NAMES = {"control_reference": "control", "control_type": "control_kind"}
+"""Kinema's names of fields that have another one in the dialect."""
+_CONTROL_KINDS = {"canny": "edge"}
 _COUNTS = ("n", "num_outputs_per_prompt")
 _OFF = (None, "", "false", "False", "0", False, 0)
 _LORA_NAMES = ("name", "lora_name", "adapter", "path", "lora_path", "local_path")
@@ -130,6 +131,7 @@ def parse_create(fields: Fields, *, strict: bool) -> ParsedBody:
     _refuse_unsupported(fields, origins)
     body_type: type[GenerationOptions] = CreateVideoRequest
     with client_names(origins):
+        _rename(fields, origins)
         _merge_size(fields)
         _merge_lora(fields, origins)
         video = _merge_references(fields, origins)
@@ -209,6 +211,15 @@ def _merge_size(fields: Fields) -> None:
         other = str(fields["size"])[:40]
         raise bad_request(f"size {other!r} and width x height {size} differ; send one of them.",
                           param="size", code="invalid_value")  # fmt: skip
+
+
+def _rename(fields: Fields, origins: dict[str, str]) -> None:
+    for theirs, ours in _NAMES.items():
+        if theirs in fields and ours not in fields:
+            fields[ours], origins[ours] = fields.pop(theirs), theirs
+    kind = fields.get("control_kind")
+    if isinstance(kind, str):
+        fields["control_kind"] = _CONTROL_KINDS.get(kind, kind)
 
 
 def _merge_lora(fields: Fields, origins: dict[str, str]) -> None:
