@@ -47,6 +47,7 @@ def run_process(*arguments):
         ("lora", "bfloat16", "checkpointing", "adamw"),
         ("lora", "int8", "checkpointing", "adamw"),
         ("lora", "fp8", "checkpointing", "adamw"),
+        ("lora", "bfloat16", "checkpointing", "adamw", "4"),
     ],
 )
 def test_the_estimate_is_within_15_percent_of_the_resident_set(arguments):
