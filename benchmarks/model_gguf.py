@@ -88,9 +88,6 @@ def _save_file(root: Path, *, width: int, layers: int) -> tuple[Path, Path]:
         if array.ndim == 2 and original.startswith("blocks."):
             writer.add_tensor(original, gguf.quants.quantize(array, kind), raw_dtype=kind)
         else:
-            if array.ndim > 4:
-                writer.add_array(f"comfy.gguf.orig_shape.{original}", list(array.shape))
-                array = array.reshape(array.shape[0], -1)
             writer.add_tensor(original, np.ascontiguousarray(array))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -248,14 +248,19 @@ def test_diffusion_forcing_equals_diffusers(fps: int) -> None:
     steps = torch.tensor([[0.0, 250.0, 733.0], [937.0, 937.0, 411.0]])
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = theirs(
-            latents,
-            steps,
-            padded,
-            enable_diffusion_forcing=True,
-            fps=[0 if fps == 16 else 1] * 2,
-            return_dict=False,
-        )[0]
+        # diffusers takes noise levels of frames for one sample at a time.
+        rows = [
+            theirs(
+                latents[row : row + 1],
+                steps[row : row + 1],
+                padded[row : row + 1],
+                enable_diffusion_forcing=True,
+                fps=[0 if fps == 16 else 1],
+                return_dict=False,
+            )[0]
+            for row in range(2)
+        ]
+        expected = torch.cat(rows)
         found = ours(latents, steps.double() / 1000, ours.context(states, fps=float(fps)))
     assert (found - expected).abs().max() <= 2e-5
     assert expected.abs().max() > 0.1
