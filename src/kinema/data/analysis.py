@@ -15,8 +15,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -30,6 +31,9 @@ from kinema.data.item_reader import content_sha256, local_path, native_size, rea
 from kinema.data.media_item import MediaItem
 from kinema.errors import UserError
 from kinema.media.types import ReadResult
+
+if TYPE_CHECKING:
+    from kinema.data.transition_network import TransitionMeter
 
 VERSION = 1
 """Of the measurements; a change of any of them raises it, and sources are analysed again."""
@@ -276,11 +280,12 @@ class _FrameMeter:
         from kinema.data.content_meter import ContentMeter
 
         self._clock = clock
-        self._transitions = None
+        self._transitions: TransitionMeter | None = None
         if cut_network is not None:
-            from kinema.data.transition_network import TransitionMeter, load_transition_network
+            from kinema.data import transition_network
 
-            self._transitions = TransitionMeter(load_transition_network(cut_network))
+            network = transition_network.load_transition_network(cut_network)
+            self._transitions = transition_network.TransitionMeter(network)
         self._content = ContentMeter()
         self._times: list[float] = []
         self._change: list[float] = []
@@ -311,9 +316,8 @@ class _FrameMeter:
             ),
         )
         self._change.append(run("cuts", lambda: self._content.change(small, index)))
-        transitions = self._transitions
-        if transitions is not None:
-            run("cut network", lambda: transitions.add(small))
+        if self._transitions is not None:
+            run("cut network", partial(self._transitions.add, small))
         # A hundredth of a frame of tolerance: times are rounded in the file.
         if at >= self._next_sample - 1e-4:
             self._next_sample = _next_tick(at, 1 / SAMPLE_RATE)
