@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.server.live.pace import FIRST_STEPS, MIN_STEPS, Pace
+from kinema.server.live.pace import FIRST_STEPS, MIN_STEPS, URGENT_S, Pace
 from kinema.server.live.recording import Branch, Recording, decode_jpeg
 
 CHANGES = st.lists(
@@ -105,6 +105,9 @@ def test_frames_are_made_just_before_they_are_needed():
     assert 100.35 < begins < 100.5
     pace.note(begun=begins, ended=begins + 0.2, num_frames=4, is_block=True, is_first=False)
     assert abs(pace.shown_until - 101.2) < 1e-9
+    # A new prompt begins at once, as long as little is ready that is not shown.
+    pace.is_urgent = True
+    assert pace.start_time(is_block=True) == pace.shown_until - URGENT_S
     # After a stall what follows is shown at once, and nothing is skipped.
     pace.note(begun=110.0, ended=110.3, num_frames=4, is_block=True, is_first=False)
     assert pace.shown_until == 110.8

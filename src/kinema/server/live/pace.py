@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 MARGIN_S = 0.08
 """Frames are ready this long before they are to be shown."""
+URGENT_S = 1.0
+"""The first frames of a new prompt may be ready this long before they are to be shown: a new scene takes longer
+than other blocks."""
 FIRST_STEPS = 4
 MIN_STEPS = 2
 SLOW_SHARE = 0.7
@@ -29,7 +32,10 @@ class Pace:
         max_steps: beyond which nothing gets better.
         shown_until: time at which all frames made so far have been shown.
         block_s: time that a block takes; 0: none was made.
+        chunk_s: time that a chunk takes whose block was sampled before.
         speed: how many times real time blocks are made; 0: none was made.
+        adapts: whether `steps` follow the machine.
+        is_urgent: whether the prompt has changed since the last chunk.
     """
 
     fps: float
@@ -40,9 +46,12 @@ class Pace:
     chunk_s: float = 0.0
     speed: float = 0.0
     adapts: bool = True
+    is_urgent: bool = False
 
     def start_time(self, *, is_block: bool) -> float:
         """When to begin to make the next chunk."""
+        if self.is_urgent:
+            return self.shown_until - URGENT_S
         return self.shown_until - MARGIN_S - (self.block_s if is_block else self.chunk_s)
 
     def note(self, *, begun: float, ended: float, num_frames: int, is_block: bool, is_first: bool) -> None:
@@ -55,6 +64,7 @@ class Pace:
             is_block: whether it took a run of the solver.
             is_first: whether it follows a cut: such blocks are larger, and not what the pace is about.
         """
+        self.is_urgent = False
         took, length = ended - begun, num_frames / self.fps
         self.shown_until = max(self.shown_until, ended) + length
         if not is_block:

@@ -245,6 +245,8 @@ class WorkerSession:
         elif prompt is not None:
             self._source.change_prompt(prompt, transition)
             self._branches[self._branch] = self._branches[self._branch].with_shot(prompt, transition)
+        if prompt is not None:
+            self._pace.is_urgent = True
         paused: bool | None = values.get("paused")
         if paused is not None:
             self._is_paused = paused
