@@ -10,6 +10,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from kinema.server.schema import SCHEMA_VERSION, UnknownSchemaError, upgrade_sch
 DATABASE_FILE = "store.sqlite"
 BUSY_TIMEOUT_S = 2.0
 _OPEN_TIMEOUT_S = 30.0
+_RETRY_S = 0.001
+"""Time between two looks for the lock of another writer."""
 
 
 class Database:
@@ -49,7 +52,7 @@ class Database:
             if self._writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
                 with self.transaction() as connection:
                     upgrade_schema(connection)
-            self._writer.execute(f"PRAGMA busy_timeout = {int(1000 * busy_timeout_s)}")
+            self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits.
         except StoreBusyError as error:
             self._writer.close()
             raise UserError(f"can't use the database {path}: {error}; try again") from None
@@ -88,7 +91,7 @@ class Database:
             raise StoreBusyError("the database is locked")
         try:
             with _busy_errors():
-                self._writer.execute("BEGIN IMMEDIATE")
+                self._begin()
             try:
                 with _busy_errors():
                     yield self._writer
@@ -99,6 +102,23 @@ class Database:
                 raise
         finally:
             self._lock.release()
+
+    def _begin(self) -> None:
+        """Wait for the other writers, and begin.
+
+        SQLite's own wait looks again after 1, 2, 5, ... up to 100 ms. A worker that completes many videos
+        holds the lock for a few milliseconds at a time, and is nearly always found holding it.
+        """
+        deadline = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                is_locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # Extended codes are larger.
+                if not is_locked or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_S)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
