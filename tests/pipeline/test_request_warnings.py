@@ -1,5 +1,6 @@
 """Warnings before a video is generated: words and images that the model does not know."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from kinema.models.lora.reader import open_lora
 from kinema.models.lora.writer import save_lora
+from kinema.pipeline import unknown_words
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.prompt_vocabulary import lora_vocabulary, model_vocabulary
 from kinema.pipeline.request import Keyframe, Shot, VideoRequest
@@ -51,6 +53,16 @@ def test_shots_are_checked_too(pipe):
     board = (Shot(prompt="a red ball rolls to the left"), Shot(prompt="a teapot", seconds=2.0))
     (message,) = warnings(pipe, storyboard=board, seconds=4.0)
     assert "'teapot'" in message
+
+
+def test_a_prompt_of_thousands_of_unknown_words_is_answered_at_once(monkeypatch):
+    """Each word took a millisecond: one request of a server kept all others waiting for seconds."""
+    looked_up = []
+    monkeypatch.setattr(unknown_words, "_nearest_word", lambda word, _: looked_up.append(word) or "")
+    words = ["".join(letters) for letters in itertools.product("qxyz", repeat=6)]
+    found = find_unknown_words([" ".join(words), "x" * 32_000], ["ball"])
+    assert len(looked_up) == len(found.words) == unknown_words.MAX_WORDS
+    assert len(find_unknown_words(["x" * 32_000], ["ball"]).message("world")) < 1000
 
 
 def test_open_models_have_no_vocabulary():

@@ -8,6 +8,7 @@ seen what it means. This module imports neither torch nor a model, so that the H
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ EXAMPLE_PROMPTS = (
     "three blue cylinders are on the ground",
 )
 """Prompts that the shipped model follows."""
+MAX_WORDS = 20
+"""Unknown words that are named. Looking for the nearest known one takes a millisecond, and a prompt may have
+thousands of them."""
+_MAX_WORD_CHARS = 40
 _ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly")
 _LARGER_MODELS = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers or Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
@@ -32,7 +37,7 @@ class UnknownWords:
     """The words of a prompt that a model was not trained on.
 
     Attributes:
-        words: in the order of the prompt.
+        words: in the order of the prompt, at most `MAX_WORDS`.
         nearest: the nearest word that the model knows, for those that have one.
     """
 
@@ -44,7 +49,7 @@ class UnknownWords:
         if not self.words:
             return ""
         named = [
-            f"{word!r} (try {self.nearest[word]!r})" if word in self.nearest else repr(word)
+            f"{word!r} (try {self.nearest[word]!r})" if word in self.nearest else repr(word[:_MAX_WORD_CHARS])
             for word in self.words
         ]
         return (
@@ -65,14 +70,8 @@ def find_unknown_words(prompts: Iterable[str], vocabulary: Sequence[str] | froze
     known = frozenset(vocabulary)
     if not known:
         return UnknownWords(nearest={})
-    words = list(
-        dict.fromkeys(
-            word
-            for prompt in prompts
-            for word in WORD_PATTERN.findall(prompt.lower())
-            if not _is_known(word, known)
-        )
-    )
+    distinct = dict.fromkeys(word for prompt in prompts for word in WORD_PATTERN.findall(prompt.lower()))
+    words = list(itertools.islice((word for word in distinct if not _is_known(word, known)), MAX_WORDS))
     nearest = {word: found for word in words if (found := _nearest_word(word, known))}
     return UnknownWords(words=tuple(words), nearest=nearest)
 
