@@ -30,7 +30,7 @@ def rolling(tmp_path_factory):
 def test_a_video_of_the_simulator_passes(rolling):
     path, prompt = rolling
     result = check_video(path, prompt)
-    assert result.judged
+    assert result.scored
     assert result.is_correct
     assert result.verdicts["direction"]
     assert result.objects[0].startswith("1 ")
@@ -41,7 +41,7 @@ def test_the_opposite_direction_fails(rolling):
     words = {"left": "right", "right": "left", "toward": "away from", "away from": "toward"}
     other = next(prompt.replace(word, opposite) for word, opposite in words.items() if word in prompt)
     result = check_video(path, other)
-    assert result.judged
+    assert result.scored
     assert not result.is_correct
     assert not result.verdicts["direction"]
     assert result.verdicts["colour"]
@@ -49,7 +49,7 @@ def test_the_opposite_direction_fails(rolling):
 
 def test_a_prompt_of_another_world_is_not_judged(rolling):
     result = check_video(rolling[0], "a dog in the rain")
-    assert not result.judged
+    assert not result.scored
     assert "cannot parse" in result.reason
     assert result.is_correct is None
 

@@ -1,4 +1,4 @@
-"""`GET /v1/videos/{id}/check`: what the checking process gets, and which videos are not judged."""
+"""`GET /v1/videos/{id}/check`: what the checking process gets, and which videos are not scored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kinema.server.routes import check
 from tests.fixtures import server
 
 RESULT = {
-    "judged": True, "reason": "", "objects": ["1 red ball"], "verdicts": {"colour": True, "direction": False},
+    "scored": True, "reason": "", "objects": ["1 red ball"], "verdicts": {"colour": True, "direction": False},
     "is_correct": False,
 }  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_videos_that_several_prompts_describe_are_not_judged(client, monkeypatch
         make(client, storyboard=shots, seconds=3),
     ):
         result = client.get(f"/v1/videos/{video_id}/check").json()
-        assert not result["judged"]
+        assert not result["scored"]
         assert "one prompt" in result["reason"]
         assert result["is_correct"] is None
 
@@ -81,7 +81,7 @@ def test_a_model_of_another_world_is_not_judged(tmp_path, monkeypatch):
         TestClient(app, base_url="http://localhost") as http,
     ):
         result = http.get(f"/v1/videos/{make(http)}/check").json()
-    assert not result["judged"]
+    assert not result["scored"]
     assert "lab" in result["reason"]
 
 

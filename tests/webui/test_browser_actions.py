@@ -388,15 +388,15 @@ def test_check_of_a_video_against_its_prompt(studio, server):
     )
     verdicts = {"colour": True, "direction": False}
     answers = {
-        "A red ball rolls": {"judged": True, "reason": "", "verdicts": verdicts, "is_correct": False},
-        "A dog": {"judged": False, "reason": "It names no object.", "verdicts": {}, "is_correct": None},
+        "A red ball rolls": {"scored": True, "reason": "", "verdicts": verdicts, "is_correct": False},
+        "A dog": {"scored": False, "reason": "It names no object.", "verdicts": {}, "is_correct": None},
     }
     videos = {prompt: server.make(prompt)["id"] for prompt in answers}
 
     def answer(route):
         video_id = route.request.url.split("/")[-2]
-        (judgment,) = [answers[prompt] for prompt, known in videos.items() if known == video_id]
-        route.fulfill(json={"object": "video.check", "id": video_id, "objects": ["1 red ball"], **judgment})
+        (answered,) = [answers[prompt] for prompt, known in videos.items() if known == video_id]
+        route.fulfill(json={"object": "video.check", "id": video_id, "objects": ["1 red ball"], **answered})
 
     page.route("**/v1/videos/*/check", answer)
     page.reload()
@@ -408,7 +408,7 @@ def test_check_of_a_video_against_its_prompt(studio, server):
     assert studio.audit() == []
     studio.screenshot("check")
     page.evaluate("id => location.hash = `/video/${id}`", videos["A dog"])
-    expect(check).to_contain_text("can’t be judged")
+    expect(check).to_contain_text("can’t be scored")
 
 
 def test_examples_vary(studio):

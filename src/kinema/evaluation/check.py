@@ -2,7 +2,7 @@
 
     python -m kinema.evaluation.check VIDEO PROMPT
 
-Standard output is `VideoCheck` as JSON. A prompt that can't be judged is a result, not an error.
+Standard output is `VideoCheck` as JSON. A prompt that can't be scored is a result, not an error.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class VideoCheck:
     """What the evaluator says about a video.
 
     Attributes:
-        judged: whether it can judge the prompt.
+        scored: whether it can score the prompt.
         reason: why it can't; empty if it can.
         objects: the objects that it looked for, for example `1 red ball`.
         verdicts: pass or fail by each measure that applies to the prompt.
-        is_correct: whether the objects are there and do what the prompt says; None if not judged.
+        is_correct: whether the objects are there and do what the prompt says; None if not scored.
     """
 
-    judged: bool
+    scored: bool
     reason: str = ""
     objects: tuple[str, ...] = ()
     verdicts: dict[str, bool] = dataclasses.field(default_factory=dict)
@@ -47,11 +47,11 @@ def check_video(path: Path, prompt: str) -> VideoCheck:
     try:
         spec = parse_prompt(prompt)
     except UserError as error:
-        return VideoCheck(judged=False, reason=str(error))
+        return VideoCheck(scored=False, reason=str(error))
     frames, fps = load_video(path)
     scores = score_video(spec, frames, fps)
     return VideoCheck(
-        judged=True,
+        scored=True,
         objects=tuple(f"{one.count} {one.colour} {one.shape}" for one in spec.objects),
         verdicts={name: passed for name, passed in scores.verdicts.items() if passed is not None},
         is_correct=scores.is_correct,

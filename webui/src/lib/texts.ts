@@ -223,7 +223,7 @@ export const t = {
     waiting: "Looking at the video …",
     correct: "Yes: everything that was checked is there.",
     wrong: "Not quite. Another seed may do better.",
-    notJudged: "This prompt can’t be judged automatically.",
+    notScored: "This prompt can’t be scored automatically.",
     lookedFor: (objects: string) => `Looked for: ${objects}.`,
     passed: "yes",
     failed: "no",

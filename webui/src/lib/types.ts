@@ -92,7 +92,7 @@ export interface Vocabulary {
 }
 
 export interface VideoCheck {
-  judged: boolean;
+  scored: boolean;
   reason: string;
   objects: string[];
   verdicts: Record<string, boolean>;

@@ -33,14 +33,14 @@ def router(state: AppState) -> APIRouter:
 
     @routes.get("/{video_id}/check", response_model=VideoCheck)
     async def check(request: Request, video_id: str) -> JSONResponse:
-        """Whether the video shows what its prompt says, where the evaluator can judge it."""
+        """Whether the video shows what its prompt says, where the evaluator can score it."""
         job = await state.get_job_or_404(request, video_id)
         if job.status != "completed":
             raise bad_request(f"Video {job.id} is {job.status}; there is nothing to check.",
                               code="video_not_ready")  # fmt: skip
         result = cache.get(job.id)
         if result is None and (reason := await _why_not(state, job)):
-            result = {"judged": False, "reason": reason}
+            result = {"scored": False, "reason": reason}
         if result is None:
             try:
                 async with slots.acquire(current_owner(request)):
@@ -65,10 +65,10 @@ async def _why_not(state: AppState, job: Job) -> str:
     """Why the evaluator does not apply to a video; empty if it may."""
     model_info = await state.get_model_info()
     if job.served_model != model_info.name or not model_info.vocabulary:
-        return "The evaluator judges videos of models that were trained on the simulator's lab."
+        return "The evaluator scores videos of models that were trained on the simulator's lab."
     settings = request_settings(job) or {}
     if job.task != "generate" or settings.get("storyboard"):
-        return "The evaluator judges videos that one prompt describes from the beginning to the end."
+        return "The evaluator scores videos that one prompt describes from the beginning to the end."
     return ""
 
 

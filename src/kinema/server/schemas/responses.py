@@ -181,12 +181,12 @@ class VideoCheck(BaseModel):
 
     object: Literal["video.check"]
     id: str
-    judged: bool = Field(description="Whether the evaluator can judge this video against its prompt.")
+    scored: bool = Field(description="Whether the evaluator can score this video against its prompt.")
     reason: str = Field(description="Why it can't; empty if it can.")
     objects: list[str] = Field(description="The objects that it looked for.")
     verdicts: dict[str, bool] = Field(description="Pass or fail by each measure that applies to the prompt.")
     is_correct: bool | None = Field(
-        description="Whether the objects are there and do what the prompt says; null if not judged."
+        description="Whether the objects are there and do what the prompt says; null if not scored."
     )
 
 
