@@ -92,7 +92,8 @@ class ShardedSaver:
         """
         self.wait()
         tensors = {
-            f"{part}{SEPARATOR}{name}": tensor.detach()
+            # DCP copies tensors of a GPU, but writes those of a CPU while the next step may change them.
+            f"{part}{SEPARATOR}{name}": tensor.detach().clone()
             for part, named in parts.items()
             for name, tensor in named.items()
         }
