@@ -9,7 +9,10 @@ from kinema import cli
     (["genrate", "x"], "there is no command 'genrate' (did you mean 'generate'?)"),
     (["zzz"], "there is no command 'zzz'; the commands are generate, extend"),
     (["dataset", "redner"], "there is no command 'dataset redner' (did you mean 'render'?)"),
-    (["generate", "x", "--secnds", "3"], "kinema generate has no option --secnds (did you mean '--seconds'?)"),
+    (
+        ["generate", "x", "--secnds", "3"],
+        "kinema generate has no option --secnds (did you mean '--seconds'?)",
+    ),
     (["generate", "x", "--qqqq"], "kinema generate has no option --qqqq; see kinema generate --help"),
     (["generate", "x", "y"], "'y' is one argument too many; put text with spaces in quotes"),
     (["generate", "x", "--seconds", "abc"], "--seconds abc: not a number; for example 4"),

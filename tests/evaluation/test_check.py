@@ -47,7 +47,7 @@ def test_the_opposite_direction_fails(rolling):
     assert result.verdicts["colour"]
 
 
-def test_a_prompt_of_another_world_is_not_judged(rolling):
+def test_a_prompt_of_another_world_is_not_scored(rolling):
     result = check_video(rolling[0], "a dog in the rain")
     assert not result.scored
     assert "cannot parse" in result.reason

@@ -63,7 +63,7 @@ class Loop:
                 heapq.heappop(self._timers)[2]()
 
 
-class HeldConnection:
+class OpenConnection:
     """A connection that is opened again whenever the server closes it."""
 
     def __init__(self, loop: Loop, port: int, data: bytes, trickle: bytes) -> None:
@@ -107,7 +107,7 @@ def hold(port: int) -> None:
         for _ in range(count):
             number += 1
             # All of them within three seconds.
-            loop.call_at(start + number * 0.0018, HeldConnection(loop, port, data, trickle).open)
+            loop.call_at(start + number * 0.0018, OpenConnection(loop, port, data, trickle).open)
     loop.run(lambda: False)
 
 

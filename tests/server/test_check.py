@@ -60,7 +60,7 @@ def test_a_video_is_checked_once(client, monkeypatch):
     assert client.get("/v1/videos/video_none/check").status_code == 404
 
 
-def test_videos_that_several_prompts_describe_are_not_judged(client, monkeypatch):
+def test_videos_that_several_prompts_describe_are_not_scored(client, monkeypatch):
     monkeypatch.setattr(check, "run_module", None)
     source = make(client)
     shots = [{"prompt": "a ball", "seconds": 0}, {"prompt": "a cube", "seconds": 1}]
@@ -74,7 +74,7 @@ def test_videos_that_several_prompts_describe_are_not_judged(client, monkeypatch
         assert result["is_correct"] is None
 
 
-def test_a_model_of_another_world_is_not_judged(tmp_path, monkeypatch):
+def test_a_model_of_another_world_is_not_scored(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "run_module", None)
     with (
         server.in_process_server(tmp_path / "data", with_worker=True) as app,

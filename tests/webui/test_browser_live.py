@@ -6,7 +6,7 @@ from tests.webui.studio_page import PHONE, Studio, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PICTURE = """() => {
+IMAGE = """() => {
     const canvas = document.querySelector('canvas');
     return canvas.toDataURL();
 }"""
@@ -28,8 +28,8 @@ def start(studio, prompt="A red ball rolls"):
 
 def wait_for_frames(studio):
     """New frames appear."""
-    before = studio.page.locator("canvas").evaluate(f"({PICTURE})")
-    studio.page.wait_for_function(f"before => ({PICTURE})() !== before", arg=before)
+    before = studio.page.locator("canvas").evaluate(f"({IMAGE})")
+    studio.page.wait_for_function(f"before => ({IMAGE})() !== before", arg=before)
 
 
 def test_live_video(studio, server):

@@ -236,6 +236,7 @@ class StreamContext:
 
     @classmethod
     def empty(cls, config: StreamingConfig) -> StreamContext:
+        """A context without frames."""
         return cls(config=config, cache=KvCache(sink_frames=config.sink, window_frames=config.window))
 
     def at(self, position: int) -> StreamContext:

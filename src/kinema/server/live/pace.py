@@ -10,8 +10,8 @@ from dataclasses import dataclass
 MARGIN_S = 0.08
 """Frames are ready this long before they are to be shown."""
 URGENT_S = 1.0
-"""The first frames of a new prompt may be ready this long before they are to be shown: a new scene takes longer
-than other blocks."""
+"""The first frames of a new prompt may be ready this long before they are to be shown: a new scene takes
+longer than other blocks."""
 FIRST_STEPS = 4
 MIN_STEPS = 2
 SLOW_SHARE = 0.7

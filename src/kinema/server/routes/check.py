@@ -54,8 +54,8 @@ def router(state: AppState) -> APIRouter:
             if len(cache) >= _MAX_CACHED_CHECKS:
                 cache.clear()
             cache[job.id] = result
-        defaults = {"objects": [], "verdicts": {}, "is_correct": None}
-        found = VideoCheck(object="video.check", id=job.id, **(defaults | result))
+        defaults = {"object": "video.check", "id": job.id, "objects": [], "verdicts": {}, "is_correct": None}
+        found = VideoCheck.model_validate(defaults | result)
         return JSONResponse(found.model_dump())
 
     return routes

@@ -79,7 +79,8 @@ def openai_to_request(
                 references=tuple(files[f"references.{number}"] for number in range(len(body.references))),
             )
         case EditRequest():
-            expand = None if body.expand is None else (*body.expand,)
+            left, top, right, bottom = body.expand or (0, 0, 0, 0)
+            expand = None if body.expand is None else (left, top, right, bottom)
             source = EditInput(
                 video=files["video"],
                 # An expanded video is generated outside of its source, which stays as it is.
