@@ -101,12 +101,12 @@ def test_transitions_are_runs_with_a_middle():
 
 def test_curation_with_a_network(weights, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    write_video(tmp_path / "in" / "a.mp4", np.concatenate([shot(1, 24), shot(2, 24)]), FPS)
+    write_video(tmp_path / "in" / "a.mp4", np.concatenate([shot(1, 36), shot(2, 36)]), FPS)
     options = ["--frames", "9", "--fps", "12", "--resolution", "96x64", "--workers", "1"]
     build = ["data", "build", str(tmp_path / "in"), "--out", str(tmp_path / "set"), *options]
     main([*build, "--cut-network", str(weights), "--set", "cut.network=1.1"])
     (stored,) = (tmp_path / "set" / "analysis").iterdir()
-    assert load_analysis(stored).transitions.shape == (48, 2)
+    assert load_analysis(stored).transitions.shape == (72, 2)
     assert len({row.start_s for row in read_clips(tmp_path / "set")}) > 1, "one scene, many clips"
     main(["data", "filter", str(tmp_path / "set"), "--set", "cut.network=0.5"])
     main(build)

@@ -253,7 +253,7 @@ def test_a_full_disk_while_encoding_is_one_line_and_keeps_what_is_finished(
     assert len(shards()) == 1
     assert not list((folder / "cache").rglob(".*"))
     monkeypatch.setattr(Path, "write_bytes", write)
-    train("lora", model_folder, tmp_path / "run", folder, "--steps", "1", "--rank", "2")
+    train("lora", model_folder, tmp_path / "run", folder, "--steps", "1")
     assert (tmp_path / "run" / "lora.safetensors").is_file()
 
 

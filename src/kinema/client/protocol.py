@@ -43,7 +43,7 @@ MAX_RECONNECTS = 5
 RECONNECT_DELAY_S = 0.5
 _VIDEO_ID = re.compile(r"video_[0-9a-f]{32}")
 _IMAGE_FIELDS = ("input_reference", "last_image", "mask", "image")
-_VIDEO_FIELDS = ("video", "next_video")
+_VIDEO_FIELDS = ("video", "next_video", "control")
 _PATHS: dict[type[Options], str] = {
     Create: "/videos",
     Edit: "/videos/edits",
@@ -152,8 +152,10 @@ def _to_json(request: Options | Shot | Keyframe | Lora) -> tuple[dict[str, Any],
                 uploads[field.name] = _read_file(value)
                 continue
             value = {"id": value}
+        elif field.name == "references":
+            value = [{"image_url": _image_url(image)} for image in value]
         elif isinstance(value, tuple):
-            value = [_to_json(entry)[0] for entry in value]
+            value = [_to_json(entry)[0] if dataclasses.is_dataclass(entry) else entry for entry in value]
         body[field.name] = value
     return body, uploads
 

@@ -53,11 +53,13 @@ class Options:
     negative_prompt: str | None = None
     upscale: int | None = None
     loras: tuple[Lora, ...] = ()
+    recipe: str | None = None
+    step_cache: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Create(Options):
-    """A new video: `POST /v1/videos`."""
+    """A new video: `POST /v1/videos`. `control` is the id of a video of the server, or a file."""
 
     prompt: str
     model: str | None = None
@@ -71,6 +73,10 @@ class Create(Options):
     keyframes: tuple[Keyframe, ...] = ()
     storyboard: tuple[Shot, ...] = ()
     loop: bool = False
+    control: File | None = None
+    control_kind: Literal["raw", "depth", "pose", "edge"] = "raw"
+    control_scale: float = 1.0
+    references: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +89,16 @@ class Remix(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(Options):
-    """A change of a video: `POST /v1/videos/edits`. `video` is an id, or a file."""
+    """A change of a video: `POST /v1/videos/edits`. `video` is an id, or a file.
+
+    `expand` is in pixels: left, top, right, bottom.
+    """
 
     prompt: str
     video: File
     strength: float | None = None
     mask: File | None = None
+    expand: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ _ERROR_DESCRIPTIONS = {
     "403": "The request comes from another web page, or names another host.",
     "404": "There is no such video.",
     "408": "The request's body did not arrive in time.",
+    "409": "The state of the video, or another live video of the caller, does not allow it.",
     "413": "The request is too large.",
     "429": "The queue is full; `retry-after-ms` says when to try again.",
     "503": "The server is starting or stopping, or its disk is full.",
