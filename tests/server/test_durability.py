@@ -247,6 +247,23 @@ def test_a_late_worker_changes_no_file_of_a_completed_video(data, files, store):
     assert files.read_result(job.id).attempt == done.attempt
 
 
+def test_a_late_worker_does_not_complete_a_video_that_another_one_makes(data, files, store):
+    job = submit(store, files)
+    late = store.claim(store.register_worker(), "testcard", expired=(), max_attempts=3)
+    folder = files.open_attempt(job.id, late.attempt)
+    second = store.claim(store.register_worker(), "testcard", expired=store.leases(), max_attempts=3)
+    assert second.attempt != late.attempt
+    folder.mkdir(exist_ok=True)
+    for name in SERVED_FILES:
+        (folder / name).write_text("by the late worker")
+    digests = files.publish(job.id, late.attempt)
+    assert not store.complete(
+        job.id, late.attempt, files=digests, retention_s=1, before_commit=files.write_result
+    )
+    after = store.get(job.id, owner=None)
+    assert (after.status, after.attempt) == ("in_progress", second.attempt)
+
+
 def make_after(store, files, job, *, expired):
     second = store.claim(store.register_worker(), "testcard", expired=expired, max_attempts=3)
     assert second.id == job.id
