@@ -10,17 +10,15 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.requests import Request
 
+from kinema.server.cached_runs import CachedRuns
 from kinema.server.child_process import run_module
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request, not_found
-from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.job import Job
 from kinema.server.schemas.responses import VideoCheck, request_settings
 from kinema.server.storage import VIDEO_FILE
 
 CHECK_TIMEOUT_S = 120.0
-MAX_WAITING_PER_OWNER = 4
-"""Checks of one owner that wait."""
 _MAX_CACHED_CHECKS = 512
 
 
@@ -28,8 +26,9 @@ def router(state: AppState) -> APIRouter:
     """The endpoint. One check runs at a time, in a process of its own; a video never changes, so that results
     are cached."""
     routes = APIRouter(prefix="/v1/videos", tags=["videos"])
-    slots = FairSlots(1, max_waiting_per_owner=MAX_WAITING_PER_OWNER)
-    cache: dict[str, dict[str, Any]] = {}
+    runs: CachedRuns[dict[str, Any]] = CachedRuns(
+        "checks", code="too_many_checks", param="video_id", max_cached=_MAX_CACHED_CHECKS
+    )
 
     @routes.get("/{video_id}/check", response_model=VideoCheck)
     async def check(request: Request, video_id: str) -> JSONResponse:
@@ -38,22 +37,12 @@ def router(state: AppState) -> APIRouter:
         if job.status != "completed":
             raise bad_request(f"Video {job.id} is {job.status}; there is nothing to check.",
                               code="video_not_ready")  # fmt: skip
-        result = cache.get(job.id)
+        result = runs.get(job.id)
         if result is None and (reason := await _why_not(state, job)):
             result = {"scored": False, "reason": reason}
         if result is None:
-            try:
-                async with slots.acquire(current_owner(request)):
-                    result = cache.get(job.id) or await _run_check(state, job)
-            except TooManyWaitingError:
-                raise ApiError(
-                    429, f"{MAX_WAITING_PER_OWNER} of your checks are waiting; ask for fewer at a time.",
-                    code="too_many_checks", param="video_id",
-                    headers={"retry-after-ms": "5000", "retry-after": "5"},
-                ) from None  # fmt: skip
-            if len(cache) >= _MAX_CACHED_CHECKS:
-                cache.clear()
-            cache[job.id] = result
+            owner = current_owner(request)
+            result = await runs.get_or_run(job.id, owner, lambda: _run_check(state, job))
         defaults = {"object": "video.check", "id": job.id, "objects": [], "verdicts": {}, "is_correct": None}
         found = VideoCheck.model_validate(defaults | result)
         return JSONResponse(found.model_dump())

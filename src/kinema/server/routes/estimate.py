@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.requests import Request
 
 from kinema.pipeline.request import VideoRequest
+from kinema.server.cached_runs import CachedRuns
 from kinema.server.child_process import run_module
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request
-from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from kinema.server.form_parsing import parse_body
 from kinema.server.openapi_schema import openapi_body
 from kinema.server.request_limits import check_control_inputs, check_options, check_timeline
@@ -23,8 +23,6 @@ from kinema.server.schemas.to_request import openai_to_request
 from kinema.server.video_format import resolve_format
 
 ESTIMATE_TIMEOUT_S = 120.0
-MAX_WAITING_PER_OWNER = 4
-"""Estimates of one owner that wait."""
 _MAX_CACHED_ESTIMATES = 256
 _BLANK_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAA"
@@ -36,8 +34,9 @@ _BLANK_IMAGE = (
 def router(state: AppState) -> APIRouter:
     """The endpoint. One estimate runs at a time, and results are cached: equal requests cost the same."""
     routes = APIRouter()
-    slots = FairSlots(1, max_waiting_per_owner=MAX_WAITING_PER_OWNER)
-    cache: dict[str, bytes] = {}
+    runs: CachedRuns[bytes] = CachedRuns(
+        "estimates", code="too_many_estimates", param="body", max_cached=_MAX_CACHED_ESTIMATES
+    )
 
     @routes.post(
         "/v1/videos/estimate",
@@ -52,21 +51,7 @@ def router(state: AppState) -> APIRouter:
         if state.settings.model == "testcard":
             raise bad_request("The test card has no cost to estimate.", code="no_estimate")
         key = json.dumps((await _build_request(state, body)).to_dict())
-        result = cache.get(key)
-        if result is None:
-            try:
-                async with slots.acquire(current_owner(request)):
-                    # An equal request may have run while this one waited.
-                    result = cache.get(key) or await _run_estimate(state, key)
-            except TooManyWaitingError:
-                raise ApiError(
-                    429, f"{MAX_WAITING_PER_OWNER} of your estimates are waiting; ask for fewer at a time.",
-                    code="too_many_estimates", param="body",
-                    headers={"retry-after-ms": "5000", "retry-after": "5"},
-                ) from None  # fmt: skip
-            if len(cache) >= _MAX_CACHED_ESTIMATES:
-                cache.clear()
-            cache[key] = result
+        result = await runs.get_or_run(key, current_owner(request), lambda: _run_estimate(state, key))
         return JSONResponse(json.loads(result))
 
     return routes
