@@ -11,32 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kinema.evaluation.evaluate import evaluate_model
 from kinema.evaluation.model_source import PipelineGeneratorFactory
 from kinema.evaluation.video_sources import SampleRequest, VideoFormat
-from kinema.models.formats.native import save_checkpoint
-from kinema.models.sampling_defaults import SamplingDefaults
-from kinema.models.transformer import dit_config
-from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder import VideoVae
-from kinema.models.vae.vae_config import VaeConfig
 from tests.evaluation.disc_generator import DiscGenerator
+from tests.fixtures.tiny_model import save_tiny_model
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
 ROOT = Path(__file__).parents[2]
-SAMPLING_DEFAULTS = SamplingDefaults(
-    num_inference_steps=1,
-    guidance_scale=(1.0,),
-    flow_shift=1.0,
-    solver="euler",
-    schedule="linear",
-    image_conditioning="frames",
-    size=(48, 48),
-    num_frames=5,
-    fps=8.0,
-)
 DISC_SCRIPT = """
 import sys
 from pathlib import Path
@@ -53,22 +36,9 @@ if __name__ == "__main__":
 CLI_SCRIPT = "import sys; from kinema.cli import main; sys.exit(main())"
 
 
-def _save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
-    dit = Dit(dit_config.tiny(text_conditioning="joint")).eval()
-    with torch.no_grad():
-        for parameter in dit.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    save_checkpoint(
-        folder, sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae, dtype=torch.float32
-    )
-    return folder
-
-
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory):
-    return _save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 def _run_until_killed(command: list[str], out: Path) -> int:
@@ -147,7 +117,7 @@ def test_videos_follow_the_sampling_defaults(tiny_model):
 
 
 def test_other_weights_are_another_model(tiny_model, tmp_path):
-    same, other = _save_tiny_model(tmp_path / "same"), _save_tiny_model(tmp_path / "other", seed=1)
+    same, other = save_tiny_model(tmp_path / "same"), save_tiny_model(tmp_path / "other", seed=1)
 
     def fingerprint(folder: Path) -> str:
         return PipelineGeneratorFactory(model=str(folder)).fingerprint()

@@ -14,13 +14,10 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import save_checkpoint
 from kinema.models.sampling_defaults import SamplingDefaults
-from kinema.models.transformer import dit_config
-from kinema.models.transformer.dit import Dit
-from kinema.models.vae.autoencoder import VideoVae
-from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.progress import SamplingStep
 from kinema.pipeline.request import VideoRequest
+from tests.fixtures.tiny_model import build_tiny_model
 
 SAMPLING_DEFAULTS = SamplingDefaults(
     num_inference_steps=3,
@@ -35,21 +32,10 @@ SAMPLING_DEFAULTS = SamplingDefaults(
 )
 
 
-def build_model() -> tuple[Dit, VideoVae]:
-    """A tiny model with the settings of the shipped one, its weights random throughout."""
-    torch.manual_seed(0)
-    vae = VideoVae(VaeConfig.tiny(patchified=True)).eval()
-    dit = Dit(dit_config.tiny(text_conditioning="joint")).eval()
-    with torch.no_grad():
-        for parameter in dit.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return dit, vae
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own") / "world"
-    dit, vae = build_model()
+    dit, vae = build_tiny_model()
     save_checkpoint(
         folder,
         sampling_defaults=SAMPLING_DEFAULTS,
@@ -62,7 +48,7 @@ def model(tmp_path_factory):
 
 
 def test_saved_model_comes_back(model):
-    dit, vae = build_model()
+    dit, vae = build_tiny_model()
     opened = open_model(str(model))
     assert (opened.sampling_defaults, opened.dit, opened.vae) == (SAMPLING_DEFAULTS, dit.config, vae.config)
     cpu = torch.device("cpu")
@@ -82,7 +68,7 @@ def test_shards_keep_to_the_requested_size(model):
 
 
 def test_bfloat16_keeps_what_must_be_exact(tmp_path):
-    dit, vae = build_model()
+    dit, vae = build_tiny_model()
     save_checkpoint(tmp_path / "small", sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     stored = open_model(str(tmp_path / "small")).list_tensors("transformer")
     kept = {name for name, tensor in stored.items() if tensor.dtype is torch.float32}
@@ -121,7 +107,7 @@ def test_native_model_takes_first_and_last_image(model):
 
 
 def test_an_incomplete_model_folder_is_refused(model, tmp_path):
-    dit, vae = build_model()
+    dit, vae = build_tiny_model()
     target = tmp_path / "broken"
     save_checkpoint(target, sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     (target / "kinema.json").unlink()
@@ -130,7 +116,7 @@ def test_an_incomplete_model_folder_is_refused(model, tmp_path):
 
 
 def test_newer_format_is_refused(tmp_path):
-    dit, vae = build_model()
+    dit, vae = build_tiny_model()
     save_checkpoint(tmp_path / "new", sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae)
     index = tmp_path / "new" / "kinema.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"format_version": 3}))
