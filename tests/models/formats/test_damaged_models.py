@@ -14,10 +14,9 @@ import torch
 
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
-from kinema.models.formats.native import save_checkpoint
 from kinema.models.formats.safetensors_io import list_file_tensors
 from tests.fixtures import wan_fixtures
-from tests.models.formats.test_native import SAMPLING_DEFAULTS, build_model
+from tests.fixtures.tiny_model import save_tiny_model
 
 CPU = torch.device("cpu")
 MAX_SECONDS = 10
@@ -29,9 +28,7 @@ WILD_VALUES = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    own = tmp_path_factory.mktemp("own") / "world"
-    dit, vae = build_model()
-    save_checkpoint(own, sampling_defaults=SAMPLING_DEFAULTS, transformer=dit, vae=vae, dtype=torch.float32)
+    own = save_tiny_model(tmp_path_factory.mktemp("own") / "world")
     saved = wan_fixtures.Saved(tmp_path_factory.mktemp("wan"))
     return [own, saved["t2v-2.1"], saved["i2v-2.1"]]
 
