@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from kinema.errors import UserError
+from kinema.media.probe import probe
+from kinema.server import media_sandbox
 from kinema.server.fair_slots import FairSlots, TooManyWaitingError
 from tests.fixtures import server
 
@@ -61,7 +65,7 @@ def test_an_owner_with_many_tasks_leaves_a_slot_to_others():
         tasks = [asyncio.create_task(hold()) for _ in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(TooManyWaitingError):
-            async with slots.acquire("a"):
+            async with asyncio.timeout(5), slots.acquire("a"):
                 pass
         async with asyncio.timeout(5), slots.acquire("b"):
             pass
@@ -96,7 +100,7 @@ def write_sparse_video(path: Path, seconds_between: int) -> bytes:
     return path.read_bytes()
 
 
-def test_a_small_video_of_many_hours_is_refused_before_it_is_decoded(tmp_path):
+def test_a_small_video_of_many_hours_is_refused(tmp_path):
     data = write_sparse_video(tmp_path / "sparse.mp4", 2 * 3600)
     assert len(data) < 3000
     with (
@@ -112,6 +116,32 @@ def test_a_small_video_of_many_hours_is_refused_before_it_is_decoded(tmp_path):
             response = client.post(path, files=files)
             assert response.status_code == 400, path
             assert "too long" in response.json()["error"]["message"]
+
+
+def test_the_declared_length_is_checked_before_a_frame_is_decoded(tmp_path, monkeypatch):
+    def decode(*_, **__):
+        raise AssertionError("a frame was decoded")
+
+    write_sparse_video(tmp_path / "a.mp4", 1)
+    monkeypatch.setattr("kinema.media.read.frames", decode)
+    for max_frames, max_pixels, max_seconds in ((2, 10**8, 100), (100, 3071, 100), (100, 10**8, 2)):
+        with pytest.raises(UserError, match="too long"):
+            media_sandbox.transcode_video(
+                tmp_path / "a.mp4", tmp_path / "a.zip", 10**6, max_frames, max_pixels, max_seconds=max_seconds
+            )
+
+
+@pytest.mark.parametrize("limits", [(2, 10**8, 100), (100, 3071, 100), (100, 10**8, 2)])
+def test_a_file_that_declares_less_than_it_contains_is_refused(tmp_path, monkeypatch, limits):
+    write_sparse_video(tmp_path / "a.mp4", 1)
+    declared = dataclasses.replace(probe(tmp_path / "a.mp4"), num_frames=None, duration=None)
+    monkeypatch.setattr(sys.modules["kinema.media.probe"], "probe", lambda *_, **__: declared)
+    max_frames, max_pixels, max_seconds = limits
+    with pytest.raises(UserError, match="too long"):
+        media_sandbox.transcode_video(
+            tmp_path / "a.mp4", tmp_path / "a.zip", 10**6, max_frames, max_pixels, max_seconds=max_seconds
+        )
+    assert not (tmp_path / "a.zip").exists()
 
 
 @pytest.mark.parametrize(

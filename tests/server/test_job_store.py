@@ -478,6 +478,17 @@ def test_a_writer_that_is_frozen_blocks_no_reader_and_other_writers_briefly(open
     create(other)
 
 
+def test_a_reader_that_is_frozen_blocks_no_writer(tmp_path):
+    store = open_store("sqlite", tmp_path, FakeClock())
+    job = create(store)
+    with store._database.read() as connection:
+        rows = connection.execute("SELECT id FROM videos UNION ALL SELECT id FROM videos")
+        assert rows.fetchone()["id"] == job.id
+        create(store)
+        assert store.count_by_status()["queued"] == 2
+    store.close()
+
+
 @contextlib.contextmanager
 def transaction(store):
     """A writer that has begun: in SQLite that blocks all others, in PostgreSQL those that add jobs."""
