@@ -25,6 +25,14 @@ def test_only_missing_shards_are_rendered(tmp_path):
     assert shard_path(tmp_path, 1).read_bytes() == before
 
 
+def test_worker_processes_render_the_same_shards(tmp_path):
+    assert list(render_missing(RENDER_CONFIG, tmp_path / "here", num_workers=0)) == [0, 4, 6]
+    assert sorted(render_missing(RENDER_CONFIG, tmp_path / "workers", num_workers=2))[-1] == 6
+    for number in range(2):
+        here, there = (shard_path(tmp_path / name, number).read_bytes() for name in ("here", "workers"))
+        assert here == there
+
+
 def test_clips_do_not_depend_on_the_dataset_size():
     longer = dataclasses.replace(RENDER_CONFIG, num_clips=1000)
     assert [RENDER_CONFIG.clip_spec(i) for i in range(6)] == [longer.clip_spec(i) for i in range(6)]

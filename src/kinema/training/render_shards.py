@@ -37,6 +37,7 @@ LAB_EVENTS: tuple[tuple[Event, float], ...] = (
 first, are rarer than collisions, occlusions and falls."""
 MAX_ATTEMPTS = 8
 """Seeds tried for one clip: some outcomes do not fit into short videos."""
+MIN_CLIPS_FOR_WORKERS = 16
 RenderDevice = Literal["cpu", "cuda"]
 """Device of the renderer. Frames from a GPU differ from those of a CPU by rounding."""
 
@@ -125,7 +126,8 @@ def render_missing(
     Args:
         config: the dataset.
         folder: of the shards; created if it does not exist.
-        num_workers: processes; None uses every core, 0 renders in this process.
+        num_workers: processes; None uses every core, or none where few clips are missing; 0 renders in this
+            process.
         render_device: of the renderer.
 
     Yields:
@@ -135,13 +137,16 @@ def render_missing(
         UserError: a worker process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [n for n in range(config.num_shards) if not shard_path(folder, n).is_file()]
+    missing = _missing_shards(config, folder)
     done = config.num_clips - sum(config.clips_in_shard(n) for n in missing)
     yield done
     jobs = [(config, folder, n, render_device) for n in missing]
     if not jobs:
         return
-    num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    if num_workers is None:
+        # Worker processes take seconds to start.
+        has_few = config.num_clips - done < MIN_CLIPS_FOR_WORKERS
+        num_workers = 0 if has_few else os.cpu_count() or 1
     if num_workers == 0:
         for job in jobs:
             done += _render_shard(job)
@@ -158,6 +163,10 @@ def render_missing(
             ) from None
 
 
+def _missing_shards(config: RenderConfig, folder: Path) -> list[int]:
+    return [n for n in range(config.num_shards) if not shard_path(folder, n).is_file()]
+
+
 @contextlib.contextmanager
 def background_rendering(config: RenderConfig, folder: Path, *, num_workers: int = 1) -> Iterator[None]:
     """Render missing shards in other processes while the block runs; its end drops unfinished shards.
@@ -169,6 +178,7 @@ def background_rendering(config: RenderConfig, folder: Path, *, num_workers: int
         folder: of the shards.
         num_workers: processes; 0 renders nothing.
     """
+    num_workers = min(num_workers, len(_missing_shards(config, folder)))
     with single_threaded():
         workers = [
             get_context("spawn").Process(
