@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema.cli import main
 from kinema.evaluation.evaluate import evaluate_model
 from kinema.evaluation.model_source import PipelineGeneratorFactory
 from kinema.evaluation.video_sources import SampleRequest, VideoFormat
+from kinema.models.formats.loader import open_model
+from kinema.pipeline.pipeline import load
+from kinema.pipeline.request import Lora, VideoRequest
 from tests.evaluation.disc_generator import DiscGenerator
+from tests.fixtures.lora_files import random_factors, write_family
 from tests.fixtures.tiny_model import save_tiny_model
 
 VIDEO_FORMAT = VideoFormat(height=64, width=64, num_frames=9, fps=8.0)
@@ -124,3 +129,29 @@ def test_other_weights_are_another_model(tiny_model, tmp_path):
 
     assert fingerprint(tiny_model) == fingerprint(same)
     assert fingerprint(tiny_model) != fingerprint(other)
+
+
+def test_loras_change_the_videos_and_the_fingerprint(tiny_model, tmp_path):
+    """A scorecard's videos with a LoRA are those of a request with it, and never mixed with those without."""
+    config = open_model(str(tiny_model)).dit
+    file = write_family(tmp_path / "lora.safetensors", "A", random_factors(config, size=0.2))
+    loras = (Lora(file=str(file), strength=0.5),)
+    factories = [
+        PipelineGeneratorFactory(model=str(tiny_model), loras=each)
+        for each in ((), loras, (Lora(file=str(file)),))
+    ]
+    assert len({factory.fingerprint() for factory in factories}) == 3
+    request = SampleRequest(prompt="a ball", seed=1)
+    video_format = factories[0].resolve_video_format(size=None, num_frames=None, fps=None)
+    base, changed, _ = (
+        next(iter(factory.load_generator().generate([request], video_format))) for factory in factories
+    )
+    assert not np.array_equal(base, changed)
+    expected = load(str(tiny_model)).generate(VideoRequest(prompt="a ball", seed=1, loras=loras))
+    assert np.array_equal(changed, expected.frames)
+
+
+def test_a_lora_of_a_scorecard_needs_a_model(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--lora", "x.safetensors", "--out", str(tmp_path / "out")])
+    assert "--lora changes a model; give --model" in capsys.readouterr().err

@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kinema.errors import UserError
 from kinema.simulator import annotate, lab_split
 from kinema.simulator.annotation_io import annotations_to_arrays, annotations_to_json
 from kinema.simulator.annotations import Claim
+from kinema.simulator.captions import generate_captions
 from kinema.simulator.clip import Clip, ClipSpec, make_clip
 
 SMALL = {"height": 32, "width": 32, "num_frames": 9, "fps": 3.0}
@@ -155,3 +157,18 @@ def test_every_member_of_a_counted_group_is_visible():
     members = [entity.index for entity in annotations.entities if entity.group]
     assert len(members) == 3
     assert (annotations.tracks.pixels[:, members].max(0) > 0).all()
+
+
+@pytest.mark.parametrize("shape", ["ring", "cube"])
+def test_the_first_object_of_a_lab_clip_has_the_main_shape(shape):
+    spec = ClipSpec(seed=2, lab=True, event="roll", num_frames=17, fps=8.0)
+    plain = make_clip(spec, render=False).annotations
+    changed = make_clip(replace(spec, main_shape=shape), render=False).annotations
+    assert plain.entities[0].shape != shape
+    assert changed.entities[0].shape == shape
+    assert shape in generate_captions(changed)[0].text
+
+
+def test_a_main_shape_outside_the_lab_is_refused():
+    with pytest.raises(UserError, match="lab=True"):
+        ClipSpec(seed=2, main_shape="ring")
