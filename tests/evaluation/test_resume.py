@@ -153,5 +153,5 @@ def test_loras_change_the_videos_and_the_fingerprint(tiny_model, tmp_path):
 
 def test_a_lora_of_a_scorecard_needs_a_model(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["evaluate", "--lora", "x.safetensors", "--out", str(tmp_path / "out")])
+        main(["evaluate", "--baselines", "--lora", "x.safetensors", "--out", str(tmp_path / "out")])
     assert "--lora changes a model; give --model" in capsys.readouterr().err
