@@ -55,8 +55,8 @@ class FullRecipe(MachineArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleModelArgs(MachineArgs):
-    """Options of a run that trains one model."""
+class VideoRunArgs(MachineArgs):
+    """Options of a run on videos."""
 
     out: Path
     """Folder of the run; an interrupted run continues."""
@@ -66,8 +66,6 @@ class SingleModelArgs(MachineArgs):
     """A folder of videos (from `kinema dataset build`, or of a run); without one, videos are rendered."""
     data: UseAppendAction[tuple[str, ...]] = ()
     """A set of `kinema data build`, with a weight after a colon: --data cats:2 --data dogs:1."""
-    init_from: Annotated[str, arg(name="from")] = ""
-    """Start from weights: `world` (shipped) or an exported folder."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set training.batch_size=8"""
 
@@ -78,6 +76,14 @@ class SingleModelArgs(MachineArgs):
             folders=tuple(str(folder) for folder in self.videos),
             sets=tuple(parse_set(text) for text in self.data),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleModelArgs(VideoRunArgs):
+    """Options of a run that trains one model."""
+
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Start from weights: `world` (shipped) or an exported folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +123,33 @@ class Dit(SingleModelArgs):
             model, _ = load_model_configs(self.init_from)
             training = dataclasses.replace(config.training, model=model)
             config = dataclasses.replace(config, init_from=self.init_from, training=training)
+        start_run(config, self.set, self.out, "dit", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(VideoRunArgs):
+    """Distil a model to a few steps without guidance."""
+
+    model: str
+    """The teacher: `world` (shipped) or an exported folder."""
+    steps: int = 4
+    """Solver steps of the distilled model."""
+    guidance_scale: float | None = None
+    """Of the teacher; by default the model's own."""
+
+    def run(self) -> None:
+        """Distil it."""
+        from kinema.cli.train_run import start_run
+        from kinema.training.recipes import dit
+
+        presets = {"lab": dit.lab, "full-simulator": dit.full_simulator, "tiny": dit.tiny}
+        config = dit.distilled(
+            presets[self.preset](vae=self.model),
+            self.model,
+            num_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+        )
+        config = dataclasses.replace(config, data=self.with_videos(config.data))
         start_run(config, self.set, self.out, "dit", self)
 
 
@@ -192,6 +225,7 @@ class Train:
         Annotated[FullRecipe, subcommand("full")]
         | Annotated[Vae, subcommand("vae")]
         | Annotated[Dit, subcommand("dit")]
+        | Annotated[Distill, subcommand("distill")]
         | Annotated[Finetune, subcommand("finetune")]
         | Annotated[Lora, subcommand("lora")]
         | Annotated[Resume, subcommand("resume")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -105,6 +105,25 @@ class _StepSamples:
     num_scored_frames: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Microbatch:
+    """One part of a step's batch.
+
+    Attributes:
+        clean: the latents.
+        samples: their random numbers.
+        indices: of the videos in their dataset.
+        step_size: videos in the whole step.
+        block_frames: the blocks of a block-causal mask; empty: no mask.
+    """
+
+    clean: Float[Tensor, "b c f h w"]
+    samples: _StepSamples
+    indices: tuple[int, ...]
+    step_size: int
+    block_frames: tuple[int, ...]
+
+
 class DitTask:
     """The transformer as a `kinema.training.loop.Task`.
 
@@ -121,6 +140,10 @@ class DitTask:
     Raises:
         UserError: `block_weights` are of a transformer of another shape.
     """
+
+    selection_score: ClassVar[str] = CAPTION_LOSS_RATIO
+    """Score of the better of two checkpoints where the lab score is unknown; lower is better. The mean loss
+    prefers models that bind attributes worse."""
 
     def __init__(
         self,
@@ -210,6 +233,18 @@ class DitTask:
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the mean squared velocity error over the noisy latent frames of the step."""
+        part = self._load_microbatch(step, microbatch, num_microbatches)
+        samples = part.samples
+        text = self._embed(samples.caption_rows)
+        error = self._velocity_error(part.clean, samples.sigmas, samples.noise, text, part.block_frames)
+        is_scored = (samples.sigmas > 0).to(error)
+        return Loss(value=(error * is_scored).sum() / samples.num_scored_frames)
+
+    def _embed(self, caption_rows: Sequence[int]) -> TextEmbeddings:
+        # Each shape is compiled separately, so text lengths are rounded up to a few values.
+        return self.text_table.batch(caption_rows, pad_to_multiple=16 if self.config.compile_blocks else 1)
+
+    def _load_microbatch(self, step: int, microbatch: int, num_microbatches: int) -> _Microbatch:
         config = self.config
         batch = self.buckets.at(step)
         latents = self.latents[batch.bucket.dataset_index]
@@ -220,16 +255,16 @@ class DitTask:
                 "raise batch_size or lower gradient_accumulation_steps"
             )
         clean = latents[torch.tensor(indices, device=latents.device), :, : batch.bucket.latent_frames].float()
-        samples = self._sample_step(step, batch, microbatch, num_microbatches, latents.shape[1])
         block_frames: tuple[int, ...] = ()
         if rng.uniform(config.seed, "causal", step) < config.causal_p:
             block_frames = (1,) * clean.shape[2]
-        # Each shape is compiled separately, so text lengths are rounded up to a few values.
-        multiple = 16 if config.compile_blocks else 1
-        text = self.text_table.batch(samples.caption_rows, pad_to_multiple=multiple)
-        error = self._velocity_error(clean, samples.sigmas, samples.noise, text, block_frames)
-        is_scored = (samples.sigmas > 0).to(error)
-        return Loss(value=(error * is_scored).sum() / samples.num_scored_frames)
+        return _Microbatch(
+            clean=clean,
+            samples=self._sample_step(step, batch, microbatch, num_microbatches, latents.shape[1]),
+            indices=tuple(indices),
+            step_size=len(batch.indices),
+            block_frames=block_frames,
+        )
 
     def _sample_step(
         self, step: int, batch: BucketBatch, microbatch: int, num_microbatches: int, channels: int
@@ -345,17 +380,14 @@ class DitTask:
         return losses
 
     def is_better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Compare by the lab score and, where it is unknown or within chance, by the caption loss ratio.
-
-        The mean loss is not used: it prefers models that bind attributes worse.
-        """
+        """Compare by the lab score and, where it is unknown or within chance, by `selection_score`."""
         if best is None:
             return True
         if LAB_SCORE in scores and LAB_SCORE in best:
             difference = scores[LAB_SCORE] - best[LAB_SCORE]
             if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
                 return difference > 0
-        return scores[CAPTION_LOSS_RATIO] < best[CAPTION_LOSS_RATIO]
+        return scores[self.selection_score] < best[self.selection_score]
 
 
 def _latent_shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:

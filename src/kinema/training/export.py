@@ -16,6 +16,7 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
+from kinema.training.distill_task import DistillConfig
 from kinema.training.export_finetuned import caption_vocabulary
 from kinema.training.recipes.datasets import DataConfig
 from kinema.training.recipes.dit import DitRunConfig
@@ -50,6 +51,20 @@ def build_sampling_defaults(render_config: RenderConfig, *, causal: bool) -> Sam
     )
 
 
+def distilled_sampling_defaults(teacher: SamplingDefaults, distill: DistillConfig) -> SamplingDefaults:
+    """Return the sampling defaults of a student: few steps, without guidance and without fresh noise."""
+    return dataclasses.replace(
+        teacher,
+        num_inference_steps=distill.num_steps,
+        distilled_steps=distill.num_steps,
+        guidance_scale=(1.0,),
+        flow_shift=distill.flow_shift,
+        solver="euler",
+        schedule="linear",
+        eta=0.0,
+    )
+
+
 def export(model: TrainedModel, folder: Path) -> Path:
     """Export the result of the full recipe; return the folder."""
     config = model.config
@@ -69,6 +84,12 @@ def export_vae(config: VaeRunConfig, vae: VideoVae, folder: Path) -> Path:
 
 def export_dit(config: DitRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> Path:
     """Export a transformer with its autoencoder; return the folder."""
+    if config.distill is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        defaults = distilled_sampling_defaults(open_model(config.init_from).sampling_defaults, config.distill)
+        save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae)
+        write_text(folder / SETTINGS_FILE, to_json(config))
+        return folder
     video_format = _most_common_format(config.data) if config.data.sets else config.data.render
     _export_model(
         folder,

@@ -11,6 +11,7 @@ from kinema.cli import main
 from kinema.data.latent_cache import load_latent_datasets
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae
+from kinema.models.sampling_recipes import fast_defaults
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.training.render_shards import RenderConfig, render_missing
 from tests.fixtures.curated_set import write_curated_set
@@ -73,6 +74,26 @@ def test_init_from_exported_weights(runs, videos, tmp_path, monkeypatch):
     assert np.isfinite(first["loss"])
 
 
+def test_distillation_makes_a_model_of_few_steps(runs, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
+    teacher, out = str(runs / "dit" / "weights"), tmp_path / "few"
+    command = ["train", "distill", "--model", teacher, "--steps", "2", "--guidance-scale", "3"]
+    command += ["--preset", "tiny", "--videos", str(videos), "--device", "cpu", "--out", str(out)]
+    main([*command, "--set", "training.loop.steps=4", "--set", "training.loop.validate_every=2"])
+    settings = json.loads((out / "dit-run.json").read_text())
+    assert settings["distill"]["guidance_scale"] == 3.0
+    old, new = open_model(teacher), open_model(str(out / "weights"))
+    assert new.dit == old.dit
+    before, after = old.sampling_defaults, new.sampling_defaults
+    assert (after.num_inference_steps, after.distilled_steps) == (2, 2)
+    assert (after.guidance_scale, after.eta, after.flow_shift) == ((1.0,), 0.0, 1.0)
+    assert (after.size, after.num_frames, after.fps) == (before.size, before.num_frames, before.fps)
+    assert after.streaming_mode == before.streaming_mode
+    for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()):
+        assert np.isfinite(line["loss"])
+    assert fast_defaults(after, name="few") == after
+
+
 def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
     weights, out = str(runs / "vae" / "weights"), str(tmp_path / "finetuned")
     common = ["--preset", "tiny", "--videos", str(videos), "--device", "cpu", "--from", weights]
@@ -93,6 +114,8 @@ def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
         (["vae", "--set", "training.batch_size"], "has no value"),
         (["dit", "--vae", "nowhere"], "nowhere"),
         (["vae", "--videos", "nowhere"], "not a folder"),
+        (["distill", "--model", "nowhere"], "nowhere"),
+        (["distill", "--model", "world", "--steps", "0"], "give 1 or more"),
         (["vae", "--device", "tpu"], "no device"),
     ],
 )

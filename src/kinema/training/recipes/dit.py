@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kinema.data.dataset import DatasetSplit
-from kinema.data.latent_cache import load_latent_datasets
+from kinema.data.latent_cache import LatentDatasets, load_latent_datasets
 from kinema.errors import UserError
+from kinema.models.formats.loader import open_model
+from kinema.models.formats.native import KinemaCheckpoint
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
+from kinema.training.distill_task import DistillConfig, DistillTask
 from kinema.training.dit_task import DitTask, DitTrainConfig
 from kinema.training.recipes import full_config
 from kinema.training.recipes.datasets import DataConfig, prepare_datasets
@@ -25,6 +28,9 @@ from kinema.training.stages import (
 )
 from kinema.training.validation_samples import SampleConfig
 
+DISTILL_LEARNING_RATE_SCALE = 0.3
+"""Learning rates of distillation over those of training: the student starts close to its goal."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DitRunConfig:
@@ -36,6 +42,7 @@ class DitRunConfig:
         data: the videos.
         training: settings of the training.
         samples: settings of the validation samples.
+        distill: distil the model of `init_from` to few steps; None trains on the videos themselves.
     """
 
     vae: str
@@ -43,6 +50,11 @@ class DitRunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: DitTrainConfig = field(default_factory=DitTrainConfig)
     samples: SampleConfig = field(default_factory=SampleConfig)
+    distill: DistillConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.distill is not None and not self.init_from:
+            raise UserError("distillation needs a teacher; set init_from, or give --model")
 
 
 def lab(*, vae: str) -> DitRunConfig:
@@ -78,6 +90,49 @@ def tiny(*, vae: str) -> DitRunConfig:
     )
 
 
+def distilled(
+    config: DitRunConfig, model: str, *, num_steps: int, guidance_scale: float | None = None
+) -> DitRunConfig:
+    """Return the settings of a preset for distilling a model.
+
+    Args:
+        config: a preset; its data stay.
+        model: name or folder of the teacher.
+        num_steps: solver steps of the distilled model.
+        guidance_scale: of the teacher; None: the model's own.
+
+    Raises:
+        UserError: it is not a model of this trainer.
+    """
+    teacher = open_model(model)
+    if not isinstance(teacher, KinemaCheckpoint):
+        raise UserError(
+            f"{teacher.name} can't be distilled here: distillation trains models that `kinema train` made; "
+            "for Wan use step-distilled weights (docs/guides/wan.md)"
+        )
+    if guidance_scale is None:
+        guidance_scale = teacher.sampling_defaults.guidance_scale[0]
+    distill = DistillConfig(num_steps=num_steps, guidance_scale=guidance_scale)
+    loop = config.training.loop
+    optimizer = dataclasses.replace(
+        loop.optimizer,
+        learning_rate=DISTILL_LEARNING_RATE_SCALE * loop.optimizer.learning_rate,
+        muon_learning_rate=DISTILL_LEARNING_RATE_SCALE * loop.optimizer.muon_learning_rate,
+    )
+    return dataclasses.replace(
+        config,
+        vae=model,
+        init_from=model,
+        distill=distill,
+        training=dataclasses.replace(
+            config.training, model=teacher.dit, loop=dataclasses.replace(loop, optimizer=optimizer)
+        ),
+        samples=dataclasses.replace(
+            config.samples, num_inference_steps=distill.num_steps, guidance_scale=1.0
+        ),
+    )
+
+
 def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progress]:
     """Train a transformer and yield the progress. Afterwards `load_trained_dit` returns it.
 
@@ -100,18 +155,29 @@ def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progres
     if run_context.stop_requested():
         return
     data = load_latent_datasets(run_context.run_dir)
-    init_weights = None
-    if config.init_from:
-        init_weights = load_init_weights(config.init_from, run_context.device).dit_weights_for(model)
-    task = DitTask(
+    task = _build_task(config, data, run_context)
+    yield from train_transformer(run_context, task, config.training, vae, data, config.samples)
+
+
+def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunContext) -> DitTask:
+    model, device = config.training.model, run_context.device
+    shard_tokens = run_context.dist_context.sequence
+    init = load_init_weights(config.init_from, device) if config.init_from else None
+    if config.distill is not None and init is not None:
+        teacher = Dit(init.dit_config)
+        teacher.load_state_dict(init.dit)
+        return DistillTask(
+            config.training, config.distill, teacher, data.train, data.held_out, device,
+            shard_tokens=shard_tokens,
+        )  # fmt: skip
+    return DitTask(
         config.training,
         data.train,
         data.held_out,
-        run_context.device,
-        init_weights=init_weights,
-        shard_tokens=run_context.dist_context.sequence,
+        device,
+        init_weights=None if init is None else init.dit_weights_for(model),
+        shard_tokens=shard_tokens,
     )
-    yield from train_transformer(run_context, task, config.training, vae, data, config.samples)
 
 
 def load_trained_dit(config: DitRunConfig, run_context: RunContext) -> Dit:
