@@ -243,6 +243,22 @@ class BenchGpu:
         print_markdown(measure(device=device, tiny=self.tiny, rounds=self.rounds, compiled=self.compiled))
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchLive:
+    """A live video over HTTP: speed, delay of a changed prompt, memory."""
+
+    model: str = "world"
+    """As for `kinema serve`."""
+    seconds: float = 300.0
+    """Length of the session."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from benchmarks.live import run_benchmark
+
+        print_table(run_benchmark(model=self.model, seconds=self.seconds), title="Live video", peer="")
+
+
 AnyBenchmark = (
     Annotated[BenchSimulator, subcommand("simulator")]
     | Annotated[BenchModel, subcommand("model")]
@@ -252,6 +268,7 @@ AnyBenchmark = (
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]
+    | Annotated[BenchLive, subcommand("live")]
     | Annotated[BenchGpu, subcommand("gpu")]
 )
 
