@@ -63,7 +63,7 @@ def _write_own_videos(folder):
 
     folder.mkdir()
     for seed in range(6):
-        clip = make_clip(ClipSpec(seed=seed, event="roll", height=128, width=128, num_frames=49, fps=24.0))
+        clip = make_clip(ClipSpec(seed=seed, event="roll", height=128, width=128, num_frames=73, fps=24.0))
         write_video(folder / f"{seed}.mp4", clip.frames, fps=24.0)
         (folder / f"{seed}.txt").write_text(generate_captions(clip.annotations)[0].text)
 
