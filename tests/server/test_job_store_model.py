@@ -372,8 +372,8 @@ class JobStoreMachine(RuleBasedStateMachine):
         self.workers = [ModelWorker(id=self.store.register_worker()) for _ in range(2)]
         self.running.clear()
         self.crashed.clear()
-        for video in self.acknowledged:
-            # A start adopts what a killed worker had finished.
+        for video in [*self.acknowledged, *self.deleted]:
+            # A start adopts what a killed worker had finished, with an old database also of a deleted job.
             if (job := self.store.get(video, owner=None)) is not None and job.status == "completed":
                 assert self.completions.setdefault(video, job.attempt) == job.attempt, "made twice"
         if is_old:
@@ -381,11 +381,10 @@ class JobStoreMachine(RuleBasedStateMachine):
             for video in [*self.acknowledged, *self.deleted]:
                 job = self.store.get(video, owner=None, deleted=True)
                 assert job is not None, "a restore lost a job"
-                status = self.deleted.pop(video, None) or self.acknowledged.pop(video, "")
-                if job.deleted_at is None:
-                    self.acknowledged[video] = job.status
-                else:
-                    self.deleted[video] = status
+                self.deleted.pop(video, None)
+                self.acknowledged.pop(video, None)
+                known = self.acknowledged if job.deleted_at is None else self.deleted
+                known[video] = job.status
             self.cancelled.clear()
 
     # What must be true
