@@ -54,7 +54,8 @@ def interrupt(folder: Path, arguments: list[str], ready: Ready) -> tuple[int, li
         if _group_exists(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    reader.join(10)
+        reader.join(10)
+        process.stdout.close()
     return code, lines
 
 
