@@ -33,6 +33,7 @@ def test_the_readme_has_commands():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_readme_commands_run_in_order(tmp_path):
     """Files that a command reads are written by a command before it."""
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
