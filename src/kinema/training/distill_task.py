@@ -21,12 +21,12 @@ from kinema.data import rng
 from kinema.data.latent_cache import LatentDataset
 from kinema.errors import UserError
 from kinema.models.precision import autocast, compile_modules
-from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.attention import ShardTokens
 from kinema.models.transformer.dit import Dit
-from kinema.models.transformer.text_context import TextContext
 from kinema.sampling.schedule import linear_schedule
-from kinema.training.dit_task import DitTask, DitTrainConfig
+from kinema.sampling.solver import Denoiser
+from kinema.training.caption_denoiser import caption_denoiser
+from kinema.training.dit_task import DitTask, DitTrainConfig, noise_frames
 from kinema.training.loop import Loss, StepCost
 
 TEACHER_DISTANCE = "teacher_distance"
@@ -130,22 +130,16 @@ class DistillTask(DitTask):
         sigmas = torch.tensor(self.distill.sigmas)
         windows, shares = self._draw_windows(step, part.indices)
         start, end = sigmas[windows], sigmas[windows + 1]
-        first = _add_noise(part.clean, part.samples.noise, start, is_noisy)
+        first = noise_frames(part.clean, part.samples.noise, _frame_sigmas(start, is_noisy))
         rows, num_steps = part.samples.caption_rows, self.distill.teacher_steps
         last = self._run_teacher(first, start, end, num_steps, is_noisy, rows, part.block_frames)
         target = (last - first) / _per_sample(end - start, first)
         at = start + shares * (end - start)
         noisy = first + _per_sample(at - start, first) * target
-        with autocast(config.precision, self.device):
-            velocity = self.dit(
-                noisy,
-                _frame_sigmas(at, is_noisy),
-                self.dit.context(self._embed(rows)),
-                block_frames=part.block_frames,
-                recompute=config.activation_checkpointing,
-                shard_tokens=self.shard_tokens,
-            )
-        error = (velocity.float() - target).square().mean(dim=(1, 3, 4))
+        velocity = self._predict_velocity(
+            noisy, _frame_sigmas(at, is_noisy), self._embed(rows), part.block_frames
+        )
+        error = (velocity - target).square().mean(dim=(1, 3, 4))
         return Loss(value=(error * is_scored.to(error)).sum() / num_scored)
 
     def _draw_windows(
@@ -172,29 +166,28 @@ class DistillTask(DitTask):
         block_frames: tuple[int, ...] = (),
     ) -> Float[Tensor, "b c f h w"]:
         """Where the teacher's guided solver goes from `start` to `end`."""
-        empty = [self.text_table.empty_row] * len(caption_rows)
-        context = self._context(self.teacher, self._embed([*caption_rows, *empty]))
-        for step in range(num_steps):
-            sigma = start + (end - start) * step / num_steps
-            frame_sigmas = _frame_sigmas(sigma, is_noisy).repeat(2, 1)
-            with autocast(self.config.precision, self.device):
-                velocity = self.teacher(
-                    latents.repeat(2, 1, 1, 1, 1),
-                    frame_sigmas,
-                    context,
-                    block_frames=block_frames,
-                    shard_tokens=self.shard_tokens,
-                )
-            conditional, unconditional = velocity.float().chunk(2)
-            guided = unconditional + self.distill.guidance_scale * (conditional - unconditional)
-            latents = latents + _per_sample((end - start) / num_steps, latents) * guided * _mask(
-                is_noisy, latents
-            )
+        with autocast(self.config.precision, self.device):
+            denoiser = self._denoiser(self.teacher, caption_rows, self.distill.guidance_scale, block_frames)
+            step_size = _per_sample((end - start) / num_steps, latents)
+            mask = is_noisy.to(latents)[:, None, :, None, None]
+            for step in range(num_steps):
+                sigma = start + (end - start) * step / num_steps
+                velocity = denoiser(latents, _frame_sigmas(sigma, is_noisy)).float()
+                latents = latents + step_size * velocity * mask
         return latents
 
-    def _context(self, dit: Dit, text: TextEmbeddings) -> TextContext:
-        with autocast(self.config.precision, self.device):
-            return dit.context(text)
+    def _denoiser(
+        self, dit: Dit, caption_rows: Sequence[int], guidance_scale: float, block_frames: tuple[int, ...] = ()
+    ) -> Denoiser:
+        return caption_denoiser(
+            dit,
+            self.text_table,
+            caption_rows,
+            guidance_scale=guidance_scale,
+            pad_to_multiple=self._text_multiple,
+            block_frames=block_frames,
+            shard_tokens=self.shard_tokens,
+        )
 
     @torch.no_grad()
     def validate(self) -> Mapping[str, float]:
@@ -208,14 +201,13 @@ class DistillTask(DitTask):
         is_noisy = torch.ones(count, shape[1], dtype=torch.bool)
         sigmas = self.distill.sigmas
         student = teacher = noise
-        context = self._context(self.dit, self._embed(rows))
+        with autocast(self.config.precision, self.device):
+            denoiser = self._denoiser(self.dit, rows, 1.0)
         for start, end in itertools.pairwise(sigmas):
             level, following = torch.full((count,), start), torch.full((count,), end)
             teacher = self._run_teacher(teacher, level, following, self.distill.teacher_steps, is_noisy, rows)
             with autocast(self.config.precision, self.device):
-                velocity = self.dit(
-                    student, _frame_sigmas(level, is_noisy), context, shard_tokens=self.shard_tokens
-                )
+                velocity = denoiser(student, _frame_sigmas(level, is_noisy))
             student = student + (end - start) * velocity.float()
         distance = (student - teacher).square().mean() / teacher.square().mean()
         return {TEACHER_DISTANCE: distance.item()}
@@ -225,20 +217,6 @@ def _per_sample(values: Float[Tensor, " b"], latents: Float[Tensor, "b c f h w"]
     return values.to(latents)[:, None, None, None, None]
 
 
-def _mask(is_noisy: Bool[Tensor, "b f"], latents: Float[Tensor, "b c f h w"]) -> Tensor:
-    return is_noisy.to(latents)[:, None, :, None, None]
-
-
 def _frame_sigmas(sigma: Float[Tensor, " b"], is_noisy: Bool[Tensor, "b f"]) -> Float[Tensor, "b f"]:
     """The sigma of every latent frame: 0 where it is clean."""
     return sigma[:, None] * is_noisy
-
-
-def _add_noise(
-    clean: Float[Tensor, "b c f h w"],
-    noise: Float[Tensor, "b c f h w"],
-    sigma: Float[Tensor, " b"],
-    is_noisy: Bool[Tensor, "b f"],
-) -> Float[Tensor, "b c f h w"]:
-    level = _per_sample(sigma, clean) * _mask(is_noisy, clean)
-    return (1 - level) * clean + level * noise

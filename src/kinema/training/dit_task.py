@@ -240,9 +240,13 @@ class DitTask:
         is_scored = (samples.sigmas > 0).to(error)
         return Loss(value=(error * is_scored).sum() / samples.num_scored_frames)
 
-    def _embed(self, caption_rows: Sequence[int]) -> TextEmbeddings:
+    @property
+    def _text_multiple(self) -> int:
         # Each shape is compiled separately, so text lengths are rounded up to a few values.
-        return self.text_table.batch(caption_rows, pad_to_multiple=16 if self.config.compile_blocks else 1)
+        return 16 if self.config.compile_blocks else 1
+
+    def _embed(self, caption_rows: Sequence[int]) -> TextEmbeddings:
+        return self.text_table.batch(caption_rows, pad_to_multiple=self._text_multiple)
 
     def _load_microbatch(self, step: int, microbatch: int, num_microbatches: int) -> _Microbatch:
         config = self.config
@@ -314,9 +318,18 @@ class DitTask:
         block_frames: tuple[int, ...] = (),
     ) -> Float[Tensor, "b f"]:
         """Return the mean squared error of the velocity of each latent frame, in float32."""
-        mix = sigmas[:, None, :, None, None].to(self.device)
-        # Not `sampling.add_noise`, whose lerp rounds differently: runs must stay reproducible bit for bit.
-        noisy = (1 - mix) * clean + mix * noise
+        noisy = noise_frames(clean, noise, sigmas)
+        velocity = self._predict_velocity(noisy, sigmas, text, block_frames)
+        return (velocity - (noise - clean)).square().mean(dim=(1, 3, 4))
+
+    def _predict_velocity(
+        self,
+        noisy: Float[Tensor, "b c f h w"],
+        sigmas: Float[Tensor, "b f"],
+        text: TextEmbeddings,
+        block_frames: tuple[int, ...],
+    ) -> Float[Tensor, "b c f h w"]:
+        """Return the transformer's velocity in float32."""
         with autocast(self.config.precision, self.device):
             velocity = self.dit(
                 noisy,
@@ -326,7 +339,7 @@ class DitTask:
                 recompute=self.config.activation_checkpointing,
                 shard_tokens=self.shard_tokens,
             )
-        return (velocity.float() - (noise - clean)).square().mean(dim=(1, 3, 4))
+        return velocity.float()
 
     def validate(self) -> Mapping[str, float]:
         """Return the loss on held-out videos with fixed noise at `VALIDATION_SIGMAS`.
@@ -388,6 +401,15 @@ class DitTask:
             if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
                 return difference > 0
         return scores[self.selection_score] < best[self.selection_score]
+
+
+def noise_frames(
+    clean: Float[Tensor, "b c f h w"], noise: Float[Tensor, "b c f h w"], sigmas: Float[Tensor, "b f"]
+) -> Float[Tensor, "b c f h w"]:
+    """Return (1 - sigma) * clean + sigma * noise, with a sigma for every latent frame."""
+    mix = sigmas[:, None, :, None, None].to(clean.device)
+    # Not `sampling.add_noise`, whose lerp rounds differently: runs must stay reproducible bit for bit.
+    return (1 - mix) * clean + mix * noise
 
 
 def _latent_shape(latents: Float[Tensor, "n c f h w"]) -> LatentShape:

@@ -68,7 +68,8 @@ def distilled_sampling_defaults(teacher: SamplingDefaults, distill: DistillConfi
 def export(model: TrainedModel, folder: Path) -> Path:
     """Export the result of the full recipe; return the folder."""
     config = model.config
-    _export_model(folder, config.render, causal=config.dit.causal_p > 0, vae=model.vae, dit=model.dit)
+    defaults = build_sampling_defaults(config.render, causal=config.dit.causal_p > 0)
+    _export_model(folder, defaults, vae=model.vae, dit=model.dit)
     write_text(folder / SETTINGS_FILE, to_json(config))
     write_text(folder / SCORES_FILE, json.dumps(model.report, indent=1) + "\n")
     return folder
@@ -85,19 +86,11 @@ def export_vae(config: VaeRunConfig, vae: VideoVae, folder: Path) -> Path:
 def export_dit(config: DitRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> Path:
     """Export a transformer with its autoencoder; return the folder."""
     if config.distill is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         defaults = distilled_sampling_defaults(open_model(config.init_from).sampling_defaults, config.distill)
-        save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae)
-        write_text(folder / SETTINGS_FILE, to_json(config))
-        return folder
-    video_format = _most_common_format(config.data) if config.data.sets else config.data.render
-    _export_model(
-        folder,
-        video_format,
-        causal=config.training.causal_p > 0,
-        vae=vae,
-        dit=dit,
-    )
+    else:
+        video_format = _most_common_format(config.data) if config.data.sets else config.data.render
+        defaults = build_sampling_defaults(video_format, causal=config.training.causal_p > 0)
+    _export_model(folder, defaults, vae=vae, dit=dit)
     write_text(folder / SETTINGS_FILE, to_json(config))
     return folder
 
@@ -126,14 +119,6 @@ def _most_common_format(data: DataConfig) -> RenderConfig:
     )
 
 
-def _export_model(
-    folder: Path,
-    render_config: RenderConfig,
-    *,
-    causal: bool,
-    vae: VideoVae,
-    dit: Dit,
-) -> None:
+def _export_model(folder: Path, defaults: SamplingDefaults, *, vae: VideoVae, dit: Dit) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    defaults = build_sampling_defaults(render_config, causal=causal)
     save_checkpoint(folder, sampling_defaults=defaults, transformer=dit, vae=vae)

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
+
 from kinema.data.dataset import DatasetSplit
 from kinema.data.latent_cache import LatentDatasets, load_latent_datasets
 from kinema.errors import UserError
@@ -162,20 +164,21 @@ def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progres
 def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunContext) -> DitTask:
     model, device = config.training.model, run_context.device
     shard_tokens = run_context.dist_context.sequence
-    init = load_init_weights(config.init_from, device) if config.init_from else None
-    if config.distill is not None and init is not None:
-        teacher = Dit(init.dit_config)
-        teacher.load_state_dict(init.dit)
+    if config.distill is not None:
+        teacher = open_model(config.init_from).load_transformer(dtype=torch.float32, device=device)
         return DistillTask(
             config.training, config.distill, teacher, data.train, data.held_out, device,
             shard_tokens=shard_tokens,
         )  # fmt: skip
+    init_weights = None
+    if config.init_from:
+        init_weights = load_init_weights(config.init_from, device).dit_weights_for(model)
     return DitTask(
         config.training,
         data.train,
         data.held_out,
         device,
-        init_weights=None if init is None else init.dit_weights_for(model),
+        init_weights=init_weights,
         shard_tokens=shard_tokens,
     )
 
