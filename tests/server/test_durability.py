@@ -234,14 +234,7 @@ def test_a_late_worker_changes_no_file_of_a_completed_video(data, files, store):
     late = store.claim(store.register_worker(), "testcard", expired=(), max_attempts=3)
     folder = files.open_attempt(job.id, late.attempt)
     done = make_after(store, files, job, expired=store.leases())
-    folder.mkdir(exist_ok=True)
-    for name in SERVED_FILES:
-        (folder / name).write_text("by the late worker")
-    digests = files.publish(job.id, late.attempt)
-    assert not store.complete(
-        job.id, late.attempt, files=digests, retention_s=1, before_commit=files.write_result
-    )
-    after = store.get(job.id, owner=None)
+    after = finish_late(store, files, late, folder)
     assert after == done
     assert files.verified_path(after, VIDEO_FILE).read_text() == "by the second worker"
     assert files.read_result(job.id).attempt == done.attempt
@@ -253,15 +246,20 @@ def test_a_late_worker_does_not_complete_a_video_that_another_one_makes(data, fi
     folder = files.open_attempt(job.id, late.attempt)
     second = store.claim(store.register_worker(), "testcard", expired=store.leases(), max_attempts=3)
     assert second.attempt != late.attempt
+    after = finish_late(store, files, late, folder)
+    assert (after.status, after.attempt) == ("in_progress", second.attempt)
+
+
+def finish_late(store, files, late, folder):
+    """An attempt that has lost its job writes and tries to complete it; the job afterwards."""
     folder.mkdir(exist_ok=True)
     for name in SERVED_FILES:
         (folder / name).write_text("by the late worker")
-    digests = files.publish(job.id, late.attempt)
+    digests = files.publish(late.id, late.attempt)
     assert not store.complete(
-        job.id, late.attempt, files=digests, retention_s=1, before_commit=files.write_result
+        late.id, late.attempt, files=digests, retention_s=1, before_commit=files.write_result
     )
-    after = store.get(job.id, owner=None)
-    assert (after.status, after.attempt) == ("in_progress", second.attempt)
+    return store.get(late.id, owner=None)
 
 
 def make_after(store, files, job, *, expired):

@@ -38,6 +38,7 @@ first, are rarer than collisions, occlusions and falls."""
 MAX_ATTEMPTS = 8
 """Seeds tried for one clip: some outcomes do not fit into short videos."""
 MIN_CLIPS_FOR_WORKERS = 16
+"""Fewer are rendered sooner than worker processes start."""
 RenderDevice = Literal["cpu", "cuda"]
 """Device of the renderer. Frames from a GPU differ from those of a CPU by rounding."""
 
@@ -144,7 +145,6 @@ def render_missing(
     if not jobs:
         return
     if num_workers is None:
-        # Worker processes take seconds to start.
         has_few = config.num_clips - done < MIN_CLIPS_FOR_WORKERS
         num_workers = 0 if has_few else os.cpu_count() or 1
     if num_workers == 0:
