@@ -51,6 +51,7 @@ REQUEST_FIELDS = [
     "control",
     "references",
     "step_cache",
+    "rewrite_prompt",
 ]
 PIPELINE_METHODS = [
     "collect",

@@ -27,7 +27,10 @@ needs_services = pytest.mark.skipif(
     or any(importlib.util.find_spec(name) is None for name in ("ray", "psycopg", "boto3", "moto", "psutil")),
     reason="needs Ray, a PostgreSQL server, psycopg, boto3 and moto's server",
 )
-JOBS, DISTURBANCES, SEEDS, NODES, STEPS = 200, 20, 4, 3, 12
+JOBS, DISTURBANCES, NODES = 200, 20, 3
+VARIANTS = ((0, 12), (1, 12), (2, 12), (3, 400))
+"""Seeds and steps. Videos of the last one take long enough to leave checkpoints."""
+LONG_EVERY = 6
 HEADERS = {"authorization": f"Bearer {ALICE}"}
 SETTINGS = "checkpoint_interval_s = 0.2\nlease_s = 5.0\n[limits]\nmax_queued_per_owner = 2000\n"
 
@@ -51,7 +54,8 @@ class Run:
         self.store = PostgresJobStore(database.url())
         self.rng = random.Random(0)
         self.resumed: set[str] = set()
-        self.seeds: dict[str, int] = {}
+        self.variants: dict[str, int] = {}
+        self.running: dict[str, tuple[str, str]] = {}
         self.attempts: dict[str, str] = {}
         self.done: Counter[str] = Counter()
         self.frozen: list[int] = []
@@ -60,11 +64,10 @@ class Run:
         return self.store.list_jobs(JobFilter(), limit=JOBS + 1).jobs
 
     def submit(self, http, number: int) -> None:
-        seed = number % SEEDS
-        body = {"prompt": "a red ball", "seed": seed}
-        response = http.post(f"{self.server.url}/videos", json=body)
+        variant = len(VARIANTS) - 1 if number % LONG_EVERY == 0 else number % (len(VARIANTS) - 1)
+        response = http.post(f"{self.server.url}/videos", json=body_of(variant))
         assert response.status_code == 200, response.text
-        self.seeds[response.json()["id"]] = seed
+        self.variants[response.json()["id"]] = variant
 
     def disturb(self) -> None:
         for pid in self.frozen:
@@ -93,27 +96,46 @@ class Run:
             if job.status == "completed":
                 assert self.attempts.setdefault(job.id, job.attempt) == job.attempt, "made twice"
             ended += job.is_finished
-            if job.attempt and job.checkpoint and not job.checkpoint.startswith(f"attempt-{job.attempt}/"):
-                self.resumed.add(job.id)
+            if job.status == "in_progress" and job.checkpoint:
+                attempt, checkpoint = self.running.get(job.id, ("", ""))
+                if attempt not in ("", job.attempt) and checkpoint == job.checkpoint:
+                    self.resumed.add(job.id)
+                self.running[job.id] = job.attempt, job.checkpoint
         return ended
+
+    def watch(self, seconds: float, *, until_checkpoint: bool = False) -> None:
+        """Look at the jobs often: an attempt shows what it resumed from until it has its own checkpoint."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.check()
+            if until_checkpoint and any(
+                job.status == "in_progress" and job.checkpoint for job in self.jobs()
+            ):
+                return
+            time.sleep(0.02)
+
+
+def body_of(variant: int) -> dict[str, object]:
+    """The request of a variant."""
+    seed, steps = VARIANTS[variant]
+    return {"prompt": "a red ball", "seed": seed, "num_inference_steps": steps}
 
 
 def undisturbed_videos(folder: Path, model: Path) -> list[str]:
-    """SHA-256 of the video of each seed, from a server without Ray."""
+    """SHA-256 of the video of each variant, from a server without Ray."""
     import httpx
 
     from tests.fixtures.server import running_server
 
     digests = []
     with running_server(folder / "undisturbed", "--device", "cpu", model=str(model)) as server:
-        for seed in range(SEEDS):
-            body = {"prompt": "a red ball", "seed": seed}
-            video = httpx.post(f"{server.url}/videos", json=body).json()["id"]
+        for variant in range(len(VARIANTS)):
+            video = httpx.post(f"{server.url}/videos", json=body_of(variant)).json()["id"]
             url = f"{server.url}/videos/{video}"
             wait_until(lambda url=url: httpx.get(url).json()["status"] == "completed")
             content = httpx.get(f"{url}/content").content
             digests.append(hashlib.sha256(content).hexdigest())
-    assert len(set(digests)) == SEEDS
+    assert len(set(digests)) == len(VARIANTS)
     return digests
 
 
@@ -150,7 +172,7 @@ def test_nodes_and_workers_are_killed_and_every_job_ends_once(tmp_path):
     from tests.fixtures.ray_cluster import ray_cluster
     from tests.fixtures.tiny_model import save_tiny_model
 
-    model = save_tiny_model(tmp_path / "tiny", num_inference_steps=STEPS)
+    model = save_tiny_model(tmp_path / "tiny", num_inference_steps=VARIANTS[0][1])
     expected = undisturbed_videos(tmp_path, model)
     database = PostgresServer()
     start = time.monotonic()
@@ -169,11 +191,13 @@ def test_nodes_and_workers_are_killed_and_every_job_ends_once(tmp_path):
             moments = sorted(run.rng.sample(range(3, JOBS - 10), DISTURBANCES))
             for moment in moments:
                 wait_until(lambda moment=moment: run.check() >= moment, 1200)
-                time.sleep(run.rng.uniform(0, 1))
+                run.watch(run.rng.uniform(0, 1))
+                run.watch(20, until_checkpoint=True)
                 run.disturb()
+                run.watch(8)
             wait_until(lambda: run.check() == JOBS, 1200)
             jobs = run.jobs()
-            assert {job.id for job in jobs} == set(run.seeds)
+            assert {job.id for job in jobs} == set(run.variants)
             assert {job.status for job in jobs} <= {"completed", "failed"}
             assert all(job.error_code == "worker_lost" for job in jobs if job.status == "failed")
             assert run.resumed
@@ -181,7 +205,7 @@ def test_nodes_and_workers_are_killed_and_every_job_ends_once(tmp_path):
                 if job.status == "completed":
                     url = f"{run.server.url}/videos/{job.id}/content"
                     content = httpx.get(url, headers=HEADERS, timeout=60).content
-                    assert hashlib.sha256(content).hexdigest() == expected[run.seeds[job.id]]
+                    assert hashlib.sha256(content).hexdigest() == expected[run.variants[job.id]]
         finally:
             for pid in run.frozen:
                 with contextlib.suppress(ProcessLookupError):

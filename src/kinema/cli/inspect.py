@@ -167,6 +167,8 @@ def _format_generation(metadata: GenerationMetadata, *, is_signed: bool) -> Iter
             yield f"  shot       {shot.seconds:g} s: {shot.prompt}"
         if request.prompt:
             yield f"  prompt     {request.prompt}"
+        for _, written in metadata.rewritten_prompts:
+            yield f"  read as    {written}"
         yield f"  seed       {request.seed}"
     settings = {
         "task": request.task,

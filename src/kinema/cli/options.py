@@ -72,6 +72,8 @@ class SamplingArgs(DeviceArgs):
     step_cache: float | None = None
     """Reuse results of steps while the velocity changes by less than this, for example 0.05; faster, and the
     video changes. The error is printed."""
+    keep_prompt: bool = False
+    """Do not rewrite a prompt in everyday English into the wording of the model's captions."""
     control: Path | None = None
     """A video to follow in depth, poses or edges; for models with a control branch (VACE)."""
     control_kind: Literal["depth", "pose", "edge", "raw"] = "raw"
@@ -139,6 +141,7 @@ class SamplingArgs(DeviceArgs):
             else ControlInput(video=self.control, kind=self.control_kind, scale=self.control_scale),
             references=self.reference,
             step_cache=self.step_cache,
+            rewrite_prompt=not self.keep_prompt,
         )
 
 

@@ -154,6 +154,26 @@ class Distill(VideoRunArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptRewriter(MachineArgs):
+    """Train the prompt rewriter of models of the lab: everyday English to the wording of captions."""
+
+    out: Path
+    """Folder of the run; an interrupted run continues."""
+    preset: Literal["usual", "tiny"] = "usual"
+    """`tiny` for a test."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Change a setting, as name.of.setting=value: --set training.loop.steps=4000"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.cli.train_run import start_run
+        from kinema.training.recipes import prompt_rewriter
+
+        presets = {"usual": prompt_rewriter.usual, "tiny": prompt_rewriter.tiny}
+        start_run(presets[self.preset](), self.set, self.out, "prompt-rewriter", self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resume(MachineArgs):
     """Continue an interrupted run from its last checkpoint; the result is that of an uninterrupted run."""
 
@@ -228,6 +248,7 @@ class Train:
         | Annotated[Distill, subcommand("distill")]
         | Annotated[Finetune, subcommand("finetune")]
         | Annotated[Lora, subcommand("lora")]
+        | Annotated[PromptRewriter, subcommand("prompt-rewriter")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
     )

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
     from kinema.training.run_context import RunContext
     from kinema.training.validation_samples import Scorer
 
-    RunConfig = RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig
+    RunConfig = RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig | PromptRewriterRunConfig
 
 RUN_CONFIG_FILES = {
     "full": "full.json",
     "vae": "vae-run.json",
     "dit": "dit-run.json",
     "finetune": "finetune-run.json",
+    "prompt-rewriter": "prompt-rewriter-run.json",
 }
 """The file with the settings of a run, by the kind of run."""
 
@@ -95,6 +97,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
 
     path = run_dir / RUN_CONFIG_FILES[kind]
@@ -103,6 +106,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
         "vae": VaeRunConfig,
         "dit": DitRunConfig,
         "finetune": FinetuneRunConfig,
+        "prompt-rewriter": PromptRewriterRunConfig,
     }
     return from_json(config_types[kind], path.read_text(), source=str(path))
 
@@ -123,6 +127,7 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.training.recipes.finetune import FinetuneRunConfig, run_finetune
     from kinema.training.recipes.full import run_recipe
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, train_prompt_rewriter
     from kinema.training.recipes.vae import VaeRunConfig, train_vae
     from kinema.training.run_context import RunContext
     from kinema.training.run_lock import lock_run
@@ -158,6 +163,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = train_dit(config, context)
             case FinetuneRunConfig():
                 steps = run_finetune(config, context)
+            case PromptRewriterRunConfig():
+                steps = train_prompt_rewriter(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
         # A set's cache is next to the set, and may be on another disk than the run.
@@ -203,8 +210,9 @@ def _lab_scorer(config: RunConfig) -> Scorer | None:
     from kinema.evaluation.lab_scores import lab_scores
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
 
-    if isinstance(config, FinetuneRunConfig):
+    if isinstance(config, FinetuneRunConfig | PromptRewriterRunConfig):
         return None
     fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
     return lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps)
@@ -218,6 +226,7 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full import load_trained
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, export_prompt_rewriter
     from kinema.training.recipes.vae import VaeRunConfig, load_autoencoder, load_trained_vae
 
     folder = context.run_dir / "weights"
@@ -235,6 +244,9 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
             return [folder]
         case FinetuneRunConfig():
             return export_finetuned(config, context)
+        case PromptRewriterRunConfig():
+            export_prompt_rewriter(config, context, folder)
+            return [folder]
 
 
 def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:

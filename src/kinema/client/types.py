@@ -55,6 +55,7 @@ class Options:
     loras: tuple[Lora, ...] = ()
     recipe: str | None = None
     step_cache: float | None = None
+    rewrite_prompt: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

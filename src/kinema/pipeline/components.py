@@ -20,6 +20,7 @@ from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule
 from kinema.pipeline.machine_cache import cache_folder
 from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
+from kinema.pipeline.prompt_rewriting import PromptRewriter
 
 
 def prepare_transformer(
@@ -77,6 +78,7 @@ class ModelComponents:
         preview_decoder: a tiny decoder for previews; None: previews are made without.
         execution: how the transformers run.
         text_cache: whether hidden states of prompts are kept on disk, for models with a large text encoder.
+        prompt_rewriter: writes prompts in the wording of the model's captions; None for models without one.
     """
 
     model: ModelCheckpoint
@@ -88,6 +90,7 @@ class ModelComponents:
     preview_decoder: LazyModule[TinyDecoder] | None = None
     execution: Execution = DEFAULT_EXECUTION
     text_cache: bool = True
+    prompt_rewriter: PromptRewriter | None = None
 
     @classmethod
     def from_checkpoint(
@@ -113,15 +116,17 @@ class ModelComponents:
                 _quantize(dit, policy, device)
             return dit
 
+        text_encoder = LazyModule(
+            lambda: model.load_text_encoder(dtype=dtype, device=text_device), keep_loaded=keep_loaded
+        )
         return cls(
             model=model,
             device=device,
             policy=policy,
             execution=execution,
             text_cache=text_cache,
-            text_encoder=LazyModule(
-                lambda: model.load_text_encoder(dtype=dtype, device=text_device), keep_loaded=keep_loaded
-            ),
+            text_encoder=text_encoder,
+            prompt_rewriter=PromptRewriter.of(model, text_encoder, text_device),
             vae=LazyModule(lambda: model.load_vae(device=device), keep_loaded=keep_loaded),
             transformers=tuple(
                 LazyModule(

@@ -21,6 +21,7 @@ from kinema.models.vae.autoencoder import VaeCache
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.conditioning import Conditioning, TimedPrompt
 from kinema.pipeline.denoiser import FrameRangeDenoiser
+from kinema.pipeline.prompt_rewriting import may_rewrite
 from kinema.pipeline.prompts import encode_prompts
 from kinema.pipeline.request import Transition
 from kinema.pipeline.resolve import ResolvedRequest
@@ -115,6 +116,7 @@ class LiveSampler:
         self.latent_shape = LatentShape.of(VideoShape(frames=1, height=height, width=width), self.stride)
         self.max_steps = resolved.num_inference_steps
         self._components, self._resolved = components, resolved
+        self._rewriter = components.prompt_rewriter if may_rewrite(resolved) else None
         self._vae, self._dit = components.vae.get(), components.transformers[0].get()
 
     @property
@@ -132,8 +134,15 @@ class LiveSampler:
         """Whether the model was trained for its own number of steps only."""
         return bool(self._resolved.sampler_config().fixed_sigmas)
 
-    def encode_prompt(self, prompt: str) -> FrameRangeDenoiser:
-        """The transformer under a prompt."""
+    def encode_prompt(self, prompt: str, *, is_first: bool = True) -> FrameRangeDenoiser:
+        """The transformer under a prompt.
+
+        Args:
+            prompt: what the next frames show. It is rewritten as in `kinema.pipeline.prompt_rewriting`.
+            is_first: whether a new shot begins with it. Else the frames before decide what it leaves open.
+        """
+        if self._rewriter is not None:
+            prompt = self._rewriter.rewrite(prompt, seed=self.seed, chooses=is_first)
         conditioning = Conditioning(
             prompts=(TimedPrompt(prompt=prompt),),
             negative_prompt=self._resolved.conditioning.negative_prompt,

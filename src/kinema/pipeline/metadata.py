@@ -57,6 +57,7 @@ class GenerationMetadata:
         kinema: the version; `torch` likewise.
         frames_sha256: of the frames before a codec changed them; empty where they were written as a stream.
         fp8: whether the transformers' large weights were float8.
+        rewritten_prompts: prompts of the request, each with what the model was told in its place.
     """
 
     model: str
@@ -71,6 +72,7 @@ class GenerationMetadata:
     torch: str
     frames_sha256: str = ""
     fp8: bool = False
+    rewritten_prompts: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -203,6 +205,7 @@ def build_metadata(
         kinema=__version__,
         torch=torch.__version__,
         frames_sha256="" if frames is None else array_sha256(frames),
+        rewritten_prompts=tuple(resolved.rewritten_prompts.items()),
     )
 
 

@@ -45,6 +45,7 @@ from kinema.pipeline.progress import (
     SamplingStep,
     StageProgress,
 )
+from kinema.pipeline.prompt_rewriting import rewrite_prompts
 from kinema.pipeline.request import (
     ControlInput,
     EditInput,
@@ -155,6 +156,7 @@ class Pipeline:
         control: ControlInput | None = None,
         references: Sequence[ImageInput] = (),
         step_cache: float | None = None,
+        rewrite_prompt: bool = True,
         noise: Float[Tensor, "1 c f h w"] | None = None,
     ) -> GeneratedVideo:
         """Generate a video and return all its frames.
@@ -195,6 +197,7 @@ class Pipeline:
                 control=control,
                 references=tuple(references),
                 step_cache=step_cache,
+                rewrite_prompt=rewrite_prompt,
             )
         resolved = self.resolve(request, noise=noise)
         _warn_of_unused(resolved.loras)
@@ -218,7 +221,7 @@ class Pipeline:
     def resolve(
         self, request: VideoRequest, *, noise: Float[Tensor, "1 c f h w"] | None = None
     ) -> ResolvedRequest:
-        """Fill in the model's defaults, read input files, and plan the segments.
+        """Fill in the model's defaults, read input files, plan the segments, and rewrite the prompts.
 
         Raises:
             UserError: it can't be generated; the message says what can.
@@ -226,7 +229,7 @@ class Pipeline:
         resolved = resolve_request(self.model, request, noise=noise, lora_files=self._lora_files)
         if request.upscale > 1:
             check_upscale(self.model, request.upscale)
-        return resolved
+        return rewrite_prompts(self.components.prompt_rewriter, resolved)
 
     def stream(
         self, request: VideoRequest | ResolvedRequest, *, state: SamplerState | None = None
@@ -336,14 +339,17 @@ class Pipeline:
     def warnings(self, resolved: ResolvedRequest) -> tuple[str, ...]:
         """What a person should know before a request is generated, one line each.
 
-        Words that the model was not trained on, and images that it will not keep as they are.
+        Prompts that were rewritten, words that the model was not trained on, and images that it will not keep
+        as they are.
         """
         from kinema.pipeline.prompt_vocabulary import lora_vocabulary
         from kinema.pipeline.request_warnings import request_warnings
 
         files = [match.file for lora in resolved.loras for match in lora.matches]
-        return request_warnings(
-            self.model, resolved.request, resolved.size, lora_words=lora_vocabulary(files)
+        rewritten = [f"reads {before!r} as {after!r}" for before, after in resolved.rewritten_prompts.items()]
+        return (
+            *rewritten,
+            *request_warnings(self.model, resolved.request, resolved.size, lora_words=lora_vocabulary(files)),
         )
 
     def preload(self) -> None:

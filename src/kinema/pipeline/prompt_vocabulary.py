@@ -12,14 +12,17 @@ from kinema.simulator.captions.vocabulary import known_words
 
 
 def model_vocabulary(model: ModelCheckpoint) -> frozenset[str]:
-    """The words of a model's training captions; empty for open models, which know more than can be listed.
+    """The words of a model's training captions, and those that its prompt rewriter understands.
+
+    It is empty for open models, which know more than can be listed.
 
     A model that does not record them was trained on the simulator's captions.
     """
     if not isinstance(model, KinemaCheckpoint):
         return frozenset()
     base = model.base_vocabulary()
-    return (known_words() if base is None else base) | frozenset(model.vocabulary)
+    own = (known_words() if base is None else base) | frozenset(model.vocabulary)
+    return own | model.rewriter_vocabulary()
 
 
 def lora_vocabulary(files: Iterable[LoraFile]) -> frozenset[str]:

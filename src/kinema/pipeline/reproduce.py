@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -91,7 +92,17 @@ def restore_pipeline(
             f"{pipe.model.name} is not the model that generated the video (its weights differ); "
             "give that model with --model"
         )
-    return pipe, pipe.resolve(metadata.request_with_files(base_dir, inputs=inputs, loras=loras))
+    request = metadata.request_with_files(base_dir, inputs=inputs, loras=loras)
+    resolved = pipe.resolve(
+        # Videos of earlier versions were made from the prompts as they are.
+        request if metadata.rewritten_prompts else dataclasses.replace(request, rewrite_prompt=False)
+    )
+    if tuple(resolved.rewritten_prompts.items()) != metadata.rewritten_prompts:
+        raise UserError(
+            f"{pipe.model.name} rewrites the prompt of this video differently than when it was made; "
+            f"generate {metadata.rewritten_prompts[0][1]!r} instead"
+        )
+    return pipe, resolved
 
 
 def frames_differ(metadata: GenerationMetadata, frames: np.ndarray) -> bool:

@@ -193,6 +193,8 @@ class VideoRequest:
         step_cache: how far the velocity may change before a step is computed again instead of reusing the
             last result, above 0 to 1, for example 0.05: faster, and the video changes (EasyCache). None:
             every step is computed.
+        rewrite_prompt: whether prompts in everyday English are rewritten into the wording of the model's
+            captions, if the model has a rewriter. Never with LoRAs, which may know other words.
     """
 
     prompt: str = ""
@@ -217,6 +219,7 @@ class VideoRequest:
     control: ControlInput | None = None
     references: tuple[ImageInput, ...] = ()
     step_cache: float | None = None
+    rewrite_prompt: bool = True
 
     @property
     def task(self) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,8 @@ class ResolvedRequest:
         noise: in place of the seed's noise; for a single segment or a stream.
         loras: changes of the model's weights.
         defaults: the model's defaults under the recipe of the request.
+        rewritten_prompts: what the model is told in place of prompts of the request, see
+            `kinema.pipeline.prompt_rewriting`.
     """
 
     request: VideoRequest
@@ -88,6 +90,7 @@ class ResolvedRequest:
     noise: Float[Tensor, "1 c f h w"] | None = None
     loras: tuple[ResolvedLora, ...] = ()
     defaults: SamplingDefaults
+    rewritten_prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def conditioning(self) -> Conditioning:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.module_init import skip_init
+from kinema.models.slot_classifier import SlotClassifier, SlotClassifierConfig
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
@@ -18,6 +19,7 @@ from kinema.training.recipes.datasets import DataConfig
 from kinema.training.recipes.dit import DitRunConfig
 from kinema.training.recipes.finetune import FinetuneRunConfig
 from kinema.training.recipes.full_config import RecipeConfig
+from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
 from kinema.training.recipes.vae import VaeRunConfig
 from kinema.training.render_shards import RenderConfig
 
@@ -59,7 +61,9 @@ class RunSize:
         return f"the run's folder takes up to {_format_bytes(self.total)} ({', '.join(parts)})"
 
 
-def estimate_run_size(config: RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig) -> RunSize:
+def estimate_run_size(
+    config: RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig | PromptRewriterRunConfig,
+) -> RunSize:
     """The largest size of a run's folder.
 
     Raises:
@@ -68,6 +72,11 @@ def estimate_run_size(config: RecipeConfig | VaeRunConfig | DitRunConfig | Finet
     match config:
         case FinetuneRunConfig():
             return _finetune_size(config)
+        case PromptRewriterRunConfig():
+            count = _count(SlotClassifier, config.training.model)
+            return RunSize(
+                checkpoints=_checkpoint_bytes(count, config.training.loop), weights=_FLOAT_BYTES * count
+            )
         case RecipeConfig():
             datasets = config.datasets
             held_out = tuple(config.held_out_config(i) for i in range(len(datasets)))
@@ -132,7 +141,10 @@ def count_lora(dit: DitConfig, rank: int) -> int:
     return dit.layers * rank * (2 * projections * dit.width + 2 * (dit.width + dit.mlp_width))
 
 
-def _count(kind: type[Dit] | type[VideoVae], config: DitConfig | VaeConfig) -> int:
+def _count(
+    kind: type[Dit] | type[VideoVae] | type[SlotClassifier],
+    config: DitConfig | VaeConfig | SlotClassifierConfig,
+) -> int:
     with skip_init():
         module = kind(config)  # pyrefly: ignore[bad-argument-type]  # each kind with its own settings
     return sum(parameter.numel() for parameter in module.parameters())

@@ -3,6 +3,7 @@
     kinema.json                 CheckpointIndex: format version, text encoder, sampling defaults
     transformer/config.json     DitConfig          transformer/model*.safetensors
     vae/config.json             VaeConfig          vae/model*.safetensors
+    prompt_rewriter/config.json SlotClassifierConfig, with weights; for models that have one
 
 The text encoder is MiniLM from its own package, so the folder does not contain it.
 """
@@ -10,6 +11,7 @@ The text encoder is MiniLM from its own package, so the folder does not contain 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +31,7 @@ from kinema.models.formats.safetensors_io import (
 from kinema.models.formats.serialization import from_json, to_json
 from kinema.models.module_init import skip_init
 from kinema.models.sampling_defaults import SamplingDefaults
+from kinema.models.slot_classifier import SlotClassifier, SlotClassifierConfig
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
@@ -36,6 +39,8 @@ from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 
 INDEX_FILE, VOCABULARY_FILE = "kinema.json", "vocabulary.txt"
+PROMPT_REWRITER = "prompt_rewriter"
+"""Folder of the prompt rewriter's classifier."""
 MAX_VOCABULARY_CHARS = 2**20
 SHARD_BYTES = 15 * 2**20
 """Largest weights file. Some hosts refuse files above 25 MiB."""
@@ -76,11 +81,11 @@ class KinemaCheckpoint:
 
         They are in `vocabulary.txt`, one on a line.
         """
-        try:
-            with (self.folder / VOCABULARY_FILE).open(encoding="utf-8") as file:
-                return frozenset(file.read(MAX_VOCABULARY_CHARS).split())
-        except (OSError, UnicodeDecodeError):
-            return None
+        return _read_vocabulary(self.folder / VOCABULARY_FILE)
+
+    def rewriter_vocabulary(self) -> frozenset[str]:
+        """The words that its prompt rewriter was trained on, in lower case; empty without a rewriter."""
+        return _read_vocabulary(self.folder / PROMPT_REWRITER / VOCABULARY_FILE) or frozenset()
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
@@ -151,6 +156,29 @@ class KinemaCheckpoint:
         """
         return MiniLm.load().to(device)
 
+    @property
+    def has_prompt_rewriter(self) -> bool:
+        """Whether prompts in other words are rewritten into the wording of the captions."""
+        return (self.folder / PROMPT_REWRITER / "config.json").is_file()
+
+    def load_slot_classifier(self, *, device: torch.device) -> SlotClassifier:
+        """The classifier of the prompt rewriter, in float32.
+
+        Raises:
+            UserError: there is none, or its weights are missing or of another model.
+        """
+        settings = json.dumps(
+            read_json(self.folder / PROMPT_REWRITER / "config.json", component=PROMPT_REWRITER)
+        )
+        config = from_json(
+            SlotClassifierConfig, settings, source=str(self.folder / PROMPT_REWRITER / "config.json")
+        )
+        with skip_init():
+            module = SlotClassifier(config)
+        infos = list_tensors(self.folder / PROMPT_REWRITER, component=PROMPT_REWRITER)
+        _load_into(module, infos, "prompt rewriter", torch.float32, device)
+        return module.eval()
+
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
         """The tensors of a component, from the headers of its files; empty if there is no such component."""
         if component not in ("transformer", "vae"):
@@ -194,6 +222,22 @@ def save_checkpoint(
     write_text(target / INDEX_FILE, to_json(index))
 
 
+def save_slot_classifier(target: Path, classifier: SlotClassifier, *, vocabulary: Iterable[str]) -> None:
+    """Write the classifier of a prompt rewriter into a model's folder, in bfloat16; it is run in float32.
+
+    Args:
+        target: the model's folder.
+        classifier: of the rewriter.
+        vocabulary: words that it was trained on and that the model can show, in lower case.
+    """
+    tensors = {name: value.to(torch.bfloat16) for name, value in classifier.state_dict().items()}
+    save_tensors(tensors, target / PROMPT_REWRITER, shard_bytes=SHARD_BYTES)
+    write_text(
+        target / PROMPT_REWRITER / VOCABULARY_FILE, "".join(f"{word}\n" for word in sorted(vocabulary))
+    )
+    write_text(target / PROMPT_REWRITER / "config.json", to_json(classifier.config))
+
+
 def save_vae(target: Path, vae: VideoVae) -> None:
     """Write an autoencoder alone, into the folder `vae` of `target`, in float32 for further training."""
     save_tensors(vae.state_dict(), target / "vae", shard_bytes=SHARD_BYTES)
@@ -222,6 +266,14 @@ def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
     module.reset_latent_statistics(device)
     _load_into(module, list_tensors(folder / "vae", component="vae"), "autoencoder", torch.float32, device)
     return module.eval()
+
+
+def _read_vocabulary(path: Path) -> frozenset[str] | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return frozenset(file.read(MAX_VOCABULARY_CHARS).split())
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _keeps_float32(name: str, component: str) -> bool:

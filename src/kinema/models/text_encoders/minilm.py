@@ -91,8 +91,10 @@ class MiniLm(nn.Module):
         """Channels of a hidden state."""
         return HIDDEN_SIZE
 
-    def forward(self, tokens: Int[Tensor, "b l"], lengths: Int[Tensor, " b"]) -> Float[Tensor, "b l d"]:
-        """Hidden states of tokens; zeros after each prompt's length."""
+    def forward(
+        self, tokens: Int[Tensor, "b l"], lengths: Int[Tensor, " b"], *, num_layers: int = NUM_LAYERS
+    ) -> Float[Tensor, "b l d"]:
+        """Hidden states of tokens after `num_layers` layers; zeros after each prompt's length."""
         position = torch.arange(tokens.shape[1], device=tokens.device)
         is_token = position < lengths[:, None].to(tokens.device)
         x = self.norm(
@@ -100,17 +102,22 @@ class MiniLm(nn.Module):
             + self.position_embeddings(position)
             + self.token_type_embeddings.weight[0]
         )
-        for layer in self.layers:
+        for layer in self.layers[:num_layers]:
             x = layer(x, is_token[:, None, None])
         return x * is_token[..., None]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbeddings:
         """Hidden states of the prompts, with the start and end tokens; at most 256 tokens each."""
+        tokens, lengths = self.tokenize(prompts)
+        return TextEmbeddings(hidden_states=self(tokens, lengths), lengths=lengths)
+
+    def tokenize(self, prompts: Sequence[str]) -> tuple[Int[Tensor, "b l"], Int[Tensor, " b"]]:
+        """Tokens of the prompts on the module's device, and their numbers on the CPU."""
         rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(prompts))]
         lengths = torch.tensor([len(row) for row in rows])
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.word_embeddings.weight.device)
-        return TextEmbeddings(hidden_states=self(tokens, lengths), lengths=lengths)
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return tokens.to(self.word_embeddings.weight.device), lengths
 
 
 def package_folder() -> Path:

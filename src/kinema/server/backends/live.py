@@ -127,7 +127,7 @@ class PipelineLiveSource:
         """See `LiveSource.change_prompt`."""
         assert self._state is not None
         self._state = self._sampler.change_prompt(
-            self._state, self._sampler.encode_prompt(prompt), transition
+            self._state, self._sampler.encode_prompt(prompt, is_first=transition == "cut"), transition
         )
 
     def go_on(
@@ -149,7 +149,7 @@ class PipelineLiveSource:
         )
         self._state = self._sampler.go_on(
             LivePast(first=first_latents, last=last_latents, position=position),
-            self._sampler.encode_prompt(prompt),
+            self._sampler.encode_prompt(prompt, is_first=False),
             branch=branch,
         )
 

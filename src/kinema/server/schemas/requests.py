@@ -172,6 +172,8 @@ class GenerationOptions(StrictModel):
     """How step-distilled weights are sampled; `fast` is the model's own, `none` its usual steps."""
     step_cache: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     """How far the velocity may change before a step is computed again instead of reusing the last result."""
+    rewrite_prompt: bool | None = None
+    """Whether prompts in everyday English are rewritten into the wording of the model's captions."""
 
     def image_inputs(self) -> Iterator[tuple[str, UploadFile | ImageUrl]]:
         """All images of the request, each with the name of its parameter."""

@@ -142,4 +142,5 @@ def inherited_options(request: VideoRequest) -> VideoRequest:
         upscale=request.upscale,
         loras=request.loras,
         recipe=request.recipe,
+        rewrite_prompt=request.rewrite_prompt,
     )
