@@ -259,6 +259,17 @@ class BenchLive:
         print_table(run_benchmark(model=self.model, seconds=self.seconds), title="Live video", peer="")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchShardedSave:
+    """What asynchronous sharded checkpoints cost the steps of a training in two processes."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from benchmarks.sharded_save import measure_save_cost
+
+        print_table(measure_save_cost(), title="Sharded checkpoints", peer="without")
+
+
 AnyBenchmark = (
     Annotated[BenchSimulator, subcommand("simulator")]
     | Annotated[BenchModel, subcommand("model")]
@@ -269,6 +280,7 @@ AnyBenchmark = (
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]
     | Annotated[BenchLive, subcommand("live")]
+    | Annotated[BenchShardedSave, subcommand("sharded-save")]
     | Annotated[BenchGpu, subcommand("gpu")]
 )
 

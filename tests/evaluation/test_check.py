@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 
 import pytest
 
@@ -34,6 +35,18 @@ def test_a_video_of_the_simulator_passes(rolling):
     assert result.is_correct
     assert result.verdicts["direction"]
     assert result.objects[0].startswith("1 ")
+
+
+def test_a_rewritten_prompt_is_checked_as_the_model_was_told(rolling, monkeypatch):
+    path, prompt = rolling
+    own = "off it goes, and then it stops"
+    assert not check_video(path, own).scored
+    metadata = types.SimpleNamespace(rewritten_prompts=((own, prompt),))
+    monkeypatch.setattr(check, "read_metadata", lambda _: metadata)
+    result = check_video(path, own)
+    assert result.scored
+    assert result.is_correct
+    assert result.prompt == prompt
 
 
 def test_the_opposite_direction_fails(rolling):

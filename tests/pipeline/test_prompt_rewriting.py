@@ -24,7 +24,7 @@ from tests.fixtures.tiny_model import save_tiny_model
 
 RED = ObjectMeaning(shape="ball", colour="red")
 MEANINGS = {
-    "a scarlet orb trundles off to the left": Meaning(objects=(RED,), event="move", direction="left", actor=0),
+    "a scarlet orb trundles to the left": Meaning(objects=(RED,), event="move", direction="left", actor=0),
     "some orb trundles off": Meaning(objects=(ObjectMeaning(shape="ball"),), event="move", actor=0),
     "a swing": None,
 }

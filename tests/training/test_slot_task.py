@@ -25,7 +25,9 @@ CONFIG = prompt_rewriter.tiny().training
 @pytest.fixture(scope="module")
 def clips():
     return [
-        make_clip(ClipSpec(seed=seed, lab=True, event=event, num_frames=17, fps=8.0), render=False).annotations
+        make_clip(
+            ClipSpec(seed=seed, lab=True, event=event, num_frames=17, fps=8.0), render=False
+        ).annotations
         for seed in (1, 2)
         for event in ("roll", "still", "collide")
     ]
@@ -33,7 +35,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def task(clips):
-    return SlotTask(CONFIG, clips, clips[:2], MiniLm.load(), torch.device("cpu"))
+    return SlotTask(CONFIG, clips, clips[:1], clips[:2], MiniLm.load(), torch.device("cpu"))
 
 
 def test_the_loss_falls_on_a_batch(task):

@@ -118,13 +118,8 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
             raise UserError("count and best-of must be 1 or more")
         if self.count > 1 and self.best_of > 1:
             raise UserError("count writes all videos and best-of writes one of them; give one of the two")
-        if self.best_of > 1:
-            from kinema.evaluation.prompt_parser import parse_prompt
-
-            if self.storyboard is not None:
-                raise UserError("a storyboard has no single prompt to score its videos by; leave out best-of")
-            # A prompt that can't be scored is an error before the work.
-            parse_prompt(self.prompt)
+        if self.best_of > 1 and self.storyboard is not None:
+            raise UserError("a storyboard has no single prompt to score its videos by; leave out best-of")
 
     def _generate_each(self, pipe: Pipeline, requests: list[ResolvedRequest]) -> None:
         from kinema.cli.run_and_report import print_summary, run_request
@@ -138,16 +133,20 @@ class Generate(OutputArgs, InputArgs, SamplingArgs):
     def _generate_best(self, pipe: Pipeline, requests: list[ResolvedRequest]) -> None:
         from kinema.cli.run_and_report import emit_event, print_summary, run_request
         from kinema.evaluation.lab_scores import score_prompt
+        from kinema.evaluation.prompt_parser import parse_prompt
         from kinema.pipeline.video import GeneratedVideo
 
         if self.upscale > 1 or self.preview is not None or any(resolved.is_streamed for resolved in requests):
             raise UserError("best-of needs short videos without upscale and preview; leave out best-of")
+        prompts = [one.rewritten_prompts.get(self.prompt, self.prompt) for one in requests]
+        # A prompt that can't be scored is an error before the work.
+        parse_prompt(prompts[0])
         best: tuple[float, GeneratedVideo, CompletedRun, ResolvedRequest] | None = None
-        for resolved in requests:
+        for resolved, prompt in zip(requests, prompts, strict=True):
             run = run_request(pipe, resolved, self, write=False)
             if run.frames is None:
                 raise RuntimeError("a video that is not streamed came without all its frames")
-            score = score_prompt(self.prompt, run.frames, resolved.fps)
+            score = score_prompt(prompt, run.frames, resolved.fps)
             emit_event(self, "score", seed=resolved.seed, accuracy=score.accuracy, failed=score.failed)
             if not self.json:
                 failed = f", failed: {', '.join(score.failed)}" if score.failed else ""

@@ -17,6 +17,7 @@ from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.video_sources import load_video
+from kinema.pipeline.reproduce import read_metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class VideoCheck:
     Attributes:
         scored: whether it can score the prompt.
         reason: why it can't; empty if it can.
+        prompt: what the model was told, by the video's metadata: its prompt, or what that was rewritten to.
         objects: the objects that it looked for, for example `1 red ball`.
         verdicts: pass or fail by each measure that applies to the prompt.
         is_correct: whether the objects are there and do what the prompt says; None if not scored.
@@ -33,29 +35,40 @@ class VideoCheck:
 
     scored: bool
     reason: str = ""
+    prompt: str = ""
     objects: tuple[str, ...] = ()
     verdicts: dict[str, bool] = dataclasses.field(default_factory=dict)
     is_correct: bool | None = None
 
 
 def check_video(path: Path, prompt: str) -> VideoCheck:
-    """Check a video of the lab against its prompt.
+    """Check a video of the lab against its prompt, or against what the prompt was rewritten to.
 
     Raises:
         UserError: the file can't be read as a video.
     """
+    prompt = _rewritten_prompts(path).get(prompt, prompt)
     try:
         spec = parse_prompt(prompt)
     except UserError as error:
-        return VideoCheck(scored=False, reason=str(error))
+        return VideoCheck(scored=False, reason=str(error), prompt=prompt)
     frames, fps = load_video(path)
     scores = score_video(spec, frames, fps)
     return VideoCheck(
         scored=True,
+        prompt=prompt,
         objects=tuple(f"{one.count} {one.colour} {one.shape}" for one in spec.objects),
         verdicts={name: passed for name, passed in scores.verdicts.items() if passed is not None},
         is_correct=scores.is_correct,
     )
+
+
+def _rewritten_prompts(path: Path) -> dict[str, str]:
+    """What the prompts of a video were rewritten to, by its metadata; empty for a file without any."""
+    try:
+        return dict(read_metadata(path).rewritten_prompts)
+    except UserError:
+        return {}
 
 
 def main() -> None:

@@ -403,6 +403,7 @@ class Pipeline:
                 dtype=self.policy.dtype,
                 shard_bytes=shard_bytes or SHARD_BYTES,
             )
+            self.model.copy_prompt_rewriter(target)
 
 
 def _warn_of_unused(loras: Sequence[ResolvedLora]) -> None:

@@ -35,6 +35,21 @@ LIST_ALL_RIGHT = "everyday_list_all_right"
 _SLOTS = tuple(Slot(name=name, values=values) for name, values in SLOTS.items())
 _NO_LABEL = -100
 NUM_VALIDATION_CAPTIONS = 400
+_OPENINGS = (
+    "ok, ", "ok so ", "hey, ", "hi, ", "so, ", "well, ", "now ", "and ", "look, ", "wow, ", "oh, ", "hmm, ",
+    "then ", "prompt: ", "video: ", "clip: ", "short clip: ", "quick test: ", "render: ", "animation: ",
+    "task: ", "I want this: ", "imagine: ", "for example ", "basically ", "maybe ", "simply ", "next up, ",
+    "let's say ",
+)  # fmt: skip
+_TAILS = (
+    ", 4k", ", 8k", ", highly detailed", ", cinematic", ", cinematic lighting", ", realistic",
+    ", photorealistic", ", high quality", ", best quality", ", smooth", ", simple background",
+    ", plain background", ", short clip", ", studio lighting", ", nothing else", ", nothing more",
+    ", that's all", ", that's it", ", if possible", ", please", " please", ", thank you", ", ok",
+    ", you know", ", right", ", as always", ", for a test", " now", " again", ", minimal", ", 3d render",
+    ", simple scene", ", wide shot", ", full shot", ", one take",
+)  # fmt: skip
+"""Words that people put around prompts, and that change nothing."""
 _CAPTIONS_AT_ONCE = 32
 
 
@@ -45,6 +60,9 @@ class SlotTrainConfig:
     Attributes:
         seed: of all random choices.
         batch_size: captions in a step.
+        other_p: share of the captions that are of the whole simulator. From them the classifier learns what
+            the lab does not have.
+        filler_p: share of the captions with words around them that say nothing, as people write them.
         unknown_token_p: share of the tokens that are replaced by random ones in half of the captions, so that
             unknown words do not change what the other words mean.
         model: size of the classifier.
@@ -53,6 +71,8 @@ class SlotTrainConfig:
 
     seed: int = 0
     batch_size: int = 64
+    other_p: float = 0.06
+    filler_p: float = 0.3
     unknown_token_p: float = 0.08
     model: SlotClassifierConfig = field(default_factory=lambda: SlotClassifierConfig(slots=_SLOTS))
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -63,7 +83,8 @@ class SlotTask:
 
     Args:
         config: settings of the training.
-        clips: annotations of simulated clips to caption.
+        clips: annotations of simulated clips of the lab to caption.
+        other: of clips of the whole simulator.
         held_out: of other clips, for validation.
         encoder: the text encoder; it is not trained.
         device: of training.
@@ -73,11 +94,12 @@ class SlotTask:
         self,
         config: SlotTrainConfig,
         clips: Sequence[ClipAnnotations],
+        other: Sequence[ClipAnnotations],
         held_out: Sequence[ClipAnnotations],
         encoder: MiniLm,
         device: torch.device,
     ) -> None:
-        self.config, self.clips, self.device = config, clips, device
+        self.config, self.clips, self.other, self.device = config, clips, other, device
         self.encoder = encoder.to(device)
         torch.manual_seed(config.seed)
         self.classifier = SlotClassifier(config.model).to(device)
@@ -120,14 +142,7 @@ class SlotTask:
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the mean cross-entropy of the slots of new captions."""
         size = self.config.batch_size // num_microbatches
-        pairs = [
-            write_caption(
-                self.clips,
-                random.Random(rng.derive_seed(self.config.seed, "caption", step, microbatch * size + index)),
-                "train",
-            )
-            for index in range(size)
-        ]
+        pairs = [self._training_pair(step, microbatch * size + index) for index in range(size)]
         tokens, lengths = self.encoder.tokenize([text for text, _ in pairs])
         tokens = self._replace_tokens(tokens, lengths, step, microbatch)
         logits = self._logits(tokens, lengths)
@@ -138,6 +153,12 @@ class SlotTask:
             if bool((labels[name] != _NO_LABEL).any())
         ]
         return Loss(value=torch.stack(losses).mean() / num_microbatches)
+
+    def _training_pair(self, step: int, index: int) -> tuple[str, Meaning]:
+        source = random.Random(rng.derive_seed(self.config.seed, "caption", step, index))
+        is_other = source.random() < self.config.other_p
+        text, meaning = write_caption(self.other if is_other else self.clips, source, "train")
+        return add_fillers(text, source) if source.random() < self.config.filler_p else text, meaning
 
     def _replace_tokens(
         self, tokens: Int[Tensor, "b l"], lengths: Int[Tensor, " b"], step: int, microbatch: int
@@ -207,6 +228,16 @@ def write_caption(
     clip = exchange_colours(source.choice(clips), source)
     caption = realize_caption(clip, source, pattern_split=split, word_split=split)
     return caption.text, extract_meaning(caption)
+
+
+def add_fillers(text: str, source: random.Random) -> str:
+    """The caption with words in front of it or behind it that say nothing about the scene."""
+    place = source.random()
+    if place < 0.6:
+        text = source.choice(_OPENINGS) + text
+    if place > 0.4:
+        text = text.rstrip(".!") + source.choice(_TAILS)
+    return text
 
 
 def exchange_colours(clip: ClipAnnotations, source: random.Random) -> ClipAnnotations:

@@ -94,6 +94,7 @@ export interface Vocabulary {
 export interface VideoCheck {
   scored: boolean;
   reason: string;
+  prompt: string;
   objects: string[];
   verdicts: Record<string, boolean>;
   is_correct: boolean | null;

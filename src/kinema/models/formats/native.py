@@ -11,6 +11,7 @@ The text encoder is MiniLM from its own package, so the folder does not contain 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,11 @@ class KinemaCheckpoint:
         infos = list_tensors(self.folder / PROMPT_REWRITER, component=PROMPT_REWRITER)
         _load_into(module, infos, "prompt rewriter", torch.float32, device)
         return module.eval()
+
+    def copy_prompt_rewriter(self, target: Path) -> None:
+        """Copy the prompt rewriter into another model's folder, if there is one."""
+        if self.has_prompt_rewriter:
+            shutil.copytree(self.folder / PROMPT_REWRITER, target / PROMPT_REWRITER, dirs_exist_ok=True)
 
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
         """The tensors of a component, from the headers of its files; empty if there is no such component."""

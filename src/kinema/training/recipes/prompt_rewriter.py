@@ -115,7 +115,7 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
     lab, other, held_out = datasets
     encoder = run_context.load_text_encoder()
     assert isinstance(encoder, MiniLm)
-    task = SlotTask(config.training, [*lab, *other], held_out, encoder, run_context.device)
+    task = SlotTask(config.training, lab, other, held_out, encoder, run_context.device)
     for report in train(
         task,
         config.training.loop,
@@ -171,9 +171,12 @@ def _simulate(job: _ClipJob) -> ClipAnnotations:
             event = next(name for (name, _), edge in zip(job.events, edges, strict=True) if place < edge)
         try:
             spec = ClipSpec(seed=seed, lab=bool(job.events), event=event, num_frames=17, fps=8.0)
-            return make_clip(spec, render=False).annotations
+            clip = make_clip(spec, render=False).annotations
         except UserError:
             continue
+        # In the lab, 'box' means a cube.
+        if job.events or all(entity.shape != "box" for entity in clip.entities):
+            return clip
     raise UserError(f"no clip was found for {job.name} {job.index} in {_MAX_ATTEMPTS} tries; change the seed")
 
 

@@ -92,8 +92,11 @@ def write_lab_caption(meaning: Meaning, rng: random.Random) -> str | None:
     camera = _CAMERA_CLAUSES.get(meaning.camera)
     if meaning.camera and camera is None:
         return None
-    # Captions state the camera of objects at rest only: in all others it does not move.
+    # Captions state the camera of objects at rest only: in all others it does not move. That of a single
+    # object at rest is always stated.
     standing = meaning.event in ("none", "still") and not is_group
+    if camera is None and standing and len(objects) == 1:
+        camera = _CAMERA_CLAUSES["static"]
     return f"{clause} as the camera {camera}" if camera and standing else clause
 
 
