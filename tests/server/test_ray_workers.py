@@ -28,11 +28,17 @@ needs_services = pytest.mark.skipif(
     reason="needs Ray, a PostgreSQL server, psycopg, boto3 and moto's server",
 )
 JOBS, DISTURBANCES, NODES = 200, 20, 3
-VARIANTS = ((0, 12), (1, 12), (2, 12), (3, 400))
+VARIANTS = ((0, 12), (1, 12), (2, 12), (3, 120))
 """Seeds and steps. Videos of the last one take long enough to leave checkpoints."""
-LONG_EVERY = 6
+LONG_EVERY = 8
 HEADERS = {"authorization": f"Bearer {ALICE}"}
-SETTINGS = "checkpoint_interval_s = 0.2\nlease_s = 5.0\n[limits]\nmax_queued_per_owner = 2000\n"
+SETTINGS = """
+checkpoint_interval_s = 0.2
+lease_s = 5.0
+[limits]
+max_queued_per_owner = 2000
+max_inference_steps = 1000
+"""
 
 
 class Run:
@@ -128,7 +134,9 @@ def undisturbed_videos(folder: Path, model: Path) -> list[str]:
     from tests.fixtures.server import running_server
 
     digests = []
-    with running_server(folder / "undisturbed", "--device", "cpu", model=str(model)) as server:
+    (folder / "kinema.toml").write_text(SETTINGS)
+    options = ["--settings", str(folder / "kinema.toml"), "--device", "cpu"]
+    with running_server(folder / "undisturbed", *options, model=str(model)) as server:
         for variant in range(len(VARIANTS)):
             video = httpx.post(f"{server.url}/videos", json=body_of(variant)).json()["id"]
             url = f"{server.url}/videos/{video}"
