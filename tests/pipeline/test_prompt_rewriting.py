@@ -175,6 +175,16 @@ def test_an_unclear_prompt_stays(logit, written):
     assert rewriter.rewrite(CLEAR, seed=0) == written
 
 
+def test_unknown_words_are_read_as_known_ones_of_the_same_sense():
+    asked = []
+    rewriter = KnownMeanings()
+    rewriter._vocabulary = frozenset("a red ball rolls to the left cube hits and cubes".split())
+    rewriter._read = lambda prompt: asked.append(prompt)
+    assert rewriter.rewrite("a red marble rolls to the left", seed=0) == WRITTEN
+    rewriter.rewrite("Marbles and a crate, wobbly", seed=0)
+    assert asked == ["ball and a cube, wobbly"]
+
+
 def test_remembered_prompts_are_limited(monkeypatch):
     monkeypatch.setattr(prompt_rewriting, "_MAX_REMEMBERED", 3)
     rewriter = KnownMeanings()

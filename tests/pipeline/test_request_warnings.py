@@ -22,7 +22,9 @@ def pipe():
 
 
 def warnings(pipe, **fields):
-    return pipe.warnings(pipe.resolve(VideoRequest(**fields)))
+    """The warnings, without what prompts were rewritten to."""
+    messages = pipe.warnings(pipe.resolve(VideoRequest(**fields)))
+    return tuple(message for message in messages if not message.startswith("reads "))
 
 
 @pytest.mark.parametrize("prompt", [
@@ -36,8 +38,8 @@ def test_prompts_in_the_models_own_words_give_no_warning(pipe, prompt):
 
 @pytest.mark.parametrize(("prompt", "word", "nearest"), [
     ("a marble rolls to the left", "marble", "ball"),
-    ("a bowling ball rolls to the left", "bowling", "ball"),
-    ("a crate stands on the floor", "crate", "cube"),
+    ("a football rolls to the left", "football", "ball"),
+    ("a crate stands on the floor", "crate", "box"),
     ("a ball rolls through a forest", "forest", None),
     ("a purpel ball rolls to the left", "purpel", "purple"),
 ])  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from kinema.models.slot_classifier import SlotClassifier
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.pipeline.lazy_module import LazyModule
+from kinema.pipeline.prompt_vocabulary import model_vocabulary
+from kinema.pipeline.unknown_words import find_unknown_words, known_synonym
 from kinema.simulator.captions.everyday.lab_wording import is_lab_caption, write_lab_caption
 from kinema.simulator.captions.everyday.meaning import Meaning
 from kinema.simulator.captions.everyday.slots import slots_to_meaning, used_slots
@@ -40,10 +43,19 @@ class PromptRewriter:
     Args:
         text_encoder: of the model.
         classifier: of the model.
+        vocabulary: words that it was trained on. Others are read as a known word of the same sense, if there
+            is one.
     """
 
-    def __init__(self, text_encoder: LazyModule[TextEncoder], classifier: LazyModule[SlotClassifier]) -> None:
+    def __init__(
+        self,
+        text_encoder: LazyModule[TextEncoder],
+        classifier: LazyModule[SlotClassifier],
+        *,
+        vocabulary: frozenset[str] = frozenset(),
+    ) -> None:
         self._text_encoder, self._classifier = text_encoder, classifier
+        self._vocabulary = vocabulary
         self._meanings: dict[str, Meaning | None] = {}
 
     @classmethod
@@ -56,6 +68,7 @@ class PromptRewriter:
         return cls(
             text_encoder,
             LazyModule(lambda: model.load_slot_classifier(device=device), keep_loaded=True),
+            vocabulary=model_vocabulary(model),
         )
 
     def rewrite(self, prompt: str, *, seed: int, chooses: bool = True) -> str:
@@ -71,13 +84,23 @@ class PromptRewriter:
         """
         if not prompt.strip() or is_lab_caption(prompt):
             return prompt
-        meaning = self._read(prompt)
+        known = self._in_known_words(prompt)
+        if is_lab_caption(known):
+            return known
+        meaning = self._read(known)
         if meaning is None:
             return prompt
         written = write_lab_caption(meaning, random.Random(f"{seed} {prompt}"))
         if not chooses and written != write_lab_caption(meaning, random.Random(f"{seed} {prompt} again")):
             return prompt
         return written or prompt
+
+    def _in_known_words(self, prompt: str) -> str:
+        """The prompt with unknown words replaced by known ones of the same sense: 'marble' by 'ball'."""
+        for word in find_unknown_words([prompt], self._vocabulary).words:
+            if synonym := known_synonym(word, self._vocabulary):
+                prompt = re.sub(rf"\b{re.escape(word)}\b", synonym, prompt, flags=re.IGNORECASE)
+        return prompt
 
     def _read(self, prompt: str) -> Meaning | None:
         """The meaning of a prompt; None if it is unclear, or none of the lab."""

@@ -86,13 +86,20 @@ def _is_known(word: str, known: frozenset[str]) -> bool:
     return not forms.isdisjoint(known)
 
 
-def _nearest_word(word: str, known: frozenset[str]) -> str:
-    """A known word of the same sense, or one that is spelled alike; empty if there is none."""
+def known_synonym(word: str, known: frozenset[str]) -> str:
+    """A known word of the same sense, 'ball' for 'marble'; empty if there is none."""
     singular = word.removesuffix("s")
     for table in (senses.SHAPES, senses.COLOURS, senses.SIZES, _EVERYDAY_OBJECTS):
         for sense, alternatives in table.items():
             if sense in known and any(text in (word, singular) for text in alternatives):
                 return sense
+    return ""
+
+
+def _nearest_word(word: str, known: frozenset[str]) -> str:
+    """A known word of the same sense, or one that is spelled alike; empty if there is none."""
+    if synonym := known_synonym(word, known):
+        return synonym
     close = difflib.get_close_matches(word, known, 1, cutoff=0.8)
     return close[0] if close else ""
 

@@ -141,7 +141,7 @@ def export_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunCont
     lab = _load_clips(_clips_path(run_context.run_dir, "lab clips"))
     counts: Counter[str] = Counter()
     for index in range(NUM_VOCABULARY_CAPTIONS):
-        text, meaning = write_caption(lab, random.Random(f"vocabulary {index}"), "train")
+        text, meaning = write_caption(lab, random.Random(f"vocabulary {index}"), "all")
         if write_lab_caption(meaning, random.Random(0)) is not None:
             counts.update(unique_words(text))
     save_slot_classifier(
