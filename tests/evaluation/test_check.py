@@ -37,7 +37,7 @@ def test_a_video_of_the_simulator_passes(rolling):
     assert result.objects[0].startswith("1 ")
 
 
-def test_a_rewritten_prompt_is_checked_as_the_model_was_told(rolling, monkeypatch):
+def test_a_rewritten_prompt_is_what_is_checked(rolling, monkeypatch):
     path, prompt = rolling
     own = "off it goes, and then it stops"
     assert not check_video(path, own).scored

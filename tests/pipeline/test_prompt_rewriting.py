@@ -11,11 +11,11 @@ import torch
 
 from kinema.models.slot_classifier import Slot, SlotClassifier, SlotClassifierConfig
 from kinema.models.text_encoders.minilm import MiniLm
-from kinema.pipeline import prompt_rewriting
+from kinema.pipeline import prompt_rewriter, prompt_rewriting
 from kinema.pipeline.lazy_module import LazyModule
 from kinema.pipeline.loras import LoraTransformers, ResolvedLora
 from kinema.pipeline.pipeline import load
-from kinema.pipeline.prompt_rewriting import PromptRewriter
+from kinema.pipeline.prompt_rewriter import PromptRewriter
 from kinema.pipeline.reproduce import read_metadata, restore_pipeline
 from kinema.pipeline.request import EditInput, ExtendInput, Lora, Shot, VideoRequest
 from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning
@@ -51,14 +51,14 @@ def pipe(tmp_path):
     return pipe
 
 
-def told(pipe, **request) -> list[str]:
-    """What the model is told."""
+def encoded_prompts(pipe, **request) -> list[str]:
+    """The prompts of all segments."""
     resolved = pipe.resolve(VideoRequest(**request))
     return [prompt.prompt for segment in resolved.segments for prompt in segment.conditioning.prompts]
 
 
 def test_a_clear_prompt_is_written_in_the_models_wording(pipe):
-    assert told(pipe, prompt=CLEAR) == [WRITTEN]
+    assert encoded_prompts(pipe, prompt=CLEAR) == [WRITTEN]
 
 
 @pytest.mark.parametrize("prompt", ["", OTHER, "a red ball rolls to the right and stops", "A dog barks."])
@@ -69,13 +69,13 @@ def test_prompts_that_stay_as_they_are(pipe, prompt):
 
 
 def test_the_seed_chooses_what_is_open(pipe):
-    captions = {told(pipe, prompt=OPEN, seed=seed)[0] for seed in range(30)}
+    captions = {encoded_prompts(pipe, prompt=OPEN, seed=seed)[0] for seed in range(30)}
     assert len(captions) > 8
-    assert told(pipe, prompt=OPEN, seed=4) == told(pipe, prompt=OPEN, seed=4)
+    assert encoded_prompts(pipe, prompt=OPEN, seed=4) == encoded_prompts(pipe, prompt=OPEN, seed=4)
 
 
 def test_the_prompt_is_kept_where_the_request_says_so_or_has_a_lora(pipe, tmp_path):
-    assert told(pipe, prompt=CLEAR, rewrite_prompt=False) == [CLEAR]
+    assert encoded_prompts(pipe, prompt=CLEAR, rewrite_prompt=False) == [CLEAR]
     resolved = pipe.resolve(VideoRequest(prompt=CLEAR, rewrite_prompt=False))
     lora = ResolvedLora(lora=Lora(file="x"), sha256="", matches=(), strengths=(1.0,))
     with_lora = dataclasses.replace(
@@ -93,8 +93,8 @@ def test_known_frames_decide_what_is_open(pipe, tmp_path):
         {"source": ExtendInput(video=source)},
         {"source": EditInput(video=source)},
     ):
-        assert told(pipe, prompt=OPEN, **inputs)[0] == OPEN
-        assert told(pipe, prompt=CLEAR, **inputs)[0] == WRITTEN
+        assert encoded_prompts(pipe, prompt=OPEN, **inputs)[0] == OPEN
+        assert encoded_prompts(pipe, prompt=CLEAR, **inputs)[0] == WRITTEN
 
 
 def test_shots_of_a_storyboard(pipe):
@@ -103,20 +103,20 @@ def test_shots_of_a_storyboard(pipe):
         Shot(prompt=CLEAR, seconds=0.5, transition="blend"),
         Shot(prompt=OPEN, seconds=1.0),
     )
-    first, second, third = told(pipe, storyboard=shots)
-    assert first == third == told(pipe, prompt=OPEN)[0]
+    first, second, third = encoded_prompts(pipe, storyboard=shots)
+    assert first == third == encoded_prompts(pipe, prompt=OPEN)[0]
     assert second == WRITTEN
     blended = (Shot(prompt=CLEAR), Shot(prompt=OPEN, seconds=0.5, transition="blend"))
-    assert told(pipe, storyboard=blended) == [WRITTEN, OPEN]
+    assert encoded_prompts(pipe, storyboard=blended) == [WRITTEN, OPEN]
 
 
 def test_live_prompts(pipe):
     sampler = pipe.live(VideoRequest(prompt=CLEAR))
-    asked = []
-    sampler._rewriter.rewrite = lambda prompt, **options: asked.append((prompt, options)) or prompt
+    received = []
+    sampler._rewriter.rewrite = lambda prompt, **options: received.append((prompt, options)) or prompt
     sampler.encode_prompt(OPEN)
     sampler.encode_prompt(OPEN, is_first=False)
-    assert asked == [(OPEN, {"seed": 0, "chooses": True}), (OPEN, {"seed": 0, "chooses": False})]
+    assert received == [(OPEN, {"seed": 0, "chooses": True}), (OPEN, {"seed": 0, "chooses": False})]
     assert pipe.live(VideoRequest(prompt=CLEAR, rewrite_prompt=False))._rewriter is None
 
 
@@ -176,17 +176,19 @@ def test_an_unclear_prompt_stays(logit, written):
 
 
 def test_unknown_words_are_read_as_known_ones_of_the_same_sense():
-    asked = []
+    received = []
     rewriter = KnownMeanings()
-    rewriter._vocabulary = frozenset("a red ball rolls to the left cube hits and cubes".split())
-    rewriter._read = lambda prompt: asked.append(prompt)
+    rewriter._vocabulary = frozenset(
+        ("a", "red", "ball", "rolls", "to", "the", "left", "cube", "and", "cubes")
+    )
+    rewriter._read = lambda prompt: received.append(prompt)
     assert rewriter.rewrite("a red marble rolls to the left", seed=0) == WRITTEN
     rewriter.rewrite("Marbles and a crate, wobbly", seed=0)
-    assert asked == ["ball and a cube, wobbly"]
+    assert received == ["ball and a cube, wobbly"]
 
 
 def test_remembered_prompts_are_limited(monkeypatch):
-    monkeypatch.setattr(prompt_rewriting, "_MAX_REMEMBERED", 3)
+    monkeypatch.setattr(prompt_rewriter, "_MAX_REMEMBERED", 3)
     rewriter = KnownMeanings()
     for number in range(10):
         rewriter.rewrite(f"prompt {number}", seed=0)

@@ -27,7 +27,7 @@ class VideoCheck:
     Attributes:
         scored: whether it can score the prompt.
         reason: why it can't; empty if it can.
-        prompt: what the model was told, by the video's metadata: its prompt, or what that was rewritten to.
+        prompt: that was scored: the video's own, or by its metadata the one that it was rewritten to.
         objects: the objects that it looked for, for example `1 red ball`.
         verdicts: pass or fail by each measure that applies to the prompt.
         is_correct: whether the objects are there and do what the prompt says; None if not scored.

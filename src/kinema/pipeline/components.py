@@ -20,7 +20,7 @@ from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule
 from kinema.pipeline.machine_cache import cache_folder
 from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
-from kinema.pipeline.prompt_rewriting import PromptRewriter
+from kinema.pipeline.prompt_rewriter import PromptRewriter
 
 
 def prepare_transformer(

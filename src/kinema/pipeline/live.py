@@ -138,7 +138,7 @@ class LiveSampler:
         """The transformer under a prompt.
 
         Args:
-            prompt: what the next frames show. It is rewritten as in `kinema.pipeline.prompt_rewriting`.
+            prompt: what the next frames show. It is rewritten as in `kinema.pipeline.prompt_rewriter`.
             is_first: whether a new shot begins with it. Else the frames before decide what it leaves open.
         """
         if self._rewriter is not None:

@@ -57,7 +57,7 @@ class GenerationMetadata:
         kinema: the version; `torch` likewise.
         frames_sha256: of the frames before a codec changed them; empty where they were written as a stream.
         fp8: whether the transformers' large weights were float8.
-        rewritten_prompts: prompts of the request, each with what the model was told in its place.
+        rewritten_prompts: prompts of the request, each with the one that was encoded in its place.
     """
 
     model: str

@@ -71,8 +71,8 @@ class ResolvedRequest:
         noise: in place of the seed's noise; for a single segment or a stream.
         loras: changes of the model's weights.
         defaults: the model's defaults under the recipe of the request.
-        rewritten_prompts: what the model is told in place of prompts of the request, see
-            `kinema.pipeline.prompt_rewriting`.
+        rewritten_prompts: prompts of the request, each with the one that the segments have in its place, see
+            `kinema.pipeline.prompt_rewriter`.
     """
 
     request: VideoRequest

@@ -47,7 +47,7 @@ _TAILS = (
     ", plain background", ", short clip", ", studio lighting", ", nothing else", ", nothing more",
     ", that's all", ", that's it", ", if possible", ", please", " please", ", thank you", ", ok",
     ", you know", ", right", ", as always", ", for a test", " now", " again", ", minimal", ", 3d render",
-    ", simple scene", ", wide shot", ", full shot", ", one take",
+    ", simple scene", ", wide shot", ", full shot",
 )  # fmt: skip
 """Words that people put around prompts, and that change nothing."""
 _CAPTIONS_AT_ONCE = 32

@@ -224,7 +224,7 @@ export const t = {
     correct: "Yes: everything that was checked is there.",
     wrong: "Not quite. Another seed may do better.",
     notScored: "This prompt can’t be scored automatically.",
-    readAs: (prompt: string) => `The model was told: “${prompt}”`,
+    readAs: (prompt: string) => `Read as: “${prompt}”`,
     lookedFor: (objects: string) => `Looked for: ${objects}.`,
     passed: "yes",
     failed: "no",

@@ -183,7 +183,9 @@ class VideoCheck(BaseModel):
     id: str
     scored: bool = Field(description="Whether the evaluator can score this video against its prompt.")
     reason: str = Field(description="Why it can't; empty if it can.")
-    prompt: str = Field("", description="What the model was told: the prompt, or what it was rewritten to.")
+    prompt: str = Field(
+        "", description="The prompt that is checked: the own one, or what it was rewritten to."
+    )
     objects: list[str] = Field(description="The objects that it looked for.")
     verdicts: dict[str, bool] = Field(description="Pass or fail by each measure that applies to the prompt.")
     is_correct: bool | None = Field(
