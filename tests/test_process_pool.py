@@ -1,6 +1,10 @@
 """Worker processes have one thread each, and one that dies is an error, not a hang."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -58,3 +62,49 @@ def test_jobs_are_consumed_lazily_and_their_results_are_in_order():
 def test_one_worker_is_this_process_unless_isolated():
     assert list(run_jobs(process_id, [0], 1)) == [os.getpid()]
     assert list(run_jobs(process_id, [0], 1, isolated=True)) != [os.getpid()]
+
+
+PARENT = """
+import os
+import time
+from kinema.process_pool import process_pool
+
+def process_id(_job):
+    return os.getpid()
+
+if __name__ == "__main__":
+    with process_pool(2) as pool:
+        for pid in pool.map(process_id, range(8)):
+            print(pid)
+        print("ready", flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_a_killed_parent(tmp_path, number):
+    """Two orphans kept both cores of a machine busy after `kinema evaluate` was ended by SIGTERM."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        workers = set()
+        for line in parent.stdout:
+            if line == "ready\n":
+                break
+            workers.add(int(line))
+        assert workers
+        parent.send_signal(number)
+        parent.wait(10)
+        end = time.monotonic() + 10
+        while any(is_running(worker) for worker in workers):
+            assert time.monotonic() < end, "a worker goes on without its parent"
+            time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -8,7 +8,9 @@ a second.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -55,11 +57,17 @@ def single_threaded() -> Iterator[None]:
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open a pool of spawned processes with one thread each.
 
-    A worker that is killed raises `BrokenProcessPool`; nothing hangs. When the block ends by an exception, or
+    A worker that is killed raises `BrokenProcessPool`; nothing hangs. Workers end when this process is
+    killed. When the block ends by an exception, or
     the generator that contains it is closed, jobs that have not started are cancelled. An exception also ends
     the running jobs.
     """
-    with single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with (
+        single_threaded(),
+        ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_start_parent_watcher
+        ) as pool,
+    ):
         try:
             yield pool
         except Exception:
@@ -69,6 +77,19 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_parent_watcher() -> None:
+    """In a worker: end when the parent does. A worker that waits for its next job would wait forever, because
+    the other workers hold the other end of its queue open."""
+    threading.Thread(target=_exit_with_parent, name="parent watcher", daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def run_jobs(
