@@ -62,7 +62,8 @@ class SlotClassifier(nn.Module):
             nn.TransformerDecoderLayer(width, heads, batch_first=True, **options)
             for _ in range(config.decoder_layers)
         )
-        self.queries = nn.Parameter(torch.randn(len(config.slots), width) * width**-0.5)
+        self.queries = nn.Parameter(torch.empty(len(config.slots), width))
+        nn.init.normal_(self.queries, std=width**-0.5)
         self.norm = nn.LayerNorm(width)
         self.heads = nn.ModuleList(nn.Linear(width, len(slot.values)) for slot in config.slots)
 
@@ -75,7 +76,11 @@ class SlotClassifier(nn.Module):
             states: of the text encoder after `text_layers` layers.
             lengths: tokens of each prompt.
         """
-        is_padding = torch.arange(states.shape[1], device=states.device) >= lengths[:, None].to(states.device)
+        is_padding = None
+        if int(lengths.min()) < states.shape[1]:
+            # With a mask torch imports its symbolic shapes, which takes longer than all of this.
+            position = torch.arange(states.shape[1], device=states.device)
+            is_padding = position >= lengths[:, None].to(states.device)
         tokens = self.project(states)
         for layer in self.encoder:
             tokens = layer(tokens, src_key_padding_mask=is_padding)

@@ -134,3 +134,14 @@ def test_loading_does_not_wait_for_the_compiler():
         "sys.exit('torch._dynamo' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_prompt_is_rewritten_without_the_compiler():
+    """Importing the compiler and its symbolic shapes took three seconds of the first video."""
+    code = (
+        "import sys, kinema\n"
+        "rewriter = kinema.load('world').components.prompt_rewriter\n"
+        "assert 'cube' in rewriter.rewrite('a scarlet orb bumps into a blue box', seed=0)\n"
+        "sys.exit('torch._dynamo' in sys.modules or 'sympy' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
