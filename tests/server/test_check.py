@@ -15,7 +15,7 @@ from kinema.server.routes import check
 from tests.fixtures import server
 
 RESULT = {
-    "scored": True, "reason": "", "objects": ["1 red ball"], "verdicts": {"colour": True, "direction": False},
+    "scored": True, "reason": "", "prompt": "a red ball", "objects": ["1 red ball"], "verdicts": {"colour": True, "direction": False},
     "is_correct": False,
 }  # fmt: skip
 

@@ -99,7 +99,8 @@ def test_videos_are_generated_followed_extended_edited_and_inspected(host, trans
 def test_keys_separate_callers(host):
     async def run():
         async with Client(over_http(host)) as alice, Client(over_http(host, BOB)) as bob:
-            video = await call(alice, "make_video", prompt="x", wait=False)
+            # Slow enough that it is not finished before it is cancelled.
+            video = await call(alice, "make_video", prompt="pace=1", wait=False)
             assert "There is no video" in await call(bob, "get_video", video=video["id"])
             assert (await call(alice, "cancel_video", video=video["id"]))["id"] == video["id"]
             assert "deleted" in await call(alice, "delete_video", video=video["id"])

@@ -31,7 +31,7 @@ from kinema.simulator.clip_spec import ClipSpec
 from kinema.training.loop import LoopConfig, load_ema_weights, train
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.overrides import to_plain
-from kinema.training.render_shards import LAB_EVENTS
+from kinema.training.render_shards import LAB_EVENTS, MIN_CLIPS_FOR_WORKERS
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.slot_task import SlotTask, SlotTrainConfig, write_caption
 
@@ -105,7 +105,7 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
         if not path.is_file():
             jobs = [_ClipJob(seed=seed, name=name, index=index, events=events) for index in range(count)]
             clips: list[ClipAnnotations] = []
-            for clip in run_context.until_stopped(run_jobs(_simulate, jobs, os.cpu_count() or 1)):
+            for clip in run_context.until_stopped(run_jobs(_simulate, jobs, _num_workers(count))):
                 clips.append(clip)
                 yield Progress(stage=f"simulate {name}", done=len(clips), total=count)
             if run_context.stop_requested():
@@ -149,6 +149,11 @@ def export_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunCont
         load_trained_classifier(config, run_context),
         vocabulary=[word for word, count in counts.items() if count >= _MIN_WORD_COUNT],
     )
+
+
+def _num_workers(num_clips: int) -> int:
+    """Few clips are simulated sooner than worker processes start."""
+    return 1 if num_clips < MIN_CLIPS_FOR_WORKERS else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)
