@@ -6,6 +6,7 @@ and without checkpoints.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -69,14 +70,11 @@ def _mean_step_s(run_dir: Path, context: DistContext, *, save_every: int) -> tup
     )
     task = DitTask(config, [data], [data.subset(0, 4)], torch.device("cpu"))
     count = sum(parameter.numel() for parameter in task.module.parameters())
-    steps = train(task, loop, run_dir, settings={}, dist_context=context)
-    next(steps)  # The first step allocates.
-    start = time.perf_counter()
-    for report in steps:
-        if report.step == STEPS + 1:
-            break
+    start = 0.0
+    for report in itertools.islice(train(task, loop, run_dir, settings={}, dist_context=context), STEPS + 1):
+        if report.step == 1:  # The first step allocates.
+            start = time.perf_counter()
     seconds = (time.perf_counter() - start) / STEPS
-    steps.close()
     context.barrier()
     if context.is_main and bool(list(run_dir.glob("step-*"))) != (save_every <= STEPS):
         raise RuntimeError(f"checkpoints were expected every {save_every} of {STEPS} steps")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from kinema.models.formats.loader import open_model
 from kinema.models.slot_classifier import Slot, SlotClassifier, SlotClassifierConfig
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.pipeline import prompt_rewriter, prompt_rewriting
@@ -173,6 +175,17 @@ def test_an_unclear_prompt_stays(logit, written):
         LazyModule(lambda: FixedSlots(meaning, logit), keep_loaded=True),
     )
     assert rewriter.rewrite(CLEAR, seed=0) == written
+
+
+def test_a_saved_model_keeps_its_rewriter(tmp_path):
+    folder = save_tiny_model(tmp_path / "tiny")
+    shutil.copytree(open_model("world").folder / "prompt_rewriter", folder / "prompt_rewriter")
+    load(folder, device="cpu").save(tmp_path / "copy")
+    written = [
+        load(path, device="cpu").components.prompt_rewriter.rewrite("a scarlet orb bumps a blue box", seed=1)
+        for path in (folder, tmp_path / "copy")
+    ]
+    assert written[0] == written[1] != "a scarlet orb bumps a blue box"
 
 
 def test_unknown_words_are_read_as_known_ones_of_the_same_sense():

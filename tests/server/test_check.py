@@ -15,8 +15,8 @@ from kinema.server.routes import check
 from tests.fixtures import server
 
 RESULT = {
-    "scored": True, "reason": "", "prompt": "a red ball", "objects": ["1 red ball"], "verdicts": {"colour": True, "direction": False},
-    "is_correct": False,
+    "scored": True, "reason": "", "prompt": "a red ball", "objects": ["1 red ball"],
+    "verdicts": {"colour": True, "direction": False}, "is_correct": False,
 }  # fmt: skip
 
 

@@ -393,7 +393,7 @@ class Pipeline:
                 target, transformers=transformers, vae=self.vae, shard_bytes=shard_bytes or 5 * 10**9
             )
         else:
-            from kinema.models.formats.native import SHARD_BYTES, save_checkpoint
+            from kinema.models.formats.native import SHARD_BYTES, KinemaCheckpoint, save_checkpoint
 
             save_checkpoint(
                 target,
@@ -403,7 +403,8 @@ class Pipeline:
                 dtype=self.policy.dtype,
                 shard_bytes=shard_bytes or SHARD_BYTES,
             )
-            self.model.copy_prompt_rewriter(target)
+            if isinstance(self.model, KinemaCheckpoint):
+                self.model.copy_prompt_rewriter(target)
 
 
 def _warn_of_unused(loras: Sequence[ResolvedLora]) -> None:
