@@ -12,9 +12,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_settings_become_the_request(studio, server):
     page = studio.page
     studio.button("Aspect: ").click()
-    page.get_by_role("radio", name="Landscape").click(force=True)
+    page.get_by_role("radio", name="Landscape").dispatch_event("click")
     studio.button("Quality: ").click()
-    page.get_by_role("radio", name="Fast").click(force=True)
+    page.get_by_role("radio", name="Fast").dispatch_event("click")
     studio.button("Seed: Random").click()
     page.get_by_role("checkbox", name="Random").uncheck()
     page.get_by_role("spinbutton", name="Number").fill("42")
@@ -49,7 +49,7 @@ def test_estimate_follows_the_settings(studio):
     page = studio.page
     page.wait_for_function("() => document.body.innerText.includes('≈ 21 s')")
     studio.button("Length: ").click()
-    page.get_by_role("radio", name="4.1 s").click(force=True)
+    page.get_by_role("radio", name="4.1 s").dispatch_event("click")
     page.wait_for_function("() => document.body.innerText.includes('≈ 41 s')")
 
 
