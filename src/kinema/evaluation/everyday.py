@@ -36,7 +36,7 @@ from kinema.evaluation.prompt_parser import (
 from kinema.evaluation.tracking import Track, TrackedVideo, track_objects
 from kinema.frames import FrameArray
 from kinema.simulator.annotations import Colour
-from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning
+from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning, order_by_role
 
 EverydayMeasure = Literal[
     "objects", "colours", "counts", "relation", "motion", "camera move", "permanence", "everything"
@@ -133,10 +133,7 @@ def _interpretations(meaning: Meaning, video: TrackedVideo) -> Iterator[tuple[Pr
     The actor comes first and the patient second, as in prompts of the lab; the list has the index in the
     meaning of each object of the prompt.
     """
-    order = [k for k in (meaning.actor, meaning.patient) if k is not None]
-    if not order and meaning.related is not None:
-        order = [k for k in meaning.related if k >= 0]
-    order += [k for k in range(len(meaning.objects)) if k not in order]
+    order = order_by_role(meaning)
     kind, outcome = _EVENTS[meaning.event]
     side = "left of" if meaning.relation == "left of" else None
     direction: Direction | None = "down" if kind == "falls" else None

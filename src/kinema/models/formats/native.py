@@ -168,15 +168,12 @@ class KinemaCheckpoint:
         Raises:
             UserError: there is none, or its weights are missing or of another model.
         """
-        settings = json.dumps(
-            read_json(self.folder / PROMPT_REWRITER / "config.json", component=PROMPT_REWRITER)
-        )
-        config = from_json(
-            SlotClassifierConfig, settings, source=str(self.folder / PROMPT_REWRITER / "config.json")
-        )
+        folder = self.folder / PROMPT_REWRITER
+        settings = json.dumps(read_json(folder / "config.json", component=PROMPT_REWRITER))
+        config = from_json(SlotClassifierConfig, settings, source=str(folder / "config.json"))
         with skip_init():
             module = SlotClassifier(config)
-        infos = list_tensors(self.folder / PROMPT_REWRITER, component=PROMPT_REWRITER)
+        infos = list_tensors(folder, component=PROMPT_REWRITER)
         _load_into(module, infos, "prompt rewriter", torch.float32, device)
         return module.eval()
 

@@ -13,7 +13,7 @@ import re
 
 from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning
-from kinema.simulator.captions.everyday.slots import order_objects
+from kinema.simulator.captions.everyday.slots import MAX_OBJECTS, order_objects
 from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
 
 _SHAPES = {"ball": "ball", "cube": "cube", "cylinder": "cylinder", "cone": "cone", "wall": "screen"}
@@ -77,7 +77,7 @@ def write_lab_caption(meaning: Meaning, rng: random.Random) -> str | None:
         objects.
     """
     objects = list(order_objects(meaning))
-    if not objects or len(objects) > 2 or any(not _is_of_lab(obj) for obj in objects):
+    if not objects or len(objects) > MAX_OBJECTS or any(not _is_of_lab(obj) for obj in objects):
         return None
     is_group = objects[0].count != 1
     if any(obj.count > _MAX_COUNTS.get(obj.shape, _MAX_COUNT) for obj in objects) or (
@@ -134,7 +134,7 @@ def _write_clause(meaning: Meaning, objects: list[ObjectMeaning], rng: random.Ra
             if event == "knock over":
                 default = "cylinder"
             one, other = _name(objects, ("ball", default), rng)
-            verb = "rolls" if _shape(objects[0], "ball") == "ball" else "slides"
+            verb = "rolls" if objects[0].shape in ("ball", "") else "slides"
             ending = endings[event].format(other=other, direction=direction)
             return f"{one} {verb} {_DIRECTIONS[direction]}{ending}"
     return None
@@ -151,15 +151,11 @@ def _write_move(meaning: Meaning, objects: list[ObjectMeaning], rng: random.Rand
     [obj] = objects
     [name] = _name(objects, ("ball",), rng)
     direction = meaning.direction if meaning.direction in _DIRECTIONS else rng.choice(_SIDEWAYS)
-    verb = "roll" if _shape(obj, "ball") == "ball" else "slide"
+    verb = "roll" if obj.shape in ("ball", "") else "slide"
     ending = " and stop" if meaning.event == "stop" else ""
     if obj.count == 1:
         return f"{name} {verb}s {_DIRECTIONS[direction]}{ending + 's' if ending else ''}"
     return f"{name} {verb} {_DIRECTIONS[direction]}{ending}"
-
-
-def _shape(obj: ObjectMeaning, default: str) -> str:
-    return obj.shape or default
 
 
 def _name(objects: list[ObjectMeaning], default: tuple[str, ...], rng: random.Random) -> list[str]:

@@ -85,6 +85,14 @@ class Meaning:
         return asdict(self)
 
 
+def order_by_role(meaning: Meaning) -> list[int]:
+    """Indices of the objects: the actor before the patient, the subject of a relation before the other."""
+    order = [k for k in (meaning.actor, meaning.patient) if k is not None]
+    if not order and meaning.related is not None:
+        order = [k for k in meaning.related if k >= 0]
+    return order + [k for k in range(len(meaning.objects)) if k not in order]
+
+
 def extract_meaning(caption: RealizedCaption) -> Meaning:
     """Derive the meaning of a caption from its statements and the order of its mentions."""
     positions: dict[EntityRef | None, int] = {ref: k for k, ref in enumerate(caption.mentions)}

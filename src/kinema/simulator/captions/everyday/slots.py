@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kinema.simulator.attributes import CAMERA_MOVES, LAB_COLOURS
-from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning
+from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning, order_by_role
 
 OTHER = "other"
 MAX_OBJECTS = 2
@@ -42,12 +42,8 @@ have no meaning."""
 
 
 def order_objects(meaning: Meaning) -> tuple[ObjectMeaning, ...]:
-    """The objects by role: the actor before the patient, the subject of a relation before the other."""
-    order = [k for k in (meaning.actor, meaning.patient) if k is not None]
-    if not order and meaning.related is not None:
-        order = [k for k in meaning.related if k >= 0]
-    order = list(dict.fromkeys([*order, *range(len(meaning.objects))]))
-    return tuple(meaning.objects[k] for k in order)
+    """The objects in the order of `order_by_role`."""
+    return tuple(meaning.objects[k] for k in order_by_role(meaning))
 
 
 def meaning_to_slots(meaning: Meaning) -> dict[str, int | None]:
