@@ -43,13 +43,11 @@ def test_two_processes_make_the_videos_of_one(tmp_path):
     model = save_tiny_model(tmp_path / "tiny", num_inference_steps=4)
 
     def finished(url: str, video: str) -> np.ndarray:
-        server.wait_until(
-            lambda: (
-                httpx.get(f"{url}/videos/{video}", timeout=60).json()["status"] != "in_progress"
-                and httpx.get(f"{url}/videos/{video}", timeout=60).json()["status"] != "queued"
-            ),
-            300,
-        )
+        def state() -> dict:
+            return httpx.get(f"{url}/videos/{video}", timeout=60).json()
+
+        server.wait_until(lambda: state()["status"] not in ("queued", "in_progress"), 300)
+        assert state()["status"] == "completed", state()
         path = tmp_path / f"{video}.mp4"
         path.write_bytes(httpx.get(f"{url}/videos/{video}/content", timeout=60).raise_for_status().content)
         return read_video(path).frames.astype(int)
