@@ -1,33 +1,35 @@
 """Step distillation: a student that takes one step where its teacher takes several, and needs no guidance.
 
-The student's sigma schedule divides the way from noise to data into windows, one for each step. A training
-video is noised to the start of a window, and the teacher's guided solver continues from there to the
-window's end. The student learns the straight velocity between the two points (piecewise rectified flow,
-arXiv 2405.07510; guidance is learned as in arXiv 2210.03142). The teacher's solver is deterministic, so there
-is one right answer for each start, and the regression does not average over several.
+The student's sigma schedule divides the way from noise to data into windows, one for each step. The teacher's
+guided solver goes this way once for every sample, and the student learns the straight velocity between the
+two ends of each window (piecewise rectified flow, arXiv 2405.07510; guidance is learned as in arXiv
+2210.03142). The teacher's solver is deterministic, so there is one right answer for each start, and the
+regression does not average over several.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kinema import sampling
 from kinema.data import rng
 from kinema.data.latent_cache import LatentDataset
 from kinema.errors import UserError
 from kinema.models.precision import autocast, compile_modules
 from kinema.models.transformer.attention import ShardTokens
 from kinema.models.transformer.dit import Dit
-from kinema.sampling.schedule import linear_schedule
+from kinema.sampling.schedule import Schedule, linear_schedule
 from kinema.sampling.solver import Denoiser
 from kinema.training.caption_denoiser import caption_denoiser
 from kinema.training.dit_task import DitTask, DitTrainConfig, noise_frames
 from kinema.training.loop import Loss, StepCost
+from kinema.training.teacher_trajectories import Trajectories, sample_states
 
 TEACHER_DISTANCE = "teacher_distance"
 """Squared difference of the student's and the teacher's videos from the same noise, over the teacher's mean
@@ -42,6 +44,9 @@ class DistillConfig:
     Attributes:
         num_steps: solver steps of the student.
         teacher_steps: solver steps of the teacher in each of them.
+        teacher_solver: of the teacher (`kinema.sampling.sample`).
+        num_batches: batches of teacher trajectories; the student's steps take them in turn, and each time
+            every trajectory trains another window.
         guidance_scale: of the teacher; the student needs none.
         flow_shift: of the student's sigma schedule.
         within_p: share of the samples that train the velocity inside a window, in place of its start. They
@@ -49,7 +54,9 @@ class DistillConfig:
     """
 
     num_steps: int = 4
-    teacher_steps: int = 5
+    teacher_steps: int = 3
+    teacher_solver: Literal["euler", "heun", "unipc"] = "unipc"
+    num_batches: int = 128
     guidance_scale: float = 1.8
     flow_shift: float = 1.0
     within_p: float = 0.1
@@ -60,6 +67,8 @@ class DistillConfig:
                 f"{self.num_steps} steps of the student and {self.teacher_steps} of its teacher are not "
                 "possible; give 1 or more"
             )
+        if self.num_batches < 1:
+            raise UserError(f"num_batches is 1 or more, not {self.num_batches}")
         if not 0 <= self.within_p <= 1:
             raise UserError(f"within_p is a share from 0 to 1, not {self.within_p}")
 
@@ -67,6 +76,11 @@ class DistillConfig:
     def sigmas(self) -> tuple[float, ...]:
         """Starts of the windows, and 0."""
         return linear_schedule(self.num_steps, self.flow_shift).sigmas
+
+    @property
+    def teacher_schedule(self) -> Schedule:
+        """All steps of the teacher; every `teacher_steps`-th one ends a window."""
+        return linear_schedule(self.num_steps * self.teacher_steps, self.flow_shift)
 
 
 class DistillTask(DitTask):
@@ -107,40 +121,66 @@ class DistillTask(DitTask):
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         if config.compile_blocks:
             compile_modules(self.teacher.blocks, device, dynamic_shapes=device.type != "cpu")
+        self.trajectories: Sequence[Trajectories] = ()
+        """What the student learns; set before the first step."""
 
-    def step_cost(self, step: int) -> StepCost:
-        """Return the cost of a step's batch and shape, with that of the teacher."""
-        student = super().step_cost(step)
-        # Forward and backward of the student take three evaluations, each guided step of the teacher two.
-        return StepCost(
-            samples=student.samples, flops=student.flops * (3 + 2 * self.distill.teacher_steps) / 3
+    @torch.no_grad()
+    def sample_trajectories(self, index: int) -> Trajectories:
+        """Run the teacher for a batch of videos; the batches are those of the steps of a training.
+
+        Captions, known latent frames and noise are drawn as in training (`DitTask`).
+        """
+        part = self._load_microbatch(index, 0, 1)
+        is_noisy = is_scored = part.samples.sigmas > 0
+        if part.block_frames:
+            # As in a stream: finished frames in front of the one that is sampled. It sees no later ones.
+            num_frames = part.clean.shape[2]
+            frame = int(rng.uniform(self.config.seed, "causal frame", index) * num_frames)
+            frames = torch.arange(num_frames).expand(len(part.indices), -1)
+            is_noisy, is_scored = frames >= frame, frames == frame
+        noise = noise_frames(part.clean, part.samples.noise, is_noisy.float())
+        rows = part.samples.caption_rows
+        return Trajectories(
+            states=self._run_teacher(noise, is_noisy, rows, part.block_frames),
+            is_noisy=is_noisy,
+            is_scored=is_scored,
+            caption_rows=tuple(rows),
+            block_frames=part.block_frames,
         )
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the mean squared error of the student's velocity over the noisy latent frames."""
-        config, part = self.config, self._load_microbatch(step, microbatch, num_microbatches)
-        is_noisy, num_scored = part.samples.sigmas > 0, part.samples.num_scored_frames
-        is_scored = is_noisy
-        num_frames = part.clean.shape[2]
-        if part.block_frames:
-            # As in a stream: finished frames in front of the one that is sampled. It sees no later ones.
-            frame = int(rng.uniform(config.seed, "causal frame", step) * num_frames)
-            frames = torch.arange(num_frames).expand(len(part.indices), -1)
-            is_noisy, is_scored, num_scored = frames >= frame, frames == frame, float(part.step_size)
+        whole = self.trajectories[self._pick_batch(step)]
+        part = whole.part(microbatch, num_microbatches)
+        count = len(part.caption_rows)
+        if not count:
+            raise UserError(
+                f"a batch of {len(whole.caption_rows)} videos can't be split into {num_microbatches} parts; "
+                "raise batch_size or lower gradient_accumulation_steps"
+            )
         sigmas = torch.tensor(self.distill.sigmas)
-        windows, shares = self._draw_windows(step, part.indices)
+        windows, shares = self._draw_windows(
+            step, range(len(whole.caption_rows))[microbatch::num_microbatches]
+        )
         start, end = sigmas[windows], sigmas[windows + 1]
-        first = noise_frames(part.clean, part.samples.noise, _frame_sigmas(start, is_noisy))
-        rows, num_steps = part.samples.caption_rows, self.distill.teacher_steps
-        last = self._run_teacher(first, start, end, num_steps, is_noisy, rows, part.block_frames)
+        own = torch.arange(count)
+        first, last = (part.states[index, own].to(self.device) for index in (windows, windows + 1))
         target = (last - first) / _per_sample(end - start, first)
         at = start + shares * (end - start)
         noisy = first + _per_sample(at - start, first) * target
         velocity = self._predict_velocity(
-            noisy, _frame_sigmas(at, is_noisy), self._embed(rows), part.block_frames
+            noisy, at[:, None] * part.is_noisy, self._embed(part.caption_rows), part.block_frames
         )
         error = (velocity - target).square().mean(dim=(1, 3, 4))
-        return Loss(value=(error * is_scored.to(error)).sum() / num_scored)
+        return Loss(value=(error * part.is_scored.to(error)).sum() / float(whole.is_scored.sum()))
+
+    def step_cost(self, step: int) -> StepCost:
+        """Return the cost of a step's batch and shape."""
+        return super().step_cost(self._pick_batch(step))
+
+    def _pick_batch(self, step: int) -> int:
+        epoch, position = divmod(step, self.distill.num_batches)
+        return int(rng.epoch_permutation(self.distill.num_batches, self.config.seed, epoch)[position])
 
     def _draw_windows(
         self, step: int, indices: Sequence[int]
@@ -154,27 +194,24 @@ class DistillTask(DitTask):
             shares.append(rng.uniform(seed, "share", step, index) if is_within else 0.0)
         return torch.tensor(windows), torch.tensor(shares)
 
-    @torch.no_grad()
     def _run_teacher(
         self,
-        latents: Float[Tensor, "b c f h w"],
-        start: Float[Tensor, " b"],
-        end: Float[Tensor, " b"],
-        num_steps: int,
+        noise: Float[Tensor, "b c f h w"],
         is_noisy: Bool[Tensor, "b f"],
         caption_rows: Sequence[int],
         block_frames: tuple[int, ...] = (),
-    ) -> Float[Tensor, "b c f h w"]:
-        """Where the teacher's guided solver goes from `start` to `end`."""
+    ) -> Float[Tensor, "s b c f h w"]:
+        """The latents at the ends of all windows, on the way of the teacher's guided solver."""
         with autocast(self.config.precision, self.device):
             denoiser = self._denoiser(self.teacher, caption_rows, self.distill.guidance_scale, block_frames)
-            step_size = _per_sample((end - start) / num_steps, latents)
-            mask = is_noisy.to(latents)[:, None, :, None, None]
-            for step in range(num_steps):
-                sigma = start + (end - start) * step / num_steps
-                velocity = denoiser(latents, _frame_sigmas(sigma, is_noisy)).float()
-                latents = latents + step_size * velocity * mask
-        return latents
+            return sample_states(
+                denoiser,
+                noise,
+                is_noisy,
+                self.distill.teacher_schedule,
+                solver=self.distill.teacher_solver,
+                every=self.distill.teacher_steps,
+            )
 
     def _denoiser(
         self, dit: Dit, caption_rows: Sequence[int], guidance_scale: float, block_frames: tuple[int, ...] = ()
@@ -186,7 +223,6 @@ class DistillTask(DitTask):
             guidance_scale=guidance_scale,
             pad_to_multiple=self._text_multiple,
             block_frames=block_frames,
-            shard_tokens=self.shard_tokens,
         )
 
     @torch.no_grad()
@@ -199,24 +235,15 @@ class DistillTask(DitTask):
         noise = noise.to(self.device)
         rows = [dataset.captions[index][0] for index in range(count)]
         is_noisy = torch.ones(count, shape[1], dtype=torch.bool)
-        sigmas = self.distill.sigmas
-        student = teacher = noise
+        teacher = self._run_teacher(noise, is_noisy, rows)[-1].to(self.device)
         with autocast(self.config.precision, self.device):
             denoiser = self._denoiser(self.dit, rows, 1.0)
-        for start, end in itertools.pairwise(sigmas):
-            level, following = torch.full((count,), start), torch.full((count,), end)
-            teacher = self._run_teacher(teacher, level, following, self.distill.teacher_steps, is_noisy, rows)
-            with autocast(self.config.precision, self.device):
-                velocity = denoiser(student, _frame_sigmas(level, is_noisy))
-            student = student + (end - start) * velocity.float()
+            schedule = linear_schedule(self.distill.num_steps, self.distill.flow_shift)
+            *_, last = sampling.sample(denoiser, noise, schedule, solver="euler")
+        student = last.latents
         distance = (student - teacher).square().mean() / teacher.square().mean()
         return {TEACHER_DISTANCE: distance.item()}
 
 
 def _per_sample(values: Float[Tensor, " b"], latents: Float[Tensor, "b c f h w"]) -> Tensor:
     return values.to(latents)[:, None, None, None, None]
-
-
-def _frame_sigmas(sigma: Float[Tensor, " b"], is_noisy: Bool[Tensor, "b f"]) -> Float[Tensor, "b f"]:
-    """The sigma of every latent frame: 0 where it is clean."""
-    return sigma[:, None] * is_noisy

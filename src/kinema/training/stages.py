@@ -30,6 +30,7 @@ from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.training import checkpoint
+from kinema.training.distill_task import DistillTask
 from kinema.training.dit_task import LAB_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import StepReport, load_ema_weights, train
 from kinema.training.net2net import net2net_expand
@@ -37,6 +38,12 @@ from kinema.training.overrides import to_plain
 from kinema.training.render_shards import RenderConfig, render_missing
 from kinema.training.resampled_latents import ResampleConfig, resample_latents
 from kinema.training.run_context import Progress, RunContext
+from kinema.training.teacher_trajectories import (
+    load_all_trajectories,
+    missing_batches,
+    save_trajectories,
+    trajectory_path,
+)
 from kinema.training.vae_task import DISCRIMINATOR, VaeTask, VaeTrainConfig, latent_statistics
 from kinema.training.validation_samples import (
     SampleConfig,
@@ -239,6 +246,26 @@ def train_transformer(
         dist_context=run_context.dist_context,
     ):
         yield _make_progress("transformer", report, sheets)
+
+
+def write_trajectories(run_context: RunContext, task: DistillTask) -> Iterator[Progress]:
+    """Sample the missing teacher trajectories; afterwards the task has all of them.
+
+    The processes share the batches.
+    """
+    run_dir, num_batches = run_context.run_dir, task.distill.num_batches
+    rank, world_size = run_context.dist_context.rank, run_context.dist_context.world_size
+    own = [index for index in missing_batches(run_dir, num_batches) if index % world_size == rank]
+    done = num_batches - len(own) * world_size
+    for index, trajectories in zip(
+        own, run_context.until_stopped(map(task.sample_trajectories, own)), strict=False
+    ):
+        save_trajectories(trajectory_path(run_dir, index), trajectories)
+        done += world_size
+        yield Progress(stage="teacher trajectories", done=min(done, num_batches), total=num_batches)
+    if run_context.stop_requested():  # It waits for the other processes.
+        return
+    task.trajectories = load_all_trajectories(run_dir, num_batches)
 
 
 def write_resampled_latents(

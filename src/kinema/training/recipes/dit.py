@@ -27,11 +27,18 @@ from kinema.training.stages import (
     load_init_weights,
     load_trained_transformer,
     train_transformer,
+    write_trajectories,
 )
 from kinema.training.validation_samples import SampleConfig
 
 DISTILL_LEARNING_RATE_SCALE = 0.3
 """Learning rates of distillation over those of training: the student starts close to its goal."""
+DISTILL_CAPTION_DROPOUT = 0.02
+"""The student has no guidance, so the empty prompt is a prompt like any other."""
+DISTILL_EMA_DECAY = 0.99
+"""For a short training."""
+EPOCHS_OF_DISTILLATION = 10
+"""How often the student trains on each trajectory, in one of its windows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +121,10 @@ def distilled(
         )
     if guidance_scale is None:
         guidance_scale = teacher.sampling_defaults.guidance_scale[0]
-    distill = DistillConfig(num_steps=num_steps, guidance_scale=guidance_scale)
-    loop = config.training.loop
+    # A shorter preset has fewer trajectories.
+    num_batches = min(DistillConfig.num_batches, max(1, config.training.loop.steps // EPOCHS_OF_DISTILLATION))
+    distill = DistillConfig(num_steps=num_steps, guidance_scale=guidance_scale, num_batches=num_batches)
+    loop = config.training.loop.with_steps(EPOCHS_OF_DISTILLATION * num_batches)
     optimizer = dataclasses.replace(
         loop.optimizer,
         learning_rate=DISTILL_LEARNING_RATE_SCALE * loop.optimizer.learning_rate,
@@ -127,7 +136,10 @@ def distilled(
         init_from=model,
         distill=distill,
         training=dataclasses.replace(
-            config.training, model=teacher.dit, loop=dataclasses.replace(loop, optimizer=optimizer)
+            config.training,
+            model=teacher.dit,
+            caption_dropout=DISTILL_CAPTION_DROPOUT,
+            loop=dataclasses.replace(loop, ema_decay=DISTILL_EMA_DECAY, optimizer=optimizer),
         ),
         samples=dataclasses.replace(
             config.samples, num_inference_steps=distill.num_steps, guidance_scale=1.0
@@ -158,6 +170,10 @@ def train_dit(config: DitRunConfig, run_context: RunContext) -> Iterator[Progres
         return
     data = load_latent_datasets(run_context.run_dir)
     task = _build_task(config, data, run_context)
+    if isinstance(task, DistillTask):
+        yield from write_trajectories(run_context, task)
+        if run_context.stop_requested():
+            return
     yield from train_transformer(run_context, task, config.training, vae, data, config.samples)
 
 
