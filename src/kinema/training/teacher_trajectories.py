@@ -104,7 +104,8 @@ def save_trajectories(path: Path, trajectories: Trajectories) -> None:
     tensors = {
         "states": trajectories.states.contiguous(),
         "is_noisy": trajectories.is_noisy.contiguous(),
-        "is_scored": trajectories.is_scored.contiguous(),
+        # It is the same tensor where all noisy frames are scored, and a file holds no shared memory.
+        "is_scored": trajectories.is_scored.clone(),
     }
     with atomic_write(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=metadata)
