@@ -101,9 +101,6 @@ def test_a_checkpoint_of_four_processes_opens_in_one_two_and_three(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="new gloo groups of restarted processes find the addresses of the dead ones"
-)
 def test_a_dead_process_ends_the_step_and_torchrun_resumes_the_run(tmp_path):
     whole = [r.loss for r in train_dit(tmp_path / "whole", 10, SINGLE_PROCESS)]
     rest = torchrun(tmp_path / "dying", 10, "dying", restarts=1)["losses"]

@@ -105,7 +105,7 @@ def test_memory_is_constant_over_a_minute(pipe):
     import psutil
 
     process, sizes = psutil.Process(), []
-    request = VideoRequest(prompt="a red ball", size=(32, 32), seconds=60)
+    request = VideoRequest(prompt="a red ball", size=(32, 32), seconds=60.0)
     shown = 0
     for event in pipe.stream(request):
         if isinstance(event, FrameChunk):

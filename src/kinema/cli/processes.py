@@ -25,7 +25,9 @@ def join_processes(device: str) -> str:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        from kinema.distributed.process_group import join_process_group
+
+        join_process_group("nccl" if device.startswith("cuda") else "gloo")
         atexit.register(dist.destroy_process_group)
     if dist.get_rank() > 0:
         sys.stdout = io.StringIO()

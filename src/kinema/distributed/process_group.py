@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -87,6 +88,49 @@ class DistContext:
 SINGLE_PROCESS = DistContext()
 
 
+def join_process_group(backend: str, *, timeout: datetime.timedelta = PROCESS_GROUP_TIMEOUT) -> None:
+    """Join the default process group of the processes that torchrun started.
+
+    torchrun keeps its key-value store when it restarts the processes of a group, and the new ones would find
+    the addresses of the dead ones there. So the first process has a store of its own, and torchrun's store
+    holds nothing but its port. A port that a dead process left refuses connections.
+
+    Args:
+        backend: `gloo` or `nccl`.
+        timeout: of collective operations.
+    """
+    shared, rank, world_size = next(dist.rendezvous("env://"))
+    store = shared
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        host = os.environ["MASTER_ADDR"]
+        if rank == 0:
+            store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+            shared.set(_STORE_PORT_KEY, str(store.port))
+        else:
+            store = _connect_to_store(shared, host)
+    store.set_timeout(timeout)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+
+
+_STORE_PORT_KEY = "kinema/store_port"
+_STORE_CONNECT_TIMEOUT = datetime.timedelta(seconds=2)
+_STORE_DEADLINE_S = 300.0
+
+
+def _connect_to_store(shared: dist.Store, host: str) -> dist.Store:
+    """Connect to the store of the first process, which may not have written its port yet."""
+    deadline = time.monotonic() + _STORE_DEADLINE_S
+    while True:
+        port = int(shared.get(_STORE_PORT_KEY))
+        try:
+            return dist.TCPStore(
+                host, port, is_master=False, wait_for_workers=False, timeout=_STORE_CONNECT_TIMEOUT
+            )
+        except dist.DistError:
+            if time.monotonic() > deadline:
+                raise
+
+
 @contextlib.contextmanager
 def init_distributed(device: str, *, context_parallel: int = 1) -> Iterator[DistContext]:
     """Join the process group of torchrun, or yield `SINGLE_PROCESS`.
@@ -107,7 +151,7 @@ def init_distributed(device: str, *, context_parallel: int = 1) -> Iterator[Dist
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PROCESS_GROUP_TIMEOUT)
+    join_process_group("nccl" if device == "cuda" else "gloo", timeout=PROCESS_GROUP_TIMEOUT)
     try:
         size = dist.get_world_size()
         _require_divisible(size, context_parallel)
