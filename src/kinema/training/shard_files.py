@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader
+from torch.distributed.checkpoint._hf_utils import (
+    CUSTOM_METADATA_KEY,
+    DCP_VERSION_KEY,
+    FORMAT_VALUE,
+    HF_DCP_VERSION,
+    SAVED_OFFSETS_KEY,
+)
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor
 
@@ -17,6 +25,19 @@ PREFIX = "shard-"
 """Start of the names of the files."""
 SEPARATOR = "/"
 """Between the name of a part and that of a tensor."""
+
+
+def offsets_metadata(offsets: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Return the metadata of a safetensors file of shards, as DCP's `HuggingFaceStorageReader` reads it.
+
+    Args:
+        offsets: index of the first element of each shard in the whole tensor.
+    """
+    return {
+        CUSTOM_METADATA_KEY: json.dumps({key: {SAVED_OFFSETS_KEY: list(o)} for key, o in offsets.items()}),
+        DCP_VERSION_KEY: str(HF_DCP_VERSION),
+        "format": FORMAT_VALUE,
+    }
 
 
 def read_sharded(folder: Path, like: Callable[[str, str], Tensor | None]) -> dict[str, dict[str, Tensor]]:
