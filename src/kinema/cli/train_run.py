@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kinema.cli.disk_errors import disk_errors
 from kinema.cli.options import MachineArgs
 from kinema.errors import UserError
+from kinema.memory import return_large_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -167,6 +168,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = train_prompt_rewriter(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
+        if isinstance(config, FinetuneRunConfig) and device.type == "cpu":
+            return_large_blocks()  # What the plan says holds with it.
         # A set's cache is next to the set, and may be on another disk than the run.
         sets = [one.folder for one in config.sets] if isinstance(config, FinetuneRunConfig) else []
         with disk_errors(" or ".join([str(run_dir), *sets])):
