@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +33,29 @@ def list_gguf_tensors(file: Path) -> tuple[dict[str, TensorInfo], str]:
     Raises:
         UserError: the package `gguf` is missing, the file is damaged, or a block format is not supported.
     """
+    status = file.stat()
+    tensors, kind = _list_tensors(file, status.st_mtime_ns, status.st_size)
+    return dict(tensors), kind
+
+
+@functools.lru_cache(maxsize=4)
+def _list_tensors(file: Path, mtime_ns: int, size: int) -> tuple[dict[str, TensorInfo], str]:
+    """A file is read twice, when it is opened and when its weights are; parsing takes 0.2 s."""
+    del mtime_ns
     try:
         from gguf import GGMLQuantizationType, GGUFReader
     except ImportError:
         raise missing_extra(f"reading the GGUF file {file.name}", "gguf") from None
+
+    class Reader(GGUFReader):
+        """Reads the header through a plain array: slices of `numpy.memmap` take twice the time."""
+
+        def _get(self, *args: Any, **kwargs: Any) -> Any:
+            self.data = np.asarray(self.data)  # pyrefly: ignore[bad-assignment]  # less than a memmap
+            return super()._get(*args, **kwargs)
+
     try:
-        reader = GGUFReader(file)
-        size = file.stat().st_size
+        reader = Reader(file)
         shapes = {
             key.removeprefix(_SHAPE_KEY): tuple(int(field.parts[index][0]) for index in field.data)
             for key, field in reader.fields.items()
@@ -86,19 +104,34 @@ class _Place:
 
     def decode(self) -> Tensor:
         """The numbers in float32."""
-        # Read and not mapped: pages of a mapping would count as used memory until it is closed.
+        # Read and not mapped: pages of a mapping count as used memory until it is closed, and cost more time.
         data = np.fromfile(self.file, dtype=np.uint8, count=self.num_bytes, offset=self.offset)
         return dequantize(torch.from_numpy(data), self.kind).view(self.shape)
 
     def map(self) -> PackedWeight:
         """The blocks, mapped into memory."""
-        # Private pages: torch has no read-only tensors. Nothing writes to them, so they are never copied.
-        data = np.memmap(self.file, dtype=np.uint8, mode="c", offset=self.offset, shape=(self.num_bytes,))
+        data = _map_file(self.file)[self.offset : self.offset + self.num_bytes]
         return PackedWeight(
             shape=self.shape,
             values=torch.from_numpy(data),
             restore=functools.partial(_restore, kind=self.kind),
         )
+
+
+_mappings: weakref.WeakValueDictionary[tuple[Path, int, int], np.ndarray] = weakref.WeakValueDictionary()
+"""Mapped files by path, time of change and size, as long as a tensor uses them."""
+
+
+def _map_file(file: Path) -> np.ndarray:
+    """The bytes of a file, in one mapping for all of its tensors."""
+    status = file.stat()
+    key = (file, status.st_mtime_ns, status.st_size)
+    mapped = _mappings.get(key)
+    if mapped is None:
+        # Private pages: torch has no read-only tensors. Nothing writes to them, so they are never copied.
+        mapped = np.asarray(np.memmap(file, dtype=np.uint8, mode="c"))
+        _mappings[key] = mapped
+    return mapped
 
 
 def _restore(values: Tensor, scale: Tensor | None, dtype: torch.dtype, *, kind: str) -> Tensor:

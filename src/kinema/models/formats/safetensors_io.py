@@ -120,6 +120,10 @@ def read_metadata(file: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
 
 
+_MIN_SEPARATE_NUMEL = 2**19
+"""Smaller kernels share a mapping: their pages are few, and a mapping takes half a millisecond."""
+
+
 def read_tensor(info: TensorInfo) -> Tensor:
     """The numbers of a stored tensor, in the type `info.dtype`."""
     from safetensors import safe_open
@@ -187,15 +191,24 @@ def load_into(
         dtypes = {name: _target_dtype(name, named[name], dtype, float32_patterns) for name in names}
         mapped = {name for name in names if named[name].dtype == dtypes[name] and device.type == "cpu"}
         copied = [name for name in names if name not in mapped]
-        kept = [name for name in names if name in mapped and expected[name].is_contiguous()]
         # The autoencoder copies these to channels last when it first runs (`vae.layers.to_channels_last`).
-        later = [[name] for name in names if name in mapped and not expected[name].is_contiguous()]
+        later = [
+            name
+            for name in names
+            if name in mapped
+            and not expected[name].is_contiguous()
+            and named[name].numel >= _MIN_SEPARATE_NUMEL
+        ]
+        separate = set(later)
+        kept = [name for name in names if name in mapped and name not in separate]
         # Pages that were read count as used memory until their mapping is closed, so tensors that are copied
         # have a mapping for each batch, or for each tensor that is copied later.
-        for batch in [*_batch_names(copied, named), *later, kept]:
+        for batch in [*_batch_names(copied, named), *([name] for name in later), kept]:
             with safe_open(file, framework="pt") as opened:
                 for name in batch:
-                    value = opened.get_tensor(named[name].name).to(dtypes[name])
+                    value = opened.get_tensor(named[name].name)
+                    if name not in mapped:
+                        value = value.to(dtypes[name])
                     value = value.reshape(expected[name].shape).to(device)
                     if name not in mapped and not expected[name].is_contiguous():
                         value = copy_channels_last(value)
@@ -203,12 +216,25 @@ def load_into(
                     del value
     for name, other in tied_weights.items():
         tensors[name] = tensors[other]
-    module.load_state_dict(tensors, strict=True, assign=True)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
+    _assign(module, tensors)
     unset = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
     if unset:
         raise RuntimeError(f"{component}: {unset[0]} has no value")
+
+
+def _assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Replace parameters and buffers by the tensors of their names; the parameters need no gradients.
+
+    `nn.Module.load_state_dict` compares and copies attributes of each, which took a sixth of the loading.
+    """
+    for owner, part in module.named_modules():
+        prefix = f"{owner}." if owner else ""
+        for name in part._parameters:
+            if f"{prefix}{name}" in tensors:
+                part._parameters[name] = nn.Parameter(tensors[f"{prefix}{name}"], requires_grad=False)
+        for name in part._buffers:
+            if f"{prefix}{name}" in tensors:
+                part._buffers[name] = tensors[f"{prefix}{name}"]
 
 
 def _pack_linear_layers(

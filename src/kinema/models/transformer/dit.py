@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from kinema.models.module_init import repeat_module
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.attention import AttentionBackend, ShardTokens, block_causal_ranges
 from kinema.models.transformer.condition_embedder import ConditionEmbedder
@@ -53,7 +54,7 @@ class Dit(nn.Module):
         # A convolution only for the names and shapes of published weights. It is applied as a linear layer.
         self.patch_embedding = nn.Conv3d(config.in_channels, width, patch, patch)
         self.condition_embedder = ConditionEmbedder(config)
-        self.blocks = nn.ModuleList(DitBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(repeat_module(lambda: DitBlock(config), config.layers))
         self.proj_out = nn.Linear(width, config.out_channels * config.patch_size**2)
         self.scale_shift_table = nn.Parameter(torch.zeros(1, 2, width))
         if config.learned_grid is not None:
@@ -72,6 +73,8 @@ class Dit(nn.Module):
 
     @torch.no_grad()
     def _init_as_identity(self) -> None:
+        if self.device.type == "meta":  # Without values.
+            return
         for block in [*self._blocks(), *self._control_blocks()]:
             block.scale_shift_table[:, 2::3] = 1
             zeroed = [block.attn1.output_proj, block.ffn.output_proj]
