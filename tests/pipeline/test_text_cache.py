@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +111,16 @@ def test_a_known_prompt_needs_no_text_encoder(tmp_path, monkeypatch):
     before = text_cache.encoder_fingerprint(pipe.model, torch.float32, torch.device("cpu"))
     os.utime(weights, (1, 1))
     assert text_cache.encoder_fingerprint(pipe.model, torch.float32, torch.device("cpu")) != before
+
+
+@pytest.mark.parametrize(("dtype", "is_kept"), [("float32", False), ("bfloat16", True)])
+def test_a_mapped_text_encoder_is_dropped_after_use(tmp_path, dtype, is_kept):
+    """Stored in float32: as it is needed, or converted, which takes too long to do it again."""
+    model = wan_fixtures.save_variant("t2v-2.1", tmp_path / "wan")
+    pipe = load(str(model), device="cpu", dtype=dtype, memory="high", text_cache=False)
+    request = {"size": (32, 32), "num_frames": 5, "num_inference_steps": 1, "seed": 1}
+    first = pipe.generate("a cat", **request).frames
+    assert pipe.components.text_encoder.is_loaded == is_kept
+    if sys.platform == "linux" and not is_kept:
+        assert f"{model}/text_encoder" not in Path("/proc/self/maps").read_text()
+    assert np.array_equal(pipe.generate("a cat", **request).frames, first)

@@ -12,12 +12,13 @@ import torch
 from kinema.distributed.group import Group
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.tiny_decoder import load_tiny_decoder
+from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
-from kinema.pipeline.lazy_module import LazyModule
+from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.machine_cache import cache_folder
 from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
 from kinema.pipeline.prompt_rewriter import PromptRewriter
@@ -160,6 +161,21 @@ class ModelComponents:
         if self.policy.keep_loaded:
             for module in (*self.transformers, self.vae):
                 module.get()
+
+    def drop_mapped_text_encoder(self) -> None:
+        """Drop the text encoder where its weights are mapped as they are stored.
+
+        Loading it again takes a moment, and its pages would be the largest part of the process while the
+        video is sampled.
+        """
+        if not self.text_encoder.is_loaded or self.text_device.type != "cpu":
+            return
+        if not isinstance(self.model, WanCheckpoint):
+            return
+        tensors = self.model.list_tensors("text_encoder").values()
+        if all(tensor.decode is None and tensor.dtype == self.policy.dtype for tensor in tensors):
+            self.text_encoder.drop()
+            empty_cache()
 
     @property
     def resident_bytes(self) -> int:

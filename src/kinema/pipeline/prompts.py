@@ -120,7 +120,10 @@ def encode_prompts(
 def _encode_texts(components: ModelComponents, texts: list[str]) -> TextEmbeddings:
     def encode(missing: list[str]) -> TextEmbeddings:
         with components.text_encoder.use() as encoder:
-            return encoder.encode(missing)
+            states = encoder.encode(missing)
+        del encoder
+        components.drop_mapped_text_encoder()
+        return states
 
     model = components.model
     if not components.text_cache or not isinstance(model, WanCheckpoint):
