@@ -56,6 +56,7 @@ def test_two_processes_match_one(tmp_path):
                 assert (value - two.parts[part][name]).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_two_processes_match_one_with_a_discriminator(tmp_path):
     single = train_vae_with_discriminator(tmp_path / "one", 6, SINGLE_PROCESS)
     double = torchrun(tmp_path / "two", 6, "discriminator")

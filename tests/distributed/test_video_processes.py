@@ -55,7 +55,7 @@ def check(reports):
             assert share < 1e-3
 
 
-@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_every_split_equals_one_process(tmp_path, count):
     report = tmp_path / "report"
     torchrun(count, "tests.fixtures.video_processes", report, ":".join(SPLITS[count]))

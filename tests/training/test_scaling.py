@@ -15,6 +15,7 @@ from tests.fixtures.training_data import random_latents
 SIZES = ("32 x 1", "64 x 1")
 
 
+@pytest.mark.slow
 def test_scaling_has_a_point_for_each_size_and_budget_and_resumes(tmp_path):
     pytest.importorskip("matplotlib")
     config = scaling.ScalingConfig(

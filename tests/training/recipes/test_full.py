@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 import kinema
@@ -62,6 +63,7 @@ def test_recipe_from_scratch_with_a_stop(tmp_path):
     assert json.loads((folder / "training.json").read_text())["render"]["num_clips"] == 8
 
 
+@pytest.mark.slow
 def test_init_from_a_model_with_expansion_and_decoder_finetuning(tmp_path):
     config = full_config.tiny(budget=1.0)
     context = make_context(tmp_path / "first")
