@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 
 def release_free_memory() -> None:
@@ -10,11 +11,9 @@ def release_free_memory() -> None:
 
     With another C library this has no effect.
     """
-    try:
-        malloc_trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, TypeError, AttributeError):
-        return
-    malloc_trim(0)
+    malloc_trim = _find_function("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 _M_MMAP_THRESHOLD = -3
@@ -28,8 +27,14 @@ def return_large_blocks() -> None:
     the holes between them stay unused: the process was a quarter larger than the sum of its tensors. A step
     takes up to 4% longer. With another C library this has no effect.
     """
+    mallopt = _find_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
+def _find_function(name: str) -> Any:
+    """A function of the C library; None where it has none of that name."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        return getattr(ctypes.CDLL(None), name)
     except (OSError, TypeError, AttributeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        return None

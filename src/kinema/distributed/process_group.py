@@ -88,7 +88,7 @@ class DistContext:
 SINGLE_PROCESS = DistContext()
 
 
-def join_process_group(backend: str, *, timeout: datetime.timedelta = PROCESS_GROUP_TIMEOUT) -> None:
+def join_process_group(backend: str, *, timeout: datetime.timedelta | None = None) -> None:
     """Join the default process group of the processes that torchrun started.
 
     torchrun keeps its key-value store when it restarts the processes of a group, and the new ones would find
@@ -97,7 +97,7 @@ def join_process_group(backend: str, *, timeout: datetime.timedelta = PROCESS_GR
 
     Args:
         backend: `gloo` or `nccl`.
-        timeout: of collective operations.
+        timeout: of collective operations; None: that of PyTorch.
     """
     shared, rank, world_size = next(dist.rendezvous("env://"))
     store = shared
@@ -108,7 +108,8 @@ def join_process_group(backend: str, *, timeout: datetime.timedelta = PROCESS_GR
             shared.set(_STORE_PORT_KEY, str(store.port))
         else:
             store = _connect_to_store(shared, host)
-    store.set_timeout(timeout)
+    if timeout is not None:
+        store.set_timeout(timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
 
 

@@ -27,7 +27,7 @@ from kinema.models.transformer.dit import Dit
 from kinema.sampling.schedule import Schedule, linear_schedule
 from kinema.sampling.solver import Denoiser
 from kinema.training.caption_denoiser import caption_denoiser
-from kinema.training.dit_task import DitTask, DitTrainConfig, noise_frames
+from kinema.training.dit_task import DitTask, DitTrainConfig, noise_frames, require_part
 from kinema.training.loop import Loss, StepCost
 from kinema.training.teacher_trajectories import Trajectories, sample_states
 
@@ -73,9 +73,14 @@ class DistillConfig:
             raise UserError(f"within_p is a share from 0 to 1, not {self.within_p}")
 
     @property
+    def schedule(self) -> Schedule:
+        """The steps of the student, one for each window."""
+        return linear_schedule(self.num_steps, self.flow_shift)
+
+    @property
     def sigmas(self) -> tuple[float, ...]:
         """Starts of the windows, and 0."""
-        return linear_schedule(self.num_steps, self.flow_shift).sigmas
+        return self.schedule.sigmas
 
     @property
     def teacher_schedule(self) -> Schedule:
@@ -153,11 +158,7 @@ class DistillTask(DitTask):
         whole = self.trajectories[self._pick_batch(step)]
         part = whole.part(microbatch, num_microbatches)
         count = len(part.caption_rows)
-        if not count:
-            raise UserError(
-                f"a batch of {len(whole.caption_rows)} videos can't be split into {num_microbatches} parts; "
-                "raise batch_size or lower gradient_accumulation_steps"
-            )
+        require_part(count, len(whole.caption_rows), num_microbatches)
         sigmas = torch.tensor(self.distill.sigmas)
         windows, shares = self._draw_windows(
             step, range(len(whole.caption_rows))[microbatch::num_microbatches]
@@ -238,8 +239,7 @@ class DistillTask(DitTask):
         teacher = self._run_teacher(noise, is_noisy, rows)[-1].to(self.device)
         with autocast(self.config.precision, self.device):
             denoiser = self._denoiser(self.dit, rows, 1.0)
-            schedule = linear_schedule(self.distill.num_steps, self.distill.flow_shift)
-            *_, last = sampling.sample(denoiser, noise, schedule, solver="euler")
+            *_, last = sampling.sample(denoiser, noise, self.distill.schedule, solver="euler")
         student = last.latents
         distance = (student - teacher).square().mean() / teacher.square().mean()
         return {TEACHER_DISTANCE: distance.item()}

@@ -253,11 +253,7 @@ class DitTask:
         batch = self.buckets.at(step)
         latents = self.latents[batch.bucket.dataset_index]
         indices = list(batch.indices)[microbatch::num_microbatches]
-        if not indices:
-            raise UserError(
-                f"a batch of {len(batch.indices)} videos can't be split into {num_microbatches} parts; "
-                "raise batch_size or lower gradient_accumulation_steps"
-            )
+        require_part(len(indices), len(batch.indices), num_microbatches)
         clean = latents[torch.tensor(indices, device=latents.device), :, : batch.bucket.latent_frames].float()
         block_frames: tuple[int, ...] = ()
         if rng.uniform(config.seed, "causal", step) < config.causal_p:
@@ -401,6 +397,15 @@ class DitTask:
             if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
                 return difference > 0
         return scores[self.selection_score] < best[self.selection_score]
+
+
+def require_part(count: int, batch_size: int, num_microbatches: int) -> None:
+    """Raise a `UserError` where a microbatch has none of the videos of its batch."""
+    if not count:
+        raise UserError(
+            f"a batch of {batch_size} videos can't be split into {num_microbatches} parts; "
+            "raise batch_size or lower gradient_accumulation_steps"
+        )
 
 
 def noise_frames(

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kinema.distributed.process_group import join_process_group
+from kinema.distributed.process_group import PROCESS_GROUP_TIMEOUT, join_process_group
 from kinema.errors import ModelOutputError, UserError
 from kinema.pipeline.request import ImageInput, VideoRequest, is_data_url
 from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
@@ -45,7 +45,7 @@ def join_group(device: str) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return 0
     is_cuda = device != "cpu" and torch.cuda.is_available()
-    join_process_group("nccl" if is_cuda else "gloo")
+    join_process_group("nccl" if is_cuda else "gloo", timeout=PROCESS_GROUP_TIMEOUT)
     return dist.get_rank()
 
 
