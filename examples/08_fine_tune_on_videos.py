@@ -22,6 +22,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import kinema
 from kinema.cli import main as run_kinema
 from kinema.data.clip_reader import ClipRequest, read_requests
 from kinema.data.clip_table import parse_bucket, read_clips
@@ -29,7 +30,6 @@ from kinema.evaluation.model_source import PipelineGeneratorFactory
 from kinema.media import psnr, read_video, write_video
 from kinema.media.contact_sheet import contact_sheet
 from kinema.media.images import save_image
-from kinema.models.formats.loader import open_model
 
 CAPTIONS = {
     "bikes": "cars and bicycles in the streets of a city",
@@ -68,7 +68,7 @@ def build_set(videos: Path, out: Path) -> None:
 
 
 def train_decoder(data: Path, out: Path) -> Path:
-    """Train the decoder of `world`; return a model folder with it."""
+    """Train the decoder of `world`; return a copy of `world-teacher` with it."""
     settings = {
         "training.decoder_only": "true",
         "training.crop_size": "64",
@@ -84,7 +84,7 @@ def train_decoder(data: Path, out: Path) -> Path:
     if not trained.is_dir():
         sys.exit("stopped; the same command continues")
     if not model.is_dir():
-        shutil.copytree(open_model("world").folder, model)
+        kinema.load("world-teacher", dtype="float32").save(model)
         shutil.copytree(trained, model / "vae", dirs_exist_ok=True)
     return model
 

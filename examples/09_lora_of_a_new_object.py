@@ -109,7 +109,7 @@ def count_ring_frames(frames: np.ndarray) -> int:
 
 def measure_rings(run: Path, lora: str) -> None:
     """Generate the held-out prompts and count the videos with a ring in a quarter of their frames."""
-    pipe = kinema.load("world")
+    pipe = kinema.load("world-teacher")
     found, rows = 0, []
     prompts = held_out_prompts(run / "prompts.txt", NUM_PROMPTS)
     for seed, prompt in enumerate(prompts):
@@ -147,7 +147,7 @@ def main(run: Path) -> None:
         run_kinema(["data", "build", str(run / name), "--out", str(run / f"{name}-set"), *options])
     lora = run / "lora" / "lora.safetensors"
     if not lora.is_file():
-        options = ["--model", "world", "--data", f"{run}/rings-set:1", "--data", f"{run}/old-set:1"]
+        options = ["--model", "world-teacher", "--data", f"{run}/rings-set:1", "--data", f"{run}/old-set:1"]
         options += ["--rank", "8", "--steps", str(STEPS), "--batch-size", "4", "--learning-rate", "1e-3"]
         options += ["--set", f"training.loop.validate_every={STEPS}"]
         run_kinema(["train", "lora", *options, "--out", str(run / "lora")])
@@ -156,7 +156,7 @@ def main(run: Path) -> None:
     measure_rings(run, str(lora))
     for name, options in (("without", []), ("with", ["--lora", str(lora)])):
         out = run / f"scores-{name}"
-        run_kinema(["evaluate", "--model", "world", "--workers", "2", "--out", str(out), *options])
+        run_kinema(["evaluate", "--model", "world-teacher", "--workers", "2", "--out", str(out), *options])
         passed, number = count_verdicts(out)
         print(f"{name} the LoRA: {passed} of {number} verdicts on old prompts")
     run_kinema(["evaluate", "compare", str(run / "scores-without"), str(run / "scores-with")])

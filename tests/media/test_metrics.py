@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kinema.media import psnr, ssim
+from kinema.media.metrics import EDGE_REACH, near_edges, psnr_near_edges
 from tests.fixtures.media_videos import noise_video, smooth_video
 
 
@@ -51,3 +52,25 @@ def test_ssim_is_its_definition():
     assert ssim(a, b) == pytest.approx(expected, abs=1e-9)
     assert ssim(a[0], a[0]) == pytest.approx(1.0)
     assert ssim(a, 255 - a) < 0.3
+
+
+def test_pixels_near_edges_are_a_square_around_each_edge():
+    frames = np.full((2, 60, 60, 3), 100, np.uint8)
+    frames[1, 30, 40] = 150
+    chosen = near_edges(frames)
+    assert not chosen[0].any()
+    rows, columns = np.nonzero(chosen[1])
+    # The edges are before and after the pixel; each is counted at the later pixel.
+    assert (rows.min(), rows.max()) == (30 - EDGE_REACH, 31 + EDGE_REACH)
+    assert (columns.min(), columns.max()) == (40 - EDGE_REACH, 41 + EDGE_REACH)
+
+
+def test_psnr_near_edges_leaves_out_the_rest():
+    reference = np.full((1, 60, 60, 3), 100, np.uint8)
+    reference[0, :, 30:] = 200
+    video = reference.copy()
+    video[0, :, :10] += 50
+    assert psnr_near_edges(video, reference) == float("inf")
+    video[0, 5, 30] -= 20
+    assert psnr_near_edges(video, reference) < 60
+    assert psnr_near_edges(reference, np.full_like(reference, 7)) == float("inf"), "there is no edge"

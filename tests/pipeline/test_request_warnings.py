@@ -107,3 +107,10 @@ def test_words_of_a_lora_are_known(tmp_path):
     known = frozenset({"a"})
     assert find_unknown_words(["a axolotl"], known).words == ("axolotl",)
     assert not find_unknown_words(["a axolotl"], known | vocabulary[0]).words
+
+
+def test_a_negative_prompt_without_guidance_is_named(pipe):
+    (message,) = warnings(pipe, prompt="a red ball rolls to the left", negative_prompt="blurry")
+    assert "without guidance" in message
+    scale = {"guidance_scale": 2.0, "negative_prompt": "blurry"}
+    assert warnings(pipe, prompt="a red ball rolls to the left", **scale) == ()

@@ -15,7 +15,7 @@ from kinema.simulator import annotate, lab_split
 from kinema.simulator.annotation_io import annotations_to_arrays, annotations_to_json
 from kinema.simulator.annotations import Claim
 from kinema.simulator.captions import generate_captions
-from kinema.simulator.clip import Clip, ClipSpec, make_clip
+from kinema.simulator.clip import Clip, ClipSpec, make_clip, render_larger
 
 SMALL = {"height": 32, "width": 32, "num_frames": 9, "fps": 3.0}
 
@@ -172,3 +172,15 @@ def test_the_first_object_of_a_lab_clip_has_the_main_shape(shape):
 def test_a_main_shape_outside_the_lab_is_refused():
     with pytest.raises(UserError, match="lab=True"):
         ClipSpec(seed=2, main_shape="ring")
+
+
+def test_larger_renders_show_the_same_moments():
+    spec = ClipSpec(seed=4, lab=True, height=64, width=64, num_frames=9, fps=8.0, event="roll")
+    frames, larger = render_larger(spec, (2, 4), (1, 7))
+    assert np.array_equal(frames, make_clip(spec).frames)
+    for factor, large in larger.items():
+        assert large.shape == (2, 64 * factor, 64 * factor, 3)
+        means = large.reshape(2, 64, factor, 64, factor, 3).mean((2, 4))
+        right = np.abs(means - frames[[1, 7]]).mean()
+        assert right < 1.5
+        assert np.abs(means - frames[[7, 1]]).mean() > 2 * right

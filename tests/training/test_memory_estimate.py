@@ -57,7 +57,7 @@ def test_the_estimate_is_within_15_percent_of_the_resident_set(arguments):
 
 
 def world_config(**changes):
-    model = open_model("world")
+    model = open_model("world-teacher")
     config = default_config(model, [SetConfig(folder="set")], lora=LoraConfig(rank=8))
     training = dataclasses.replace(config.training, **changes)
     return model, dataclasses.replace(config, training=training)

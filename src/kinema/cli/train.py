@@ -30,7 +30,7 @@ class FullRecipe(MachineArgs):
     scale: Literal["auto"] | Preset = "auto"
     """`lab` for two cores, `full-simulator` for a GPU, `tiny` for a test; auto depends on the device."""
     init_from: Annotated[str, arg(name="from")] = ""
-    """Start from a model: `world` (shipped) or an exported folder. Its latent space is kept."""
+    """Start from a model: `world-teacher` (shipped) or an exported folder. Its latent space is kept."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set dit.batch_size=16 --set render.num_clips=2000"""
 
@@ -131,7 +131,7 @@ class Distill(VideoRunArgs):
     """Distil a model to a few steps without guidance."""
 
     model: str
-    """The teacher: `world` (shipped) or an exported folder."""
+    """The teacher: `world-teacher` (shipped) or an exported folder."""
     steps: int = 4
     """Solver steps of the distilled model."""
     guidance_scale: float | None = None
@@ -171,6 +171,29 @@ class PromptRewriter(MachineArgs):
 
         presets = {"usual": prompt_rewriter.usual, "tiny": prompt_rewriter.tiny}
         start_run(presets[self.preset](), self.set, self.out, "prompt-rewriter", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperResolution(MachineArgs):
+    """Train the network that upscales a model's videos, on simulated clips in three sizes."""
+
+    out: Path
+    """Folder of the run; an interrupted run continues."""
+    model: str = "world"
+    """Whose autoencoder decodes the small videos: `world` (shipped) or an exported folder."""
+    preset: Literal["lab", "tiny"] = "lab"
+    """`tiny` for a test."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Change a setting, as name.of.setting=value: --set training.loop.steps=4000"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.cli.train_run import start_run
+        from kinema.training.recipes import super_resolution
+
+        presets = {"lab": super_resolution.lab, "tiny": super_resolution.tiny}
+        config = dataclasses.replace(presets[self.preset](), model=self.model)
+        start_run(config, self.set, self.out, "super-resolution", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +272,7 @@ class Train:
         | Annotated[Finetune, subcommand("finetune")]
         | Annotated[Lora, subcommand("lora")]
         | Annotated[PromptRewriter, subcommand("prompt-rewriter")]
+        | Annotated[SuperResolution, subcommand("super-resolution")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
     )

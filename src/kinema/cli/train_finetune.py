@@ -29,8 +29,8 @@ class FinetuneArgs(MachineArgs):
     """A set of `kinema data build`, with a weight after a colon: --data cats:2 --data dogs:1."""
     out: Path
     """Folder of the run; an interrupted run continues."""
-    model: str = "world"
-    """`world` (shipped), a folder, or owner/name of a hub model."""
+    model: str = "world-teacher"
+    """`world-teacher` (shipped, not distilled), a folder, or owner/name of a hub model."""
     experts: Literal["both", "high", "low"] = "both"
     """For Wan 2.2 A14B: which of the two transformers, for high and for low noise."""
     steps: int | None = None
@@ -61,10 +61,11 @@ class FinetuneArgs(MachineArgs):
             UserError: there is no such model, or an option is invalid.
         """
         from kinema.cli.train_run import parse_duration
-        from kinema.models.formats.loader import open_model
+        from kinema.models.formats.loader import open_model, refuse_distilled
         from kinema.training.recipes.finetune import default_config
 
         model = open_model(self.model)
+        refuse_distilled(model)
         config = default_config(model, [parse_set(text) for text in self.data], lora=lora)
         training = config.training
         if self.steps is not None:

@@ -21,11 +21,19 @@ if TYPE_CHECKING:
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+    from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
     from kinema.training.run_context import RunContext
     from kinema.training.validation_samples import Scorer
 
-    RunConfig = RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig | PromptRewriterRunConfig
+    RunConfig = (
+        RecipeConfig
+        | VaeRunConfig
+        | DitRunConfig
+        | FinetuneRunConfig
+        | PromptRewriterRunConfig
+        | SuperResolutionRunConfig
+    )
 
 RUN_CONFIG_FILES = {
     "full": "full.json",
@@ -33,6 +41,7 @@ RUN_CONFIG_FILES = {
     "dit": "dit-run.json",
     "finetune": "finetune-run.json",
     "prompt-rewriter": "prompt-rewriter-run.json",
+    "super-resolution": "super-resolution-run.json",
 }
 """The file with the settings of a run, by the kind of run."""
 
@@ -99,6 +108,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+    from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
 
     path = run_dir / RUN_CONFIG_FILES[kind]
@@ -108,6 +118,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
         "dit": DitRunConfig,
         "finetune": FinetuneRunConfig,
         "prompt-rewriter": PromptRewriterRunConfig,
+        "super-resolution": SuperResolutionRunConfig,
     }
     return from_json(config_types[kind], path.read_text(), source=str(path))
 
@@ -129,6 +140,10 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.training.recipes.full import run_recipe
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, train_prompt_rewriter
+    from kinema.training.recipes.super_resolution import (
+        SuperResolutionRunConfig,
+        train_super_resolution,
+    )
     from kinema.training.recipes.vae import VaeRunConfig, train_vae
     from kinema.training.run_context import RunContext
     from kinema.training.run_lock import lock_run
@@ -166,6 +181,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = run_finetune(config, context)
             case PromptRewriterRunConfig():
                 steps = train_prompt_rewriter(config, context)
+            case SuperResolutionRunConfig():
+                steps = train_super_resolution(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
         if isinstance(config, FinetuneRunConfig) and device.type == "cpu":
@@ -214,8 +231,9 @@ def _lab_scorer(config: RunConfig) -> Scorer | None:
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+    from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
 
-    if isinstance(config, FinetuneRunConfig | PromptRewriterRunConfig):
+    if isinstance(config, FinetuneRunConfig | PromptRewriterRunConfig | SuperResolutionRunConfig):
         return None
     fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
     return lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps)
@@ -230,6 +248,10 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     from kinema.training.recipes.full import load_trained
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, export_prompt_rewriter
+    from kinema.training.recipes.super_resolution import (
+        SuperResolutionRunConfig,
+        export_super_resolution,
+    )
     from kinema.training.recipes.vae import VaeRunConfig, load_autoencoder, load_trained_vae
 
     folder = context.run_dir / "weights"
@@ -250,6 +272,9 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
         case PromptRewriterRunConfig():
             export_prompt_rewriter(config, context, folder)
             return [folder]
+        case SuperResolutionRunConfig():
+            export_super_resolution(config, context, folder)
+            return [folder]
 
 
 def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:
@@ -266,10 +291,15 @@ def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:
 
 
 def load_model_configs(name: str) -> tuple[DitConfig, VaeConfig]:
-    """The configurations of transformer and autoencoder of a model."""
-    from kinema.models.formats.loader import open_model
+    """The configurations of transformer and autoencoder of a model to train further.
+
+    Raises:
+        UserError: it is distilled.
+    """
+    from kinema.models.formats.loader import open_model, refuse_distilled
 
     model = open_model(name)
+    refuse_distilled(model)
     return model.dit, model.vae
 
 

@@ -13,6 +13,7 @@ from kinema.distributed.group import Group
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.tiny_decoder import load_tiny_decoder
 from kinema.models.formats.wan import WanCheckpoint
+from kinema.models.super_resolution import SuperResolution
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
@@ -22,6 +23,7 @@ from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.machine_cache import cache_folder
 from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
 from kinema.pipeline.prompt_rewriter import PromptRewriter
+from kinema.pipeline.super_resolution import super_resolution_of
 
 
 def prepare_transformer(
@@ -80,6 +82,7 @@ class ModelComponents:
         execution: how the transformers run.
         text_cache: whether hidden states of prompts are kept on disk, for models with a large text encoder.
         prompt_rewriter: writes prompts in the wording of the model's captions; None for models without one.
+        super_resolution: enlarges decoded frames; None for models without one.
     """
 
     model: ModelCheckpoint
@@ -92,6 +95,7 @@ class ModelComponents:
     execution: Execution = DEFAULT_EXECUTION
     text_cache: bool = True
     prompt_rewriter: PromptRewriter | None = None
+    super_resolution: LazyModule[SuperResolution] | None = None
 
     @classmethod
     def from_checkpoint(
@@ -128,6 +132,7 @@ class ModelComponents:
             text_cache=text_cache,
             text_encoder=text_encoder,
             prompt_rewriter=PromptRewriter.of(model, text_encoder, text_device),
+            super_resolution=super_resolution_of(model, device),
             vae=LazyModule(lambda: model.load_vae(device=device), keep_loaded=keep_loaded),
             transformers=tuple(
                 LazyModule(

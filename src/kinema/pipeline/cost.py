@@ -16,6 +16,7 @@ import torch
 from kinema.errors import UserError
 from kinema.models.flops import dit_step_flops, vae_flops_per_pixel
 from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.super_resolution import SuperResolutionConfig, flops_per_pixel
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.decoder import CHUNK_PIXELS
@@ -125,6 +126,10 @@ def estimate_request(
         time_ratio=ratio,
     )
     estimate = one.scale(runs)
+    if components.super_resolution is not None and resolved.request.upscale > 1:
+        config = components.super_resolution.get().config
+        enlarging = _super_resolution_cost(config, resolved, throughput, decode_bytes=estimate.peak_bytes)
+        return dataclasses.replace(estimate, costs=(*estimate.costs, enlarging))
     passes = [
         _upscale_cost(components, resolved, 2**number, throughput, ratio)
         for number in range(1, resolved.request.upscale.bit_length())
@@ -138,6 +143,28 @@ def estimate_request(
         peak_bytes=max(one.peak_bytes for one in passes),
     )
     return dataclasses.replace(estimate, costs=(*estimate.costs, upscaling))
+
+
+def _super_resolution_cost(
+    config: SuperResolutionConfig,
+    resolved: ResolvedRequest,
+    throughput: DeviceThroughput,
+    *,
+    decode_bytes: int,
+) -> StageCost:
+    """Enlarging every frame by a network, as it is decoded in `decode_bytes`."""
+    (width, height), factor = resolved.size, resolved.request.upscale
+    operations = flops_per_pixel(config, factors=(factor,)) * width * height
+    channels = config.channels_2x if factor == 2 else config.channels_4x
+    # Two activations of the last layers, float32, and the frames that were enlarged.
+    activations = 2 * 4 * channels * factor**2 * width * height
+    frames = 3 * factor**2 * width * height * resolved.num_frames
+    return StageCost(
+        name="upscale",
+        flops=operations * resolved.num_frames,
+        seconds=operations * resolved.num_frames / throughput.convolution,
+        peak_bytes=decode_bytes + activations + frames,
+    )
 
 
 def _upscale_cost(

@@ -60,6 +60,7 @@ from kinema.pipeline.request import (
 from kinema.pipeline.resolve import ResolvedRequest, resolve_request
 from kinema.pipeline.segment_sampling import sample_batch, sample_segments
 from kinema.pipeline.streaming import stream_segments
+from kinema.pipeline.super_resolution import enlarge_events
 from kinema.pipeline.upscale import check_upscale, upscale
 from kinema.pipeline.video import GeneratedVideo
 from kinema.shapes import parse_size
@@ -402,9 +403,10 @@ class Pipeline:
                 vae=self.vae,
                 dtype=self.policy.dtype,
                 shard_bytes=shard_bytes or SHARD_BYTES,
+                vocabulary=self.model.vocabulary if isinstance(self.model, KinemaCheckpoint) else (),
             )
             if isinstance(self.model, KinemaCheckpoint):
-                self.model.copy_prompt_rewriter(target)
+                self.model.copy_small_parts(target)
 
 
 def _warn_of_unused(loras: Sequence[ResolvedLora]) -> None:
@@ -416,6 +418,10 @@ def _warn_of_unused(loras: Sequence[ResolvedLora]) -> None:
 def _upscaled(
     components: ModelComponents, resolved: ResolvedRequest, events: Iterator[Event]
 ) -> Iterator[Event]:
+    factor = resolved.request.upscale
+    if components.super_resolution is not None:
+        yield from enlarge_events(components.super_resolution.get(), events, factor, components.device)
+        return
     chunks = []
     for event in events:
         if isinstance(event, FrameChunk):
@@ -425,7 +431,7 @@ def _upscaled(
             yield dataclasses.replace(event, resumable=False)
         elif isinstance(event, StageProgress):
             yield event
-    yield from upscale(components, resolved, np.concatenate(chunks), resolved.request.upscale)
+    yield from upscale(components, resolved, np.concatenate(chunks), factor)
 
 
 def load(

@@ -46,7 +46,16 @@ def request_warnings(
     images = [
         message for name, image in _images(request) for message in _image_warnings(model, size, name, image)
     ]
-    return tuple(dict.fromkeys([*([words] if words else []), *images]))
+    return tuple(dict.fromkeys([*([words] if words else []), *images, *_guidance_warnings(model, request)]))
+
+
+def _guidance_warnings(model: ModelCheckpoint, request: VideoRequest) -> Iterator[str]:
+    scale = request.guidance_scale
+    if scale is None:
+        scale = model.sampling_defaults.guidance_scale
+    scales = scale if isinstance(scale, tuple) else (scale,)
+    if request.negative_prompt and all(one == 1 for one in scales):
+        yield "the negative prompt changes nothing without guidance; give a guidance scale above 1"
 
 
 def _images(request: VideoRequest) -> Iterator[tuple[str, ImageInput]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,12 +13,12 @@ from kinema.errors import UserError
 from kinema.simulator.annotate import annotate_clip, claims_visible, measure_tracks
 from kinema.simulator.annotations import PAIRED_EVENTS, ClipAnnotations, Environment, Tracks
 from kinema.simulator.clip_spec import ClipSpec
-from kinema.simulator.render.scene import RenderResult
+from kinema.simulator.render.scene import RenderResult, RenderScene
 from kinema.simulator.render.tracer import render as trace
 from kinema.simulator.render_scene import build_render_scene, sample_environment
 from kinema.simulator.scene_sampler import SampledScene, sample_scene
 
-__all__ = ["Clip", "ClipSpec", "make_clip"]
+__all__ = ["Clip", "ClipSpec", "make_clip", "render_larger"]
 
 _MAX_RENDER_ATTEMPTS = 12
 """Scenes rendered before giving up. The first one is nearly always good."""
@@ -97,4 +98,47 @@ def make_clip(
         frames=rendered.frames if render else None,
         object_ids=id_buffer if object_ids else None,
         depth=rendered.depth,
+    )
+
+
+def render_larger(
+    spec: ClipSpec, factors: Sequence[int], frames: Sequence[int]
+) -> tuple[UInt8[np.ndarray, "f h w 3"], dict[int, UInt8[np.ndarray, "n h2 w2 3"]]]:
+    """Render a clip, and some of its frames in larger sizes.
+
+    `make_clip` with a larger size may choose another scene, because more is visible then; these are of one.
+
+    Args:
+        spec: of the clip.
+        factors: of the larger sizes, for example 2 and 4.
+        frames: which frames are rendered larger.
+
+    Returns:
+        All frames of the clip, and the chosen ones by factor.
+
+    Raises:
+        UserError: as in `make_clip`.
+    """
+    scene, environment, rendered, _, _ = _render_visible_scene(
+        spec, samples=_SAMPLES_PER_PIXEL, depth=False, threads=1, device="cpu"
+    )
+    part = _select_frames(build_render_scene(spec, scene, environment), list(frames))
+    larger = {
+        factor: trace(part, factor * spec.height, factor * spec.width, samples=_SAMPLES_PER_PIXEL).frames
+        for factor in factors
+    }
+    return rendered.frames, larger
+
+
+def _select_frames(scene: RenderScene, frames: list[int]) -> RenderScene:
+    """The scene at some of its frames. Static objects have one pose."""
+    return replace(
+        scene,
+        cameras=scene.cameras[frames],
+        objects=tuple(
+            replace(item, position=item.position[frames], rotation=item.rotation[frames])
+            if len(item.position) > 1
+            else item
+            for item in scene.objects
+        ),
     )

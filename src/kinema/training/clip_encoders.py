@@ -46,7 +46,7 @@ class ModelClipEncoder:
     def fingerprint(self) -> str:
         """Of the weights of the encoders and the kind of condition."""
         folders = ["vae", "image_encoder"] if self.model.has_image_encoder else ["vae"]
-        parts = [fingerprint(self.model.folder / name) for name in folders]
+        parts = [fingerprint(self.model.part(name)) for name in folders]
         return " ".join([*parts, self.model.sampling_defaults.image_conditioning, self.precision])
 
     def encode(self, frames: Float[Tensor, "b 3 f h w"]) -> Mapping[str, Tensor]:
@@ -85,5 +85,5 @@ class ModelClipEncoder:
 
 def text_fingerprint(model: ModelCheckpoint) -> str:
     """Identifies the text encoder of a model."""
-    folder = model.folder / "text_encoder"
+    folder = model.part("text_encoder")
     return fingerprint(folder) if folder.is_dir() else "minilm"

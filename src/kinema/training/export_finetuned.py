@@ -91,7 +91,7 @@ def lora_metadata(
     settings["model"] = _public_name(model)
     values = {
         "base_model": _public_name(model),
-        "base_fingerprint": fingerprint(model.folder / component),
+        "base_fingerprint": fingerprint(model.part(component)),
         "steps": state["steps"],
         "validation": state["scores"],
         "vocabulary": list(vocabulary),
@@ -129,8 +129,8 @@ def _export_model(
             vae=vae,
             vocabulary=vocabulary,
         )
-        if (model.folder / VOCABULARY_FILE).is_file():
-            write_text(folder / VOCABULARY_FILE, (model.folder / VOCABULARY_FILE).read_text())
+        if model.part(VOCABULARY_FILE).is_file():
+            write_text(folder / VOCABULARY_FILE, model.part(VOCABULARY_FILE).read_text())
     else:
         assert isinstance(model, WanCheckpoint)
         if not (folder / "model_index.json").is_file():

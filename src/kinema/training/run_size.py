@@ -10,6 +10,7 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.module_init import skip_init
 from kinema.models.slot_classifier import SlotClassifier, SlotClassifierConfig
+from kinema.models.super_resolution import FACTORS, SuperResolution, SuperResolutionConfig
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
@@ -20,8 +21,10 @@ from kinema.training.recipes.dit import DitRunConfig
 from kinema.training.recipes.finetune import FinetuneRunConfig
 from kinema.training.recipes.full_config import RecipeConfig
 from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
 from kinema.training.recipes.vae import VaeRunConfig
 from kinema.training.render_shards import RenderConfig
+from kinema.training.super_resolution_task import WINDOW
 
 _FLOAT_BYTES = 4
 _STATES_PER_PARAMETER = 4
@@ -62,7 +65,12 @@ class RunSize:
 
 
 def estimate_run_size(
-    config: RecipeConfig | VaeRunConfig | DitRunConfig | FinetuneRunConfig | PromptRewriterRunConfig,
+    config: RecipeConfig
+    | VaeRunConfig
+    | DitRunConfig
+    | FinetuneRunConfig
+    | PromptRewriterRunConfig
+    | SuperResolutionRunConfig,
 ) -> RunSize:
     """The largest size of a run's folder.
 
@@ -76,6 +84,15 @@ def estimate_run_size(
             count = _count(SlotClassifier, config.training.model)
             return RunSize(
                 checkpoints=_checkpoint_bytes(count, config.training.loop), weights=_FLOAT_BYTES * count
+            )
+        case SuperResolutionRunConfig():
+            count = _count(SuperResolution, config.training.model)
+            pixels = config.render.height * config.render.width * (WINDOW + sum(f**2 for f in FACTORS))
+            clips = config.render.num_clips + config.num_held_out
+            return RunSize(
+                videos=3 * pixels * config.frames_per_clip * clips,
+                checkpoints=_checkpoint_bytes(count, config.training.loop),
+                weights=_FLOAT_BYTES * count,
             )
         case RecipeConfig():
             datasets = config.datasets
@@ -142,8 +159,8 @@ def count_lora(dit: DitConfig, rank: int) -> int:
 
 
 def _count(
-    kind: type[Dit] | type[VideoVae] | type[SlotClassifier],
-    config: DitConfig | VaeConfig | SlotClassifierConfig,
+    kind: type[Dit] | type[VideoVae] | type[SlotClassifier] | type[SuperResolution],
+    config: DitConfig | VaeConfig | SlotClassifierConfig | SuperResolutionConfig,
 ) -> int:
     with skip_init():
         module = kind(config)  # pyrefly: ignore[bad-argument-type]  # each kind with its own settings

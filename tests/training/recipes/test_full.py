@@ -17,6 +17,7 @@ from kinema.training import checkpoint
 from kinema.training.export import export
 from kinema.training.loop import load_ema_weights
 from kinema.training.recipes import full, full_config
+from kinema.training.recipes.dit import DitRunConfig
 from kinema.training.run_context import RunContext
 from kinema.training.stages import LATENT_STATS_FILE, load_resampled_latents
 from tests.fixtures.toy_training import LengthTextEncoder
@@ -86,9 +87,13 @@ def test_init_from_a_model_with_expansion_and_decoder_finetuning(tmp_path):
     assert old.vae == new.vae
 
 
-def test_settings_of_the_shipped_model_are_read():
-    path = Path(kinema.__file__).parent / "weights" / "world" / "training.json"
+def test_settings_of_the_shipped_models_are_read():
+    path = Path(kinema.__file__).parent / "weights" / "world-teacher" / "training.json"
     config = from_json(full_config.RecipeConfig, path.read_text(), source=str(path))
-    model = KinemaCheckpoint.open(path.parent, name="world")
+    model = KinemaCheckpoint.open(path.parent, name="world-teacher")
     assert config.dit.model == model.dit
+    distilled = path.parents[1] / "world" / "training.json"
+    settings = from_json(DitRunConfig, distilled.read_text(), source=str(distilled))
+    assert settings.training.model == KinemaCheckpoint.open(distilled.parent, name="world").dit
+    assert settings.init_from == "world-teacher"
     assert (config.render.width, config.render.height) == model.sampling_defaults.size

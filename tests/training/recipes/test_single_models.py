@@ -115,7 +115,9 @@ def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
         (["dit", "--vae", "nowhere"], "nowhere"),
         (["vae", "--videos", "nowhere"], "not a folder"),
         (["distill", "--model", "nowhere"], "nowhere"),
-        (["distill", "--model", "world", "--steps", "0"], "give 1 or more"),
+        (["distill", "--model", "world-teacher", "--steps", "0"], "give 1 or more"),
+        (["distill", "--model", "world"], "train world-teacher"),
+        (["dit", "--vae", "world", "--from", "world"], "train world-teacher"),
         (["vae", "--device", "tpu"], "no device"),
     ],
 )
@@ -126,6 +128,16 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["full", "--from", "world"], ["lora", "--model", "world", "--data", "x"]]
+)
+def test_a_distilled_model_is_not_trained(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments, "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert "world was distilled to 4 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

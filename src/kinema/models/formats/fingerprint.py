@@ -11,7 +11,8 @@ _FULL_HASH_BYTES, _NUM_SAMPLES, _SAMPLE_BYTES = 16 * 2**20, 16, 64 * 2**10
 def fingerprint(path: Path) -> str:
     """SHA-256 over the settings and weights in a model's folder, or over a single file, in hexadecimal.
 
-    A prompt rewriter in the folder does not count: videos record what it wrote.
+    A prompt rewriter and a super-resolution network in the folder do not count: videos record what the first
+    one wrote, and the second one leaves the generated video as it is.
 
     Settings and small files are hashed whole. Of a weights file above 16 MiB the name, the size, the header
     and sixteen blocks of 64 KiB are hashed. Training changes every block, and a model of 30 GB is hashed in
@@ -22,7 +23,7 @@ def fingerprint(path: Path) -> str:
     files = [path] if path.is_file() else [file for pattern in patterns for file in path.glob(pattern)]
     folder = path.parent if path.is_file() else path
     for file in sorted(files):
-        if file.parent.name == "prompt_rewriter":
+        if file.parent.name in ("prompt_rewriter", "super_resolution"):
             continue
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())

@@ -19,7 +19,9 @@ from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 
-SHIPPED = ("world",)
+TEACHER = "world-teacher"
+"""The model that `world` was distilled from; training starts from it."""
+SHIPPED = ("world", TEACHER)
 _DOWNLOAD_PATTERNS = ["model_index.json", INDEX_FILE, "*/*.json", "*/*.safetensors", "*/spiece.model"]
 
 
@@ -35,6 +37,10 @@ class ModelCheckpoint(Protocol):
     @property
     def folder(self) -> Path:
         """The folder on disk."""
+        ...
+
+    def part(self, name: str) -> Path:
+        """The path of a file or folder of the model."""
         ...
 
     @property
@@ -81,10 +87,25 @@ class ModelCheckpoint(Protocol):
         ...
 
 
+def refuse_distilled(model: ModelCheckpoint) -> None:
+    """Refuse to train a model of few steps on data.
+
+    Raises:
+        UserError: it is distilled; the message says what to train.
+    """
+    steps = model.sampling_defaults.distilled_steps
+    if steps is not None:
+        teacher = TEACHER if model.name in SHIPPED else "the model that it was distilled from"
+        raise UserError(
+            f"{model.name} was distilled to {steps} steps, and training on data would undo that; "
+            f"train {teacher} and distil the result (kinema train distill)"
+        )
+
+
 def open_model(
     name: str, *, vae: str | None = None, text_encoder: str | None = None
 ) -> WanCheckpoint | KinemaCheckpoint:
-    """The model of that name: `world` (shipped), a folder, a file, or `owner/name` on the Hugging Face hub.
+    """The model of that name: `world`, `world-teacher`, a folder, a file, or `owner/name` on the hub.
 
     Only settings are read. A hub model is downloaded: its settings and safetensors files.
 
@@ -136,7 +157,8 @@ def _resolve_path(name: str, patterns: list[str]) -> Path:
         return path
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(
-            f"there is no model {name!r}; give 'world', a folder, a file, or owner/name of a hub model"
+            f"there is no model {name!r}; give {', '.join(map(repr, SHIPPED))}, a folder, a file, or "
+            "owner/name of a hub model"
         )
     return _download_from_hub(name, patterns)
 

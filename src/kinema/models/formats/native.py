@@ -4,13 +4,17 @@
     transformer/config.json     DitConfig          transformer/model*.safetensors
     vae/config.json             VaeConfig          vae/model*.safetensors
     prompt_rewriter/config.json SlotClassifierConfig, with weights; for models that have one
+    super_resolution/config.json SuperResolutionConfig, with weights; for models that have one
+    vocabulary.txt              every word of its captions
 
+A folder may lack all but its index and its transformer and name a `base` folder beside it that has the rest.
 The text encoder is MiniLM from its own package, so the folder does not contain it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +37,7 @@ from kinema.models.formats.serialization import from_json, to_json
 from kinema.models.module_init import skip_init
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.slot_classifier import SlotClassifier, SlotClassifierConfig
+from kinema.models.super_resolution import SuperResolution, SuperResolutionConfig
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
@@ -42,6 +47,8 @@ from kinema.models.vae.vae_config import VaeConfig
 INDEX_FILE, VOCABULARY_FILE = "kinema.json", "vocabulary.txt"
 PROMPT_REWRITER = "prompt_rewriter"
 """Folder of the prompt rewriter's classifier."""
+SUPER_RESOLUTION = "super_resolution"
+"""Folder of the super-resolution network."""
 MAX_VOCABULARY_CHARS = 2**20
 SHARD_BYTES = 15 * 2**20
 """Largest weights file. Some hosts refuse files above 25 MiB."""
@@ -56,12 +63,15 @@ class CheckpointIndex:
         text_encoder: which text encoder the transformer was trained with.
         vocabulary: words of the captions that it was fine-tuned on, in lower case; those of the simulator are
             not listed.
+        base: name of a folder beside this one, whose autoencoder, prompt rewriter and vocabulary are used
+            where this one has none; empty for none.
         format_version: version of the folder layout; readers refuse another one.
     """
 
     sampling_defaults: SamplingDefaults
     text_encoder: Literal["minilm"] = "minilm"
     vocabulary: tuple[str, ...] = ()
+    base: str = ""
     format_version: int = 2
 
 
@@ -76,17 +86,24 @@ class KinemaCheckpoint:
     vae: VaeConfig
     vocabulary: tuple[str, ...] = ()
     """Words of the captions that it was fine-tuned on."""
+    base_folder: Path | None = None
+    """The folder of the components that `folder` lacks."""
+
+    def part(self, name: str) -> Path:
+        """The path of a file or folder of the model, in its own folder or in that of its base."""
+        own = self.folder / name
+        return own if self.base_folder is None or own.exists() else self.base_folder / name
 
     def base_vocabulary(self) -> frozenset[str] | None:
         """Every word of its captions before any fine-tuning, in lower case; None where it is not recorded.
 
         They are in `vocabulary.txt`, one on a line.
         """
-        return _read_vocabulary(self.folder / VOCABULARY_FILE)
+        return _read_vocabulary(self.part(VOCABULARY_FILE))
 
     def rewriter_vocabulary(self) -> frozenset[str]:
         """The words that its prompt rewriter was trained on, in lower case; empty without a rewriter."""
-        return _read_vocabulary(self.folder / PROMPT_REWRITER / VOCABULARY_FILE) or frozenset()
+        return _read_vocabulary(self.part(PROMPT_REWRITER) / VOCABULARY_FILE) or frozenset()
 
     @classmethod
     def open(cls, folder: Path, *, name: str) -> KinemaCheckpoint:
@@ -102,17 +119,17 @@ class KinemaCheckpoint:
                 f"{CheckpointIndex.format_version}; use the version of Kinema that wrote it"
             )
         index = from_json(CheckpointIndex, json.dumps(values), source=str(folder / INDEX_FILE))
-        settings = {
-            component: json.dumps(read_json(folder / component / "config.json", component=component))
-            for component in ("transformer", "vae")
-        }
+        base_folder = _base_folder(folder, index.base)
+        settings = json.dumps(read_json(folder / "transformer/config.json", component="transformer"))
+        vae_folder = folder if base_folder is None or (folder / "vae").exists() else base_folder
         return cls(
             folder=folder,
             name=name,
             sampling_defaults=index.sampling_defaults,
-            dit=from_json(DitConfig, settings["transformer"], source=str(folder / "transformer/config.json")),
-            vae=from_json(VaeConfig, settings["vae"], source=str(folder / "vae/config.json")),
+            dit=from_json(DitConfig, settings, source=str(folder / "transformer/config.json")),
+            vae=read_vae_config(vae_folder),
             vocabulary=index.vocabulary,
+            base_folder=base_folder,
         )
 
     @property
@@ -147,7 +164,7 @@ class KinemaCheckpoint:
         Raises:
             UserError: weights are missing, pickled, or of another model.
         """
-        return load_vae(self.folder, device=device)
+        return load_vae(self.part("vae").parent, device=device)
 
     def load_text_encoder(self, *, dtype: torch.dtype, device: torch.device) -> MiniLm:  # noqa: ARG002 - one face
         """The text encoder, always in float32: it is small.
@@ -160,7 +177,7 @@ class KinemaCheckpoint:
     @property
     def has_prompt_rewriter(self) -> bool:
         """Whether prompts in other words are rewritten into the wording of the captions."""
-        return (self.folder / PROMPT_REWRITER / "config.json").is_file()
+        return (self.part(PROMPT_REWRITER) / "config.json").is_file()
 
     def load_slot_classifier(self, *, device: torch.device) -> SlotClassifier:
         """The classifier of the prompt rewriter, in float32.
@@ -168,7 +185,7 @@ class KinemaCheckpoint:
         Raises:
             UserError: there is none, or its weights are missing or of another model.
         """
-        folder = self.folder / PROMPT_REWRITER
+        folder = self.part(PROMPT_REWRITER)
         settings = json.dumps(read_json(folder / "config.json", component=PROMPT_REWRITER))
         config = from_json(SlotClassifierConfig, settings, source=str(folder / "config.json"))
         with skip_init():
@@ -177,16 +194,40 @@ class KinemaCheckpoint:
         _load_into(module, infos, "prompt rewriter", torch.float32, device)
         return module.eval()
 
-    def copy_prompt_rewriter(self, target: Path) -> None:
-        """Copy the prompt rewriter into another model's folder, if there is one."""
-        if self.has_prompt_rewriter:
-            shutil.copytree(self.folder / PROMPT_REWRITER, target / PROMPT_REWRITER, dirs_exist_ok=True)
+    @property
+    def has_super_resolution(self) -> bool:
+        """Whether a super-resolution network upscales its videos."""
+        return (self.part(SUPER_RESOLUTION) / "config.json").is_file()
+
+    def load_super_resolution(self, *, device: torch.device) -> SuperResolution:
+        """The super-resolution network, in float32.
+
+        Raises:
+            UserError: there is none, or its weights are missing or of another model.
+        """
+        folder = self.part(SUPER_RESOLUTION)
+        settings = json.dumps(read_json(folder / "config.json", component=SUPER_RESOLUTION))
+        config = from_json(SuperResolutionConfig, settings, source=str(folder / "config.json"))
+        with skip_init():
+            module = SuperResolution(config)
+        infos = list_tensors(folder, component=SUPER_RESOLUTION)
+        _load_into(module, infos, "super-resolution network", torch.float32, device)
+        return module.eval()
+
+    def copy_small_parts(self, target: Path) -> None:
+        """Copy prompt rewriter, super-resolution network and vocabulary, where there are any, into the folder
+        of another model with the same autoencoder."""
+        for name in (PROMPT_REWRITER, SUPER_RESOLUTION):
+            if self.part(name).is_dir():
+                shutil.copytree(self.part(name), target / name, dirs_exist_ok=True)
+        if self.part(VOCABULARY_FILE).is_file():
+            shutil.copyfile(self.part(VOCABULARY_FILE), target / VOCABULARY_FILE)
 
     def list_tensors(self, component: str) -> dict[str, TensorInfo]:
         """The tensors of a component, from the headers of its files; empty if there is no such component."""
         if component not in ("transformer", "vae"):
             return {}
-        return list_tensors(self.folder / component, component=component)
+        return list_tensors(self.part(component), component=component)
 
 
 def save_checkpoint(
@@ -241,6 +282,12 @@ def save_slot_classifier(target: Path, classifier: SlotClassifier, *, vocabulary
     write_text(target / PROMPT_REWRITER / "config.json", to_json(classifier.config))
 
 
+def save_super_resolution(target: Path, network: SuperResolution) -> None:
+    """Write a super-resolution network into a model's folder, in float32: it is small."""
+    save_tensors(network.state_dict(), target / SUPER_RESOLUTION, shard_bytes=SHARD_BYTES)
+    write_text(target / SUPER_RESOLUTION / "config.json", to_json(network.config))
+
+
 def save_vae(target: Path, vae: VideoVae) -> None:
     """Write an autoencoder alone, into the folder `vae` of `target`, in float32 for further training."""
     save_tensors(vae.state_dict(), target / "vae", shard_bytes=SHARD_BYTES)
@@ -269,6 +316,22 @@ def load_vae(folder: Path, *, device: torch.device) -> VideoVae:
     module.reset_latent_statistics(device)
     _load_into(module, list_tensors(folder / "vae", component="vae"), "autoencoder", torch.float32, device)
     return module.eval()
+
+
+def _base_folder(folder: Path, base: str) -> Path | None:
+    """The folder of a model's base; None without one.
+
+    Raises:
+        UserError: the name is not that of a folder beside this one, or there is no such model.
+    """
+    if not base:
+        return None
+    if not re.fullmatch(r"\w[\w.-]*", base):
+        raise UserError(f"{folder / INDEX_FILE} names the base {base!r}; it must be the name of a folder")
+    path = folder.resolve().parent / base
+    if not (path / INDEX_FILE).is_file():
+        raise UserError(f"{folder} has only a transformer and needs the model {base} beside it, in {path}")
+    return path
 
 
 def _read_vocabulary(path: Path) -> frozenset[str] | None:

@@ -179,6 +179,10 @@ class WanCheckpoint:
             description=f"{variant}{distilled} ({stored})",
         )
 
+    def part(self, name: str) -> Path:
+        """The path of a file or folder in the model's folder."""
+        return self.folder / name
+
     @property
     def has_image_encoder(self) -> bool:
         """Whether a CLIP image encoder belongs to the model."""

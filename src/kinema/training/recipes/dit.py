@@ -12,7 +12,7 @@ import torch
 from kinema.data.dataset import DatasetSplit
 from kinema.data.latent_cache import LatentDatasets, load_latent_datasets
 from kinema.errors import UserError
-from kinema.models.formats.loader import open_model
+from kinema.models.formats.loader import open_model, refuse_distilled
 from kinema.models.formats.native import KinemaCheckpoint
 from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import small
@@ -47,7 +47,8 @@ class DitRunConfig:
 
     Attributes:
         vae: the autoencoder: `world` (shipped), or a folder with a part `vae`.
-        init_from: weights to start from: `world` (shipped), or an exported folder; empty starts from scratch.
+        init_from: weights to start from: `world-teacher` (shipped), or an exported folder; empty starts
+            from scratch.
         data: the videos.
         training: settings of the training.
         samples: settings of the validation samples.
@@ -111,7 +112,7 @@ def distilled(
         guidance_scale: of the teacher; None: the model's own.
 
     Raises:
-        UserError: it is not a model of this trainer.
+        UserError: it is not a model of this trainer, or is distilled already.
     """
     teacher = open_model(model)
     if not isinstance(teacher, KinemaCheckpoint):
@@ -119,6 +120,7 @@ def distilled(
             f"{teacher.name} can't be distilled here: distillation trains models that `kinema train` made; "
             "for Wan use step-distilled weights (docs/guides/wan.md)"
         )
+    refuse_distilled(teacher)
     if guidance_scale is None:
         guidance_scale = teacher.sampling_defaults.guidance_scale[0]
     # A shorter preset has fewer trajectories.

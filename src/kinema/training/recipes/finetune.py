@@ -17,7 +17,7 @@ from kinema.atomic_io import atomic_write
 from kinema.data.clip_table import parse_bucket, read_clips
 from kinema.data.encoded_set import EncodedSet, encode_set, open_encoded_set
 from kinema.errors import UserError
-from kinema.models.formats.loader import ModelCheckpoint, open_model
+from kinema.models.formats.loader import ModelCheckpoint, open_model, refuse_distilled
 from kinema.models.formats.native import KinemaCheckpoint
 from kinema.models.lora.writer import LoraFormat
 from kinema.models.text_encoders.base import TextEncoder
@@ -55,7 +55,7 @@ class FinetuneRunConfig:
     """Settings of a fine-tuning run.
 
     Attributes:
-        model: what is fine-tuned: `world`, a folder, or owner/name of a hub model.
+        model: what is fine-tuned: `world-teacher`, a folder, or owner/name of a hub model.
         sets: curated sets, mixed by their weights.
         held_out_share: share of each set to validate on, by source file.
         lora: None trains all weights.
@@ -175,6 +175,7 @@ def check_config(config: FinetuneRunConfig, model: ModelCheckpoint) -> None:
     Raises:
         UserError: settings contradict each other or do not fit the model.
     """
+    refuse_distilled(model)
     count = model.sampling_defaults.num_experts
     if not config.sets:
         raise UserError("there is no data; give --data SET, a folder that `kinema data build` wrote")

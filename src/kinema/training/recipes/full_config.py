@@ -38,7 +38,8 @@ class RecipeConfig:
         vae: autoencoder training.
         dit: transformer training.
         extra_datasets: clips of other shapes or domains; the transformer trains on all datasets in turn.
-        init_from: a model to start from, `world` (shipped) or an exported folder. Its autoencoder is kept.
+        init_from: a model to start from, `world-teacher` (shipped) or an exported folder. Its autoencoder
+            is kept.
         init_blocks_from: a model whose transformer blocks initialise the new transformer, with a new
             autoencoder.
         samples: validation samples.
