@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.frames import to_frames, to_model_range
 from kinema.media.metrics import psnr, psnr_near_edges
 from kinema.models.formats.native import KinemaCheckpoint
-from kinema.models.super_resolution import SuperResolutionConfig, enlarge_bicubic
+from kinema.models.super_resolution import SuperResolution, SuperResolutionConfig, enlarge_bicubic
 from kinema.training.loop import train
 from kinema.training.recipes import super_resolution
 from kinema.training.run_context import RunContext
@@ -107,7 +108,11 @@ def test_a_run_from_the_command_line_ends_in_a_folder_for_a_model(tmp_path):
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 10
     assert f"ema/{GAIN}_4x" in log[-1]["scores"]
-    assert (run / "weights" / "super_resolution" / "config.json").is_file()
+    trained = SuperResolution(super_resolution.tiny().training.model)
+    trained.load_state_dict(load_file(run / "weights" / "super_resolution" / "model.safetensors"))
+    held_out = FramePairs.load([run / "held-out-pairs" / "00000.safetensors"])
+    best = max(line["scores"][f"ema/{GAIN}"] for line in log if line.get("scores"))
+    assert edge_gains(trained, held_out, CPU)[GAIN] == pytest.approx(best, abs=1e-4)
     before = (run / "weights" / "super_resolution" / "model.safetensors").read_bytes()
     main(["train", "resume", str(run), "--device", "cpu"])
     assert (run / "weights" / "super_resolution" / "model.safetensors").read_bytes() == before
