@@ -43,10 +43,10 @@ def enlarge_events(
                 frames = event.frames if frames is None else np.concatenate([frames, event.frames])
                 first = event.done - len(frames)
                 end = len(frames) if event.done == event.total else len(frames) - 1
-                wanted = range(num_enlarged - first, end)
-                if wanted:
+                indices = range(num_enlarged - first, end)
+                if indices:
                     num_enlarged = first + end
-                    enlarged = _enlarge(network, frames, wanted, factor, device)
+                    enlarged = _enlarge(network, frames, indices, factor, device)
                     yield FrameChunk(frames=enlarged, done=num_enlarged, total=event.total)
                     frames = frames[end - 1 :]
             case SamplingStep():
@@ -60,11 +60,11 @@ def enlarge_events(
 
 @torch.inference_mode()
 def _enlarge(
-    network: SuperResolution, frames: FrameArray, wanted: range, factor: int, device: torch.device
+    network: SuperResolution, frames: FrameArray, indices: range, factor: int, device: torch.device
 ) -> UInt8[np.ndarray, "n h2 w2 3"]:
     video = to_model_range(frames).to(device)
     enlarged = [
         to_frames(network(network.neighbours(video, index), factors=(factor,))[factor][:, :, None])
-        for index in wanted
+        for index in indices
     ]
     return np.concatenate(enlarged)
