@@ -14,6 +14,7 @@ from benchmarks.harness import BenchRow
 from kinema.frames import FrameArray, to_frames, to_model_range
 from kinema.media import psnr
 from kinema.media.metrics import near_edges, psnr_near_edges
+from kinema.models.super_resolution import FACTORS
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.progress import Event, FrameChunk
 from kinema.pipeline.request import VideoRequest
@@ -24,7 +25,6 @@ from kinema.simulator.clip import make_clip, render_larger
 from kinema.simulator.clip_spec import ClipSpec
 
 NETWORK = "super-resolution"
-FACTORS = (2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)

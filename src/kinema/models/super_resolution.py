@@ -108,6 +108,6 @@ def flops_per_pixel(config: SuperResolutionConfig, *, factors: tuple[int, ...] =
     return 2.0 * 9 * total
 
 
-def enlarge_bicubic(frames: Float[Tensor, "b 3 h w"], factor: int) -> Float[Tensor, "b 3 h2 w2"]:
-    """Frames enlarged by bicubic interpolation."""
+def enlarge_bicubic(frames: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h2 w2"]:
+    """Frames or latents enlarged by bicubic interpolation."""
     return functional.interpolate(frames, scale_factor=factor, mode="bicubic", align_corners=False)

@@ -22,6 +22,7 @@ from kinema import sampling
 from kinema.errors import UserError
 from kinema.frames import to_frames, to_model_range
 from kinema.models.formats.loader import ModelCheckpoint
+from kinema.models.super_resolution import FACTORS, enlarge_bicubic
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.tiling import encode_tiled
 from kinema.pipeline.components import ModelComponents
@@ -43,7 +44,6 @@ from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.sampler import sample, seeded_noise
 from kinema.shapes import LatentShape, Stride, VideoShape
 
-FACTORS = (2, 4)
 BACK_PROJECTION_ROUNDS = 3
 """An enlarged error is not the error; what is left is corrected in the next round. After three rounds nothing
 changes (4 videos: 0.3 dB more than after one)."""
@@ -272,9 +272,7 @@ def _encode_upsampled(
 
 def _upsample_2x(video: Float[Tensor, "1 c f h w"]) -> Float[Tensor, "1 c f h2 w2"]:
     """Twice as high and wide, by bicubic interpolation."""
-    frames = video[0].transpose(0, 1)
-    larger = functional.interpolate(frames, scale_factor=2, mode="bicubic", align_corners=False)
-    return larger.transpose(0, 1)[None]
+    return enlarge_bicubic(video[0].transpose(0, 1), 2).transpose(0, 1)[None]
 
 
 def _back_project(chunks: Iterator[FrameChunk], video: UInt8[np.ndarray, "f h w 3"]) -> Iterator[FrameChunk]:

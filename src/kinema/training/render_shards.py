@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from kinema.data import rng
 from kinema.data.video_shards import shard_path, write_shard
@@ -24,6 +24,7 @@ from kinema.process_pool import process_pool, single_threaded
 from kinema.simulator.annotations import Event
 from kinema.simulator.clip_spec import ClipSpec
 
+Output = TypeVar("Output")
 LAB_EVENTS: tuple[tuple[Event, float], ...] = (
     ("roll", 0.20),
     ("still", 0.18),
@@ -216,19 +217,27 @@ def _render_clip(
     from kinema.simulator.captions import everyday, generate_captions
     from kinema.simulator.clip import make_clip
 
+    clip = first_that_fits(config, index, lambda spec: make_clip(spec, device=render_device))
+    assert clip.frames is not None
+    captions = [caption.text for caption in generate_captions(clip.annotations)]
+    if config.everyday_captions:
+        realized = everyday.generate_everyday_captions(clip.annotations, config.everyday_captions)
+        captions += [caption.text for caption in realized]
+    return clip.frames, captions
+
+
+def first_that_fits(config: RenderConfig, index: int, make: Callable[[ClipSpec], Output]) -> Output:
+    """Return what `make` makes of a clip's specification, with other seeds where an outcome does not fit.
+
+    Raises:
+        UserError: no seed fits.
+    """
     for attempt in range(MAX_ATTEMPTS):
         try:
-            clip = make_clip(config.clip_spec(index, attempt), device=render_device)
+            return make(config.clip_spec(index, attempt))
         except UserError:
             if attempt == MAX_ATTEMPTS - 1:
                 raise
-            continue
-        assert clip.frames is not None
-        captions = [caption.text for caption in generate_captions(clip.annotations)]
-        if config.everyday_captions:
-            realized = everyday.generate_everyday_captions(clip.annotations, config.everyday_captions)
-            captions += [caption.text for caption in realized]
-        return clip.frames, captions
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

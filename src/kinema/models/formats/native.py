@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -44,6 +44,7 @@ from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
 
+Config = TypeVar("Config")
 INDEX_FILE, VOCABULARY_FILE = "kinema.json", "vocabulary.txt"
 PROMPT_REWRITER = "prompt_rewriter"
 """Folder of the prompt rewriter's classifier."""
@@ -185,12 +186,10 @@ class KinemaCheckpoint:
         Raises:
             UserError: there is none, or its weights are missing or of another model.
         """
-        folder = self.part(PROMPT_REWRITER)
-        settings = json.dumps(read_json(folder / "config.json", component=PROMPT_REWRITER))
-        config = from_json(SlotClassifierConfig, settings, source=str(folder / "config.json"))
+        config = self._read_part_config(PROMPT_REWRITER, SlotClassifierConfig)
         with skip_init():
             module = SlotClassifier(config)
-        infos = list_tensors(folder, component=PROMPT_REWRITER)
+        infos = list_tensors(self.part(PROMPT_REWRITER), component=PROMPT_REWRITER)
         _load_into(module, infos, "prompt rewriter", torch.float32, device)
         return module.eval()
 
@@ -205,14 +204,16 @@ class KinemaCheckpoint:
         Raises:
             UserError: there is none, or its weights are missing or of another model.
         """
-        folder = self.part(SUPER_RESOLUTION)
-        settings = json.dumps(read_json(folder / "config.json", component=SUPER_RESOLUTION))
-        config = from_json(SuperResolutionConfig, settings, source=str(folder / "config.json"))
+        config = self._read_part_config(SUPER_RESOLUTION, SuperResolutionConfig)
         with skip_init():
             module = SuperResolution(config)
-        infos = list_tensors(folder, component=SUPER_RESOLUTION)
+        infos = list_tensors(self.part(SUPER_RESOLUTION), component=SUPER_RESOLUTION)
         _load_into(module, infos, "super-resolution network", torch.float32, device)
         return module.eval()
+
+    def _read_part_config(self, component: str, config_type: type[Config]) -> Config:
+        path = self.part(component) / "config.json"
+        return from_json(config_type, json.dumps(read_json(path, component=component)), source=str(path))
 
     def copy_small_parts(self, target: Path) -> None:
         """Copy prompt rewriter, super-resolution network and vocabulary, where there are any, into the folder

@@ -24,7 +24,7 @@ from kinema.simulator.clip import render_larger
 from kinema.training.loop import load_ema_weights, train
 from kinema.training.overrides import to_plain
 from kinema.training.recipes.vae import load_autoencoder
-from kinema.training.render_shards import MAX_ATTEMPTS, MIN_CLIPS_FOR_WORKERS, RenderConfig
+from kinema.training.render_shards import MIN_CLIPS_FOR_WORKERS, RenderConfig, first_that_fits
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.super_resolution_task import (
     WINDOW,
@@ -193,13 +193,7 @@ class _RenderJob:
 
 def _render(job: _RenderJob) -> tuple[FrameArray, dict[int, UInt8[np.ndarray, "n _ _ 3"]]]:
     """Render a clip, with other seeds where an outcome does not fit into the video."""
-    for attempt in range(MAX_ATTEMPTS):
-        try:
-            return render_larger(job.render.clip_spec(job.index, attempt), FACTORS, job.frames)
-        except UserError:
-            if attempt == MAX_ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    return first_that_fits(job.render, job.index, lambda spec: render_larger(spec, FACTORS, job.frames))
 
 
 @torch.no_grad()
