@@ -1,5 +1,8 @@
 """A mistake on the command line ends in one line with exit code 2."""
 
+import subprocess
+import sys
+
 import pytest
 
 from kinema import cli
@@ -8,6 +11,7 @@ from kinema import cli
 @pytest.mark.parametrize(("arguments", "expected"), [
     (["genrate", "x"], "there is no command 'genrate' (did you mean 'generate'?)"),
     (["zzz"], "there is no command 'zzz'; the commands are generate, extend"),
+    (["jobs", "lst"], "there is no command 'jobs lst' (did you mean 'list'?)"),
     (["dataset", "redner"], "there is no command 'dataset redner' (did you mean 'render'?)"),
     (
         ["generate", "x", "--secnds", "3"],
@@ -38,3 +42,27 @@ def test_help_is_printed(arguments, capsys):
         cli.main(arguments)
     assert not stopped.value.code
     assert "usage: kinema" in capsys.readouterr().out
+
+
+def test_only_the_chosen_command_is_imported():
+    code = (
+        "import sys; from kinema.cli import parse_command; parse_command(['generate', 'x']);"
+        "names = sorted(name for name in sys.modules if name.startswith('kinema.cli.'));"
+        "print(*names, 'torch' in sys.modules)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert printed == [
+        f"kinema.cli.{name}" for name in ("generate", "options", "parse_errors", "threads")
+    ] + ["False"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_its_help(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([name, "--help"])
+    assert not stopped.value.code
+    printed = capsys.readouterr().out
+    assert f"usage: kinema {name} " in printed
+    assert cli.COMMANDS[name][1] in printed

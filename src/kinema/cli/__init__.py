@@ -1,35 +1,21 @@
 """The command `kinema`: one file per family of subcommands, each a tree of typed dataclasses.
 
-The fields of a dataclass are its options, and `run()` does the work. Heavy imports belong inside `run`, so
-that `kinema --help` answers at once.
+The fields of a dataclass are its options, and `run()` does the work. Only the command that is run is
+imported; heavy imports belong inside `run`, so that `kinema --help` answers at once.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol, Union
 
 import tyro
 from tyro.conf import subcommand
 
-from kinema.cli.data import Data
-from kinema.cli.dataset import Dataset
-from kinema.cli.doctor import Doctor
-from kinema.cli.estimate import Estimate
-from kinema.cli.evaluate import Evaluate
-from kinema.cli.generate import Generate
-from kinema.cli.inspect import Inspect
-from kinema.cli.jobs import Jobs
-from kinema.cli.live import Live
-from kinema.cli.mcp import Mcp
 from kinema.cli.parse_errors import one_line_errors
-from kinema.cli.serve import Serve, Worker
-from kinema.cli.sign import Sign
-from kinema.cli.studio import Studio
 from kinema.cli.threads import configure_threads
-from kinema.cli.train import Train
-from kinema.cli.video_commands import EditVideo, ExtendVideo, InterpolateVideos, Reproduce, Resume
 from kinema.errors import UserError
 
 
@@ -44,43 +30,75 @@ class Command(Protocol):
         """
 
 
-AnyCommand = (
-    Annotated[Generate, subcommand("generate", description="Generate a video from text and images.")]
-    | Annotated[ExtendVideo, subcommand("extend", description="Continue a video, or generate its past.")]
-    | Annotated[InterpolateVideos, subcommand("interpolate", description="Connect two videos.")]
-    | Annotated[EditVideo, subcommand("edit", description="Change a video.")]
-    | Annotated[Reproduce, subcommand("reproduce", description="Generate a video again from its file.")]
-    | Annotated[Resume, subcommand("resume", description="Continue an interrupted generation.")]
-    | Annotated[Estimate, subcommand("estimate", description="Estimate time and memory of a video.")]
-    | Annotated[Doctor, subcommand("doctor", description="Show what this machine has and what to install.")]
-    | Annotated[Studio, subcommand("studio", description="Open the web UI.")]
-    | Annotated[Live, subcommand("live", description="Watch a video that never ends; steer it by prompts.")]
-    | Annotated[Sign, subcommand("sign", description="Sign a video with content credentials (C2PA).")]
-    | Annotated[Inspect, subcommand("inspect", description="Show and verify content credentials.")]
-    | Annotated[Serve, subcommand("serve", description="Serve the OpenAI Videos API.")]
-    | Annotated[Mcp, subcommand("mcp", description="Serve tools for agents (MCP) over stdio.")]
-    | Annotated[Worker, subcommand("worker", description="Run an additional worker for a server.")]
-    | Annotated[Jobs, subcommand("jobs", description="Inspect and repair the jobs of a server.")]
-    | Annotated[Data, subcommand("data", description="Curate real videos: clips, captions, filters.")]
-    | Annotated[Dataset, subcommand("dataset", description="Render simulated videos with captions.")]
-    | Annotated[Train, subcommand("train", description="Train models.")]
-    | Annotated[Evaluate, subcommand("evaluate", description="Score a model or a folder of videos.")]
-)
+COMMANDS = {
+    "generate": ("generate.Generate", "Generate a video from text and images."),
+    "extend": ("video_commands.ExtendVideo", "Continue a video, or generate its past."),
+    "interpolate": ("video_commands.InterpolateVideos", "Connect two videos."),
+    "edit": ("video_commands.EditVideo", "Change a video."),
+    "reproduce": ("video_commands.Reproduce", "Generate a video again from its file."),
+    "resume": ("video_commands.Resume", "Continue an interrupted generation."),
+    "estimate": ("estimate.Estimate", "Estimate time and memory of a video."),
+    "doctor": ("doctor.Doctor", "Show what this machine has and what to install."),
+    "studio": ("studio.Studio", "Open the web UI."),
+    "live": ("live.Live", "Watch a video that never ends; steer it by prompts."),
+    "sign": ("sign.Sign", "Sign a video with content credentials (C2PA)."),
+    "inspect": ("inspect.Inspect", "Show and verify content credentials."),
+    "serve": ("serve.Serve", "Serve the OpenAI Videos API."),
+    "mcp": ("mcp.Mcp", "Serve tools for agents (MCP) over stdio."),
+    "worker": ("serve.Worker", "Run an additional worker for a server."),
+    "jobs": ("jobs.Jobs", "Inspect and repair the jobs of a server."),
+    "data": ("data.Data", "Curate real videos: clips, captions, filters."),
+    "dataset": ("dataset.Dataset", "Render simulated videos with captions."),
+    "train": ("train.Train", "Train models."),
+    "evaluate": ("evaluate.Evaluate", "Score a model or a folder of videos."),
+}
+"""Name -> module and class below this package, and what the command does."""
+
+
+def load_command(name: str) -> Any:
+    """Import the dataclass of a command."""
+    module, _, member = COMMANDS[name][0].partition(".")
+    return getattr(importlib.import_module(f"kinema.cli.{module}"), member)
+
+
+def load_all_commands() -> Any:
+    """Import every command: a union of `Annotated[dataclass, subcommand(name)]`."""
+    # The types are known at runtime only, which a type checker does not accept in the two forms.
+    annotated: Any = Annotated
+    union: Any = Union
+    return union[
+        tuple(
+            annotated[load_command(name), subcommand(name, description=description)]
+            for name, (_, description) in COMMANDS.items()
+        )
+    ]
+
+
+def parse_command(arguments: list[str]) -> Command:
+    """Parse the arguments of `kinema`.
+
+    Raises:
+        UserError: there is no such command or option, or a value is not allowed.
+        SystemExit: help was printed.
+    """
+    prog, commands = "kinema", arguments[:1]
+    description = "Text-to-video: generation, simulated data, training, evaluation and serving."
+    with one_line_errors(arguments, load_all_commands):
+        if commands and commands[0] in COMMANDS:
+            prog, arguments = f"kinema {commands[0]}", arguments[1:]
+            known, description = load_command(commands[0]), COMMANDS[commands[0]][1]
+        else:
+            known = load_all_commands()
+        return tyro.cli(
+            known, prog=prog, description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exits with 2 and one line when the user can correct something."""
     configure_threads()
     try:
-        with one_line_errors(sys.argv[1:] if arguments is None else arguments, AnyCommand):
-            command: Command = tyro.cli(
-                AnyCommand,
-                prog="kinema",
-                description="Text-to-video: generation, simulated data, training, evaluation and serving.",
-                args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-        command.run()
+        parse_command(sys.argv[1:] if arguments is None else arguments).run()
     except UserError as error:
         print(f"kinema: {error}", file=sys.stderr)
         sys.exit(2)

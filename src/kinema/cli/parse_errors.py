@@ -8,8 +8,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, get_args, get_type_hints
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from kinema.errors import UserError, did_you_mean
 
@@ -21,12 +21,12 @@ _BORDER = " |│+╭╮╰╯─"
 
 
 @contextlib.contextmanager
-def one_line_errors(arguments: Sequence[str], commands: Any) -> Iterator[None]:
+def one_line_errors(arguments: Sequence[str], load_commands: Callable[[], Any]) -> Iterator[None]:
     """Turn a parser's error into a `UserError`; help is printed as it is.
 
     Args:
         arguments: of the command line.
-        commands: a union of `Annotated[dataclass, subcommand(name)]`.
+        load_commands: returns a union of `Annotated[dataclass, subcommand(name)]`.
 
     Raises:
         UserError: the parser refused the arguments.
@@ -42,7 +42,7 @@ def one_line_errors(arguments: Sequence[str], commands: Any) -> Iterator[None]:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise UserError(_describe(captured.getvalue(), arguments, commands)) from None
+        raise UserError(_describe(captured.getvalue(), arguments, load_commands())) from None
     finally:
         if columns is None:
             os.environ.pop("COLUMNS", None)
@@ -102,7 +102,9 @@ def _resolved_type(owner: Any, name: str) -> Any:
 
 
 def _subcommands(commands: Any) -> dict[str, Any]:
-    """Subcommand name -> dataclass, of a union of annotated dataclasses."""
+    """Subcommand name -> dataclass, of a union of annotated dataclasses, which may be annotated itself."""
+    if get_origin(commands) is Annotated:
+        commands = commands.__origin__
     found = {}
     for member in get_args(commands):
         for note in getattr(member, "__metadata__", ()):
