@@ -1,8 +1,5 @@
 """A mistake on the command line ends in one line with exit code 2."""
 
-import subprocess
-import sys
-
 import pytest
 
 from kinema import cli
@@ -42,20 +39,6 @@ def test_help_is_printed(arguments, capsys):
         cli.main(arguments)
     assert not stopped.value.code
     assert "usage: kinema" in capsys.readouterr().out
-
-
-def test_only_the_chosen_command_is_imported():
-    code = (
-        "import sys; from kinema.cli import parse_command; parse_command(['generate', 'x']);"
-        "names = sorted(name for name in sys.modules if name.startswith('kinema.cli.'));"
-        "print(*names, 'torch' in sys.modules)"
-    )
-    printed = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.split()
-    assert printed == [
-        f"kinema.cli.{name}" for name in ("generate", "options", "parse_errors", "threads")
-    ] + ["False"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
