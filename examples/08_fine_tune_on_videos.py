@@ -89,18 +89,18 @@ def train_decoder(data: Path, out: Path) -> Path:
     return model
 
 
-def measure_reconstruction(data: Path, models: list[Path | str], sheet: Path) -> list[float]:
-    """Mean PSNR in dB of the clips of a set after the autoencoder of each model."""
+def measure_reconstruction(data: Path, models: dict[str, Path | str], sheet: Path) -> list[float]:
+    """Mean PSNR in dB of the clips of a set after the autoencoder of each model; the keys are labels."""
     rows = [row for row in read_clips(data) if row.kept]
     requests = [ClipRequest(row=row, size=parse_bucket(row.buckets[0])[:2]) for row in rows]
     clips = [frames for _, frames in read_requests(requests)]
     images, means = [(row.caption, frames) for row, frames in zip(rows, clips, strict=True)], []
-    for model in models:
+    for label, model in models.items():
         reconstruct = PipelineGeneratorFactory(model=str(model)).load_reconstructor()
         decoded = [reconstruct(frames) for frames in clips]
         ratios = [psnr(one, frames) for one, frames in zip(decoded, clips, strict=True)]
         means.append(sum(ratios) / len(ratios))
-        images += [(f"{model}: {ratio:.1f} dB", one) for ratio, one in zip(ratios, decoded, strict=True)]
+        images += [(f"{label}: {ratio:.1f} dB", one) for ratio, one in zip(ratios, decoded, strict=True)]
     save_image(sheet, contact_sheet(images, columns=9, height=96))
     return means
 
@@ -123,7 +123,8 @@ def main(run: Path) -> None:
     build_set(run / "held-out", run / "held-out-set")
     model = train_decoder(run / "set", run / "decoder")
     sheet = run / "reconstruction.png"
-    before, after = measure_reconstruction(run / "held-out-set", ["world", model], sheet)
+    models = {"world": "world", "trained decoder": model}
+    before, after = measure_reconstruction(run / "held-out-set", models, sheet)
     print(f"held-out reconstruction: {before:.2f} -> {after:.2f} dB; see {sheet}")
     scores = train_transformer(model, run / "set", run / "finetuned")
     for name in sorted(name for name in scores[0] if name.startswith("ema/loss")):
