@@ -169,9 +169,21 @@ def test_the_first_object_of_a_lab_clip_has_the_main_shape(shape):
     assert shape in generate_captions(changed)[0].text
 
 
-def test_a_main_shape_outside_the_lab_is_refused():
+@pytest.mark.parametrize("outcome", ["pushed", "tips over", "stays"])
+def test_a_ball_of_the_lab_hits_a_cone(outcome):
+    spec = ClipSpec(
+        seed=3, lab=True, event="collide", outcome=outcome, num_frames=17, fps=8.0, partner_shape="cone"
+    )
+    annotations = make_clip(spec, render=False).annotations
+    assert [entity.shape for entity in annotations.entities] == ["ball", "cone"]
+    assert annotations.outcome == outcome
+    assert "cone" in generate_captions(annotations)[0].text
+
+
+@pytest.mark.parametrize("options", [{"main_shape": "ring"}, {"partner_shape": "cone"}])
+def test_shapes_of_ones_choice_outside_the_lab_are_refused(options):
     with pytest.raises(UserError, match="lab=True"):
-        ClipSpec(seed=2, main_shape="ring")
+        ClipSpec(seed=2, **options)
 
 
 def test_larger_renders_show_the_same_moments():

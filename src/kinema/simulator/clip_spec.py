@@ -34,6 +34,9 @@ class ClipSpec:
     """Lab only: swap the colours or mirror the sides of the clip that the seed gives without a swap."""
     main_shape: Shape | None = None
     """Lab only: shape of the first object, also one that the lab does not have otherwise."""
+    partner_shape: Shape | None = None
+    """Lab only: shape of the object that the first one meets, for combinations that the lab lacks: a ball that
+    hits a cone."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -46,5 +49,5 @@ class ClipSpec:
             )
         if (self.swap or self.split != "all") and not self.lab:
             raise UserError("only lab clips have a split and swapped pairs; add lab=True or leave them out")
-        if self.main_shape and not self.lab:
-            raise UserError("only lab clips have a main shape of your choice; add lab=True or leave it out")
+        if (self.main_shape or self.partner_shape) and not self.lab:
+            raise UserError("only lab clips have shapes of your choice; add lab=True or leave them out")

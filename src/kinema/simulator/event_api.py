@@ -127,12 +127,14 @@ class SceneBuilder:
         num_frames: int,
         fps: float,
         main_shape: Shape | None = None,
+        partner_shape: Shape | None = None,
     ) -> None:
         self.rng = rng
         self.lab = lab
         self.num_frames = num_frames
         self.fps = fps
         self.main_shape: Shape | None = main_shape
+        self.partner_shape: Shape | None = partner_shape
         self.entities: list[Entity] = []
 
     @property
@@ -232,6 +234,8 @@ class SceneBuilder:
         """
         if self.main_shape is not None and not self.entities:
             shape, lying = self.main_shape, True
+        if self.partner_shape is not None and role == "partner":
+            shape = self.partner_shape
         entity = self.random_entity(shape, materials)
         size = "medium" if self.lab else (size or self.pick(sizes))
         extent = self.uniform(0.38, 0.46) if self.lab else EXTENT[size]

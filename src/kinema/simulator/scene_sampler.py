@@ -127,6 +127,7 @@ def _propose_scene(spec: ClipSpec, event_type: EventType, outcome: str, attempt:
                 num_frames=spec.num_frames,
                 fps=spec.fps,
                 main_shape=spec.main_shape,
+                partner_shape=spec.partner_shape,
             ),
             outcome,
         )

@@ -21,7 +21,7 @@ from kinema.data.video_shards import shard_path, write_shard
 from kinema.errors import UserError
 from kinema.frames import FrameArray
 from kinema.process_pool import process_pool, single_threaded
-from kinema.simulator.annotations import Event
+from kinema.simulator.annotations import Event, Shape
 from kinema.simulator.clip_spec import ClipSpec
 
 Output = TypeVar("Output")
@@ -58,6 +58,7 @@ class RenderConfig:
         events: with their shares; empty uses the simulator's own distribution.
         split: of the lab.
         seed: of all clips.
+        partner_shape: of the lab: shape of the object that the first one meets; None leaves it to the event.
         shard_size: clips in a shard.
         everyday_captions: captions in everyday English that are added to those in the simulator's ten styles.
         window_frames: for transformer training clips are cut into windows of this many frames, which are
@@ -75,6 +76,7 @@ class RenderConfig:
     events: tuple[tuple[Event, float], ...] = LAB_EVENTS
     split: Literal["train", "test", "all"] = "train"
     seed: int = 0
+    partner_shape: Shape | None = None
     shard_size: int = 64
     everyday_captions: int = 0
     window_frames: int | None = None
@@ -108,6 +110,7 @@ class RenderConfig:
             num_frames=self.num_frames,
             fps=self.fps,
             split=self.split if self.lab else "all",
+            partner_shape=self.partner_shape,
         )
 
     @property

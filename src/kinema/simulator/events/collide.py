@@ -22,6 +22,10 @@ _LIGHT_MATERIALS: tuple[Material, ...] = ("plastic", "wood", "rubber")
 _HEAVY_MATERIALS: tuple[Material, ...] = ("metal", "marble", "clay")
 
 
+_CONE_DENSITY, _CONE_FRICTION = 150.0, 1.2
+"""A lab cone that a ball can knock over: more friction holds the cone down at the ball, less lets it slide."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Prior:
     """Object properties that make an outcome likely."""
@@ -93,9 +97,10 @@ class Collide:
         )
         target_entity = builder.entities[target_index]
         if builder.lab:
-            target_entity = replace(
-                target_entity, density=prior.target_density, friction=prior.target_friction
-            )
+            density, friction = prior.target_density, prior.target_friction
+            if outcome == "tips over" and builder.partner_shape == "cone":
+                density, friction = _CONE_DENSITY, _CONE_FRICTION
+            target_entity = replace(target_entity, density=density, friction=friction)
         elif outcome == "tips over":
             target_entity = replace(target_entity, friction=0.9)
         builder.replace_entity(target_index, target_entity)
