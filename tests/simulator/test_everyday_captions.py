@@ -276,7 +276,7 @@ def test_every_pattern_can_be_realized() -> None:
         for key in sorted({s.key for s in find_situations(clip)}):
             used |= {
                 p
-                for _ in range(20)
+                for _ in range(60)
                 for p in realize_caption(clip, rng, pattern_split="all", key=key).patterns
             }
     mains = {line for text in patterns.MAINS.values() for line in patterns.parse_lines(text)}

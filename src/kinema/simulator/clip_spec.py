@@ -35,8 +35,8 @@ class ClipSpec:
     main_shape: Shape | None = None
     """Lab only: shape of the first object, also one that the lab does not have otherwise."""
     partner_shape: Shape | None = None
-    """Lab only: shape of the object that the first one meets, for combinations that the lab lacks: a ball that
-    hits a cone."""
+    """Lab only: shape of the object that the first one meets, for combinations that the lab does not have
+    otherwise: a ball that hits a cone."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

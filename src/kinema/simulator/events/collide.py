@@ -23,7 +23,7 @@ _HEAVY_MATERIALS: tuple[Material, ...] = ("metal", "marble", "clay")
 
 
 _CONE_DENSITY, _CONE_FRICTION = 150.0, 1.2
-"""A lab cone that a ball can knock over: more friction holds the cone down at the ball, less lets it slide."""
+"""A lab cone that a ball can knock over. With more friction the ball holds it down, with less it slides."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ _PARTICIPLE = _PAST | {
     "hide": "hidden",
 }
 _THIRD = {"be": "is", "do": "does", "go": "goes", "have": "has"}
-_DOUBLED = re.compile(r"[^aeiou]*[aeiou][bdgklmnprt]")
+_DOUBLED = re.compile(r"[^aeiou]*[aeiou][bdgklmnprt]|propel")
 _PLURALS = {
     "snowman": "snowmen",
     "domino": "dominoes",

@@ -130,10 +130,13 @@ def realize_caption(
     )
 
 
-_OTHER = re.compile(
-    r"(watch|see|have|make|let|could|can|I|I'd|show|put|drop|we|here|there goes|push|just|look|imagine|hit) "
-    r"|.*[:;]|.*\. "
-)
+_REQUESTS = (
+    "watch", "see", "have", "make", "let", "could", "can", "would", "I", "I'd", "show", "put", "drop", "we",
+    "here", "there goes", "push", "just", "look", "imagine", "hit", "get", "send", "follow", "place", "set",
+    "give", "add", "draw", "hide", "where", "left", "mover", "no", "off", "with",
+)  # fmt: skip
+"""First words of patterns that can't follow 'a video where'."""
+_OTHER = re.compile(rf"({'|'.join(_REQUESTS)}) |.*[:;?+>]|.*\. ")
 
 
 def _kind(pattern: str) -> str:
