@@ -209,6 +209,10 @@ def test_colour_words_and_numbers_of_the_text_match_the_clip() -> None:
             text = text.replace(place, " ")
         for word in (
             "two things",
+            "two objects",
+            "object two",
+            "two of them",
+            "the two",
             "two-",
             "two colours",
             "four things",
