@@ -13,6 +13,7 @@ import torch
 from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.pipeline import text_cache
 from kinema.pipeline.pipeline import load
+from kinema.pipeline.request import VideoRequest
 from kinema.pipeline.text_cache import encode_cached
 from tests.fixtures import wan_fixtures
 
@@ -121,6 +122,10 @@ def test_a_mapped_text_encoder_is_dropped_after_use(tmp_path, dtype, is_kept):
     request = {"size": (32, 32), "num_frames": 5, "num_inference_steps": 1, "seed": 1}
     first = pipe.generate("a cat", **request).frames
     assert pipe.components.text_encoder.is_loaded == is_kept
+    # The estimate counts it while prompts are encoded, and afterwards only where it is kept.
+    resolved = pipe.resolve(VideoRequest(prompt="a cat", **request))
+    costs = {stage.name: stage.peak_bytes for stage in pipe.estimate(resolved).costs}
+    assert (costs["sample"] > costs["text"]) == is_kept
     if sys.platform == "linux" and not is_kept:
         assert f"{model}/text_encoder" not in Path("/proc/self/maps").read_text()
     assert np.array_equal(pipe.generate("a cat", **request).frames, first)

@@ -213,6 +213,8 @@ def test_colour_words_and_numbers_of_the_text_match_the_clip() -> None:
             "object two",
             "two of them",
             "the two",
+            "of three",
+            "three in a row",
             "two-",
             "two colours",
             "four things",

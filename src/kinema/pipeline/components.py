@@ -12,7 +12,6 @@ import torch
 from kinema.distributed.group import Group
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.tiny_decoder import load_tiny_decoder
-from kinema.models.formats.wan import WanCheckpoint
 from kinema.models.super_resolution import SuperResolution
 from kinema.models.text_encoders.base import TextEncoder
 from kinema.models.transformer.dit import Dit
@@ -21,7 +20,7 @@ from kinema.models.vae.tiny_decoder import TinyDecoder
 from kinema.pipeline.execution import DEFAULT_EXECUTION, Execution
 from kinema.pipeline.lazy_module import LazyModule, empty_cache
 from kinema.pipeline.machine_cache import cache_folder
-from kinema.pipeline.memory_policy import MemoryPolicy, policy_weight_bytes
+from kinema.pipeline.memory_policy import MemoryPolicy, is_text_encoder_mapped, policy_weight_bytes
 from kinema.pipeline.prompt_rewriter import PromptRewriter
 from kinema.pipeline.super_resolution import super_resolution_of
 
@@ -168,17 +167,8 @@ class ModelComponents:
                 module.get()
 
     def drop_mapped_text_encoder(self) -> None:
-        """Drop the text encoder where its weights are mapped as they are stored.
-
-        Loading it again takes a moment, and its pages would be the largest part of the process while the
-        video is sampled.
-        """
-        if not self.text_encoder.is_loaded or self.text_device.type != "cpu":
-            return
-        if not isinstance(self.model, WanCheckpoint):
-            return
-        tensors = self.model.list_tensors("text_encoder").values()
-        if all(tensor.decode is None and tensor.dtype == self.policy.dtype for tensor in tensors):
+        """Drop the text encoder after use where `is_text_encoder_mapped`."""
+        if self.text_encoder.is_loaded and is_text_encoder_mapped(self.model, self.policy, self.device):
             self.text_encoder.drop()
             empty_cache()
 

@@ -22,7 +22,12 @@ from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.decoder import CHUNK_PIXELS
 from kinema.pipeline.device import free_memory
 from kinema.pipeline.machine_cache import cached_numbers, machine_key
-from kinema.pipeline.memory_policy import MemoryPolicy, offloaded_bytes, policy_weight_bytes
+from kinema.pipeline.memory_policy import (
+    MemoryPolicy,
+    is_text_encoder_mapped,
+    offloaded_bytes,
+    policy_weight_bytes,
+)
 from kinema.pipeline.resolve import ResolvedRequest
 from kinema.pipeline.streaming import default_streaming_config
 from kinema.pipeline.throughput import DeviceThroughput, cached_throughput, sampling_time_ratio
@@ -387,12 +392,15 @@ def peak_memory(
     stages.append(("sample", inside, ("transformer",)))
     stages.append(("decode", decoding, ("vae",)))
     base = latents + (_INTERPRETER_BYTES if device.type == "cpu" else 0)
-    return {
-        name: base
-        + scratch
-        + (sum(weights.values()) if policy.keep_loaded else sum(weights.get(part, 0) for part in parts))
-        for name, scratch, parts in stages
-    }
+    drops_text_encoder = is_text_encoder_mapped(model, policy, device)
+
+    def loaded(parts: tuple[str, ...]) -> int:
+        kept = weights if policy.keep_loaded else parts
+        if drops_text_encoder and "text_encoder" not in parts:
+            kept = [part for part in kept if part != "text_encoder"]
+        return sum(weights.get(part, 0) for part in kept)
+
+    return {name: base + scratch + loaded(parts) for name, scratch, parts in stages}
 
 
 def _available_memory(device: torch.device, resident_bytes: int, budget: int | None) -> int:

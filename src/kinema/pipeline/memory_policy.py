@@ -13,6 +13,7 @@ import torch
 from kinema.errors import UserError
 from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.formats.safetensors_io import TensorInfo
+from kinema.models.formats.wan import WanCheckpoint
 from kinema.pipeline.device import free_memory
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "fp8"]
@@ -105,6 +106,18 @@ def _transformer_bytes(tensor: TensorInfo, dtype: torch.dtype, *, int8: bool) ->
         return tensor.numel
     is_packed = tensor.packed is not None and len(tensor.shape) == 2
     return tensor.packed_bytes if is_packed else tensor.numel * dtype.itemsize
+
+
+def is_text_encoder_mapped(model: ModelCheckpoint, policy: MemoryPolicy, device: torch.device) -> bool:
+    """Whether the text encoder's weights are mapped from their file as they are stored.
+
+    It does not stay in memory then: loading it again takes a moment, and its pages would be the largest part
+    of the process while the video is sampled.
+    """
+    if not isinstance(model, WanCheckpoint) or (device.type != "cpu" and not policy.text_on_cpu):
+        return False
+    tensors = model.list_tensors("text_encoder").values()
+    return all(tensor.decode is None and tensor.dtype == policy.dtype for tensor in tensors)
 
 
 def policy_weight_bytes(model: ModelCheckpoint, policy: MemoryPolicy) -> dict[str, int]:
