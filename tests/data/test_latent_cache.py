@@ -40,7 +40,15 @@ def test_bfloat16_latents_are_close_to_float32(vae):
 
 
 def test_captions_are_encoded_once_each():
-    texts, embeddings = encode_captions(LetterTextEncoder(), [moving_squares()], CPU, batch_size=2)
+    progress = encode_captions(LetterTextEncoder(), [moving_squares()], CPU, batch_size=2)
+    done = []
+    while True:
+        try:
+            done.append(next(progress).done)
+        except StopIteration as end:
+            texts, embeddings = end.value
+            break
+    assert done == [2, 4]
     assert texts[-1] == ""
     assert len(embeddings[-1]) == 1
     assert sorted(texts[:-1]) == ["a square", "moves left", "moves right"]
@@ -67,7 +75,9 @@ def test_datasets_are_written_once_and_loaded(vae, tmp_path):
     def write():
         return list(write_latent_datasets(tmp_path, vae, splits, LetterTextEncoder, CPU, precision="float32"))
 
-    assert [(progress.done, progress.total) for progress in write()] == [(6, 6), (4, 4)]
+    assert [(one.stage, one.done, one.total) for one in write()] == [
+        ("encode", 6, 6), ("encode", 4, 4), ("encode captions", 4, 4),
+    ]  # fmt: skip
     assert write() == []
     data = load_latent_datasets(tmp_path)
     assert [len(dataset) for dataset in data.train] == [6, 4]

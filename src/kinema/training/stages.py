@@ -197,7 +197,7 @@ def encode_datasets(
                 precision=precision,
             )
         ):
-            yield Progress(stage="encode", done=progress.done, total=progress.total)
+            yield Progress(stage=progress.stage, done=progress.done, total=progress.total)
 
 
 def train_transformer(
