@@ -131,6 +131,14 @@ def test_a_stopping_server_saves_its_progress(tmp_path, settings, uninterrupted)
         assert download_content(restarted.url, video) == uninterrupted[1]
 
 
+def test_workers_are_outside_the_server_s_process_group(tmp_path, settings):
+    """Ctrl-C in a terminal interrupts the group. A worker printed a traceback if Python was still starting."""
+    data = tmp_path / "data"
+    with server.running_server(data, "--settings", str(settings)) as running:
+        pids = server.wait_until(lambda: query_rows(data, "SELECT pid FROM workers WHERE model <> ''"))
+        assert os.getpgid(pids[0][0]) != os.getpgid(running.process.pid)
+
+
 def test_the_job_of_a_killed_additional_worker_is_taken_over(tmp_path, settings, uninterrupted):
     data = tmp_path / "data"
     with server.running_server(data, "--settings", str(settings)) as running:

@@ -245,6 +245,9 @@ class Supervisor:
                 command,
                 stdin=subprocess.PIPE,
                 env={**os.environ, DATABASE_VARIABLE: settings.database},
+                # Ctrl-C in a terminal reaches the server alone, which lets its workers end by closing their
+                # stdin. A worker that is interrupted while Python starts would print a traceback.
+                process_group=None if settings.ray else 0,
             )
         self._started_at[worker_index] = time.monotonic()
 
