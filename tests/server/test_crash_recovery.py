@@ -132,7 +132,7 @@ def test_a_stopping_server_saves_its_progress(tmp_path, settings, uninterrupted)
 
 
 def test_workers_are_outside_the_server_s_process_group(tmp_path, settings):
-    """Ctrl-C in a terminal interrupts the group. A worker printed a traceback if Python was still starting."""
+    """Ctrl-C interrupts the group. A worker printed a traceback if Python was still starting."""
     data = tmp_path / "data"
     with server.running_server(data, "--settings", str(settings)) as running:
         pids = server.wait_until(lambda: query_rows(data, "SELECT pid FROM workers WHERE model <> ''"))
