@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import kinema
 from kinema.frames import to_frames, to_model_range
+from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import save_super_resolution
 from kinema.pipeline.progress import Finished, FrameChunk, SamplingStep, StageProgress
@@ -132,6 +133,19 @@ def test_a_transformer_can_use_the_other_parts_of_a_base(model_folder):
     first = kinema.load(str(folder)).generate("a red ball", num_frames=5, num_inference_steps=1)
     second = kinema.load(str(model_folder)).generate("a red ball", num_frames=5, num_inference_steps=1)
     assert np.array_equal(first.frames, second.frames)
+
+
+def test_the_autoencoder_of_the_base_is_part_of_the_fingerprint(model_folder, tmp_path):
+    base = shutil.copytree(model_folder, tmp_path / "model")
+    folder = tmp_path / "teacher"
+    shutil.copytree(base / "transformer", folder / "transformer")
+    write_base(base / "kinema.json", folder / "kinema.json", "model")
+    before, of_base = fingerprint(folder), fingerprint(base)
+    weights = base / "vae" / "model.safetensors"
+    assert weights.is_file()
+    weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
+    assert fingerprint(folder) != before
+    assert fingerprint(base) != of_base
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 _FULL_HASH_BYTES, _NUM_SAMPLES, _SAMPLE_BYTES = 16 * 2**20, 16, 64 * 2**10
@@ -12,7 +13,8 @@ def fingerprint(path: Path) -> str:
     """SHA-256 over the settings and weights in a model's folder, or over a single file, in hexadecimal.
 
     A prompt rewriter and a super-resolution network in the folder do not count: videos record what the first
-    one wrote, and the second one leaves the generated video as it is.
+    one wrote, and the second one leaves the generated video as it is. The autoencoder of a model whose index
+    names a `base` is that of the base, and counts.
 
     Settings and small files are hashed whole. Of a weights file above 16 MiB the name, the size, the header
     and sixteen blocks of 64 KiB are hashed. Training changes every block, and a model of 30 GB is hashed in
@@ -36,4 +38,8 @@ def fingerprint(path: Path) -> str:
             for number in range(_NUM_SAMPLES):
                 stream.seek((size - _SAMPLE_BYTES) * number // (_NUM_SAMPLES - 1))
                 digest.update(stream.read(_SAMPLE_BYTES))
+    index = path / "kinema.json"
+    base = json.loads(index.read_bytes()).get("base") if index.is_file() else None
+    if base and not (path / "vae").exists():
+        digest.update(fingerprint(path.resolve().parent / base / "vae").encode())
     return digest.hexdigest()
