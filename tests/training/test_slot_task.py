@@ -1,5 +1,6 @@
 """Training of the prompt rewriter's classifier."""
 
+import dataclasses
 import json
 import random
 
@@ -16,7 +17,7 @@ from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.captions.everyday.slots import SLOTS
 from kinema.simulator.clip import ClipSpec, make_clip
 from kinema.training.recipes import prompt_rewriter
-from kinema.training.slot_task import ALL_RIGHT, SlotTask, exchange_colours
+from kinema.training.slot_task import ALL_RIGHT, NEW_WORDS_ALL_RIGHT, SlotTask, exchange_colours
 from tests.fixtures.tiny_model import save_tiny_model
 
 CONFIG = prompt_rewriter.tiny().training
@@ -57,7 +58,40 @@ def test_every_step_has_its_own_captions_and_repeats_them(task):
     assert task.loss(3, 0, 1).value.item() != task.loss(4, 0, 1).value.item()
 
 
+def test_held_out_words_are_measured_where_they_are_held_out(task, clips):
+    config = dataclasses.replace(CONFIG, words="train")
+    other = SlotTask(config, clips, clips[:1], clips[:2], task.encoder, torch.device("cpu"))
+    scores = other.validate()
+    assert 0 <= scores[NEW_WORDS_ALL_RIGHT] <= 1
+    assert task.validate().keys() == scores.keys() - {NEW_WORDS_ALL_RIGHT}
+
+
+def test_training_starts_from_given_weights(task, clips):
+    weights = {name: value.clone() + 0.01 for name, value in task.state_dict().items()}
+    other = SlotTask(CONFIG, clips, clips, clips[:2], task.encoder, torch.device("cpu"), weights)
+    assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
+
+
+def test_a_model_without_a_prompt_rewriter_is_refused(tmp_path, capsys):
+    model = save_tiny_model(tmp_path / "model")
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "train",
+                "prompt-rewriter",
+                "--preset",
+                "tiny",
+                "--from",
+                str(model),
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+    assert "has no prompt rewriter" in capsys.readouterr().err
+
+
 def test_logits_do_not_depend_on_the_other_captions(task):
+    task.module.eval()
     texts = ["a ball", "a red ball rolls over to the left side and bumps into a blue box", "two cubes"]
     tokens, lengths = task.encoder.tokenize(texts)
     together = task._logits(tokens, lengths)

@@ -161,6 +161,8 @@ class PromptRewriter(MachineArgs):
     """Folder of the run; an interrupted run continues."""
     preset: Literal["usual", "tiny"] = "usual"
     """`tiny` for a test."""
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Start from the rewriter of a model: `world` (shipped) or a folder."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set training.loop.steps=4000"""
 
@@ -170,7 +172,8 @@ class PromptRewriter(MachineArgs):
         from kinema.training.recipes import prompt_rewriter
 
         presets = {"usual": prompt_rewriter.usual, "tiny": prompt_rewriter.tiny}
-        start_run(presets[self.preset](), self.set, self.out, "prompt-rewriter", self)
+        config = dataclasses.replace(presets[self.preset](), init_from=self.init_from)
+        start_run(config, self.set, self.out, "prompt-rewriter", self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ class SlotClassifierConfig:
         heads: of attention.
         encoder_layers: self-attention over the tokens.
         decoder_layers: self-attention over the queries, and cross-attention to the tokens.
+        dropout: of attention and feed-forward layers, while it is trained.
     """
 
     slots: tuple[Slot, ...]
@@ -43,6 +44,7 @@ class SlotClassifierConfig:
     heads: int = 8
     encoder_layers: int = 1
     decoder_layers: int = 2
+    dropout: float = 0.1
 
 
 class SlotClassifier(nn.Module):
@@ -53,7 +55,12 @@ class SlotClassifier(nn.Module):
         self.config = config
         width, heads = config.width, config.heads
         self.project = nn.Sequential(nn.LayerNorm(config.text_width), nn.Linear(config.text_width, width))
-        options = {"dim_feedforward": 4 * width, "dropout": 0.0, "activation": "gelu", "norm_first": True}
+        options = {
+            "dim_feedforward": 4 * width,
+            "dropout": config.dropout,
+            "activation": "gelu",
+            "norm_first": True,
+        }
         self.encoder = nn.ModuleList(
             nn.TransformerEncoderLayer(width, heads, batch_first=True, **options)
             for _ in range(config.encoder_layers)

@@ -10,6 +10,7 @@ import dataclasses
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Int
@@ -29,7 +30,9 @@ from kinema.simulator.captions.everyday.split import Split
 from kinema.training.loop import LoopConfig, Loss, StepCost
 
 ALL_RIGHT = "all_right"
-"""Share of captions with held-out patterns and words whose slots are all right."""
+"""Share of captions with held-out patterns whose slots are all right."""
+NEW_WORDS_ALL_RIGHT = "new_words_all_right"
+"""The same with held-out words too, where these are held out."""
 LIST_ALL_RIGHT = "everyday_list_all_right"
 """The same for the prompts of the evaluation list `everyday`. It does not choose the weights."""
 _SLOTS = tuple(Slot(name=name, values=values) for name, values in SLOTS.items())
@@ -63,6 +66,8 @@ class SlotTrainConfig:
         other_p: share of the captions that are of the whole simulator. From them the classifier learns what
             the lab does not have.
         filler_p: share of the captions with words around them that say nothing, as people write them.
+        words: `train` holds some words of each sense out of training, so that the effect of unknown words is
+            measured; `all` trains on every word.
         unknown_token_p: share of the tokens that are replaced by random ones in half of the captions, so that
             unknown words do not change what the other words mean.
         model: size of the classifier.
@@ -73,7 +78,8 @@ class SlotTrainConfig:
     batch_size: int = 64
     other_p: float = 0.06
     filler_p: float = 0.3
-    unknown_token_p: float = 0.08
+    words: Literal["train", "all"] = "all"
+    unknown_token_p: float = 0.15
     model: SlotClassifierConfig = field(default_factory=lambda: SlotClassifierConfig(slots=_SLOTS))
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -88,6 +94,7 @@ class SlotTask:
         held_out: of other clips, for validation.
         encoder: the text encoder; it is not trained.
         device: of training.
+        init_weights: of a classifier of this size, to start from.
     """
 
     def __init__(
@@ -98,15 +105,24 @@ class SlotTask:
         held_out: Sequence[ClipAnnotations],
         encoder: MiniLm,
         device: torch.device,
+        init_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.clips, self.other, self.device = config, clips, other, device
         self.encoder = encoder.to(device)
         torch.manual_seed(config.seed)
         self.classifier = SlotClassifier(config.model).to(device)
-        self._validation = [
-            write_caption(held_out, random.Random(f"validation {index}"), "held_out")
-            for index in range(NUM_VALIDATION_CAPTIONS)
-        ]
+        if init_weights is not None:
+            self.classifier.load_state_dict(init_weights)
+        splits: dict[str, Split] = {ALL_RIGHT: "all"}
+        if config.words == "train":
+            splits = {ALL_RIGHT: "train", NEW_WORDS_ALL_RIGHT: "held_out"}
+        self._validation = {
+            name: [
+                write_caption(held_out, random.Random(f"validation {index}"), "held_out", words)
+                for index in range(NUM_VALIDATION_CAPTIONS)
+            ]
+            for name, words in splits.items()
+        }
         self._list = [(item.prompt, item.meaning) for item in evaluation_prompts()]
 
     @property
@@ -145,7 +161,10 @@ class SlotTask:
         pairs = [self._training_pair(step, microbatch * size + index) for index in range(size)]
         tokens, lengths = self.encoder.tokenize([text for text, _ in pairs])
         tokens = self._replace_tokens(tokens, lengths, step, microbatch)
-        logits = self._logits(tokens, lengths)
+        # Dropout, too, depends on the step alone, so that a resumed run continues as it would have.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(rng.derive_seed(self.config.seed, "dropout", step, microbatch) >> 1)
+            logits = self._logits(tokens, lengths)
         labels = self._labels([meaning for _, meaning in pairs])
         losses = [
             functional.cross_entropy(logits[name], labels[name], ignore_index=_NO_LABEL)
@@ -157,7 +176,9 @@ class SlotTask:
     def _training_pair(self, step: int, index: int) -> tuple[str, Meaning]:
         source = random.Random(rng.derive_seed(self.config.seed, "caption", step, index))
         is_other = source.random() < self.config.other_p
-        text, meaning = write_caption(self.other if is_other else self.clips, source, "train")
+        text, meaning = write_caption(
+            self.other if is_other else self.clips, source, "train", self.config.words
+        )
         return add_fillers(text, source) if source.random() < self.config.filler_p else text, meaning
 
     def _replace_tokens(
@@ -195,12 +216,15 @@ class SlotTask:
 
     @torch.no_grad()
     def validate(self) -> Mapping[str, float]:
-        """Return `ALL_RIGHT`, `LIST_ALL_RIGHT`, and the share of each slot that is right."""
-        right = self._right(self._validation)
-        scores = {f"right/{name}": float(values.float().mean()) for name, values in right.items()}
-        scores[ALL_RIGHT] = float(torch.stack(list(right.values())).all(dim=0).float().mean())
-        listed = torch.stack(list(self._right(self._list).values())).all(dim=0)
-        return scores | {LIST_ALL_RIGHT: float(listed.float().mean())}
+        """Return `ALL_RIGHT`, `NEW_WORDS_ALL_RIGHT`, `LIST_ALL_RIGHT`, and the share of each slot that is
+        right."""
+        scores: dict[str, float] = {}
+        for measure, pairs in {**self._validation, LIST_ALL_RIGHT: self._list}.items():
+            right = self._right(pairs)
+            if measure == ALL_RIGHT:
+                scores = {f"right/{name}": float(values.float().mean()) for name, values in right.items()}
+            scores[measure] = float(torch.stack(list(right.values())).all(dim=0).float().mean())
+        return scores
 
     def _right(self, pairs: Sequence[tuple[str, Meaning]]) -> dict[str, Tensor]:
         """Whether each slot is right; true for a slot that has no value."""
@@ -216,17 +240,18 @@ class SlotTask:
 
 
 def write_caption(
-    clips: Sequence[ClipAnnotations], source: random.Random, split: Split
+    clips: Sequence[ClipAnnotations], source: random.Random, patterns: Split, words: Split
 ) -> tuple[str, Meaning]:
     """An everyday caption of one of the clips, and its meaning.
 
     Args:
         clips: to choose from.
         source: of all random choices.
-        split: which patterns and words to use.
+        patterns: which sentence patterns to use.
+        words: which words to use.
     """
     clip = exchange_colours(source.choice(clips), source)
-    caption = realize_caption(clip, source, pattern_split=split, word_split=split)
+    caption = realize_caption(clip, source, pattern_split=patterns, word_split=words)
     return caption.text, extract_meaning(caption)
 
 

@@ -18,7 +18,8 @@ import safetensors.numpy
 from kinema.atomic_io import atomic_write
 from kinema.data import rng
 from kinema.errors import UserError
-from kinema.models.formats.native import save_slot_classifier
+from kinema.models.formats.loader import open_model
+from kinema.models.formats.native import KinemaCheckpoint, save_slot_classifier
 from kinema.models.slot_classifier import SlotClassifier
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.process_pool import run_jobs
@@ -51,6 +52,7 @@ class PromptRewriterRunConfig:
         num_held_out: clips of the lab for validation.
         lab_events: with their shares.
         seed: of the clips.
+        init_from: a model whose classifier is trained further; empty starts from random weights.
         training: settings of the training.
     """
 
@@ -59,6 +61,7 @@ class PromptRewriterRunConfig:
     num_held_out: int = 200
     lab_events: tuple[tuple[Event, float], ...] = LAB_EVENTS
     seed: int = 0
+    init_from: str = ""
     training: SlotTrainConfig = field(default_factory=SlotTrainConfig)
 
 
@@ -115,7 +118,13 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
     lab, other, held_out = datasets
     encoder = run_context.load_text_encoder()
     assert isinstance(encoder, MiniLm)
-    task = SlotTask(config.training, lab, other, held_out, encoder, run_context.device)
+    init_weights = None
+    if config.init_from:
+        model = open_model(config.init_from)
+        if not isinstance(model, KinemaCheckpoint) or not model.has_prompt_rewriter:
+            raise UserError(f"{config.init_from} has no prompt rewriter; leave out --from")
+        init_weights = model.load_slot_classifier(device=run_context.device).state_dict()
+    task = SlotTask(config.training, lab, other, held_out, encoder, run_context.device, init_weights)
     for report in train(
         task,
         config.training.loop,
@@ -141,7 +150,7 @@ def export_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunCont
     lab = _load_clips(_clips_path(run_context.run_dir, "lab clips"))
     counts: Counter[str] = Counter()
     for index in range(NUM_VOCABULARY_CAPTIONS):
-        text, meaning = write_caption(lab, random.Random(f"vocabulary {index}"), "all")
+        text, meaning = write_caption(lab, random.Random(f"vocabulary {index}"), "all", "all")
         if write_lab_caption(meaning, random.Random(0)) is not None:
             counts.update(unique_words(text))
     save_slot_classifier(
