@@ -15,7 +15,7 @@ from PIL import Image
 
 from kinema.errors import UserError
 from kinema.models.clip_image_encoder import ClipImageEncoder
-from kinema.models.formats.wan_encoders import load_clip, load_umt5
+from kinema.models.formats.wan_encoders import load_clip, load_tokenizer, load_umt5
 from kinema.models.text_encoders.base import TextEmbeddings, TextEncoder, clean_prompt
 from kinema.models.text_encoders.umt5 import Umt5
 from tests.fixtures import wan_fixtures
@@ -64,11 +64,14 @@ def test_states_survive_saving(encoder: Umt5, tmp_path: Path) -> None:
     encoder.model.save_pretrained(tmp_path / "text_encoder")
     encoder.tokenizer.save_pretrained(tmp_path / "tokenizer")
     arguments = {"max_tokens": 512, "dtype": torch.float32, "device": torch.device("cpu")}
-    again = load_umt5(tmp_path / "text_encoder", tmp_path / "tokenizer", **arguments)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    again = load_umt5(tmp_path / "text_encoder", tokenizer, **arguments)
     assert torch.equal(again.encode(PROMPTS[:1]).hidden_states, encoder.encode(PROMPTS[:1]).hidden_states)
     assert again.hidden_size == wan_fixtures.TEXT_WIDTH
     with pytest.raises(UserError, match="is missing"):
-        load_umt5(tmp_path / "missing", tmp_path / "tokenizer", **arguments)
+        load_umt5(tmp_path / "missing", tokenizer, **arguments)
+    with pytest.raises(UserError, match="is missing"):
+        load_tokenizer(tmp_path / "missing")
 
 
 def test_image_embeddings_equal_diffusers(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ Components are loaded on demand.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,7 +40,7 @@ from kinema.models.formats.wan_config import (
     to_diffusers_vae_config,
     variant_name,
 )
-from kinema.models.formats.wan_encoders import load_clip, load_umt5
+from kinema.models.formats.wan_encoders import load_clip, load_tokenizer, load_umt5
 from kinema.models.formats.wan_parts import (
     WanParts,
     diffusers_parts,
@@ -58,6 +59,9 @@ from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import FLOAT32_PARAMETERS, DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _WEIGHTS_STEM = "diffusion_pytorch_model"
 _DF_PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
@@ -249,11 +253,17 @@ class WanCheckpoint:
         assert self.parts.text_encoder is not None
         return load_umt5(
             self.parts.text_encoder,
-            self.parts.tokenizer or self.parts.text_encoder.parent / "tokenizer",
+            self._tokenizer,
             max_tokens=self.dit.text_length,
             dtype=dtype,
             device=device,
         )
+
+    @functools.cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        """Kept while the encoder itself may be dropped between requests: it takes seconds to load."""
+        assert self.parts.text_encoder is not None
+        return load_tokenizer(self.parts.tokenizer or self.parts.text_encoder.parent / "tokenizer")
 
     def load_image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> ClipImageEncoder:
         """The image encoder of the 2.1 image-to-video models.

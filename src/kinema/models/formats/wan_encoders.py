@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,25 +23,33 @@ from kinema.models.formats.weight_files import read_weights
 from kinema.models.module_init import skip_init
 from kinema.models.text_encoders.umt5 import Umt5
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 _SHARED_EMBEDDING, _TIED_EMBEDDING = "shared.weight", "encoder.embed_tokens.weight"
 _VISION_PREFIX = "vision_model."
 
 
 def load_umt5(
-    model: Path, tokenizer: Path, *, max_tokens: int, dtype: torch.dtype, device: torch.device
+    model: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Umt5:
-    """The text encoder and its tokenizer.
+    """The text encoder with its tokenizer.
 
     Args:
         model: a folder in the layout of transformers, or a file of ComfyUI, of the original repositories or
             of llama.cpp (GGUF).
-        tokenizer: a folder in the layout of transformers.
+        tokenizer: see `load_tokenizer`.
         max_tokens: longer prompts are cut.
         dtype: type of the weights.
         device: where they are.
 
     Raises:
-        UserError: a folder is missing, or its weights are pickled or belong to another model.
+        UserError: the folder is missing, or its weights are pickled or belong to another model.
     """
     component = "text encoder"
     stored = read_weights(model, component=component).tensors
@@ -54,9 +63,7 @@ def load_umt5(
         values = infer_umt5_config(shapes, source=model.name)
     if values.get("model_type") != "umt5":
         raise UserError(f"{model} is a {values.get('model_type')}; Wan's text encoder is a umt5")
-    if not tokenizer.is_dir():
-        raise UserError(f"{tokenizer} is missing: the model has no tokenizer; download the whole folder")
-    from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+    from transformers import UMT5Config, UMT5EncoderModel
 
     _check_sizes(values, model)
     with damaged_files(model), skip_init():
@@ -74,11 +81,24 @@ def load_umt5(
         device=device,
         tied_weights={_TIED_EMBEDDING: _SHARED_EMBEDDING},
     )
-    with damaged_files(tokenizer):
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+    return Umt5(module.eval(), tokenizer, max_tokens=max_tokens)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a text encoder, from a folder in the layout of transformers.
+
+    Raises:
+        UserError: the folder is missing, or has no tokenizer.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: the model has no tokenizer; download the whole folder")
+    from transformers import AutoTokenizer
+
+    with damaged_files(folder):
+        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if loaded is None:
-        raise UserError(f"{tokenizer} has no tokenizer; download the whole folder")
-    return Umt5(module.eval(), loaded, max_tokens=max_tokens)
+        raise UserError(f"{folder} has no tokenizer; download the whole folder")
+    return loaded
 
 
 _MAX_LAYERS, _MAX_SIDE = 1000, 10**6
