@@ -156,7 +156,7 @@ class SuperResolutionTask:
         crops = [self._crop(step, index) for index in indices]
         small = to_input(np.stack([crop[0] for crop in crops])).to(self.device)
         with autocast(config.precision, self.device):
-            results = self.network(small.contiguous(memory_format=torch.channels_last))
+            results = self.network(small)
         losses = []
         for factor, result in results.items():
             truth = _to_float(np.stack([crop[1][factor] for crop in crops])).to(self.device)
