@@ -76,7 +76,7 @@ def test_datasets_are_written_once_and_loaded(vae, tmp_path):
         return list(write_latent_datasets(tmp_path, vae, splits, LetterTextEncoder, CPU, precision="float32"))
 
     assert [(one.stage, one.done, one.total) for one in write()] == [
-        ("encode", 6, 6), ("encode", 4, 4), ("encode captions", 4, 4),
+        ("latents", 6, 6), ("latents", 4, 4), ("texts", 4, 4),
     ]  # fmt: skip
     assert write() == []
     data = load_latent_datasets(tmp_path)

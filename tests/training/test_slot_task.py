@@ -88,6 +88,7 @@ def test_a_model_without_a_prompt_rewriter_is_refused(tmp_path, capsys):
             ]
         )
     assert "has no prompt rewriter" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*clips*"))
 
 
 def test_logits_do_not_depend_on_the_other_captions(task):

@@ -81,12 +81,12 @@ def parse_command(arguments: list[str]) -> Command:
         UserError: there is no such command or option, or a value is not allowed.
         SystemExit: help was printed.
     """
-    prog, commands = "kinema", arguments[:1]
+    prog, name = "kinema", arguments[0] if arguments else ""
     description = "Text-to-video: generation, simulated data, training, evaluation and serving."
     with one_line_errors(arguments, load_all_commands):
-        if commands and commands[0] in COMMANDS:
-            prog, arguments = f"kinema {commands[0]}", arguments[1:]
-            known, description = load_command(commands[0]), COMMANDS[commands[0]][1]
+        if name in COMMANDS:
+            prog, arguments = f"kinema {name}", arguments[1:]
+            known, description = load_command(name), COMMANDS[name][1]
         else:
             known = load_all_commands()
         return tyro.cli(

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
@@ -27,6 +27,7 @@ from kinema.data.caption_choice import CaptionConfig
 from kinema.data.clip_reader import ClipRequest, read_order, read_requests
 from kinema.data.clip_table import ClipRow, parse_bucket, read_clips
 from kinema.data.cropping import to_model_input
+from kinema.data.latent_cache import EncodeProgress
 from kinema.errors import UserError
 from kinema.models.precision import Precision, autocast
 from kinema.models.text_encoders.base import TextEncoder
@@ -83,15 +84,6 @@ class EncodedSample:
     captions: tuple[str, ...]
     repeats: int
     source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeProgress:
-    """Clips or texts encoded so far, including those of earlier runs."""
-
-    stage: Literal["latents", "texts"]
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -121,11 +121,11 @@ class TextEmbeddingTable:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeProgress:
-    """Videos or captions encoded so far, of `total`."""
+    """Videos or texts encoded so far, of `total`, including those of earlier runs."""
 
     done: int
     total: int
-    stage: Literal["encode", "encode captions"] = "encode"
+    stage: Literal["latents", "texts"] = "latents"
 
 
 @torch.no_grad()
@@ -180,7 +180,7 @@ def encode_captions(
         tokens = encoded.hidden_states[is_token.to(encoded.hidden_states.device)].cpu().half()
         for row, embedding in zip(rows, tokens.split(encoded.lengths.tolist()), strict=True):
             embeddings[row] = embedding
-        yield EncodeProgress(done=first + len(rows), total=len(order), stage="encode captions")
+        yield EncodeProgress(done=first + len(rows), total=len(order), stage="texts")
     return texts, embeddings
 
 

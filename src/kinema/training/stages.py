@@ -197,7 +197,8 @@ def encode_datasets(
                 precision=precision,
             )
         ):
-            yield Progress(stage=progress.stage, done=progress.done, total=progress.total)
+            stage = "encode" if progress.stage == "latents" else "encode captions"
+            yield Progress(stage=stage, done=progress.done, total=progress.total)
 
 
 def train_transformer(

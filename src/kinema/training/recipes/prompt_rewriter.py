@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from torch import Tensor
 
 from kinema.atomic_io import atomic_write
 from kinema.data import rng
@@ -96,6 +97,7 @@ def tiny() -> PromptRewriterRunConfig:
 
 def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunContext) -> Iterator[Progress]:
     """Train the classifier and yield the progress. Afterwards `load_trained_classifier` returns it."""
+    init_weights = _load_init_weights(config.init_from, run_context)
     run_context.run_dir.mkdir(parents=True, exist_ok=True)
     seed, shares = config.seed, config.lab_events
     datasets: list[list[ClipAnnotations]] = []
@@ -118,12 +120,6 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
     lab, other, held_out = datasets
     encoder = run_context.load_text_encoder()
     assert isinstance(encoder, MiniLm)
-    init_weights = None
-    if config.init_from:
-        model = open_model(config.init_from)
-        if not isinstance(model, KinemaCheckpoint) or not model.has_prompt_rewriter:
-            raise UserError(f"{config.init_from} has no prompt rewriter; leave out --from")
-        init_weights = model.load_slot_classifier(device=run_context.device).state_dict()
     task = SlotTask(config.training, lab, other, held_out, encoder, run_context.device, init_weights)
     for report in train(
         task,
@@ -135,6 +131,16 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
         dist_context=run_context.dist_context,
     ):
         yield Progress(stage="slot classifier", done=report.step, total=report.num_steps, report=report)
+
+
+def _load_init_weights(name: str, run_context: RunContext) -> dict[str, Tensor] | None:
+    """The classifier's weights of a model; None for an empty name. Loaded before minutes of simulation."""
+    if not name:
+        return None
+    model = open_model(name)
+    if not isinstance(model, KinemaCheckpoint) or not model.has_prompt_rewriter:
+        raise UserError(f"{name} has no prompt rewriter; leave out --from")
+    return dict(model.load_slot_classifier(device=run_context.device).state_dict())
 
 
 def load_trained_classifier(config: PromptRewriterRunConfig, run_context: RunContext) -> SlotClassifier:
