@@ -31,7 +31,7 @@ from kinema.simulator.scene_sampler import sample_scene
 
 ALL_OUTCOMES = [(name, outcome) for name in EVENT_WEIGHTS for outcome in EVENT_TYPES[name].outcomes]
 LAB_OUTCOMES = [
-    (name, outcome) for name in LAB_EVENT_WEIGHTS for outcome in lab_split.lab_outcomes(EVENT_TYPES[name])
+    (name, outcome) for name in LAB_EVENT_WEIGHTS for outcome in lab_split.all_lab_outcomes(EVENT_TYPES[name])
 ]
 """Claim kinds seen so far, filled by the tests of outcomes and looked at by the one after them."""
 

@@ -24,6 +24,8 @@ _LAB_OUTCOMES: dict[Event, tuple[str, ...]] = {
     "occlude": ("re-emerges", "stays hidden", "in front"),
 }
 """Outcomes used in the lab, for events of which it has only some."""
+_REQUESTED_LAB_OUTCOMES: dict[Event, tuple[str, ...]] = {"still": ("three",)}
+"""Outcomes that a lab clip has only if its specification names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,13 @@ def clip_combination(annotations: ClipAnnotations) -> Combination:
 
 
 def lab_outcomes(event_type: EventType) -> tuple[str, ...]:
-    """The outcomes an event can have in the lab."""
+    """The outcomes from which a lab clip draws."""
     return _LAB_OUTCOMES.get(event_type.name, event_type.outcomes)
+
+
+def all_lab_outcomes(event_type: EventType) -> tuple[str, ...]:
+    """The outcomes that a lab clip can have, drawn or requested."""
+    return (*lab_outcomes(event_type), *_REQUESTED_LAB_OUTCOMES.get(event_type.name, ()))
 
 
 def lab_camera_move(event_outcome: EventOutcome) -> CameraMove:

@@ -107,6 +107,8 @@ def _choose_event(spec: ClipSpec) -> tuple[EventType, str]:
     event_type = EVENT_TYPES[event]
     options = lab_split.lab_outcomes(event_type) if spec.lab else event_type.outcomes
     outcome = spec.outcome or options[min(int(position * len(options)), len(options) - 1)]
+    if spec.lab:
+        options = lab_split.all_lab_outcomes(event_type)
     if outcome not in options:
         raise UserError(
             f"{outcome!r} is not an outcome of {event!r}{did_you_mean(outcome, options)}; "

@@ -56,6 +56,7 @@ class RenderConfig:
         fps: frames per second.
         lab: render the lab, a small domain with few objects; else the whole simulator.
         events: with their shares; empty uses the simulator's own distribution.
+        outcome: of the events, which must all have it; None distributes the outcomes of each event evenly.
         split: of the lab.
         seed: of all clips.
         partner_shape: of the lab: shape of the object that the first one meets; None leaves it to the event.
@@ -74,6 +75,7 @@ class RenderConfig:
     fps: float = 8.0
     lab: bool = True
     events: tuple[tuple[Event, float], ...] = LAB_EVENTS
+    outcome: str | None = None
     split: Literal["train", "test", "all"] = "train"
     seed: int = 0
     partner_shape: Shape | None = None
@@ -105,6 +107,7 @@ class RenderConfig:
             seed=first_seed + index + (attempt << 52),
             lab=self.lab,
             event=event,
+            outcome=self.outcome,
             height=self.height,
             width=self.width,
             num_frames=self.num_frames,
