@@ -10,7 +10,7 @@ import torch
 from kinema.cli import main
 from kinema.models.formats.fingerprint import fingerprint
 from kinema.models.formats.loader import open_model
-from kinema.models.slot_classifier import SlotClassifier
+from kinema.models.slot_classifier import Slot, SlotClassifier, SlotClassifierConfig, convert_slots
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.simulator.attributes import LAB_COLOURS
@@ -145,3 +145,30 @@ def test_a_run_from_the_command_line_ends_in_a_folder_for_a_model(tmp_path, monk
     loaded = after.load_slot_classifier(device=torch.device("cpu"))
     assert isinstance(loaded, SlotClassifier)
     assert [slot.name for slot in loaded.config.slots] == list(SLOTS)
+
+
+def test_weights_of_other_slots_start_where_the_old_ones_were():
+    old = (
+        Slot(name="event", values=("none", "roll", "other")),
+        Slot(name="shape 1", values=("", "ball")),
+        Slot(name="shape 2", values=("", "ball")),
+    )
+    new = (
+        Slot(name="event", values=("roll", "fall", "other")),
+        Slot(name="shape 1", values=("", "ball")),
+        Slot(name="shape 2", values=("", "ball")),
+        Slot(name="shape 3", values=("", "ball")),
+    )
+    size = SlotClassifierConfig(slots=old, width=32, heads=2)
+    before = SlotClassifier(size)
+    after = SlotClassifier(dataclasses.replace(size, slots=new))
+    after.load_state_dict(convert_slots(before.state_dict(), old, new))
+    same = convert_slots(before.state_dict(), old, old)
+    assert all(torch.equal(same[name], tensor) for name, tensor in before.state_dict().items())
+    weights = after.state_dict()
+    heads = before.state_dict()["heads.0.weight"]
+    assert torch.equal(weights["heads.0.weight"], heads[[1, 2, 2]])
+    assert torch.equal(weights["heads.3.weight"], before.state_dict()["heads.2.weight"])
+    assert torch.equal(weights["queries"][3], before.queries[2])
+    with pytest.raises(ValueError, match="no slot like 'colour 1'"):
+        convert_slots(before.state_dict(), old, (Slot(name="colour 1", values=("",)),))

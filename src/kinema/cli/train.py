@@ -136,6 +136,9 @@ class Distill(VideoRunArgs):
     """Solver steps of the distilled model."""
     guidance_scale: float | None = None
     """Of the teacher; by default the model's own."""
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Start the student from a distilled model (`world`, or an exported folder) in place of the teacher: to
+    distil a teacher again that was trained further."""
 
     def run(self) -> None:
         """Distil it."""
@@ -148,6 +151,7 @@ class Distill(VideoRunArgs):
             self.model,
             num_steps=self.steps,
             guidance_scale=self.guidance_scale,
+            init_from=self.init_from,
         )
         config = dataclasses.replace(config, data=self.with_videos(config.data))
         start_run(config, self.set, self.out, "dit", self)

@@ -6,6 +6,7 @@ of DETR do, arXiv 2005.12872). The slots are those of `kinema.simulator.captions
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,3 +100,39 @@ class SlotClassifier(nn.Module):
             slot.name: head(queries[:, index])
             for index, (slot, head) in enumerate(zip(self.config.slots, self.heads, strict=True))
         }
+
+
+def convert_slots(
+    weights: Mapping[str, Tensor], old_slots: Sequence[Slot], slots: Sequence[Slot]
+) -> dict[str, Tensor]:
+    """The weights of a classifier for other slots, to train further.
+
+    Slots and values of the same name keep their weights. A new value has those of the old slot's last value, and
+    a new slot those of the last old slot whose name differs in its number alone.
+
+    Args:
+        weights: of a classifier of `old_slots`.
+        old_slots: its slots.
+        slots: the new ones.
+
+    Raises:
+        ValueError: a new slot has no old one to start from.
+    """
+    places = {slot.name: index for index, slot in enumerate(old_slots)}
+    sources = []
+    for slot in slots:
+        name = slot.name
+        alike = [one for one in places if one.rstrip("0123456789") == name.rstrip("0123456789")]
+        if name not in places and not (alike and name[-1].isdigit()):
+            raise ValueError(f"the weights have no slot like {name!r}, only {', '.join(places)}")
+        sources.append(places[name] if name in places else places[alike[-1]])
+    converted = {name: tensor for name, tensor in weights.items() if not name.startswith("heads.")}
+    converted["queries"] = weights["queries"][sources]
+    for index, (slot, source) in enumerate(zip(slots, sources, strict=True)):
+        old_values = old_slots[source].values
+        rows = [
+            old_values.index(value) if value in old_values else len(old_values) - 1 for value in slot.values
+        ]
+        for part in ("weight", "bias"):
+            converted[f"heads.{index}.{part}"] = weights[f"heads.{source}.{part}"][rows]
+    return converted

@@ -51,6 +51,8 @@ class DistillConfig:
         flow_shift: of the student's sigma schedule.
         within_p: share of the samples that train the velocity inside a window, in place of its start. They
             let the student take more steps than `num_steps`.
+        init_from: a distilled model from whose weights the student starts, with the shape of the teacher: to
+            distil a teacher again that was trained further. Empty: the teacher's weights.
     """
 
     num_steps: int = 4
@@ -60,6 +62,7 @@ class DistillConfig:
     guidance_scale: float = 1.8
     flow_shift: float = 1.0
     within_p: float = 0.1
+    init_from: str = ""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.teacher_steps < 1:
@@ -89,7 +92,7 @@ class DistillConfig:
 
 
 class DistillTask(DitTask):
-    """Distillation as a `kinema.training.loop.Task`; the student starts from the teacher's weights.
+    """Distillation as a `kinema.training.loop.Task`.
 
     Args:
         config: settings of the training; its model is the teacher's.
@@ -98,6 +101,7 @@ class DistillTask(DitTask):
         datasets: see `DitTask`.
         held_out: see `DitTask`.
         device: of training.
+        init_weights: from which the student starts; None: the teacher's.
         shard_tokens: divides the tokens of each video among processes.
     """
 
@@ -112,6 +116,7 @@ class DistillTask(DitTask):
         held_out: Sequence[LatentDataset],
         device: torch.device,
         *,
+        init_weights: Mapping[str, Tensor] | None = None,
         shard_tokens: ShardTokens | None = None,
     ) -> None:
         super().__init__(
@@ -119,7 +124,7 @@ class DistillTask(DitTask):
             datasets,
             held_out,
             device,
-            init_weights=teacher.state_dict(),
+            init_weights=teacher.state_dict() if init_weights is None else init_weights,
             shard_tokens=shard_tokens,
         )
         self.distill = distill

@@ -92,6 +92,21 @@ def test_distillation_makes_a_model_of_few_steps(runs, videos, tmp_path, monkeyp
     for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()):
         assert np.isfinite(line["loss"])
     assert fast_defaults(after, name="few") == after
+    again, few = tmp_path / "again", str(out / "weights")
+    steps = [
+        "--from",
+        few,
+        "--set",
+        "training.loop.steps=1",
+        "--set",
+        "training.loop.optimizer.warmup_steps=100000",
+    ]
+    main([*command[:-1], str(again), *steps])
+    unchanged, student = (
+        open_model(folder).load_transformer(dtype=torch.float32, device=torch.device("cpu")).state_dict()
+        for folder in (few, str(again / "weights"))
+    )
+    assert all((unchanged[name] - value).abs().max() < 1e-6 for name, value in student.items())
 
 
 def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
@@ -117,6 +132,7 @@ def test_decoder_only_training_keeps_the_latents(runs, videos, tmp_path):
         (["distill", "--model", "nowhere"], "nowhere"),
         (["distill", "--model", "world-teacher", "--steps", "0"], "give 1 or more"),
         (["distill", "--model", "world"], "train world-teacher"),
+        (["distill", "--model", "world-teacher", "--from", "nowhere"], "nowhere"),
         (["dit", "--vae", "world", "--from", "world"], "train world-teacher"),
         (["vae", "--device", "tpu"], "no device"),
     ],

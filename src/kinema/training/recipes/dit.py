@@ -101,7 +101,12 @@ def tiny(*, vae: str) -> DitRunConfig:
 
 
 def distilled(
-    config: DitRunConfig, model: str, *, num_steps: int, guidance_scale: float | None = None
+    config: DitRunConfig,
+    model: str,
+    *,
+    num_steps: int,
+    guidance_scale: float | None = None,
+    init_from: str = "",
 ) -> DitRunConfig:
     """Return the settings of a preset for distilling a model.
 
@@ -110,6 +115,7 @@ def distilled(
         model: name or folder of the teacher.
         num_steps: solver steps of the distilled model.
         guidance_scale: of the teacher; None: the model's own.
+        init_from: name or folder of a distilled model from which the student starts; empty: the teacher.
 
     Raises:
         UserError: it is not a model of this trainer, or is distilled already.
@@ -121,11 +127,15 @@ def distilled(
             "for Wan use step-distilled weights (docs/guides/wan.md)"
         )
     refuse_distilled(teacher)
+    if init_from and not isinstance(open_model(init_from), KinemaCheckpoint):
+        raise UserError(f"{init_from} has another kind of transformer than {model}; leave out --from")
     if guidance_scale is None:
         guidance_scale = teacher.sampling_defaults.guidance_scale[0]
     # A shorter preset has fewer trajectories.
     num_batches = min(DistillConfig.num_batches, max(1, config.training.loop.steps // EPOCHS_OF_DISTILLATION))
-    distill = DistillConfig(num_steps=num_steps, guidance_scale=guidance_scale, num_batches=num_batches)
+    distill = DistillConfig(
+        num_steps=num_steps, guidance_scale=guidance_scale, num_batches=num_batches, init_from=init_from
+    )
     loop = config.training.loop.with_steps(EPOCHS_OF_DISTILLATION * num_batches)
     optimizer = dataclasses.replace(
         loop.optimizer,
@@ -184,9 +194,12 @@ def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunCont
     shard_tokens = run_context.dist_context.sequence
     if config.distill is not None:
         teacher = open_model(config.init_from).load_transformer(dtype=torch.float32, device=device)
+        student = None
+        if config.distill.init_from:
+            student = load_init_weights(config.distill.init_from, device).dit_weights_for(model)
         return DistillTask(
             config.training, config.distill, teacher, data.train, data.held_out, device,
-            shard_tokens=shard_tokens,
+            init_weights=student, shard_tokens=shard_tokens,
         )  # fmt: skip
     init_weights = None
     if config.init_from:

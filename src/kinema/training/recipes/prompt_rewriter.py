@@ -21,7 +21,7 @@ from kinema.data import rng
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import KinemaCheckpoint, save_slot_classifier
-from kinema.models.slot_classifier import SlotClassifier
+from kinema.models.slot_classifier import SlotClassifier, convert_slots
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.process_pool import run_jobs
 from kinema.simulator.annotation_io import annotations_from_json, annotations_to_arrays, annotations_to_json
@@ -52,8 +52,10 @@ class PromptRewriterRunConfig:
         num_other_clips: of the whole simulator: from them the classifier learns what the lab does not have.
         num_held_out: clips of the lab for validation.
         lab_events: with their shares.
+        three_objects_p: share of the clips of the lab with three different objects at rest, in place of these.
         seed: of the clips.
-        init_from: a model whose classifier is trained further; empty starts from random weights.
+        init_from: a model whose classifier is trained further, also for other slots; empty starts from random
+            weights.
         training: settings of the training.
     """
 
@@ -61,6 +63,7 @@ class PromptRewriterRunConfig:
     num_other_clips: int = 400
     num_held_out: int = 200
     lab_events: tuple[tuple[Event, float], ...] = LAB_EVENTS
+    three_objects_p: float = 0.08
     seed: int = 0
     init_from: str = ""
     training: SlotTrainConfig = field(default_factory=SlotTrainConfig)
@@ -97,7 +100,7 @@ def tiny() -> PromptRewriterRunConfig:
 
 def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunContext) -> Iterator[Progress]:
     """Train the classifier and yield the progress. Afterwards `load_trained_classifier` returns it."""
-    init_weights = _load_init_weights(config.init_from, run_context)
+    init_weights = _load_init_weights(config, run_context)
     run_context.run_dir.mkdir(parents=True, exist_ok=True)
     seed, shares = config.seed, config.lab_events
     datasets: list[list[ClipAnnotations]] = []
@@ -108,7 +111,12 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
     ):
         path = _clips_path(run_context.run_dir, name)
         if not path.is_file():
-            jobs = [_ClipJob(seed=seed, name=name, index=index, events=events) for index in range(count)]
+            jobs = [
+                _ClipJob(
+                    seed=seed, name=name, index=index, events=events, three_objects_p=config.three_objects_p
+                )
+                for index in range(count)
+            ]
             clips: list[ClipAnnotations] = []
             for clip in run_context.until_stopped(run_jobs(_simulate, jobs, _num_workers(count))):
                 clips.append(clip)
@@ -133,14 +141,17 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
         yield Progress(stage="slot classifier", done=report.step, total=report.num_steps, report=report)
 
 
-def _load_init_weights(name: str, run_context: RunContext) -> dict[str, Tensor] | None:
-    """The classifier's weights of a model; None for an empty name. Loaded before minutes of simulation."""
+def _load_init_weights(config: PromptRewriterRunConfig, run_context: RunContext) -> dict[str, Tensor] | None:
+    """The classifier's weights of a model, for the slots of this run; None where no model is set. Loaded before
+    minutes of simulation."""
+    name = config.init_from
     if not name:
         return None
     model = open_model(name)
     if not isinstance(model, KinemaCheckpoint) or not model.has_prompt_rewriter:
         raise UserError(f"{name} has no prompt rewriter; leave out --from")
-    return dict(model.load_slot_classifier(device=run_context.device).state_dict())
+    classifier = model.load_slot_classifier(device=run_context.device)
+    return convert_slots(classifier.state_dict(), classifier.config.slots, config.training.model.slots)
 
 
 def load_trained_classifier(config: PromptRewriterRunConfig, run_context: RunContext) -> SlotClassifier:
@@ -178,19 +189,24 @@ class _ClipJob:
     index: int
     events: tuple[tuple[Event, float], ...]
     """Of the lab; empty for the whole simulator."""
+    three_objects_p: float
 
 
 def _simulate(job: _ClipJob) -> ClipAnnotations:
     """Simulate a clip; some seeds have no clip, so others are tried."""
     for attempt in range(_MAX_ATTEMPTS):
         seed = rng.derive_seed("prompt rewriter", job.seed, job.name, job.index, attempt) >> 32
-        event = None
-        if job.events:
+        event = outcome = None
+        if job.events and rng.uniform("three", job.seed, job.name, job.index, attempt) < job.three_objects_p:
+            event, outcome = "still", "three"
+        elif job.events:
             edges = list(itertools.accumulate(share for _, share in job.events))
             place = rng.uniform("event", job.seed, job.name, job.index, attempt) * edges[-1]
             event = next(name for (name, _), edge in zip(job.events, edges, strict=True) if place < edge)
         try:
-            spec = ClipSpec(seed=seed, lab=bool(job.events), event=event, num_frames=17, fps=8.0)
+            spec = ClipSpec(
+                seed=seed, lab=bool(job.events), event=event, outcome=outcome, num_frames=17, fps=8.0
+            )
             clip = make_clip(spec, render=False).annotations
         except UserError:
             continue

@@ -82,7 +82,7 @@ def write_lab_caption(meaning: Meaning, rng: random.Random) -> str | None:
     is_group = objects[0].count != 1
     if any(obj.count > _MAX_COUNTS.get(obj.shape, _MAX_COUNT) for obj in objects) or (
         # Groups of equal objects stand or roll, with nothing else in the scene.
-        (len(objects) == 2 and {obj.count for obj in objects} != {1})
+        (len(objects) > 1 and {obj.count for obj in objects} != {1})
         or (is_group and meaning.event not in ("none", "still", "move"))
     ):
         return None
@@ -97,6 +97,8 @@ def write_lab_caption(meaning: Meaning, rng: random.Random) -> str | None:
     standing = meaning.event in ("none", "still") and not is_group
     if camera is None and standing and len(objects) == 1:
         camera = _CAMERA_CLAUSES["static"]
+    if len(objects) == MAX_OBJECTS:
+        return clause if meaning.camera in ("", "static") else None
     return f"{clause} as the camera {camera}" if camera and standing else clause
 
 
@@ -109,6 +111,8 @@ def _write_clause(meaning: Meaning, objects: list[ObjectMeaning], rng: random.Ra
     if event in ("none", "still"):
         if len(objects) == 1:
             return _write_standing(objects[0], rng)
+        if len(objects) == MAX_OBJECTS:
+            return _write_row(objects, rng) if relation in ("", "between") else None
         if relation not in ("", "left of", "next to"):
             return None
         one, other = _name(objects, ("", ""), rng)
@@ -145,6 +149,13 @@ def _write_standing(obj: ObjectMeaning, rng: random.Random) -> str:
     return f"{name} {'is' if obj.count == 1 else 'are'} on the ground"
 
 
+def _write_row(objects: list[ObjectMeaning], rng: random.Random) -> str | None:
+    if any(obj.shape == "wall" for obj in objects):
+        return None
+    left, middle, right = _name(objects, ("", "", ""), rng)
+    return f"{left} is on the left, {middle} in the middle and {right} on the right"
+
+
 def _write_move(meaning: Meaning, objects: list[ObjectMeaning], rng: random.Random) -> str | None:
     if len(objects) > 1:
         return None
@@ -179,6 +190,7 @@ _OBJECT = rf"(?:(?:an?|another) {_ADJECTIVES}(?:{_NOUN})|(?:two|three|four|five)
 _LAB_CAPTION = re.compile(
     rf"{_OBJECT} (?:"
     rf"stands? to the (?:left|right) of {_OBJECT}"
+    rf"|is on the left, {_OBJECT} in the middle and {_OBJECT} on the right"
     r"|(?:is|are) on the ground"
     rf"|falls down and (?:bounces high|bounces a little|lands without bouncing|lands (?:on|beside) {_OBJECT})"
     rf"|(?:rolls?|slides?) (?:{'|'.join(_DIRECTIONS.values())})(?: and stops?"

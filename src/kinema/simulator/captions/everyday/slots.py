@@ -12,7 +12,7 @@ from kinema.simulator.attributes import CAMERA_MOVES, LAB_COLOURS
 from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning, order_by_role
 
 OTHER = "other"
-MAX_OBJECTS = 2
+MAX_OBJECTS = 3
 """Objects, or groups of equal ones, of a clip of the lab."""
 _EVENTS = (
     "none", "still", "move", "stop", "fall", "bounce", "bounce a little", "fall without a bounce", "land on",
@@ -28,9 +28,9 @@ _SLOTS_OF_OBJECT = {
 SLOTS: dict[str, tuple[str, ...]] = {
     "event": (*_EVENTS, OTHER),
     "direction": ("", "left", "right", "toward", "away", OTHER),
-    "relation": ("", "left of", "next to", OTHER),
+    "relation": ("", "left of", "next to", "between", OTHER),
     "camera": ("", *CAMERA_MOVES, OTHER),
-    "objects": ("1", "2", OTHER),
+    "objects": ("1", "2", "3", OTHER),
     **{
         f"{name} {number}": values
         for number in range(1, MAX_OBJECTS + 1)
@@ -40,10 +40,21 @@ SLOTS: dict[str, tuple[str, ...]] = {
 """Values of each slot. Objects are in the order of `order_objects`. The slots of an object that is not there
 have no meaning."""
 
+_RELATIONS = {
+    (2, "left of"): ("left of", (0, 1)),
+    (2, "next to"): ("next to", (0, 1)),
+    (3, "between"): ("between", (1, -1)),
+}
+"""Relation and related objects, by the number of objects and the value of the slot."""
+
 
 def order_objects(meaning: Meaning) -> tuple[ObjectMeaning, ...]:
-    """The objects in the order of `order_by_role`."""
-    return tuple(meaning.objects[k] for k in order_by_role(meaning))
+    """The objects in the order of `order_by_role`; the one between two others is the second."""
+    order = order_by_role(meaning)
+    if meaning.relation == "between" and meaning.actor is None and len(order) == MAX_OBJECTS:
+        middle, first, last = order
+        order = [first, middle, last]
+    return tuple(meaning.objects[k] for k in order)
 
 
 def meaning_to_slots(meaning: Meaning) -> dict[str, int | None]:
@@ -71,9 +82,9 @@ def meaning_to_slots(meaning: Meaning) -> dict[str, int | None]:
 
 
 def used_slots(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The slots that have a meaning: all but those of objects that are not there."""
+    """The slots that have a meaning: all of `values` but those of objects that are not there."""
     count = MAX_OBJECTS if values["objects"] == OTHER else int(values["objects"])
-    return tuple(name for name in SLOTS if not name[-1].isdigit() or int(name[-1]) <= count)
+    return tuple(name for name in values if not name[-1].isdigit() or int(name[-1]) <= count)
 
 
 def slots_to_meaning(values: Mapping[str, str]) -> Meaning | None:
@@ -92,13 +103,14 @@ def slots_to_meaning(values: Mapping[str, str]) -> Meaning | None:
         for number in range(1, count + 1)
     )
     acts = values["event"] != "none"
+    relation, related = _RELATIONS.get((count, values["relation"]), ("", None))
     return Meaning(
         objects=objects,
         event=values["event"],
         direction=values["direction"],
         actor=0 if acts else None,
-        patient=1 if acts and count == 2 else None,
-        relation=values["relation"] if count == 2 else "",
-        related=(0, 1) if values["relation"] and count == 2 else None,
+        patient=1 if acts and count > 1 else None,
+        relation=relation,
+        related=related,
         camera=values["camera"],
     )
