@@ -107,8 +107,8 @@ def convert_slots(
 ) -> dict[str, Tensor]:
     """The weights of a classifier for other slots, to train further.
 
-    Slots and values of the same name keep their weights. A new value has those of the old slot's last value, and
-    a new slot those of the last old slot whose name differs in its number alone.
+    Slots and values of the same name keep their weights. A new value has those of the old slot's last value,
+    and a new slot those of the last old slot whose name differs in its number alone.
 
     Args:
         weights: of a classifier of `old_slots`.

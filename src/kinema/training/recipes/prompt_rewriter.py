@@ -52,7 +52,7 @@ class PromptRewriterRunConfig:
         num_other_clips: of the whole simulator: from them the classifier learns what the lab does not have.
         num_held_out: clips of the lab for validation.
         lab_events: with their shares.
-        three_objects_p: share of the clips of the lab with three different objects at rest, in place of these.
+        three_objects_p: share of the clips of the lab that have three objects at rest in place of an event.
         seed: of the clips.
         init_from: a model whose classifier is trained further, also for other slots; empty starts from random
             weights.
@@ -142,8 +142,10 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
 
 
 def _load_init_weights(config: PromptRewriterRunConfig, run_context: RunContext) -> dict[str, Tensor] | None:
-    """The classifier's weights of a model, for the slots of this run; None where no model is set. Loaded before
-    minutes of simulation."""
+    """The classifier's weights of a model, for the slots of this run; None where no model is set.
+
+    It is called before clips are simulated, so that a wrong name ends the run at once.
+    """
     name = config.init_from
     if not name:
         return None
