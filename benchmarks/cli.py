@@ -164,6 +164,31 @@ class BenchUpscale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchVariety:
+    """How much varies with the seed where a prompt leaves something open, against the simulator."""
+
+    model: str = "world"
+    """As for `kinema generate`."""
+    num_seeds: int = 64
+    """Videos of each of the 20 prompts."""
+    workers: int = 2
+    """Processes."""
+    rewrites: bool = True
+    """Let the prompt rewriter choose what a prompt leaves open; --no-rewrites leaves it to the noise."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from benchmarks.variety import run_benchmark
+
+        if self.num_seeds < 2:
+            raise UserError("num-seeds must be 2 or more")
+        rows = run_benchmark(
+            model=self.model, num_seeds=self.num_seeds, workers=self.workers, rewrites=self.rewrites
+        )
+        print_table(rows, title="Total variation to the simulator", peer="simulator")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchMedia:
     """Peak memory of writing and reading a long video against a short one."""
 
@@ -276,6 +301,7 @@ AnyBenchmark = (
     | Annotated[BenchContinuation, subcommand("continuation")]
     | Annotated[BenchLongVideos, subcommand("long-videos")]
     | Annotated[BenchUpscale, subcommand("upscale")]
+    | Annotated[BenchVariety, subcommand("variety")]
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]

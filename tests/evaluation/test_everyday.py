@@ -56,6 +56,16 @@ def verdicts(meaning, frames):
     return score_meaning(meaning, frames, FORMAT.fps).verdicts
 
 
+def test_two_objects_of_open_colours_where_the_video_has_one():
+    """With a colour for each of them missing, the video was left out of the scores."""
+    clip = lab_clip("roll", "keeps going")
+    two_balls = Meaning(objects=(ObjectMeaning(shape="ball"), ObjectMeaning(shape="ball")))
+    for frames in (clip.frames, np.full_like(clip.frames, 128)):
+        found = verdicts(two_balls, frames)
+        assert list(found) == list(EVERYDAY_MEASURES)
+        assert found["everything"] is found["counts"] is False
+
+
 def test_every_prompt_of_the_list_can_be_scored():
     assert all(can_score(item.meaning) for item in build_prompt_set("everyday"))
     unknown = Meaning(objects=(ObjectMeaning(shape="teapot"),))

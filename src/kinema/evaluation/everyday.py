@@ -98,6 +98,8 @@ class MeaningScores:
     """Pass or fail by every measure; None where a measure does not apply. `everything` is the conjunction of
     all others except `permanence`."""
     video: TrackedVideo
+    scene: MatchedScene
+    """The tracks of the objects, by their roles: the actor first, as `order_by_role` has it."""
 
 
 def score_meaning(meaning: Meaning, frames: FrameArray, fps: float) -> MeaningScores:
@@ -113,14 +115,16 @@ def score_meaning(meaning: Meaning, frames: FrameArray, fps: float) -> MeaningSc
     """
     video = track_objects(frames, fps)
     best: dict[EverydayMeasure, bool | None] = {}
+    best_scene: MatchedScene | None = None
     for spec, order in _interpretations(meaning, video):
         scene = match_objects(spec, video)
         verdicts = _score_scene(meaning, scene, order)
-        if not best or _num_passed(verdicts) > _num_passed(best):
-            best = verdicts
+        if best_scene is None or _num_passed(verdicts) > _num_passed(best):
+            best, best_scene = verdicts, scene
         if best["everything"]:
             break
-    return MeaningScores(verdicts=best, video=video)
+    assert best_scene is not None
+    return MeaningScores(verdicts=best, video=video, scene=best_scene)
 
 
 def _num_passed(verdicts: dict[EverydayMeasure, bool | None]) -> int:
@@ -152,11 +156,14 @@ def _interpretations(meaning: Meaning, video: TrackedVideo) -> Iterator[tuple[Pr
 def _attribute_choices(objects: list[ObjectMeaning], video: TrackedVideo) -> Iterator[tuple[ObjectSpec, ...]]:
     """Yield the objects with open colours and shapes taken from the tracks of the video."""
     stated = {obj.colour for obj in objects}
-    open_colours = sorted({track.colour for track in video.tracks} - stated) or ["red"]
+    found = sorted({track.colour for track in video.tracks} - stated)
+    # With fewer colours than objects, the others are not in the video.
+    others = [colour for colour in COLOURS if colour not in stated and colour not in found]
+    open_colours = [*found, *others[: max(0, len(objects) - len(found))]]
     choices: list[list[Colour]] = [
         [colour for colour in COLOURS if colour == obj.colour] or open_colours for obj in objects
     ]
-    shapes = {track.colour: _main_shape(track) for track in video.tracks}
+    shapes = {track.colour: main_shape(track) for track in video.tracks}
     for colours in itertools.product(*choices):
         if len(set(colours)) < len(colours):
             continue
@@ -170,7 +177,8 @@ def _attribute_choices(objects: list[ObjectMeaning], video: TrackedVideo) -> Ite
         )
 
 
-def _main_shape(track: Track) -> LabShape:
+def main_shape(track: Track) -> LabShape:
+    """The shape that a track has in most frames."""
     found = [shape for shape in shape_per_frame(track) if shape is not None]
     return max(SHAPES, key=found.count)
 
