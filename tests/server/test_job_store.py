@@ -409,6 +409,15 @@ def test_changes_since_a_number_are_listed_once_and_in_order(store):
     assert [(one.id, one.deleted_at is not None) for one in changed] == [(first.id, False), (second.id, True)]
 
 
+def test_warnings_of_the_generation_are_added_to_those_of_the_request(store):
+    create(store, job_create(warnings=("a",)))
+    job = claim(store, store.register_worker())
+    assert store.complete(
+        job.id, job.attempt, files={}, warnings=("b", "c"), retention_s=1, before_commit=lambda _: None
+    )
+    assert store.get(job.id, owner="alice").warnings == ("a", "b", "c")
+
+
 def test_sources_of_a_video_are_found_in_both_directions(store):
     source = create(store)
     remix = create(store, job_create(sources=(JobSource(role="remix", id=source.id),), warnings=("a", "b")))

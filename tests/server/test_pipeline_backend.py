@@ -86,3 +86,14 @@ def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, backend):
     checkpoint.write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         run(backend, VideoRequest(prompt="a ball"), tmp_path / "video.mp4", resume_from=checkpoint)
+
+
+def test_a_rewritten_prompt_is_a_warning(tmp_path, backend, pipeline):
+    request = VideoRequest(prompt="a red orb bumps into a blue box", seed=3, num_inference_steps=1)
+    (written,) = pipeline.resolve(request).rewritten_prompts.values()
+    assert "red ball" in written
+    _, result = run(backend, request, tmp_path / "video.mp4")
+    assert result.warnings == (f"The prompt {request.prompt!r} was read as {written!r}.",)
+    request = VideoRequest(prompt="a red ball rolls to the left", seed=3, num_inference_steps=1)
+    _, result = run(backend, request, tmp_path / "video.mp4")
+    assert result.warnings == ()

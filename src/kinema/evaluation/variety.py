@@ -21,7 +21,7 @@ from kinema.evaluation.camera_geometry import floor_positions
 from kinema.evaluation.everyday import main_shape, score_meaning
 from kinema.evaluation.tracking import Track, TrackedVideo
 from kinema.frames import FrameArray
-from kinema.simulator.annotations import ClipAnnotations, Event
+from kinema.simulator.annotations import ClipAnnotations, Event, Shape
 from kinema.simulator.captions.everyday.meaning import Meaning, ObjectMeaning, order_by_role
 from kinema.simulator.clip import make_clip
 from kinema.simulator.clip_spec import ClipSpec
@@ -36,6 +36,9 @@ _FALLS = ("fall", "bounce", "fall without a bounce", "land on")
 _MAX_SEED_TRIES = 300
 _SHAPE_NAMES = {"screen": "wall"}
 """Shapes of the simulator that meanings name otherwise."""
+_SIMULATED_SHAPES: dict[str, Shape] = {
+    "ball": "ball", "cube": "cube", "cylinder": "cylinder", "cone": "cone",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +214,9 @@ def simulate_open_prompt(
         UserError: no seed gives such a clip.
     """
     source = random.Random(f"open {item.prompt} {seed}")
+    # With these shapes set, fewer clips are sampled in vain. They stand as they would have.
+    shapes = [_SIMULATED_SHAPES.get(item.meaning.objects[k].shape) for k in order_by_role(item.meaning)]
+    shapes = [None, None] if item.event == "count" else [*shapes, None][:2]
     for _ in range(_MAX_SEED_TRIES):
         spec = ClipSpec(
             seed=source.randrange(1 << 31),
@@ -221,6 +227,8 @@ def simulate_open_prompt(
             height=size[1],
             num_frames=num_frames,
             fps=fps,
+            main_shape=shapes[0],
+            partner_shape=shapes[1],
         )
         try:
             annotations = make_clip(spec, render=False).annotations

@@ -115,11 +115,20 @@ def discard_checkpoint(job: Job, attempt: str) -> Job | None:
     return replace(job, checkpoint="", checkpoint_sha256="") if holds(job, attempt) else None
 
 
-def complete(job: Job, attempt: str, *, files: dict[str, FileDigest], now: int, expiry: Expiry) -> Job | None:
-    """The attempt's files are the job's video."""
+def complete(
+    job: Job,
+    attempt: str,
+    *,
+    files: dict[str, FileDigest],
+    warnings: tuple[str, ...] = (),
+    now: int,
+    expiry: Expiry,
+) -> Job | None:
+    """The attempt's files are the job's video; `warnings` are added to those of the job."""
     if not holds(job, attempt):
         return None
-    return _completed(job, attempt, files=files, now=now, expiry=expiry)
+    completed = _completed(job, attempt, files=files, now=now, expiry=expiry)
+    return replace(completed, warnings=(*job.warnings, *warnings))
 
 
 def adopt_result(

@@ -294,6 +294,7 @@ class WorkerOperations(Protocol):
         attempt: str,
         *,
         files: Mapping[str, FileDigest],
+        warnings: tuple[str, ...] = (),
         retention_s: float,
         before_commit: Callable[[Job], None],
     ) -> bool:
@@ -303,6 +304,7 @@ class WorkerOperations(Protocol):
             job_id: of the job.
             attempt: whose files they are.
             files: their digests by name.
+            warnings: added to those of the job.
             retention_s: how long they are kept.
             before_commit: called with the completed job within the transaction, after the token was checked;
                 what it raises rolls the transaction back.

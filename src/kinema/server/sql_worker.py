@@ -160,6 +160,7 @@ class SqlWorkerOperations(SqlChanges):
         attempt: str,
         *,
         files: Mapping[str, FileDigest],
+        warnings: tuple[str, ...] = (),
         retention_s: float,
         before_commit: Callable[[Job], None],
     ) -> bool:
@@ -167,7 +168,12 @@ class SqlWorkerOperations(SqlChanges):
         with self.change(job_id) as change:
             return change(
                 lambda job: job_states.complete(
-                    job, attempt, files=dict(files), now=int(self.now()), expiry=change.expiry(retention_s)
+                    job,
+                    attempt,
+                    files=dict(files),
+                    warnings=warnings,
+                    now=int(self.now()),
+                    expiry=change.expiry(retention_s),
                 ),
                 before_write=before_commit,
             )

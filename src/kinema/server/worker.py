@@ -401,6 +401,7 @@ class Worker:
                 job.id,
                 job.attempt,
                 files=files,
+                warnings=result.warnings,
                 retention_s=self._config.retention_s,
                 before_commit=self._files.write_result,
             )

@@ -201,7 +201,7 @@ export const t = {
     derived: "Made from it",
     siblings: "Variations",
     compare: "Compare side by side",
-    warnings: "Outside of what the model knows",
+    warnings: "Notes",
     thisOne: "this video",
     gone: "deleted video",
     missing: "This video does not exist any more.",

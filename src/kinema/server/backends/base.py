@@ -44,9 +44,11 @@ class JobResult:
 
     Attributes:
         sample_frames: evenly spaced frames of the video, for its thumbnail and sprite sheet.
+        warnings: what was done otherwise than the request says, a sentence each.
     """
 
     sample_frames: UInt8[np.ndarray, "f h w 3"]
+    warnings: tuple[str, ...] = ()
 
 
 class CheckpointError(Exception):

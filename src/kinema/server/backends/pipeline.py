@@ -135,7 +135,13 @@ class PipelineBackend:
                 case FrameChunk():
                     sample_frames.add(event)
                     yield JobProgress(stage="decode", fraction=fraction, step=step, total_steps=total_steps)
-        yield JobResult(sample_frames=sample_frames.stack())
+        yield JobResult(
+            sample_frames=sample_frames.stack(),
+            warnings=tuple(
+                f"The prompt {before!r} was read as {after!r}."
+                for before, after in resolved.rewritten_prompts.items()
+            ),
+        )
 
     def live(self, request: VideoRequest) -> PipelineLiveSource:
         """See `Backend.live`."""

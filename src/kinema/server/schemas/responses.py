@@ -71,7 +71,10 @@ class VideoObject(BaseModel):
     size: Annotated[str, Field(examples=["1280x720"])]
     seconds: Annotated[str, Field(examples=["4"])]
     error: VideoError | None
-    warnings: list[str] = Field(description="What differs from the request, and what the model may not know.")
+    warnings: list[str] = Field(
+        description="What differs from the request, what the model may not know, and in a finished video, what "
+        "a prompt was read as."
+    )
     kinema: KinemaInfo
 
 

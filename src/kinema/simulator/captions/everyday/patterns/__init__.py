@@ -14,7 +14,14 @@ phrase, not a clause.
 
 from __future__ import annotations
 
-from kinema.simulator.captions.everyday.patterns import apparatus, arrangement, contact, hiding, motion
+from kinema.simulator.captions.everyday.patterns import (
+    apparatus,
+    arrangement,
+    contact,
+    hiding,
+    motion,
+    three_objects,
+)
 from kinema.simulator.captions.everyday.patterns.surroundings import (
     CAMERA_TAILS,
     ENDINGS,
@@ -24,7 +31,9 @@ from kinema.simulator.captions.everyday.patterns.surroundings import (
 
 __all__ = ["CAMERA_TAILS", "ENDINGS", "FRAMES", "MAINS", "PLACE_TAILS", "all_patterns", "parse_lines"]
 
-MAINS: dict[str, str] = motion.MAINS | contact.MAINS | hiding.MAINS | apparatus.MAINS | arrangement.MAINS
+MAINS: dict[str, str] = (
+    motion.MAINS | contact.MAINS | hiding.MAINS | apparatus.MAINS | arrangement.MAINS | three_objects.MAINS
+)
 
 
 def parse_lines(text: str) -> tuple[str, ...]:

@@ -128,39 +128,16 @@ on one side, the left, {A}, on the other, the right, {B}
 *{B} and on its left {A}
 *{A}, with {B} on its right
 *{B}, with {A} on its left
-""",
-    "between": """
-{B} stands between {A} and {C}
-{B} is between {A} and {C}
-*{B} between {A} and {C}
-between {A} and {C} there is {B}
-{A} and {C} with {B} in the middle
-{B} in the middle, {A} on the left, {C} on the right
-from left to right: {A}, {B}, {C}
-{A} on the left, {B} in the centre and {C} on the right
-*{A}, {B} and {C} in a row, from left to right
-{A}, then {B}, then {C}, left to right
-left {A}, middle {B}, right {C}
-put {B} between {A} and {C}
-{B} is the middle one, {A} and {C} beside it
-{B} has {A} on its left and {C} on its right
-{A} and {C} are on either side of {B}
-{B} in the centre, flanked by {A} and {C}
-{B} has {A} and {C} as neighbours
-three in a row: {A}, {B} and {C}
-{B} stands in the gap between {A} and {C}
-the order from the left is {A}, {B}, {C}
-{A}, {B}, {C}: from left to right
-the middle one of three is {B}, with {A} and {C} around it
-{B} has its place between {A} and {C}
-*{B} standing between {A} and {C}
-place {B} between {A} and {C}
-you'll find {B} between {A} and {C}
-{B} is enclosed by {A} and {C}
-{A} is on one side of {B}, {C} on the other
-on one side of {B} is {A}, on the other {C}
-left to right: {A}, {B}, {C}
-in the middle {B}, around it {A} and {C}
+look left: {A}. look right: {B}
+the left object is {A}, the right object is {B}
+at the left there is {A} and at the right there is {B}
+to the left there's {A} and to the right there's {B}
+{A} is left, {B} is right
+*left side: {A.bare}, right side: {B.bare}
+{A} is on our left and {B} is on our right
+{B} is on our right and {A} is on our left
+as the left object {A}, as the right object {B}
+L: {A.bare}, R: {B.bare}
 """,
     "on top": """
 {A} {rel} {B}
@@ -265,6 +242,16 @@ something simple: {A}
 there is {A} there
 {A} exists
 *the floor with {A} on it
+a single thing: {A}
+nothing but {A}
+only one object, {A}
+there is one thing in the scene: {A}
+all you see is {A}
+all there is: {A}
+{A}, alone
+{A} and no other thing
+{A} and nothing else
+a scene with only {A}
 """,
     "list of two": """
 {A} and {B}
@@ -340,25 +327,14 @@ add {B} to {A}
 apart from {A} we see {B}
 in addition to {A} there is {B}
 I see {A}, I see {B}
-""",
-    "list of three": """
-*{A}, {B} and {C}
-*{A}, {B}, {C}
-*{A} and {B} and {C}
-here we have {A}, {B} and also {C}
-*{A.bare}, {B.bare}, {C.bare}
-on the floor are {A}, {B} and {C}
-three things: {A}, {B} and {C}
-besides {A} and {B} there is {C}
-I want {A}, {B} and {C}
-objects: {A.bare}, {B.bare}, {C.bare}
-we see {A}, {B} and {C}
-there are {A}, {B} and {C}
-put {A}, {B} and {C} on the floor
-*{A}, plus {B}, plus {C}
-just {A}, {B} and {C}
-give me {A}, {B} and {C}
-one {A.bare}, one {B.bare}, one {C.bare}
-*{A}, also {B}, also {C}
+both {A} and {B}
+*{A}, and then {B}
+*{A} & {B}
+*1) {A} 2) {B}
+{A} has {B} for company
+{A} is not alone, there is {B} too
+{B} is there as well as {A}
+{B} is there in addition to {A}
+a scene with {A} and {B}
 """,
 }

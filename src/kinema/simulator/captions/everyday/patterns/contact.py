@@ -230,6 +230,16 @@ thanks to {A}, {B} falls over
 the victim is {B}, {knock over.ed} by {A}
 {B} topples under the hit from {A}
 upright at first, {B} {tip.s.B} when {A} {hit.s.A} it
+{A} {go.s} into {B} and {B.noun} falls on its side
+{A} {hit.s} {B} and it falls to the ground
+{B} ends up lying down after {A} {hit.s.A} it
+{B} is on its side after {A} {hit.s.A} it
+{B} goes down when {A} {hit.s.A} it
+{A} makes {B} lie down
+{A} lays {B} flat
+{A} sends {B} to the floor
+{B} can't keep standing when {A} {hit.s.A} it
+first {B} stands, then {A} {hit.s.A} it, then it lies
 """,
     "hits, it stays": """
 {A} {hit.s} {B}, but {B.noun} {still.B}
@@ -305,6 +315,59 @@ the two never meet: {A} and {B}, {A.noun} {go.s.A} past
 {A} continues past {B}, no bump
 there is room between {A} and {B} as {A.noun} {go.s.A} by
 instead of hitting {B}, {A} {go.s.A} by
+{A} {go.s} {dir?} and does not hit {B}
+{A} {go.s} {dir?} and doesn't hit {B}
+{A} {go.s} by {B} but they don't touch
+{A} {go.s} past {B}, not hitting it
+{A} {go.s} {dir?}, passing {B} without contact
+{A} {go.s} {dir?} and passes {B} by
+{A} goes by {B} at a distance
+{A} goes wide of {B}
+{A} just {miss.s} {B}
+{A} only just {miss.s} {B}
+{A} barely {miss.s} {B}
+{A} narrowly {miss.s} {B}
+{A} nearly {hit.s} {B} but {miss.s}
+{A} almost {hit.s} {B}, but not quite
+{A} seems about to {hit.base} {B} but {go.s} past
+{A} is going to {hit.base} {B}? No, it {miss.s}.
+{A} does not collide with {B}
+{A} doesn't collide with {B}, it {go.s} past it
+{A} never touches {B} as it {go.s} past
+{A} never hits {B}
+{A} keeps clear of {B}
+{A} keeps its distance from {B} as it {go.s} by
+{A} leaves {B} untouched and {go.s} on
+{A} leaves {B} in peace and {go.s} on {dir?}
+{A} {go.s} by, leaving {B} untouched
+{A} {go.s} by, leaving {B} where it is, without any contact
+{B} isn't hit by {A}
+{B} isn't touched by {A}, which {go.s.A} past
+{B} doesn't get hit, {A} {go.s.A} past it
+{B} does not get hit by {A}
+{B} escapes: {A} {go.s.A} past
+{B} stays where it is because {A} {miss.s.A} it
+{B} stays put and untouched while {A} {go.s.A} by
+*{A} {go.ing} past {B} without touching it
+*{A} {go.ing} {dir?}, missing {B}
+*{A.bare} not hitting {B.bare}
+*{A.bare} rolling by {B.bare}, missing it
+*a near miss: {A.bare} and {B.bare}
+*a collision that doesn't happen between {A} and {B}
+they don't collide: {A} {go.s.A} past {B}
+they do not touch, {A} {go.s.A} past {B}
+there is no impact, {A} {go.s.A} past {B}
+there's no collision between {A} and {B}
+no hit: {A} {go.s} past {B}
+no bump, no crash: {A} {go.s} by {B}
+let {A} {miss.base} {B}
+let {A} {go.base} by {B} so that they don't touch
+I want {A} to {miss.base} {B}
+I want {A} to {go.base} past {B} without a crash
+{A} {go.s} next to {B} and on, without contact
+beside {B}, {A} {go.s.A} {dir?} without contact
+{A} aims past {B}
+{A} {go.s} {dir?} on a path that {miss.s} {B}
 """,
     "stops short": """
 {A} {go.s} {dir?} and stops before it reaches {B}

@@ -48,6 +48,48 @@ now you see it, now you don't, now you do: {A} and {B}
 out of view and back into view: {A} behind {B}
 {B} gets in the way of our view of {A} and then {A.noun} {emerge.s.A}
 {A} {go.s} {dir} and for a while {B} is in front of it
+{A} {go.s} {dir?} behind {B} and out on the other side
+{A} {go.s} behind {B} and comes out again {side?}
+{A} {go.s} behind {B} and then appears {side}
+{A} {go.s} behind {B}, and then we see it again
+{A} {go.s} in behind {B} and out {side}
+{A} {go.s} past on the far side of {B} and comes out
+{A} can't be seen while it is behind {B}, then it can
+{A} is lost from view behind {B} and then found again
+{A} is out of sight behind {B} for a little while
+{A} is out of sight for a bit as it {go.s} behind {B}
+{A} is covered by {B} for a moment
+{A} is behind {B} for a short time only
+{A} disappears for a moment behind {B}
+{A} disappears for a second while it {go.s} behind {B}
+{A} briefly disappears behind {B}
+{A} briefly {hide.s} {B}
+{A} vanishes for a while behind {B} and shows up {side}
+{A} takes the way behind {B} and {emerge.s} {side?}
+{A} travels behind {B} from one side to the other
+{A} passes through behind {B}
+{A} goes unseen behind {B}, then {emerge.s}
+behind {B} and out again {go.s} {A}
+behind {B} goes {A} and out it comes
+in goes {A} behind {B}, out it comes {side}
+when {A} has gone behind {B} it {emerge.s} {side?}
+while {A} is behind {B} we can't see it, then it {emerge.s}
+after a moment behind {B}, {A} {emerge.s} {side?}
+after it {hide.s} {B}, {A} {emerge.s} again
+{B} hides {A}, but not for long
+{B} hides {A} briefly
+{B} blocks our view of {A} for a second
+{B} blocks the view until {A} {emerge.s.A}
+{B} is in front of {A} for a moment
+we lose sight of {A} behind {B}, then it is back
+we lose {A} behind {B} and find it again {side}
+we see {A}, then only {B}, then {A} again
+visible, hidden by {B}, visible: {A}
+*{A} that goes behind {B} and comes out again
+*{A} going behind {B} and reappearing
+*{A.bare} hidden by {B.bare} for a moment
+let {A} pass behind {B} and come out {side?}
+I want {A} to {go.base} behind {B} and come out
 """,
     "behind": """
 {A} {hide.s} {B}
@@ -156,5 +198,15 @@ never hidden, {A} {cross.s} {B}
 {A} does not hide: it {cross.s} {B}
 between the camera and {B}, {A} {go.s.A} {dir}
 {B} is the backdrop for {A}, which {go.s.A} by
+{A} {go.s} in front of {B} the whole time
+{A} {go.s} across in front of {B} {dir?}
+{A} {go.s} {dir?}, with {B} behind it
+{B} is behind {A} as it {go.s.A} by
+{B} is farther back than {A}, which {go.s.A} past it
+{A} {go.s} past with {B} in the background
+we see all of {A} as it {go.s} past {B}
+{A} is always visible while it {go.s} past {B}
+*{A} crossing in front of {B}
+I want {A} to {go.base} in front of {B}
 """,
 }

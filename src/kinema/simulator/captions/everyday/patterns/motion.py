@@ -98,6 +98,16 @@ look at {A} {go.ing} {dir}
 follow {A} on its way {dir}
 everyone watches {A} {go.base} {dir}
 {A} leaves its place and {go.s} {dir}
+{A} starts on one side and ends on the other, {go.ing} {dir}
+the thing that {go.s} {dir} is {A}
+what {go.s} {dir} is {A}
+it is {A} that {go.s} {dir}
+here comes {A}, {go.ing} {dir}
+there goes {A}, {go.ing} {dir}
+off goes {A}, {dir}
+{A} makes its way {dir}
+{A} keeps {go.ing} {dir}
+in this one {A} {go.s} {dir}
 """,
     "moves somewhere": """
 {A} {go.s}
@@ -315,6 +325,19 @@ from the top of the picture {A} {fall.s}
 {A} hangs in the air for an instant and {fall.s}
 there it falls, {A}
 {A} gets let go above the floor
+{A} drops to the floor, like that
+{A} is dropped
+somebody drops {A}
+someone drops {A}
+I drop {A}
+you drop {A}
+drop {A}
+let {A} drop
+let go of {A} and it falls
+down comes {A}
+down goes {A}
+{A} heads down to the floor
+{A} ends its fall on the ground
 """,
     "falls, bounces high": """
 {A} {fall.s} and {bounce.s} {height}
@@ -359,6 +382,16 @@ like rubber, {A} {bounce.s} {height}
 {A} comes down, touches the ground and {bounce.s} {height}
 a drop and a bounce {height}: {A}
 object: {A.bare}; it {fall.s} and {bounce.s} {height}
+{A} drops and bounces right back
+{A} drops and jumps back up
+{A} hits the ground and jumps up again
+{A} falls and leaps back up
+{A} falls and springs high
+bouncy {A.bare}: it falls and goes up again
+{A} comes down and goes right back up
+{A} rebounds high after its fall
+{A} falls, hits the ground, and up it goes
+what falls comes up again: {A}
 """,
     "falls, bounces a little": """
 {A} {fall.s} and {bounce.s} {height}
@@ -464,6 +497,17 @@ from start to end {A} {still}
 {A} keeps its place
 for the whole video {A} {still}
 {A} is motionless
+{A} lies there
+{A} lies there without moving
+{A} waits
+{A} just waits there
+{A} has stopped moving
+nothing happens to {A}
+nothing moves {A}
+not a thing happens: {A} stands there
+{A} is there and does nothing
+{A} does not do a thing
+{A} doesn't go anywhere
 """,
     "two stand still": """
 {A} and {B} stand still
