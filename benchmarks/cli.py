@@ -164,6 +164,27 @@ class BenchUpscale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchTrainStep:
+    """A training step of the transformer against the bare matrix products of its shapes."""
+
+    model: str = "world-teacher"
+    """Whose transformer is trained, on random latents."""
+    batch_size: int = 32
+    """Videos in a step."""
+    rounds: int = 3
+    """Rounds of steps and products."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from benchmarks.train_step import run_benchmark
+
+        if self.rounds < 1 or self.batch_size < 1:
+            raise UserError("rounds and batch-size must be 1 or more")
+        rows = run_benchmark(model=self.model, batch_size=self.batch_size, rounds=self.rounds)
+        print_table(rows, title="Training step", peer="products alone")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchVariety:
     """How much varies with the seed where a prompt leaves something open, against the simulator."""
 
@@ -302,6 +323,7 @@ AnyBenchmark = (
     | Annotated[BenchLongVideos, subcommand("long-videos")]
     | Annotated[BenchUpscale, subcommand("upscale")]
     | Annotated[BenchVariety, subcommand("variety")]
+    | Annotated[BenchTrainStep, subcommand("train-step")]
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from benchmarks.variety import compare
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.variety import compare
 from kinema.errors import UserError
 from kinema.evaluation import variety
 from kinema.evaluation.variety import (

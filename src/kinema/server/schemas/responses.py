@@ -72,8 +72,8 @@ class VideoObject(BaseModel):
     seconds: Annotated[str, Field(examples=["4"])]
     error: VideoError | None
     warnings: list[str] = Field(
-        description="What differs from the request, what the model may not know, and in a finished video, what "
-        "a prompt was read as."
+        description="What differs from the request, and what the model may not know. Of a finished video "
+        "also what a prompt was read as."
     )
     kinema: KinemaInfo
 
