@@ -17,9 +17,13 @@ from __future__ import annotations
 from kinema.simulator.captions.everyday.patterns import (
     apparatus,
     arrangement,
-    contact,
+    falling,
     hiding,
-    motion,
+    hitting,
+    missing,
+    moving,
+    pushing,
+    standing,
     three_objects,
 )
 from kinema.simulator.captions.everyday.patterns.surroundings import (
@@ -31,9 +35,10 @@ from kinema.simulator.captions.everyday.patterns.surroundings import (
 
 __all__ = ["CAMERA_TAILS", "ENDINGS", "FRAMES", "MAINS", "PLACE_TAILS", "all_patterns", "parse_lines"]
 
-MAINS: dict[str, str] = (
-    motion.MAINS | contact.MAINS | hiding.MAINS | apparatus.MAINS | arrangement.MAINS | three_objects.MAINS
-)
+_MODULES = (
+    moving, falling, standing, hitting, pushing, missing, hiding, apparatus, arrangement, three_objects,
+)  # fmt: skip
+MAINS: dict[str, str] = {name: text for module in _MODULES for name, text in module.MAINS.items()}
 
 
 def parse_lines(text: str) -> tuple[str, ...]:

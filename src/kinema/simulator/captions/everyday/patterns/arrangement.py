@@ -138,6 +138,7 @@ to the left there's {A} and to the right there's {B}
 {B} is on our right and {A} is on our left
 as the left object {A}, as the right object {B}
 L: {A.bare}, R: {B.bare}
+
 """,
     "on top": """
 {A} {rel} {B}
@@ -252,6 +253,7 @@ all there is: {A}
 {A} and no other thing
 {A} and nothing else
 a scene with only {A}
+
 """,
     "list of two": """
 {A} and {B}
@@ -329,12 +331,12 @@ in addition to {A} there is {B}
 I see {A}, I see {B}
 both {A} and {B}
 *{A}, and then {B}
-*{A} & {B}
 *1) {A} 2) {B}
 {A} has {B} for company
 {A} is not alone, there is {B} too
 {B} is there as well as {A}
 {B} is there in addition to {A}
 a scene with {A} and {B}
+
 """,
 }

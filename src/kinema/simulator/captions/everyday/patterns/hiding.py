@@ -90,6 +90,7 @@ visible, hidden by {B}, visible: {A}
 *{A.bare} hidden by {B.bare} for a moment
 let {A} pass behind {B} and come out {side?}
 I want {A} to {go.base} behind {B} and come out
+
 """,
     "behind": """
 {A} {hide.s} {B}
@@ -208,5 +209,6 @@ we see all of {A} as it {go.s} past {B}
 {A} is always visible while it {go.s} past {B}
 *{A} crossing in front of {B}
 I want {A} to {go.base} in front of {B}
+
 """,
 }

@@ -206,6 +206,21 @@ camera movement: {label}; {S}
 {S}. Meanwhile {clause}.
 in this shot {clause}. {S}
 {S}, and all the while {clause}
+{S}. The camera: {label}
+{label}. {S}
+({label}) {S}
+{S} [{label}]
+{S} | {label}
+{S}, shot with a {label}
+{S}, seen in a {label}
+a {label}: {S}
+a {label} of this: {S}
+at the same time {clause}: {S}
+{S}, at the same time {clause}
+{S}. At the same time {clause}.
+{S}, with {label}
+during the clip {clause}; {S}
+{S}. During the clip {clause}.
 """
 
 PLACE_TAILS = """

@@ -77,6 +77,7 @@ in the centre we see {B}, and beside it {A} and {C}
 on the outside {A} and {C}, on the inside {B}
 the outer ones are {A} and {C}, the inner one is {B}
 at the left end {A}, at the right end {C}, and {B} between them
+
 """,
     "list of three": """
 *{A}, {B} and {C}
@@ -132,5 +133,6 @@ please include {A}, {B} and {C}
 on the ground we have {A}, {B} and {C}
 along with {A} and {B} there is {C}
 apart from {A} there are {B} and {C}
+
 """,
 }
