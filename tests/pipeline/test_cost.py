@@ -12,7 +12,7 @@ from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.transformer import dit_config
 from kinema.models.vae.vae_config import VaeConfig
-from kinema.pipeline import cost, memory_policy
+from kinema.pipeline import cost, memory_policy, peak_memory
 from kinema.pipeline import device as device_module
 from kinema.pipeline.cost import CostEstimate, check_fits
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
@@ -84,7 +84,7 @@ def refuse(model, cost_estimate):
 
 def test_too_large_a_video_is_refused_with_what_fits(model, monkeypatch):
     available = 600 * 2**20
-    monkeypatch.setattr(cost, "free_memory", lambda device: available)
+    monkeypatch.setattr(peak_memory, "free_memory", lambda device: available)
     large = VideoShape(frames=161, height=1024, width=1024)
     with pytest.raises(UserError, match="what fits: ") as caught:
         refuse(model, estimate(model, large))
@@ -99,7 +99,7 @@ def test_too_large_a_video_is_refused_with_what_fits(model, monkeypatch):
 
 
 def test_weights_that_do_not_fit_are_refused(model, monkeypatch):
-    monkeypatch.setattr(cost, "free_memory", lambda device: 0)
+    monkeypatch.setattr(peak_memory, "free_memory", lambda device: 0)
     with pytest.raises(UserError, match="nothing of this model"):
         refuse(model, estimate(model))
 
