@@ -18,7 +18,7 @@ from kinema.server.authentication import LOCAL_OWNER
 from kinema.server.backends.fake import FakeBackend
 from kinema.server.backends.pipeline import PipelineBackend
 from kinema.server.settings import load_settings
-from kinema.server.worker import worker_command, worker_config
+from kinema.server.worker_config import worker_command, worker_config
 from tests.fixtures import server
 from tests.fixtures.lora_files import random_factors, write_family
 

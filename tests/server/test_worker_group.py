@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kinema.media.read import read_video
-from kinema.server.worker import worker_command
+from kinema.server.worker_config import worker_command
 from tests.fixtures import server
 from tests.fixtures.tiny_model import save_tiny_model
 

@@ -89,7 +89,7 @@ class Worker(WorkerArgs):
         settings = self.load_settings()
         from kinema.server.data_dir import ensure_data_dir
         from kinema.server.open_stores import DATABASE_VARIABLE
-        from kinema.server.worker import worker_command, worker_config
+        from kinema.server.worker_config import worker_command, worker_config
 
         if settings.database:
             ensure_data_dir(settings.data_dir)

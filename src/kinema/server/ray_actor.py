@@ -16,7 +16,7 @@ from pathlib import Path
 from kinema.errors import UserError
 from kinema.server.data_dir import ensure_data_dir, lock_for_restore
 from kinema.server.open_stores import DATABASE_VARIABLE
-from kinema.server.worker import WorkerConfig, worker_command
+from kinema.server.worker_config import WorkerConfig, worker_command
 
 
 class WorkerProcess:

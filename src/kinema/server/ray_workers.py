@@ -31,7 +31,7 @@ from kinema.server.job_store import JobStore, StoreBusyError, WorkerRow
 from kinema.server.leases import SilenceMonitor
 from kinema.server.open_stores import DATABASE_VARIABLE, open_job_store
 from kinema.server.ray_actor import WorkerProcess
-from kinema.server.worker import WorkerConfig, worker_config
+from kinema.server.worker_config import WorkerConfig, worker_config
 
 if TYPE_CHECKING:
     from kinema.server.settings import Settings

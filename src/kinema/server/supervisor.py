@@ -24,7 +24,8 @@ from kinema.server.recovery import reconcile
 from kinema.server.scrub import Scrubber
 from kinema.server.settings import Settings
 from kinema.server.storage import FileStore
-from kinema.server.worker import sign_of_life, worker_command, worker_config
+from kinema.server.worker import sign_of_life
+from kinema.server.worker_config import worker_command, worker_config
 
 log = logging.getLogger("kinema.server")
 
