@@ -23,8 +23,9 @@ import pytest
 import kinema
 from kinema.cli import main
 from kinema.server.database import DATABASE_FILE, check_file
+from kinema.server.file_store import VIDEO_FILE
 from kinema.server.sqlite_store import SqliteJobStore
-from kinema.server.storage import VIDEO_FILE, LocalFileStore
+from kinema.server.storage import LocalFileStore
 from tests.fixtures import server
 
 DISTURBANCES = 100

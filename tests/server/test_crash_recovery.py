@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from kinema.server.storage import SERVED_FILES
+from kinema.server.file_store import SERVED_FILES
 from tests.fixtures import server
 
 STEPS = 30

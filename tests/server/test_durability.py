@@ -19,12 +19,13 @@ from kinema.cli import main
 from kinema.errors import UserError
 from kinema.server.data_dir import MARKER_FILE, ensure_data_dir, lock_for_worker
 from kinema.server.database import DATABASE_FILE
+from kinema.server.file_store import SERVED_FILES, VIDEO_FILE, DamagedFileError
 from kinema.server.job import new_id
 from kinema.server.recovery import reconcile
 from kinema.server.scrub import Scrubber
 from kinema.server.settings import Limits
 from kinema.server.sqlite_store import SqliteJobStore
-from kinema.server.storage import SERVED_FILES, VIDEO_FILE, DamagedFileError, LocalFileStore
+from kinema.server.storage import LocalFileStore
 from kinema.server.worker import Worker
 from tests.fixtures import server
 from tests.fixtures.job_stores import FakeClock, job_create

@@ -33,13 +33,14 @@ from hypothesis.stateful import (
 
 from kinema.server import job_states
 from kinema.server.database import DATABASE_FILE
+from kinema.server.file_store import SERVED_FILES
 from kinema.server.job import Job
 from kinema.server.job_states import Progress
 from kinema.server.job_store import JobStore, Lease
 from kinema.server.leases import SilenceMonitor
 from kinema.server.recovery import reconcile
 from kinema.server.settings import Limits
-from kinema.server.storage import SERVED_FILES, LocalFileStore
+from kinema.server.storage import LocalFileStore
 from tests.fixtures.job_stores import STORES, FakeClock, claim, job_create, open_store
 
 LEASE_S = 20.0

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from kinema.media.read import read_video
-from kinema.server.storage import SERVED_FILES
+from kinema.server.file_store import SERVED_FILES
 from tests.fixtures import server
 from tests.fixtures.server import ALICE, BOB
 

@@ -17,9 +17,9 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.ray_tasks import RayTasks
+from kinema.server.file_store import SERVED_FILES
 from kinema.server.job_store import JobFilter
 from kinema.server.settings import Settings
-from kinema.server.storage import SERVED_FILES
 from tests.fixtures.server import ALICE, start_server, wait_until, wait_until_ready
 
 needs_services = pytest.mark.skipif(

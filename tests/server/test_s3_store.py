@@ -10,10 +10,10 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.server import s3_store
+from kinema.server.file_store import PREVIEW_FILE, SERVED_FILES, VIDEO_FILE, DamagedFileError
 from kinema.server.job import Job, new_job
 from kinema.server.job_store import StoreBusyError
 from kinema.server.s3_store import S3FileStore
-from kinema.server.storage import PREVIEW_FILE, SERVED_FILES, VIDEO_FILE, DamagedFileError
 from tests.fixtures.job_stores import job_create
 from tests.fixtures.object_store import BUCKET, running_object_store
 

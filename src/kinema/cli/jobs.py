@@ -18,9 +18,9 @@ from tyro.conf import subcommand
 from kinema.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
+    from kinema.server.file_store import FileStore
     from kinema.server.job import Job
     from kinema.server.job_store import JobStore
-    from kinema.server.storage import FileStore
 
 RETENTION_S = 24 * 3600.0
 """How long jobs that these commands end or adopt are kept."""

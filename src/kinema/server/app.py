@@ -22,6 +22,7 @@ from kinema.server.dialects import fal, openrouter
 from kinema.server.dialects.errors import error_body
 from kinema.server.dialects.signed_links import SECRET_FILE, LinkSigner
 from kinema.server.errors import ApiError, bad_request, to_api_error
+from kinema.server.file_store import DamagedFileError
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job_store import StoreBusyError
 from kinema.server.live.sessions import LiveSessions
@@ -45,7 +46,6 @@ from kinema.server.routes import (
 )
 from kinema.server.routes import files as file_links
 from kinema.server.settings import Settings
-from kinema.server.storage import DamagedFileError
 from kinema.server.supervisor import Supervisor
 from kinema.server.tracing import open_tracing
 from kinema.server.uploads import UploadReader

@@ -11,13 +11,13 @@ from typing import ParamSpec, TypeVar
 from starlette.requests import Request
 
 from kinema.server.errors import ApiError, disk_full, not_found
+from kinema.server.file_store import FileStore
 from kinema.server.insert_batcher import InsertBatcher
 from kinema.server.job import Job, is_job_id
 from kinema.server.job_store import JobStore
 from kinema.server.metrics import Metrics
 from kinema.server.model_info import ModelInfo
 from kinema.server.settings import Settings
-from kinema.server.storage import FileStore
 from kinema.server.supervisor import Supervisor
 from kinema.server.tracing import Tracing
 from kinema.server.uploads import UploadReader

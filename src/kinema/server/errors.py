@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 
 from kinema.errors import UserError
+from kinema.server.file_store import DamagedFileError
 from kinema.server.job import RequestTooLargeError, StorageQuotaError
 from kinema.server.job_store import StoreBusyError
-from kinema.server.storage import DamagedFileError
 
 _PARAMS = {401: "authorization", 404: "path", 405: "method", 408: "body", 413: "body"}
 """What an error that names no field of the request is about; else the request as a whole."""

@@ -20,18 +20,18 @@ from kinema.atomic_io import file_sha256, write_bytes
 from kinema.errors import ModelOutputError, UserError
 from kinema.pipeline.request import VideoRequest
 from kinema.server.backends.base import Backend, CheckpointError, JobProgress, JobResult
-from kinema.server.job import Job
-from kinema.server.job_states import Progress
-from kinema.server.job_store import JobStore, StoreBusyError
-from kinema.server.storage import (
+from kinema.server.file_store import (
     PREVIEW_FILE,
     SPRITESHEET_FILE,
     THUMBNAIL_FILE,
     UNFINISHED_VIDEO_FILE,
     VIDEO_FILE,
     FileStore,
-    resolve_input_files,
 )
+from kinema.server.job import Job
+from kinema.server.job_states import Progress
+from kinema.server.job_store import JobStore, StoreBusyError
+from kinema.server.storage import resolve_input_files
 from kinema.server.tracing import Tracing
 
 if TYPE_CHECKING:

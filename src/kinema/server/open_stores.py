@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from kinema.errors import UserError
 from kinema.server.data_dir import ensure_data_dir
 from kinema.server.database import BUSY_TIMEOUT_S, DATABASE_FILE
+from kinema.server.file_store import FileStore
 from kinema.server.job_store import JobStore
 from kinema.server.sqlite_store import SqliteJobStore
-from kinema.server.storage import FileStore, LocalFileStore
+from kinema.server.storage import LocalFileStore
 
 DATABASE_VARIABLE = "KINEMA_DATABASE"
 """A worker gets the database's URL from this variable: a command line is visible to everybody."""

@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass
 
 from kinema.errors import UserError
+from kinema.server.file_store import FileStore
 from kinema.server.job import Job, JobCreate, created_s
 from kinema.server.job_store import JobFilter, JobStore
-from kinema.server.storage import FileStore
 
 log = logging.getLogger("kinema.server")
 

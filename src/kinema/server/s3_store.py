@@ -23,16 +23,10 @@ from urllib.parse import urlsplit
 
 from kinema.atomic_io import file_sha256
 from kinema.errors import UserError, missing_extra
+from kinema.server.file_store import PREVIEW_FILE, SERVED_FILES, DamagedFileError, StoredResult
 from kinema.server.job import FileDigest, Job, JobCreate, is_job_id
 from kinema.server.job_store import StoreBusyError
-from kinema.server.storage import (
-    ATTEMPT_PREFIX,
-    PREVIEW_FILE,
-    SERVED_FILES,
-    DamagedFileError,
-    LocalFileStore,
-    StoredResult,
-)
+from kinema.server.storage import ATTEMPT_PREFIX, LocalFileStore
 
 log = logging.getLogger("kinema.server")
 

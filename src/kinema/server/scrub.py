@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kinema.atomic_io import file_sha256
+from kinema.server.file_store import FileStore
 from kinema.server.job import Job
 from kinema.server.job_store import JobFilter, JobStore, StoreBusyError
-from kinema.server.storage import FileStore
 
 log = logging.getLogger("kinema.server")
 

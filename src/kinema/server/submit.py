@@ -18,6 +18,7 @@ from kinema.pipeline.request import EditInput, VideoRequest
 from kinema.pipeline.unknown_words import find_unknown_words
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request, error_param, to_api_error
+from kinema.server.file_store import VIDEO_FILE
 from kinema.server.form_parsing import Fields, hash_body, read_idempotency_key
 from kinema.server.job import (
     IdempotencyConflictError,
@@ -47,7 +48,7 @@ from kinema.server.schemas.requests import (
     VideoRef,
 )
 from kinema.server.schemas.to_request import apply_options, inherited_options, openai_to_request
-from kinema.server.storage import VIDEO_FILE, input_bytes
+from kinema.server.storage import input_bytes
 from kinema.server.video_format import MODEL_ALIASES, check_duration, resolve_format
 
 

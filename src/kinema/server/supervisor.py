@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.process_pool import single_threaded
+from kinema.server.file_store import FileStore
 from kinema.server.job_store import JobStore, Lease, StoreBusyError, WorkerRow
 from kinema.server.leases import SilenceMonitor
 from kinema.server.model_info import ModelInfo
@@ -23,7 +24,6 @@ from kinema.server.ray_workers import ray_workers_command
 from kinema.server.recovery import reconcile
 from kinema.server.scrub import Scrubber
 from kinema.server.settings import Settings
-from kinema.server.storage import FileStore
 from kinema.server.worker import sign_of_life
 from kinema.server.worker_config import worker_command, worker_config
 

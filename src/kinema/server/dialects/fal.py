@@ -21,6 +21,7 @@ from kinema.server.dialects.self_hosted import ParsedBody, client_names, decode_
 from kinema.server.dialects.signed_links import LinkSigner, base_url
 from kinema.server.dialects.webhooks import parse_webhook
 from kinema.server.errors import ApiError, bad_request, not_found
+from kinema.server.file_store import VIDEO_FILE
 from kinema.server.form_parsing import Fields, parse_body
 from kinema.server.job import Job
 from kinema.server.routes.events import EventStreamResponse
@@ -32,7 +33,6 @@ from kinema.server.schemas.requests import (
     GenerationOptions,
     validate_body,
 )
-from kinema.server.storage import VIDEO_FILE
 from kinema.server.submit import JobWebhook, submit_job
 
 STATUS_POLL_INTERVAL_S = 0.25

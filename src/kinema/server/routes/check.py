@@ -14,9 +14,9 @@ from kinema.server.cached_runs import CachedRuns
 from kinema.server.child_process import run_module
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError, bad_request, not_found
+from kinema.server.file_store import VIDEO_FILE
 from kinema.server.job import Job
 from kinema.server.schemas.responses import VideoCheck, request_settings
-from kinema.server.storage import VIDEO_FILE
 
 CHECK_TIMEOUT_S = 120.0
 _MAX_CACHED_CHECKS = 512

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from kinema.server.dependencies import AppState, current_owner
+from kinema.server.file_store import PREVIEW_FILE
 from kinema.server.job import Job
 from kinema.server.schemas.responses import to_video_object
-from kinema.server.storage import PREVIEW_FILE
 
 POLL_INTERVAL_S = 0.1
 KEEPALIVE_INTERVAL_S = 15.0

@@ -10,11 +10,11 @@ from starlette.requests import Request
 
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.errors import ApiError
+from kinema.server.file_store import VIDEO_FILE
 from kinema.server.job import Job
 from kinema.server.openapi_schema import openapi_body
 from kinema.server.routes.videos import Strict, submit_body
 from kinema.server.schemas.requests import CreateVideoRequest
-from kinema.server.storage import VIDEO_FILE
 
 POLL_INTERVAL_S = 0.1
 FAILURE_STATUS = {"invalid_request": 400, "cancelled": 400, "time_limit": 504}

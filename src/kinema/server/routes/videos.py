@@ -12,6 +12,7 @@ from starlette.requests import Request
 from kinema.server.dependencies import AppState, current_owner
 from kinema.server.dialects.self_hosted import ParsedBody, parse_create, parse_options
 from kinema.server.errors import bad_request, not_found
+from kinema.server.file_store import SPRITESHEET_FILE, THUMBNAIL_FILE, VIDEO_FILE
 from kinema.server.form_parsing import parse_body
 from kinema.server.job import Job, JobStatus, is_job_id
 from kinema.server.job_store import JobFilter
@@ -33,11 +34,6 @@ from kinema.server.schemas.responses import (
     VideoObject,
     request_settings,
     to_video_object,
-)
-from kinema.server.storage import (
-    SPRITESHEET_FILE,
-    THUMBNAIL_FILE,
-    VIDEO_FILE,
 )
 from kinema.server.submit import submit_job
 
