@@ -18,7 +18,7 @@ from kinema.pipeline.cost import CostEstimate, check_fits
 from kinema.pipeline.memory_policy import MemoryPolicy, select_memory_policy, weight_bytes
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.request import VideoRequest
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.throughput import DeviceThroughput, measure_throughput
 from kinema.shapes import VideoShape
 from tests.fixtures import wan_fixtures

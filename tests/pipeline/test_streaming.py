@@ -28,7 +28,8 @@ from kinema.pipeline.pipeline import Pipeline
 from kinema.pipeline.progress import FrameChunk, SamplingStep, StageProgress
 from kinema.pipeline.prompts import PromptEmbeddings
 from kinema.pipeline.request import EditInput, Shot, VideoRequest
-from kinema.pipeline.resolve import ResolvedRequest, resolve_request
+from kinema.pipeline.resolve import resolve_request
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segments import Segment
 from kinema.pipeline.streaming import StreamingConfig, default_streaming_config, stream_segments
 from kinema.shapes import VideoShape

@@ -18,7 +18,7 @@ from kinema.pipeline.multidiffusion import Tile, multidiffusion, tile_grid
 from kinema.pipeline.pipeline import Pipeline
 from kinema.pipeline.progress import SamplingStep
 from kinema.pipeline.request import VideoRequest
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segments import Segment
 from kinema.pipeline.upscale import UpscaleConfig, check_upscale, upscale
 from kinema.shapes import LatentShape, VideoShape

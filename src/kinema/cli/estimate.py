@@ -13,7 +13,7 @@ from kinema.cli.train_logging import format_memory
 if TYPE_CHECKING:
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
-    from kinema.pipeline.resolve import ResolvedRequest
+    from kinema.pipeline.resolved_request import ResolvedRequest
 
 
 @dataclass(frozen=True, kw_only=True)

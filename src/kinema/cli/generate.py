@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.cli.run_and_report import CompletedRun
     from kinema.pipeline.pipeline import Pipeline
     from kinema.pipeline.request import Keyframe, VideoRequest
-    from kinema.pipeline.resolve import ResolvedRequest
+    from kinema.pipeline.resolved_request import ResolvedRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kinema.pipeline.cost import CostEstimate
     from kinema.pipeline.pipeline import Pipeline
     from kinema.pipeline.progress import Event, SamplerState
-    from kinema.pipeline.resolve import ResolvedRequest
+    from kinema.pipeline.resolved_request import ResolvedRequest
 
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""

@@ -21,7 +21,7 @@ from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.machine_cache import cached_numbers, machine_key
 from kinema.pipeline.memory_policy import MemoryPolicy, offloaded_bytes, policy_weight_bytes
 from kinema.pipeline.peak_memory import StageName, available_memory, peak_memory
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.streaming import default_streaming_config
 from kinema.pipeline.throughput import DeviceThroughput, cached_throughput, sampling_time_ratio
 from kinema.pipeline.upscale import UpscaleConfig, denoised_tiles

@@ -24,7 +24,7 @@ from kinema.pipeline.denoiser import FrameRangeDenoiser
 from kinema.pipeline.prompt_rewriting import may_rewrite
 from kinema.pipeline.prompts import encode_prompts
 from kinema.pipeline.request import Transition
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.sampler import sample
 from kinema.pipeline.streaming import StreamContext, StreamingConfig, default_streaming_config
 from kinema.shapes import LatentShape, VideoShape

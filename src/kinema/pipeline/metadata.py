@@ -30,7 +30,7 @@ from kinema.models.formats.serialization import from_json
 from kinema.pipeline.loras import find_moved
 from kinema.pipeline.memory_policy import MemoryPolicy
 from kinema.pipeline.request import ImageInput, Lora, VideoRequest, is_data_url
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 
 
 @dataclass(frozen=True, kw_only=True)

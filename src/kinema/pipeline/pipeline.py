@@ -57,7 +57,8 @@ from kinema.pipeline.request import (
     Shot,
     VideoRequest,
 )
-from kinema.pipeline.resolve import ResolvedRequest, resolve_request
+from kinema.pipeline.resolve import resolve_request
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segment_sampling import sample_batch, sample_segments
 from kinema.pipeline.streaming import stream_segments
 from kinema.pipeline.super_resolution import enlarge_events

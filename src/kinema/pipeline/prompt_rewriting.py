@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kinema.pipeline.prompt_rewriter import PromptRewriter
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segments import Segment
 
 

@@ -20,7 +20,7 @@ from kinema.models.formats.loader import SHIPPED
 from kinema.pipeline.metadata import GenerationMetadata, array_sha256, parse_metadata
 from kinema.pipeline.pipeline import Pipeline, load
 from kinema.pipeline.progress import SamplerState
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 
 STATE_FORMAT = "3"
 """Version of the files of `SavedGeneration.save`."""

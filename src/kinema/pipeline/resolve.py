@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from kinema.models.formats.loader import ModelCheckpoint
 from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.sampling_recipes import apply_recipe, fast_defaults, find_recipe, recognize_recipe
 from kinema.pipeline import segment_planning
-from kinema.pipeline.conditioning import Conditioning, ControlCondition
+from kinema.pipeline.conditioning import ControlCondition
 from kinema.pipeline.control import detect_edges, place_on_canvas
 from kinema.pipeline.images import load_image, resize_and_crop, size_for_aspect
 from kinema.pipeline.loras import ResolvedLora, resolve_loras
@@ -40,100 +39,12 @@ from kinema.pipeline.request_checks import (
     require_streaming,
     required_image_frames,
 )
-from kinema.pipeline.sampler import SamplerConfig
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segment_planning import KeyframeImage, SegmentPlan, VideoSpec
 from kinema.pipeline.segments import Segment, VideoTimeline, split_long_segment
+from kinema.pipeline.source_frames import read_source_frames, resize_frames
 from kinema.pipeline.tail_latents import read_tail_latents
 from kinema.shapes import VideoShape
-
-MAX_SOURCE_BYTES = 4 << 30
-"""Size of the frames of a source video."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ResolvedRequest:
-    """A request with every setting decided and its segments planned.
-
-    Attributes:
-        request: what the user set, with the model's defaults filled in.
-        segments: solver runs in the order in which they are done, one for most videos. In a stream each is
-            sampled block by block.
-        is_streamed: whether the video is longer than the model was trained for, and is sampled as a stream.
-        timeline: the video before the first segment: empty, or the source of an extension.
-        target_video: the video that an interpolation leads up to.
-        num_frames: of the finished video.
-        size: width and height of the segments, before upscaling.
-        fps: frames per second.
-        num_inference_steps: solver steps of each segment or block.
-        guidance_scale: of each expert.
-        flow_shift: shift of the sigma schedule.
-        seed: of the noise.
-        noise: in place of the seed's noise; for a single segment or a stream.
-        loras: changes of the model's weights.
-        defaults: the model's defaults under the recipe of the request.
-        rewritten_prompts: prompts of the request, each with the one that the segments have in its place, see
-            `kinema.pipeline.prompt_rewriter`.
-    """
-
-    request: VideoRequest
-    segments: tuple[Segment, ...]
-    is_streamed: bool
-    timeline: VideoTimeline
-    target_video: UInt8[np.ndarray, "f h w 3"] | None = None
-    num_frames: int
-    size: tuple[int, int]
-    fps: float
-    num_inference_steps: int
-    guidance_scale: tuple[float, ...]
-    flow_shift: float
-    seed: int
-    noise: Float[Tensor, "1 c f h w"] | None = None
-    loras: tuple[ResolvedLora, ...] = ()
-    defaults: SamplingDefaults
-    rewritten_prompts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def conditioning(self) -> Conditioning:
-        """Of the first segment."""
-        return self.segments[0].conditioning
-
-    @property
-    def video_shape(self) -> VideoShape:
-        """Of the first segment."""
-        return self.segments[0].video_shape
-
-    @property
-    def largest_shape(self) -> VideoShape:
-        """Of the longest segment."""
-        return max((segment.video_shape for segment in self.segments), key=lambda shape: shape.frames)
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Width and height of the finished video."""
-        return self.size[0] * self.request.upscale, self.size[1] * self.request.upscale
-
-    @property
-    def num_encodes(self) -> int:
-        """The most images and clips that the autoencoder encodes for one segment."""
-        return max(
-            segment.conditioning.num_encodes + (segment.join_mode != "cut") for segment in self.segments
-        )
-
-    def sampler_config(self) -> SamplerConfig:
-        """Solver and schedule of the model with the steps and shift of the request."""
-        return SamplerConfig.from_defaults(
-            self.defaults, num_inference_steps=self.num_inference_steps, flow_shift=self.flow_shift
-        )
-
-    @property
-    def boundary_ratio(self) -> float | None:
-        """The sigma below which the second expert denoises; None with one transformer."""
-        step = self.defaults.boundary_step
-        if step is None:
-            return self.defaults.boundary_ratio
-        sigmas = self.sampler_config().sigmas().model_sigmas
-        # The last step of the first expert, at whose sigma it still denoises. All steps if there are fewer.
-        return sigmas[min(step, len(sigmas)) - 1]
 
 
 def resolve_request(
@@ -308,7 +219,7 @@ def _plan_segments(
             )
         case InterpolateInput():
             frames, spec = _load_source_video(model, request, fps, source.first)
-            target = _resize_frames(_read_frames(source.last, fps), spec.size)
+            target = resize_frames(read_source_frames(source.last, fps), spec.size)
             tail = _load_tail_latents(model, source.first, spec)
             return spec, segment_planning.plan_interpolation(spec, request.prompt, frames, tail, target)
         case EditInput():
@@ -349,7 +260,7 @@ def _plan_text_and_images(
     num_frames = request.num_frames
     first = keyframes[0].image if keyframes else None
     if request.control is not None:
-        video = _read_frames(request.control.video, fps)
+        video = read_source_frames(request.control.video, fps)
         first = video[0] if first is None else first
         if num_frames is None and request.seconds is None:
             num_frames = min(len(video), model.sampling_defaults.num_frames)
@@ -376,7 +287,7 @@ def _control_condition(request: VideoRequest, spec: VideoSpec, fps: float) -> Co
     """The control video at the frame rate and size of the result."""
     if request.control is None:
         return None
-    frames = _resize_frames(_read_frames(request.control.video, fps), spec.size)
+    frames = resize_frames(read_source_frames(request.control.video, fps), spec.size)
     if request.control.kind == "edge":
         frames = detect_edges(frames)
     return ControlCondition(frames=frames, scale=request.control.scale)
@@ -390,7 +301,7 @@ def _read_mask(
     is_video = path is not None and (path.suffix.lower() in _VIDEO_SUFFIXES or path.is_dir())
     if path is None or not is_video:
         return resize_and_crop(load_image(mask), spec.size).mean(axis=2).astype(np.float32) / 255
-    frames = _resize_frames(_read_frames(path, fps)[:num_frames], spec.size)
+    frames = resize_frames(read_source_frames(path, fps)[:num_frames], spec.size)
     grey = frames.mean(axis=3).astype(np.float32) / 255
     return np.concatenate([grey, np.repeat(grey[-1:], num_frames - len(grey), axis=0)])
 
@@ -446,7 +357,7 @@ def _load_source_video(
     model: ModelCheckpoint, request: VideoRequest, fps: float, path: VideoPath
 ) -> tuple[UInt8[np.ndarray, "f h w 3"], VideoSpec]:
     """A source video at the frame rate and size of the result: its own size, if the model can sample that."""
-    frames = _read_frames(path, fps)
+    frames = read_source_frames(path, fps)
     height, width = frames.shape[1:3]
     unit = model.vae.stride.spatial * model.dit.patch_size
     area = model.sampling_defaults.size[0] * model.sampling_defaults.size[1]
@@ -454,43 +365,7 @@ def _load_source_video(
     if request.size is None and fits:
         request = dataclasses.replace(request, size=(width, height))
     spec = _video_spec(model, request, fps, frames[0], requested_num_frames(request, fps))
-    return _resize_frames(frames, spec.size), spec
-
-
-def _read_frames(path: VideoPath, fps: float) -> UInt8[np.ndarray, "f h w 3"]:
-    """A video's frames resampled to `fps`: for each time the frame that is on screen then."""
-    from kinema.media.probe import probe
-    from kinema.media.read import read_video
-    from kinema.media.types import Limits
-
-    info = probe(path)
-    _check_source_size(path, (info.duration or 0) * fps, info.width * info.height * 3)
-    video = read_video(path, limits=Limits(max_bytes=MAX_SOURCE_BYTES))
-    _check_source_size(path, video.duration * fps, video.frames[0].nbytes)
-    count = max(1, round(video.duration * fps))
-    if count == len(video.frames):
-        return video.frames
-    # Slightly later than the exact time: time stamps in files are rounded.
-    times = (np.arange(count) + 1e-3) / fps
-    index = np.searchsorted(video.times, times, side="right") - 1
-    return video.frames[np.clip(index, 0, len(video.frames) - 1)]
-
-
-def _check_source_size(path: VideoPath, num_frames: float, frame_bytes: int) -> None:
-    """Refuse a source whose frames do not fit: three frames with hours between them are a small file."""
-    if not num_frames * frame_bytes <= MAX_SOURCE_BYTES:
-        raise UserError(
-            f"{path} has {num_frames:.0f} frames at the frame rate of the result, more than the "
-            f"{MAX_SOURCE_BYTES >> 30} GiB allowed; cut a shorter or smaller part of it"
-        )
-
-
-def _resize_frames(
-    frames: UInt8[np.ndarray, "f h w 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "f h2 w2 3"]:
-    if (frames.shape[2], frames.shape[1]) == size:
-        return frames
-    return np.stack([resize_and_crop(frame, size) for frame in frames])
+    return resize_frames(frames, spec.size), spec
 
 
 def _load_tail_latents(model: ModelCheckpoint, path: VideoPath, spec: VideoSpec) -> Tensor | None:

@@ -30,7 +30,7 @@ from kinema.pipeline.denoiser import ExpertDenoiser
 from kinema.pipeline.latent_preview import LatentPreviewer
 from kinema.pipeline.progress import Event, Finished, FrameChunk, SamplerState, StageProgress
 from kinema.pipeline.prompts import encode_prompts
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.sampler import ResumePoint, sample, seeded_noise
 from kinema.pipeline.segments import Segment
 from kinema.shapes import LatentShape, VideoShape

@@ -37,7 +37,7 @@ from kinema.pipeline.latent_preview import LatentPreviewer
 from kinema.pipeline.progress import Event, Finished, FrameChunk, StageProgress
 from kinema.pipeline.prompts import encode_prompts
 from kinema.pipeline.request_checks import require_streaming
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.sampler import ContextFrames, sample
 from kinema.shapes import LatentShape, VideoShape
 

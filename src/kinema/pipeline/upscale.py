@@ -40,7 +40,7 @@ from kinema.pipeline.latent_preview import LatentPreviewer
 from kinema.pipeline.multidiffusion import Tile, multidiffusion, tile_grid
 from kinema.pipeline.progress import Event, Finished, FrameChunk, StageProgress
 from kinema.pipeline.prompts import encode_prompts
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.sampler import sample, seeded_noise
 from kinema.shapes import LatentShape, Stride, VideoShape
 

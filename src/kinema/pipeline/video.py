@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kinema.pipeline.metadata import GenerationMetadata
 from kinema.pipeline.progress import Event, Finished, FrameChunk
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.tail_latents import pack_latents
 
 

@@ -16,7 +16,7 @@ from kinema.pipeline.progress import FrameChunk, SamplerState, SamplingStep, Sta
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
 from kinema.pipeline.request import VideoRequest
 from kinema.pipeline.request_checks import UPSCALE_FACTORS
-from kinema.pipeline.resolve import ResolvedRequest
+from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.upscale import check_upscale
 from kinema.pipeline.video import write_events
 from kinema.server.backends.base import JobProgress, JobResult, load_checkpoint, save_checkpoint
