@@ -131,3 +131,30 @@ def test_references_and_records():
     row = aggregate_records("simulator", [record])
     assert row.measures["everything"].value == 1
     assert set(row.measures) <= {*EVERYDAY_MEASURES}
+
+
+def collision_with(partner, outcome, seed):
+    """A lab clip in which a ball meets an object that the seed may not choose by itself."""
+    spec = ClipSpec(
+        seed=seed, lab=True, event="collide", outcome=outcome, partner_shape=partner, num_frames=17, fps=8.0
+    )
+    return make_clip(spec)
+
+
+@pytest.mark.parametrize(
+    ("partner", "outcome", "seed", "is_tipped"),
+    [
+        # The last two end with the long axis away from the camera, as high as they were.
+        ("cylinder", "tips over", 0, True),
+        ("cone", "tips over", 2, True),
+        ("cylinder", "tips over", 3, True),
+        ("cone", "tips over", 1, True),
+        ("cylinder", "pushed", 2, False),
+        ("cone", "pushed", 2, False),
+        ("cone", "stays", 1, False),
+    ],
+)
+def test_a_thing_has_tipped_over_in_any_direction(partner, outcome, seed, is_tipped):
+    clip = collision_with(partner, outcome, seed)
+    found = score_meaning(meaning_of(clip, event="knock over", actor=0, patient=1), clip.frames, 8.0).verdicts
+    assert found["motion"] is is_tipped

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Float, Int
+from scipy import ndimage
 
 from kinema.evaluation import thresholds
 from kinema.evaluation.binding import check_left_right, measure_binding, scorable_frames
@@ -76,6 +78,11 @@ _MAX_NEIGHBOUR_DISTANCE = 2.6
 that touch are 0.84 m apart."""
 _TIPPED_HEIGHT_RATIO = 0.85
 """Height of the outline after a fall over that before, below which an object has tipped over."""
+_TIPPED_OVERLAP, _TIPPED_OVERLAP_HIDDEN = 0.8, 0.65
+"""Intersection over union of the outlines before and after, below which an object has tipped over; the second
+value where another object may hide a part of it. Of simulated objects that are pushed it is 0.89 and more."""
+_OUTLINE_SIZE, _OUTLINE_SIDE = 33, 12
+"""Pixels of a normalised outline, and the square root of its area."""
 
 
 def can_score(meaning: Meaning) -> bool:
@@ -325,12 +332,48 @@ def _check_hiding(scene: MatchedScene, actor: Track, outcome: Outcome) -> list[b
 
 
 def _is_tipped(track: Track) -> bool:
+    """Whether the outline of an object is another one at the end: lower, or turned.
+
+    An object that lies with its long axis away from the camera is as high as before, but its outline is not
+    the same. Where another object may hide a part of it, the outline must differ more.
+    """
     frames = np.flatnonzero(track.visible & ~track.touches_border)
     if len(frames) < 2 * thresholds.MIN_FRAMES:
         return False
     height = track.box[frames, 3] - track.box[frames, 1]
     before, after = np.median(height[: thresholds.MIN_FRAMES]), np.median(height[-thresholds.MIN_FRAMES :])
-    return bool(after <= _TIPPED_HEIGHT_RATIO * before)
+    if after <= _TIPPED_HEIGHT_RATIO * before:
+        return True
+    upright = _normalized_outlines(track, frames[: thresholds.MIN_FRAMES])
+    later = frames[len(frames) // 2 :]
+    clear = later[track.unoccluded[later]]
+    is_clear = len(clear) >= thresholds.MIN_FRAMES
+    last = (clear if is_clear else later)[-thresholds.MIN_FRAMES :]
+    overlap = np.median(
+        [max(_overlap(end, one) for one in upright) for end in _normalized_outlines(track, last)]
+    )
+    return bool(overlap <= (_TIPPED_OVERLAP if is_clear else _TIPPED_OVERLAP_HIDDEN))
+
+
+def _normalized_outlines(track: Track, frames: Int[np.ndarray, " n"]) -> list[Float[np.ndarray, "s s"]]:
+    """The coverage of an object's pixels in some frames, moved to the middle and scaled to a fixed area."""
+    half = _OUTLINE_SIZE // 2
+    unit = np.mgrid[-half : half + 1, -half : half + 1] / _OUTLINE_SIDE
+    outlines = []
+    for frame in frames:
+        blob = track.blobs[frame]
+        assert blob is not None
+        mask = blob.soft_mask
+        area = mask.sum()
+        rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        centre = np.array([(mask * rows).sum(), (mask * columns).sum()]) / area
+        outlines.append(ndimage.map_coordinates(mask, centre[:, None, None] + unit * np.sqrt(area), order=1))
+    return outlines
+
+
+def _overlap(one: Float[np.ndarray, "s s"], other: Float[np.ndarray, "s s"]) -> float:
+    """Intersection over union of two outlines."""
+    return float(np.minimum(one, other).sum() / np.maximum(one, other).sum())
 
 
 def _check_camera(meaning: Meaning, video: TrackedVideo) -> bool | None:
