@@ -64,15 +64,13 @@ def run_benchmark(*, model: str = "world-teacher", batch_size: int = 32, rounds:
             next(reports)
         before = next(reports).seconds
         for _ in range(rounds):
-            for _ in range(STEPS_PER_ROUND):
-                report = next(reports)
-            step_rates.append(STEPS_PER_ROUND * flops / (report.seconds - before))
-            before = report.seconds
+            after = [next(reports).seconds for _ in range(STEPS_PER_ROUND)][-1]
+            step_rates.append(STEPS_PER_ROUND * flops / (after - before))
+            before = after
             start = time.perf_counter()
             for _ in range(STEPS_PER_ROUND):
                 multiply(products, matrices)
             product_rates.append(STEPS_PER_ROUND * flops / (time.perf_counter() - start))
-        reports.close()
     shares = [step / product for step, product in zip(step_rates, product_rates, strict=True)]
     return [
         BenchRow(

@@ -146,11 +146,16 @@ def _object_facts(
 ) -> dict[FactKind, str | float]:
     obj = meaning.objects[index]
     is_actor = index == meaning.actor and meaning.event not in (*_FALLS, "still")
-    kinds: list[FactKind] = ["place", "depth", "apparent size"]
-    kinds += ["colour"] if not obj.colour else []
-    kinds += ["shape"] if not obj.shape else []
-    kinds += ["direction"] if is_actor and not meaning.direction else []
-    kinds += ["speed"] if is_actor else []
+    is_open: dict[FactKind, bool] = {
+        "place": True,
+        "depth": True,
+        "apparent size": True,
+        "colour": not obj.colour,
+        "shape": not obj.shape,
+        "direction": is_actor and not meaning.direction,
+        "speed": is_actor,
+    }
+    kinds = [kind for kind, value in is_open.items() if value]
     if track is None:
         return dict.fromkeys(kinds, MISSING)
     floor = floor_positions(video, track)[track.visible]
