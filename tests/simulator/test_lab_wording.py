@@ -86,6 +86,17 @@ def test_other_wording(prompt):
     assert not is_lab_caption(prompt)
 
 
+def test_anything_falls_without_a_bounce_and_a_ball_bounces():
+    thing = (ObjectMeaning(),)
+    landing = {
+        write(Meaning(objects=thing, event="fall without a bounce", actor=0), seed).split()[2]
+        for seed in range(100)
+    }
+    assert landing == {"ball", "cube", "cylinder", "cone"}
+    bouncing = {write(Meaning(objects=thing, event="bounce", actor=0), seed).split()[2] for seed in range(20)}
+    assert bouncing == {"ball"}
+
+
 def test_what_is_open_varies_with_the_seed_and_what_is_said_does_not():
     meaning = Meaning(
         objects=(ObjectMeaning(shape="ball"), replace(CUBE, shape="")), event="hit", actor=0, patient=1

@@ -125,7 +125,8 @@ def _write_clause(meaning: Meaning, objects: list[ObjectMeaning], rng: random.Ra
             # Without another object, a ball bounces or not, and everything else only falls.
             is_ball = objects[0].shape in ("ball", "")
             event = rng.choice(("bounce", "bounce a little")) if is_ball else "fall without a bounce"
-        default = ("", "cube") if event in ("land on", "land beside") else ("ball", "")
+        # A ball alone bounces; everything lands without a bounce.
+        default = ("ball", "") if event in ("bounce", "bounce a little") else ("", "cube")
         if (len(objects) == 2) != (event in ("land on", "land beside")):
             return None
         one, *rest = _name(objects, default, rng)
