@@ -68,9 +68,10 @@ _EVENTS: dict[str, tuple[EventKind, Outcome]] = {
     "none": ("stands", ""),
 }
 """The events that can be scored, as the lab's prompts name them."""
-_SHAPES: dict[str, LabShape] = {
+LAB_SHAPES: dict[str, LabShape] = {
     "ball": "ball", "cube": "cube", "cylinder": "cylinder", "cone": "cone", "wall": "screen",
 }  # fmt: skip
+"""Shapes of the lab by their names in meanings."""
 _CAMERA_CLASSES = {"dolly in": "zoom in", "dolly out": "zoom out"}
 """A dolly and a zoom look alike in a scene with few objects; either is accepted for the other."""
 _MAX_NEIGHBOUR_DISTANCE = 2.6
@@ -89,7 +90,7 @@ def can_score(meaning: Meaning) -> bool:
     """Whether every part of a meaning can be seen by the evaluator: events, shapes and colours of the lab."""
     return (
         meaning.event in _EVENTS
-        and all(obj.shape in ("", *_SHAPES) and obj.colour in ("", *COLOURS) for obj in meaning.objects)
+        and all(obj.shape in ("", *LAB_SHAPES) and obj.colour in ("", *COLOURS) for obj in meaning.objects)
         and all(obj.count > 0 for obj in meaning.objects)
         and meaning.direction in ("", "left", "right", "toward", "away", "down")
         and meaning.relation in ("", "left of", "next to", "between", "in a row")
@@ -177,7 +178,7 @@ def _attribute_choices(objects: list[ObjectMeaning], video: TrackedVideo) -> Ite
         yield tuple(
             ObjectSpec(
                 colour=colour,
-                shape=_SHAPES[obj.shape] if obj.shape else shapes.get(colour, "ball"),
+                shape=LAB_SHAPES[obj.shape] if obj.shape else shapes.get(colour, "ball"),
                 count=obj.count,
             )
             for obj, colour in zip(objects, colours, strict=True)

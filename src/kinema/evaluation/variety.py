@@ -18,7 +18,7 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.evaluation.camera_geometry import floor_positions
-from kinema.evaluation.everyday import main_shape, score_meaning
+from kinema.evaluation.everyday import LAB_SHAPES, main_shape, score_meaning
 from kinema.evaluation.tracking import Track, TrackedVideo
 from kinema.frames import FrameArray
 from kinema.simulator.annotations import ClipAnnotations, Event, Shape
@@ -34,8 +34,6 @@ MISSING = "missing"
 """Value of each fact of an object that is not in the video."""
 _FALLS = ("fall", "bounce", "fall without a bounce", "land on")
 _MAX_SEED_TRIES = 300
-_SHAPE_NAMES = {"screen": "wall"}
-"""Shapes of the simulator that meanings name otherwise."""
 _SIMULATED_SHAPES: dict[str, Shape] = {
     "ball": "ball", "cube": "cube", "cylinder": "cylinder", "cone": "cone",
 }  # fmt: skip
@@ -96,16 +94,26 @@ OPEN_PROMPTS: tuple[OpenPrompt, ...] = (
     _open("a ball hits a blue cube", "collide pushed", "ball", "cube", does="push", colours=("", "blue")),
     _open("a ball knocks over a cylinder", "collide tips over", "ball", "cylinder", does="knock over"),
     _open("a ball rolls past a cube without touching it", "collide misses", "ball", "cube", does="miss"),
-    _open("a ball stops before it gets to a cylinder", "collide short of", "ball", "cylinder", does="stop short"),  # noqa: E501
-    _open("a ball rolls behind a wall and comes out", "occlude re-emerges", "ball", "wall", does="hide and come out"),  # noqa: E501
-    _open("a ball rolls behind a wall and stays there", "occlude stays hidden", "ball", "wall", does="hide and stay"),  # noqa: E501
+    _open(
+        "a ball stops before it gets to a cylinder", "collide short of", "ball", "cylinder", does="stop short"
+    ),
+    _open(
+        "a ball rolls behind a wall and comes out",
+        "occlude re-emerges", "ball", "wall", does="hide and come out",
+    ),
+    _open(
+        "a ball rolls behind a wall and stays there",
+        "occlude stays hidden", "ball", "wall", does="hide and stay",
+    ),
     _open("a ball rolls past in front of a wall", "occlude in front", "ball", "wall", does="pass in front"),
     _open("a ball falls and bounces", "drop bounces high", "ball", does="bounce"),
     _open("something falls without bouncing", "drop no bounce", "", does="fall without a bounce"),
     _open("a cube lands on another cube", "drop lands on", "cube", "cube", does="land on"),
     _open("two different things stand side by side", "still pair", "", ""),
     _open("a cube is to the left of a ball", "still pair", "cube", "ball", relation="left of"),
-    _open("a green thing next to a cone", "still pair", "", "cone", colours=("green", ""), relation="next to"),  # noqa: E501
+    _open(
+        "a green thing next to a cone", "still pair", "", "cone", colours=("green", ""), relation="next to"
+    ),
     _open("three cubes on the floor", "count stand", "cube", does="still", count=3),
 )  # fmt: skip
 
@@ -254,8 +262,7 @@ def _has_meaning(clip: ClipAnnotations, meaning: Meaning) -> bool:
     return (
         len(entities) == len(objects)
         and all(
-            obj.shape in ("", _SHAPE_NAMES.get(entity.shape, entity.shape))
-            and obj.colour in ("", entity.colour)
+            (not obj.shape or LAB_SHAPES[obj.shape] == entity.shape) and obj.colour in ("", entity.colour)
             for obj, entity in zip(objects, entities, strict=True)
         )
         and (not meaning.direction or ("moves", meaning.direction) in claims)
