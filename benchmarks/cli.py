@@ -13,6 +13,8 @@ from tyro.conf import subcommand
 from benchmarks.harness import print_table
 from kinema.errors import UserError
 
+_Attribute = Literal["colour", "size", "velocity", "shape"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSimulator:
@@ -210,6 +212,40 @@ class BenchVariety:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchPhyWorld:
+    """A model of `kinema train phyworld` in PhyWorld's table, and by which mechanism it generalises."""
+
+    model: str
+    """The folder weights of a run."""
+    experiment: Literal["errors", "speeds", "attributes"] = "errors"
+    """`errors`: velocity errors in m/s. `speeds`: what becomes of balls of each speed. `attributes`: what
+    becomes of a body whose attributes never occurred together in training."""
+    scenarios: tuple[Literal["uniform", "collision", "parabola"], ...] = ("uniform", "collision", "parabola")
+    """Of the experiment `errors`."""
+    pair: tuple[_Attribute, _Attribute] | None = None
+    """Of the experiment `attributes`: those of the training, for example colour shape."""
+    num_clips: int = 50
+    """Videos for each row."""
+    num_inference_steps: int = 20
+    """Solver steps."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        from benchmarks.phyworld import run_benchmark
+        from kinema.simulator.phyworld import AttributePair
+
+        rows = run_benchmark(
+            model=self.model,
+            experiment=self.experiment,
+            scenarios=self.scenarios,
+            pair=None if self.pair is None else AttributePair(first=self.pair[0], second=self.pair[1]),
+            num_clips=self.num_clips,
+            num_inference_steps=self.num_inference_steps,
+        )
+        print_table(rows, title="PhyWorld", peer="truth" if self.experiment == "speeds" else "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchMedia:
     """Peak memory of writing and reading a long video against a short one."""
 
@@ -324,6 +360,7 @@ AnyBenchmark = (
     | Annotated[BenchUpscale, subcommand("upscale")]
     | Annotated[BenchVariety, subcommand("variety")]
     | Annotated[BenchTrainStep, subcommand("train-step")]
+    | Annotated[BenchPhyWorld, subcommand("phyworld")]
     | Annotated[BenchMedia, subcommand("media")]
     | Annotated[BenchEvaluator, subcommand("evaluator")]
     | Annotated[BenchCuration, subcommand("curation")]

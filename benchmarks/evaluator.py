@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from benchmarks import phyworld
 from benchmarks.harness import BenchRow
+from kinema.evaluation.phyworld import evaluator_noise_floor
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import score_video
 from kinema.evaluation.tracking import track_objects
@@ -18,6 +18,7 @@ from kinema.simulator.annotations import Event
 from kinema.simulator.captions import generate_captions
 from kinema.simulator.clip import make_clip
 from kinema.simulator.clip_spec import ClipSpec
+from kinema.simulator.phyworld import PhyWorldConfig, PhyWorldVideos, Scenario
 from kinema.simulator.render.tracer import render
 from kinema.simulator.render_scene import build_render_scene, sample_environment
 from kinema.simulator.scene_sampler import sample_scene
@@ -125,8 +126,9 @@ def run_benchmark(*, clips: int = 24, workers: int = 2) -> list[BenchRow]:
             note=f"{speed.clips_per_second:.1f} clips/s by wall clock, {workers} workers",
         ),
     ]  # fmt: skip
-    bounds: dict[phyworld.Scenario, float] = {"uniform": 0.0105, "collision": 0.0125, "parabola": 0.022}
+    bounds: dict[Scenario, float] = {"uniform": 0.0105, "collision": 0.0125, "parabola": 0.022}
     for scenario, bound in bounds.items():
-        error = phyworld.evaluator_noise_floor(scenario)
+        videos = PhyWorldVideos(config=PhyWorldConfig(scenarios=(scenario,)), num_clips=50)
+        error = evaluator_noise_floor(videos)
         rows.append(BenchRow(label=f"PhyWorld {scenario}, m/s", ours=error, at_most=bound, unit=""))
     return rows

@@ -1,204 +1,257 @@
-"""PhyWorld's three scenarios and its velocity error, for comparison with the paper's table.
-
-Kang et al., 'How Far is Video Generation from World Model: A Physical Law Perspective', arXiv 2411.02385:
-balls on a plain background, 128 x 128 pixels, 32 frames 0.1 s apart, conditioned on the first three. The
-motions are closed forms here, where the paper uses Box2D: uniform motion, a head-on elastic collision of two
-balls, and a horizontal throw under gravity. The error is the mean |v − v̂| in m/s, with velocities from
-differences of positions, over all predicted frames in which a ball is fully inside the image.
-"""
+"""A model of `kinema train phyworld` in PhyWorld's table, and by which mechanism it generalises."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from torch import Tensor
 
-from kinema.frames import FrameArray
+from benchmarks.harness import BenchRow
+from kinema import sampling
+from kinema.data import rng
+from kinema.data.cropping import to_model_input
+from kinema.errors import UserError
+from kinema.evaluation.phyworld import (
+    PUBLISHED_ERRORS,
+    constant_velocity_baseline,
+    final_attributes,
+    horizontal_velocity,
+    last_frame_baseline,
+    velocity_error,
+)
+from kinema.frames import FrameArray, to_frames
+from kinema.models.formats.loader import open_model
+from kinema.models.text_encoders.base import TextEmbeddings
+from kinema.models.transformer.dit import Dit
+from kinema.models.vae.autoencoder import VideoVae
+from kinema.simulator.phyworld import (
+    IMAGE_SIZE,
+    NUM_CONDITION_FRAMES,
+    NUM_FRAMES,
+    RANGES,
+    SCENARIOS,
+    AttributePair,
+    MotionRanges,
+    PhyWorldClip,
+    PhyWorldConfig,
+    PhyWorldVideos,
+    Scenario,
+    Split,
+)
 
-Scenario = Literal["uniform", "collision", "parabola"]
-Split = Literal["in", "out"]
-
-NUM_FRAMES, IMAGE_SIZE, FRAME_SECONDS, NUM_CONDITION_FRAMES = 32, 128, 0.1, 3
-WORLD_METRES = 10.0
-"""Side length of the image in metres."""
-GRAVITY = 9.8
-RADIUS_RANGES: dict[Split, tuple[tuple[float, float], ...]] = {
-    "in": ((0.7, 1.5),),
-    "out": ((0.3, 0.6), (1.5, 2.0)),
-}
-SPEED_RANGES: dict[Split, tuple[tuple[float, float], ...]] = {
-    "in": ((1.0, 4.0),),
-    "out": ((0.0, 0.8), (4.5, 6.0)),
-}
-"""Radii in metres and speeds in m/s, in and out of the training distribution."""
-PUBLISHED_ERRORS: dict[Scenario, tuple[float, float, float]] = {
-    "uniform": (0.0099, 0.012, 0.288),
-    "collision": (0.0117, 0.015, 0.153),
-    "parabola": (0.0210, 0.033, 0.284),
-}
-"""Errors of the paper's parser on its own simulator, and of its best model in and out of distribution."""
-_BACKGROUND_COLOUR = np.array([255.0, 255.0, 255.0])
-_BALL_COLOURS = (np.array([220.0, 30.0, 30.0]), np.array([30.0, 60.0, 220.0]))
-_MIN_VISIBLE_SHARE = 0.5
-"""Share of its area that must be visible for a ball to be measured."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PhysicsClip:
-    """A video and the true positions of its balls."""
-
-    scenario: Scenario
-    frames: FrameArray
-    position: Float[np.ndarray, "f balls 2"]
-    """Metres; x to the right, y down."""
-    radius: Float[np.ndarray, " balls"]
-
-
-def sample_clips(scenario: Scenario, split: Split, num_clips: int, *, seed: int = 0) -> Iterator[PhysicsClip]:
-    """Sample clips; the same seed gives the same clips."""
-    rng = np.random.default_rng([seed, ("uniform", "collision", "parabola").index(scenario), split == "out"])
-    for _ in range(num_clips):
-        position, radius = _MOTION_SAMPLERS[scenario](rng, split)
-        yield PhysicsClip(
-            scenario=scenario, frames=render_discs(position, radius), position=position, radius=radius
-        )
+Experiment = Literal["errors", "speeds", "attributes"]
+TEST_SPEEDS = tuple(float(speed) for speed in np.arange(1.0, 4.01, 0.25))
+"""In m/s; the experiment on speeds."""
+_SEED = 1000
+"""Of clips that no training has."""
+_BATCH_SIZE = 10
 
 
-def _sample_ranges(rng: np.random.Generator, ranges: tuple[tuple[float, float], ...]) -> float:
-    low, high = ranges[int(rng.integers(len(ranges)))]
-    return float(rng.uniform(low, high))
-
-
-def _frame_times() -> Float[np.ndarray, " f"]:
-    return np.arange(NUM_FRAMES) * FRAME_SECONDS
-
-
-def _sample_uniform_motion(rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    radius, speed = _sample_ranges(rng, RADIUS_RANGES[split]), _sample_ranges(rng, SPEED_RANGES[split])
-    sign = 1.0 if rng.random() < 0.5 else -1.0
-    start = radius if sign > 0 else WORLD_METRES - radius
-    x = start + sign * speed * _frame_times()
-    y = np.full(NUM_FRAMES, rng.uniform(radius, WORLD_METRES - radius))
-    return np.stack([x, y], axis=1)[:, None], np.array([radius])
-
-
-def _sample_collision(rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    radius = np.array([_sample_ranges(rng, RADIUS_RANGES[split]) for _ in range(2)])
-    first, second = _sample_ranges(rng, SPEED_RANGES[split]), -_sample_ranges(rng, SPEED_RANGES[split])
-    start = np.array([radius[0], WORLD_METRES - radius[1]])
-    gap = start[1] - start[0] - radius.sum()
-    closing = first - second
-    contact_time = gap / closing if closing > 1e-9 else np.inf
-    # Elastic and head-on with equal densities in the plane: masses are proportional to the squared radii.
-    mass = radius**2
-    total = mass.sum()
-    after = np.array(
-        [
-            ((mass[0] - mass[1]) * first + 2 * mass[1] * second) / total,
-            ((mass[1] - mass[0]) * second + 2 * mass[0] * first) / total,
-        ]
-    )
-    t = _frame_times()[:, None]
-    before = np.array([first, second])
-    x = start + before * np.minimum(t, contact_time) + after * np.maximum(t - contact_time, 0)
-    y = np.full_like(x, WORLD_METRES / 2)
-    return np.stack([x, y], axis=2), radius
-
-
-def _sample_parabola(rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    radius, speed = _sample_ranges(rng, RADIUS_RANGES[split]), _sample_ranges(rng, SPEED_RANGES[split])
-    sign = 1.0 if rng.random() < 0.5 else -1.0
-    start = radius if sign > 0 else WORLD_METRES - radius
-    t = _frame_times()
-    x, y = start + sign * speed * t, radius + 0.5 * GRAVITY * t**2
-    return np.stack([x, y], axis=1)[:, None], np.array([radius])
-
-
-_MOTION_SAMPLERS = {
-    "uniform": _sample_uniform_motion,
-    "collision": _sample_collision,
-    "parabola": _sample_parabola,
-}
-
-
-def render_discs(position: Float[np.ndarray, "f balls 2"], radius: Float[np.ndarray, " balls"]) -> FrameArray:
-    """Render discs with anti-aliased edges, one pixel wide.
+class PhyWorldModel:
+    """An autoencoder and a transformer that continue the first frames of a clip.
 
     Args:
-        position: centres in metres.
-        radius: in metres.
+        name: folder of an exported model.
+        num_inference_steps: of the solver.
+
+    Raises:
+        UserError: the model is for other videos.
     """
-    scale = IMAGE_SIZE / WORLD_METRES
-    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE] + 0.5
-    video = np.broadcast_to(_BACKGROUND_COLOUR, (len(position), IMAGE_SIZE, IMAGE_SIZE, 3)).copy()
-    for ball, (size, colour) in enumerate(zip(radius, _BALL_COLOURS, strict=False)):
-        centre = position[:, ball] * scale
-        distance = np.hypot(x - centre[:, 0, None, None], y - centre[:, 1, None, None])
-        coverage = np.clip(size * scale - distance + 0.5, 0, 1)[..., None]
-        video = video * (1 - coverage) + colour * coverage
-    return (video + 0.5).astype(np.uint8)
+
+    def __init__(self, name: str, *, num_inference_steps: int) -> None:
+        model = open_model(name)
+        defaults = model.sampling_defaults
+        if defaults.num_frames != NUM_FRAMES or defaults.size != (IMAGE_SIZE, IMAGE_SIZE):
+            width, height = defaults.size
+            raise UserError(
+                f"{name} is a model of {defaults.num_frames} frames of {width}x{height}; give the folder "
+                "weights of a `kinema train phyworld`"
+            )
+        device = torch.device("cpu")
+        self.vae: VideoVae = model.load_vae(device=device)
+        self.dit = model.load_transformer(dtype=torch.float32, device=device)
+        assert isinstance(self.dit, Dit)
+        self.schedule = sampling.linear_schedule(num_inference_steps, 1.0)
+
+    @torch.inference_mode()
+    def reconstruct(self, clip: PhyWorldClip) -> FrameArray:
+        """Encode and decode a clip: what the transformer can reach at best."""
+        return to_frames(self.vae.decode(self.vae.encode(_as_input([clip]))))
+
+    @torch.inference_mode()
+    def continue_clips(self, clips: list[PhyWorldClip]) -> Iterator[FrameArray]:
+        """Yield the continuation of the first three frames of each clip, which are part of it.
+
+        The noise of a clip depends on its position in the list.
+        """
+        known = self.vae.encode(_as_input(clips)[:, :, :NUM_CONDITION_FRAMES])
+        num_known = known.shape[2]
+        num_latents = 1 + (NUM_FRAMES - 1) // self.vae.stride.temporal
+        shape = (known.shape[1], num_latents, *known.shape[3:])
+        noise = torch.stack([rng.normal(shape, _SEED, "phyworld", index) for index in range(len(clips))])
+        latents = torch.zeros_like(noise)
+        latents[:, :, :num_known] = known
+        is_known = torch.arange(num_latents) < num_known
+        clamp = sampling.FrameClamp(
+            frames=is_known, latents=latents, sigmas=torch.where(is_known, 0.0, 1.0).double()
+        )
+        empty = TextEmbeddings(
+            hidden_states=torch.zeros(len(clips), 1, self.dit.config.text_width),
+            lengths=torch.zeros(len(clips), dtype=torch.long),
+        )
+        context = self.dit.context(empty)
+
+        def denoiser(latents: Tensor, sigma: Tensor) -> Tensor:
+            return self.dit(latents, sigma, context)
+
+        for step in sampling.sample(denoiser, noise, self.schedule, solver="euler", clamp=clamp):
+            latents = step.latents
+        for one in latents.float():
+            yield to_frames(self.vae.decode(one[None]))
 
 
-def locate_ball(frames: FrameArray, ball: int) -> tuple[Float[np.ndarray, "f 2"], Float[np.ndarray, " f"]]:
-    """Centroids in metres and areas in m² of one ball, by its colour.
+def _as_input(clips: list[PhyWorldClip]) -> Tensor:
+    return to_model_input(np.stack([clip.frames for clip in clips]), torch.device("cpu"))
 
-    Every pixel is solved as a mixture of the background and the two balls by least squares. Coverage below
-    one eighth counts as noise. Centroids are NaN where nothing is found.
+
+def _generate(model: PhyWorldModel, clips: list[PhyWorldClip]) -> Iterator[FrameArray]:
+    for first in range(0, len(clips), _BATCH_SIZE):
+        yield from model.continue_clips(clips[first : first + _BATCH_SIZE])
+
+
+def run_benchmark(
+    *,
+    model: str,
+    experiment: Experiment = "errors",
+    scenarios: tuple[Scenario, ...] = SCENARIOS,
+    pair: AttributePair | None = None,
+    num_clips: int = 50,
+    num_inference_steps: int = 20,
+) -> list[BenchRow]:
+    """Measure a model.
+
+    Args:
+        model: folder of its weights.
+        experiment: `errors`: the velocity errors of `measure_errors`. `speeds`: `measure_speeds`.
+            `attributes`: `measure_attributes`.
+        scenarios: of the experiment `errors`.
+        pair: of the experiment `attributes`.
+        num_clips: of each row.
+        num_inference_steps: of the solver.
+
+    Raises:
+        UserError: the model is for other videos, or the experiment on attributes has no pair.
     """
-    basis = np.stack([colour - _BACKGROUND_COLOUR for colour in _BALL_COLOURS])
-    coverage = (frames.astype(np.float64) - _BACKGROUND_COLOUR) @ np.linalg.pinv(basis)
-    mask = np.clip(coverage[..., ball], 0, 1)
-    mask = np.where(mask < 0.125, 0, mask)
-    area = mask.sum(axis=(1, 2))
-    grid = np.arange(IMAGE_SIZE) + 0.5
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = (mask.sum(axis=1) @ grid) / area
-        y = (mask.sum(axis=2) @ grid) / area
-    scale = WORLD_METRES / IMAGE_SIZE
-    return np.stack([x, y], axis=1) * scale, area * scale**2
+    loaded = PhyWorldModel(model, num_inference_steps=num_inference_steps)
+    if experiment == "errors":
+        return measure_errors(loaded, scenarios, num_clips)
+    if experiment == "speeds":
+        return measure_speeds(loaded, num_clips)
+    if pair is None:
+        raise UserError("the experiment on attributes needs their names: --pair colour shape")
+    return measure_attributes(loaded, pair, num_clips)
 
 
-def velocity_error(truth: PhysicsClip, frames: FrameArray) -> float:
-    """Mean |v − v̂| in m/s over the predicted frames; NaN if every ball has left the image before them.
+def measure_errors(model: PhyWorldModel, scenarios: tuple[Scenario, ...], num_clips: int) -> list[BenchRow]:
+    """Velocity errors in m/s, in and out of the training distribution.
 
-    A ball that is not found counts with its full speed.
+    Of the true videos, of the autoencoder, of the model, and of two baselines; `theirs` is the paper's parser
+    on its true videos, and its best model.
     """
-    errors = []
-    for ball, size in enumerate(truth.radius):
-        position, area = locate_ball(frames, ball)
-        true_position = truth.position[:, ball]
-        inside = ((true_position >= size) & (true_position <= WORLD_METRES - size)).all(axis=1)
-        missing = ~(area > _MIN_VISIBLE_SHARE * np.pi * size**2)
-        for f in range(NUM_CONDITION_FRAMES, NUM_FRAMES):
-            if not (inside[f] and inside[f - 1]):
+    rows = []
+    for scenario in scenarios:
+        for index, split in enumerate(("in", "out")):
+            clips = _clips(scenario, split, num_clips)
+            videos = {
+                "true videos": [clip.frames for clip in clips],
+                "autoencoder": [model.reconstruct(clip) for clip in clips],
+                "model": list(_generate(model, clips)),
+                "constant velocity": [constant_velocity_baseline(clip) for clip in clips],
+                "last frame": [last_frame_baseline(clip) for clip in clips],
+            }
+            for name, frames in videos.items():
+                errors = [velocity_error(clip, one) for clip, one in zip(clips, frames, strict=True)]
+                published = PUBLISHED_ERRORS[scenario]
+                theirs = {"model": published[1 + index]}.get(name)
+                if name == "true videos" and split == "in":
+                    theirs = published[0]
+                rows.append(
+                    BenchRow(
+                        label=f"{scenario}, {split} of distribution: {name}",
+                        ours=float(np.nanmean(errors)),
+                        theirs=theirs,
+                        unit="",
+                        note=f"median {np.nanmedian(errors):.3f}",
+                    )
+                )
+    return rows
+
+
+def _clips(scenario: Scenario, split: Split, num_clips: int) -> list[PhyWorldClip]:
+    config = PhyWorldConfig(scenarios=(scenario,), ranges=RANGES[split])
+    videos = PhyWorldVideos(config=config, num_clips=num_clips, seed=_SEED + (split == "out"))
+    return [videos.clip(index) for index in range(num_clips)]
+
+
+def measure_speeds(model: PhyWorldModel, num_clips: int) -> list[BenchRow]:
+    """Velocities that the model gives to balls that roll to the right with `TEST_SPEEDS`.
+
+    For models whose training leaves out a range of speeds, or slow balls. `theirs` is the true velocity.
+    """
+    rows = []
+    for number, speed in enumerate(TEST_SPEEDS):
+        ranges = MotionRanges(radii=((0.7, 1.0),), speeds=((speed, speed),), direction="right")
+        config = PhyWorldConfig(scenarios=("uniform",), ranges=ranges)
+        videos = PhyWorldVideos(config=config, num_clips=num_clips, seed=_SEED + number)
+        clips = [videos.clip(index) for index in range(num_clips)]
+        velocities = np.array([horizontal_velocity(frames) for frames in _generate(model, clips)])
+        rows.append(_velocity_row(speed, velocities))
+    return rows
+
+
+def _velocity_row(speed: float, velocities: np.ndarray) -> BenchRow:
+    measured = velocities[~np.isnan(velocities)]
+    note = f"dissolved {len(velocities) - len(measured)} of {len(velocities)}"
+    if len(measured):
+        note = f"spread {measured.std():.2f}, reversed {(measured < 0).mean():.0%}, {note}"
+    return BenchRow(
+        label=f"velocity of a ball with {speed:.2f} m/s",
+        ours=float(measured.mean()) if len(measured) else float("nan"),
+        theirs=speed,
+        unit="",
+        note=note,
+    )
+
+
+def measure_attributes(model: PhyWorldModel, pair: AttributePair, num_clips: int) -> list[BenchRow]:
+    """Shares of the videos in which a body with the other combination of two attributes keeps both, or one.
+
+    The model was trained on clips of the pair, where the attributes occur together. A body that keeps the
+    first and changes the second shows that the first decides what the model takes the body for.
+    """
+    rows = []
+    for crossed in (False, True):
+        config = PhyWorldConfig(pair=AttributePair(first=pair.first, second=pair.second, crossed=crossed))
+        videos = PhyWorldVideos(config=config, num_clips=num_clips, seed=_SEED)
+        clips = [videos.clip(index) for index in range(num_clips)]
+        counts = dict.fromkeys(
+            ("keeps both", f"keeps its {pair.first}", f"keeps its {pair.second}", "keeps none", "dissolves"),
+            0,
+        )
+        names = list(counts)
+        for clip, frames in zip(clips, _generate(model, clips), strict=True):
+            before, after = final_attributes(clip.frames), final_attributes(frames)
+            if before is None or after is None:
+                counts["dissolves"] += 1
                 continue
-            true_velocity = (true_position[f] - true_position[f - 1]) / FRAME_SECONDS
-            velocity = np.zeros(2)
-            if not (missing[f] or missing[f - 1]):
-                velocity = (position[f] - position[f - 1]) / FRAME_SECONDS
-            errors.append(float(np.linalg.norm(true_velocity - velocity)))
-    return float(np.mean(errors)) if errors else float("nan")
-
-
-def evaluator_noise_floor(
-    scenario: Scenario, split: Split = "in", num_clips: int = 50, *, seed: int = 0
-) -> float:
-    """The velocity error on the true videos: the smallest error that can be measured."""
-    clips = sample_clips(scenario, split, num_clips, seed=seed)
-    return float(np.nanmean([velocity_error(clip, clip.frames) for clip in clips]))
-
-
-def constant_velocity_baseline(truth: PhysicsClip) -> FrameArray:
-    """A baseline: every ball keeps its velocity from the conditioning frames."""
-    step = truth.position[NUM_CONDITION_FRAMES - 1] - truth.position[NUM_CONDITION_FRAMES - 2]
-    elapsed = np.maximum(np.arange(NUM_FRAMES) - (NUM_CONDITION_FRAMES - 1), 0)[:, None, None]
-    last = truth.position[np.minimum(np.arange(NUM_FRAMES), NUM_CONDITION_FRAMES - 1)]
-    return render_discs(last + elapsed * step, truth.radius)
-
-
-def last_frame_baseline(truth: PhysicsClip) -> FrameArray:
-    """A baseline: the last conditioning frame is repeated."""
-    return truth.frames[np.minimum(np.arange(NUM_FRAMES), NUM_CONDITION_FRAMES - 1)]
+            first, second = (before[name] == after[name] for name in (pair.first, pair.second))
+            counts[names[(0 if second else 1) if first else (2 if second else 3)]] += 1
+        kind = "new combination" if crossed else "combination of the training"
+        rows += [
+            BenchRow(label=f"{kind}: {name}", ours=count / num_clips, unit="")
+            for name, count in counts.items()
+        ]
+    return rows

@@ -204,6 +204,32 @@ class SuperResolution(MachineArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhyWorld(MachineArgs):
+    """Train a model on PhyWorld's scenarios (arXiv 2411.02385): it continues three frames of a simple motion.
+
+    `python -m benchmarks phyworld --model OUT/weights` measures it.
+    """
+
+    out: Path
+    """Folder of the run; an interrupted run continues."""
+    autoencoder: str = ""
+    """The folder of a model from another run, whose autoencoder is used; by default one is trained."""
+    preset: Literal["lab", "tiny"] = "lab"
+    """`tiny` for a test."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Change a setting, as name.of.setting=value: --set 'clips.scenarios=["uniform"]'"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.cli.train_run import start_run
+        from kinema.training.recipes import phyworld
+
+        presets = {"lab": phyworld.lab, "tiny": phyworld.tiny}
+        config = dataclasses.replace(presets[self.preset](), autoencoder=self.autoencoder)
+        start_run(config, self.set, self.out, "phyworld", self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resume(MachineArgs):
     """Continue an interrupted run from its last checkpoint; the result is that of an uninterrupted run."""
 
@@ -280,6 +306,7 @@ class Train:
         | Annotated[Lora, subcommand("lora")]
         | Annotated[PromptRewriter, subcommand("prompt-rewriter")]
         | Annotated[SuperResolution, subcommand("super-resolution")]
+        | Annotated[PhyWorld, subcommand("phyworld")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.phyworld import PhyWorldRunConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
     from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         | FinetuneRunConfig
         | PromptRewriterRunConfig
         | SuperResolutionRunConfig
+        | PhyWorldRunConfig
     )
 
 RUN_CONFIG_FILES = {
@@ -42,6 +44,7 @@ RUN_CONFIG_FILES = {
     "finetune": "finetune-run.json",
     "prompt-rewriter": "prompt-rewriter-run.json",
     "super-resolution": "super-resolution-run.json",
+    "phyworld": "phyworld-run.json",
 }
 """The file with the settings of a run, by the kind of run."""
 
@@ -107,6 +110,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.phyworld import PhyWorldRunConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
     from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
@@ -119,6 +123,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
         "finetune": FinetuneRunConfig,
         "prompt-rewriter": PromptRewriterRunConfig,
         "super-resolution": SuperResolutionRunConfig,
+        "phyworld": PhyWorldRunConfig,
     }
     return from_json(config_types[kind], path.read_text(), source=str(path))
 
@@ -139,6 +144,7 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.training.recipes.finetune import FinetuneRunConfig, run_finetune
     from kinema.training.recipes.full import run_recipe
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.phyworld import PhyWorldRunConfig, train_phyworld
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, train_prompt_rewriter
     from kinema.training.recipes.super_resolution import (
         SuperResolutionRunConfig,
@@ -183,6 +189,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = train_prompt_rewriter(config, context)
             case SuperResolutionRunConfig():
                 steps = train_super_resolution(config, context)
+            case PhyWorldRunConfig():
+                steps = train_phyworld(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
         if isinstance(config, FinetuneRunConfig) and device.type == "cpu":
@@ -228,12 +236,11 @@ def _print_plan(config: RunConfig, run_dir: Path, device: torch.device) -> None:
 def _lab_scorer(config: RunConfig) -> Scorer | None:
     """The evaluator of lab prompts, for runs on simulated clips."""
     from kinema.evaluation.lab_scores import lab_scores
-    from kinema.training.recipes.finetune import FinetuneRunConfig
+    from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
-    from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
-    from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
+    from kinema.training.recipes.vae import VaeRunConfig
 
-    if isinstance(config, FinetuneRunConfig | PromptRewriterRunConfig | SuperResolutionRunConfig):
+    if not isinstance(config, RecipeConfig | DitRunConfig | VaeRunConfig):
         return None
     fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
     return lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps)
@@ -241,12 +248,13 @@ def _lab_scorer(config: RunConfig) -> Scorer | None:
 
 def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     """Write the trained models of a finished run: to its folder `weights`, or as LoRA files."""
-    from kinema.training.export import export, export_dit, export_vae, write_vocabulary
+    from kinema.training.export import export, export_dit, export_phyworld, export_vae, write_vocabulary
     from kinema.training.export_finetuned import export_finetuned
     from kinema.training.recipes.dit import DitRunConfig, load_trained_dit
     from kinema.training.recipes.finetune import FinetuneRunConfig
     from kinema.training.recipes.full import load_trained
     from kinema.training.recipes.full_config import RecipeConfig
+    from kinema.training.recipes.phyworld import PhyWorldRunConfig, load_trained_phyworld
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, export_prompt_rewriter
     from kinema.training.recipes.super_resolution import (
         SuperResolutionRunConfig,
@@ -275,6 +283,8 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
         case SuperResolutionRunConfig():
             export_super_resolution(config, context, folder)
             return [folder]
+        case PhyWorldRunConfig():
+            return [export_phyworld(config, *load_trained_phyworld(config, context), folder)]
 
 
 def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:

@@ -16,11 +16,13 @@ from kinema.models.sampling_defaults import SamplingDefaults
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
+from kinema.simulator.phyworld import FRAME_SECONDS, IMAGE_SIZE, NUM_FRAMES
 from kinema.training.distill_task import DistillConfig
 from kinema.training.export_finetuned import caption_vocabulary
 from kinema.training.recipes.datasets import DataConfig
 from kinema.training.recipes.dit import DitRunConfig
 from kinema.training.recipes.full import TrainedModel
+from kinema.training.recipes.phyworld import PhyWorldRunConfig
 from kinema.training.recipes.vae import VaeRunConfig
 from kinema.training.render_shards import RenderConfig
 
@@ -90,6 +92,26 @@ def export_dit(config: DitRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> P
     else:
         video_format = _most_common_format(config.data) if config.data.sets else config.data.render
         defaults = build_sampling_defaults(video_format, causal=config.training.causal_p > 0)
+    _export_model(folder, defaults, vae=vae, dit=dit)
+    write_text(folder / SETTINGS_FILE, to_json(config))
+    return folder
+
+
+def export_phyworld(config: PhyWorldRunConfig, vae: VideoVae, dit: Dit, folder: Path) -> Path:
+    """Export a model of PhyWorld's scenarios; return the folder."""
+    defaults = SamplingDefaults(
+        num_inference_steps=NUM_INFERENCE_STEPS,
+        guidance_scale=(1.0,),
+        flow_shift=1.0,
+        solver="euler",
+        eta=0.0,
+        schedule="linear",
+        image_conditioning="frames",
+        size=(IMAGE_SIZE, IMAGE_SIZE),
+        num_frames=NUM_FRAMES,
+        fps=1 / FRAME_SECONDS,
+        streaming_mode="windows",
+    )
     _export_model(folder, defaults, vae=vae, dit=dit)
     write_text(folder / SETTINGS_FILE, to_json(config))
     return folder

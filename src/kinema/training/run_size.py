@@ -15,11 +15,13 @@ from kinema.models.transformer.dit import Dit
 from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.models.vae.vae_config import VaeConfig
+from kinema.simulator.phyworld import IMAGE_SIZE, NUM_FRAMES
 from kinema.training.loop import LoopConfig
 from kinema.training.recipes.datasets import DataConfig
 from kinema.training.recipes.dit import DitRunConfig
 from kinema.training.recipes.finetune import FinetuneRunConfig
 from kinema.training.recipes.full_config import RecipeConfig
+from kinema.training.recipes.phyworld import PhyWorldRunConfig
 from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
 from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
 from kinema.training.recipes.vae import VaeRunConfig
@@ -70,7 +72,8 @@ def estimate_run_size(
     | DitRunConfig
     | FinetuneRunConfig
     | PromptRewriterRunConfig
-    | SuperResolutionRunConfig,
+    | SuperResolutionRunConfig
+    | PhyWorldRunConfig,
 ) -> RunSize:
     """The largest size of a run's folder.
 
@@ -93,6 +96,16 @@ def estimate_run_size(
                 videos=3 * pixels * config.frames_per_clip * clips,
                 checkpoints=_checkpoint_bytes(count, config.training.loop),
                 weights=_FLOAT_BYTES * count,
+            )
+        case PhyWorldRunConfig():
+            vae, dit = _count(VideoVae, config.vae.model), _count(Dit, config.dit.model)
+            stride = config.vae.model.stride
+            values = config.vae.model.z_dim * (1 + stride.groups(NUM_FRAMES))
+            values *= (IMAGE_SIZE // stride.spatial) ** 2
+            return RunSize(
+                latents=_FLOAT_BYTES * values * (config.num_clips + config.num_held_out),
+                checkpoints=_checkpoint_bytes(vae, config.vae.loop) + _checkpoint_bytes(dit, config.dit.loop),
+                weights=_FLOAT_BYTES * (vae + dit),
             )
         case RecipeConfig():
             datasets = config.datasets

@@ -73,7 +73,7 @@ def train_vae(config: VaeRunConfig, run_context: RunContext) -> Iterator[Progres
     init = load_autoencoder(config.init_from, run_context) if config.init_from else None
     if init is not None and config.training.decoder_only:
         copy_latent_stats(run_context, init)
-    split = join_splits(splits) if config.data.sets else splits[0]
+    split = splits[0] if config.data.folders else join_splits(splits)
     task = VaeTask(
         config.training,
         split.train,
@@ -91,7 +91,7 @@ def load_trained_vae(config: VaeRunConfig, run_context: RunContext) -> VideoVae:
     splits: list[DatasetSplit] = []
     for _ in prepare_datasets(config.data, run_context, splits):
         pass
-    split = join_splits(splits) if config.data.sets else splits[0]
+    split = splits[0] if config.data.folders else join_splits(splits)
     return load_trained_autoencoder(run_context, config.training, split.held_out)
 
 
