@@ -133,7 +133,8 @@ def realize_caption(
 _REQUESTS = (
     "watch", "see", "have", "make", "let", "could", "can", "would", "I", "I'd", "show", "put", "drop", "we",
     "here", "there goes", "push", "just", "look", "imagine", "hit", "get", "send", "follow", "place", "set",
-    "give", "add", "draw", "hide", "where", "left", "mover", "no", "off", "with",
+    "give", "add", "draw", "hide", "where", "left", "mover", "no", "off", "with", "zoom", "tighten", "widen",
+    "start", "dolly", "move", "bring", "take", "pull", "back", "orbit", "circle", "pan",
 )  # fmt: skip
 """First words of patterns that can't follow 'a video where'."""
 _OTHER = re.compile(rf"({'|'.join(_REQUESTS)}) |.*[:;?+>]|.*\. ")
@@ -195,6 +196,8 @@ def _add_camera(
     plain: bool,
 ) -> str:
     rng = state.rng
+    if any(statement.kind == "camera" for statement in state.statements):
+        return text
     probability = 0.92 if annotations.event == "camera" else 0.12 if annotations.camera == "static" else 0.45
     if rng.random() > probability:
         return text

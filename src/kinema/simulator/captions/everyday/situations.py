@@ -32,6 +32,7 @@ def find_situations(annotations: ClipAnnotations) -> tuple[Situation, ...]:
     found: list[Situation] = [
         *event_situations(annotations),
         *_placement_situations(annotations),
+        *_camera_situations(annotations),
         *_list_situations(annotations),
     ]
     return tuple(found)
@@ -217,6 +218,34 @@ def _placement_situations(annotations: ClipAnnotations) -> Iterable[Situation]:
                         weight=0.4,
                         values={"rel": Value(value=rel)},
                     )
+
+
+_CAMERA_KEYS = {
+    "zoom in": "camera zooms in",
+    "zoom out": "camera zooms out",
+    "dolly in": "camera approaches",
+    "dolly out": "camera withdraws",
+    "orbit left": "camera circles",
+    "orbit right": "camera circles",
+    "pan left": "camera pans",
+    "pan right": "camera pans",
+}
+
+
+def _camera_situations(annotations: ClipAnnotations) -> Iterable[Situation]:
+    """The camera moves with respect to the only thing, which is at rest."""
+    who = named_entities(annotations)
+    key = _CAMERA_KEYS.get(annotations.camera)
+    if annotations.event != "camera" or key is None or len(who) != 1 or len(annotations.entities) != 1:
+        return
+    way = annotations.camera.split()[1]
+    yield Situation(
+        key=key,
+        roles={"A": who[0]},
+        statements=(Statement(kind="camera", value=annotations.camera),),
+        values={"dir": Value(value=way)} if way in ("left", "right") else {},
+        weight=4.0,
+    )
 
 
 def _list_situations(annotations: ClipAnnotations) -> Iterable[Situation]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from kinema.simulator.captions.everyday.patterns import (
     apparatus,
     arrangement,
+    camera,
     falling,
     hiding,
     hitting,
@@ -36,7 +37,8 @@ from kinema.simulator.captions.everyday.patterns.surroundings import (
 __all__ = ["CAMERA_TAILS", "ENDINGS", "FRAMES", "MAINS", "PLACE_TAILS", "all_patterns", "parse_lines"]
 
 _MODULES = (
-    moving, falling, standing, hitting, pushing, missing, hiding, apparatus, arrangement, three_objects,
+    moving, falling, standing, hitting, pushing, missing, hiding, apparatus, arrangement, camera,
+    three_objects,
 )  # fmt: skip
 MAINS: dict[str, str] = {name: text for module in _MODULES for name, text in module.MAINS.items()}
 
