@@ -95,8 +95,8 @@ class BenchContinuation:
     """Held-out lab videos of each event with motion."""
     model: str = "world"
     """As for `kinema generate`."""
-    num_inference_steps: int = 20
-    """Solver steps."""
+    num_inference_steps: int | None = None
+    """Solver steps; by default the model's own."""
 
     def run(self) -> None:
         """Measure and print."""
@@ -116,10 +116,12 @@ class BenchLongVideos:
 
     seconds: float = 60.0
     """Length of the videos."""
+    num_prompts: int = 10
+    """Videos, each of another prompt; at most ten."""
     model: str = "world"
     """As for `kinema generate`."""
-    num_inference_steps: int = 20
-    """Solver steps of each block."""
+    num_inference_steps: int | None = None
+    """Solver steps of each block; by default the model's own."""
     context_mode: Literal["default", "windows", "cache"] = "default"
     """How a block attends to finished frames; `default` is the setting of the model."""
     context_sigma: float | None = None
@@ -127,10 +129,13 @@ class BenchLongVideos:
 
     def run(self) -> None:
         """Measure and print."""
-        from benchmarks.long_videos import run_benchmark
+        from benchmarks.long_videos import PROMPTS, run_benchmark
 
+        if not 1 <= self.num_prompts <= len(PROMPTS):
+            raise UserError(f"num-prompts must be 1 to {len(PROMPTS)}")
         rows = run_benchmark(
             seconds=self.seconds,
+            prompts=PROMPTS[: self.num_prompts],
             model=self.model,
             num_inference_steps=self.num_inference_steps,
             context_mode=None if self.context_mode == "default" else self.context_mode,
@@ -147,8 +152,8 @@ class BenchUpscale:
     """Held-out lab videos."""
     model: str = "world"
     """As for `kinema generate`."""
-    num_inference_steps: int = 20
-    """Solver steps; those below sigma are done."""
+    num_inference_steps: int | None = None
+    """Solver steps, by default the model's own; those below sigma are done."""
     diffusion: bool = False
     """Also upscale by diffusion, in minutes."""
 

@@ -79,7 +79,7 @@ def join_step_ratio(frames: FrameArray, index: int) -> float:
 
 
 def measure_continuations(
-    pipe: Pipeline, event: Event, seed: int, *, num_inference_steps: int
+    pipe: Pipeline, event: Event, seed: int, *, num_inference_steps: int | None
 ) -> ContinuationMetrics:
     """Cut held-out lab videos of a seed; extend, interpolate and loop them."""
     native, fps = pipe.model.sampling_defaults.num_frames, pipe.model.sampling_defaults.fps
@@ -165,7 +165,7 @@ def run_benchmark(
     *,
     model: str = "world",
     videos_per_event: int = 2,
-    num_inference_steps: int = 20,
+    num_inference_steps: int | None = None,
     events: Sequence[Event] = MOVING_EVENTS,
 ) -> list[BenchRow]:
     """Medians over videos of each event; the notes state the largest value and how many are within the bound.
@@ -173,7 +173,7 @@ def run_benchmark(
     Args:
         model: as for `kinema.load`.
         videos_per_event: seeds of each event.
-        num_inference_steps: solver steps.
+        num_inference_steps: solver steps; None: as many as the model needs.
         events: events of the simulated videos.
     """
     pipe = load(model, device="cpu", dtype="float32", memory="high")

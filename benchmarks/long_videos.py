@@ -27,7 +27,16 @@ PROMPTS = (
     "A red ball rolls to the right.",
     "A blue cube stands to the left of a green cylinder.",
     "A yellow ball is dropped and bounces.",
+    "A green ball rolls to the left and hits an orange cube.",
+    "Three purple cubes are on the ground.",
+    "A cyan cylinder stands still.",
+    "A red cone is on the left and a blue ball is on the right.",
+    "An orange cube slides to the right and stops.",
+    "A pink ball rolls to the left, disappears behind a green screen and reappears on the left.",
+    "A yellow cylinder stands to the right of a purple cone.",
 )
+MIN_UNCHANGED_SHARE = 0.9
+"""Share of the videos whose objects stay what they are to the end."""
 
 _STREAM_SCRIPT = """
 import dataclasses, json, sys
@@ -88,7 +97,7 @@ def stream_in_subprocess(
     *,
     seconds: float,
     model: str,
-    num_inference_steps: int,
+    num_inference_steps: int | None,
     seed: int,
     context_mode: ContextMode | None = None,
     context_sigma: float | None = None,
@@ -99,7 +108,7 @@ def stream_in_subprocess(
         prompt: what the video shows.
         seconds: length of the video.
         model: as for `kinema.load`.
-        num_inference_steps: solver steps of each block.
+        num_inference_steps: solver steps of each block; None: as many as the model needs.
         seed: seed of the noise.
         context_mode: how a block attends to finished frames; None is the default of the model.
         context_sigma: noise level of the finished frames; None is the default of the model.
@@ -130,7 +139,7 @@ def run_benchmark(
     *,
     seconds: float = 60.0,
     model: str = "world",
-    num_inference_steps: int = 20,
+    num_inference_steps: int | None = None,
     context_mode: ContextMode | None = None,
     context_sigma: float | None = None,
     prompts: Sequence[str] = PROMPTS,
@@ -140,7 +149,7 @@ def run_benchmark(
     Args:
         seconds: length of the long videos.
         model: as for `kinema.load`.
-        num_inference_steps: solver steps of each block.
+        num_inference_steps: solver steps of each block; None: as many as the model needs.
         context_mode: see `stream_in_subprocess`.
         context_sigma: see `stream_in_subprocess`.
         prompts: one video for each; its index is the seed.
@@ -178,8 +187,8 @@ def run_benchmark(
             unit="", note=f"largest of {len(videos)}",
         ),
         BenchRow(
-            label="share of the video after the first changed object", at_most=0.0, unit="",
-            ours=statistics.median(1 - min(1.0, video.survival_seconds / seconds) for video in videos),
+            label="share of the videos in which an object changes", at_most=1 - MIN_UNCHANGED_SHARE, unit="",
+            ours=statistics.mean(video.survival_seconds < seconds - 1 for video in videos),
             note="no change for " + ", ".join(f"{video.survival_seconds:.0f}" for video in videos) + " s",
         ),
     ]  # fmt: skip

@@ -63,7 +63,7 @@ def compute_quality(video: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.nda
 
 
 def measure_methods(
-    pipe: Pipeline, seed: int, *, num_inference_steps: int, diffusion: bool
+    pipe: Pipeline, seed: int, *, num_inference_steps: int | None, diffusion: bool
 ) -> dict[tuple[str, int], Quality]:
     """Upscale one held-out lab video by each method and factor."""
     defaults = pipe.model.sampling_defaults
@@ -102,7 +102,11 @@ def _frames(events: Iterable[Event]) -> FrameArray:
 
 
 def run_benchmark(
-    *, model: str = "world", num_videos: int = 4, num_inference_steps: int = 20, diffusion: bool = False
+    *,
+    model: str = "world",
+    num_videos: int = 4,
+    num_inference_steps: int | None = None,
+    diffusion: bool = False,
 ) -> list[BenchRow]:
     """Medians over held-out videos.
 

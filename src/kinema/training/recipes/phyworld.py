@@ -114,7 +114,7 @@ class PhyWorldRunConfig:
     """
 
     clips: PhyWorldConfig = field(default_factory=PhyWorldConfig)
-    num_clips: int = 6144
+    num_clips: int = 3072
     num_held_out: int = 48
     seed: int = 0
     autoencoder: str = ""
