@@ -14,6 +14,7 @@ from kinema.models.formats.native import load_vae
 from kinema.models.sampling_recipes import fast_defaults
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.training.render_shards import RenderConfig, render_missing
+from kinema.training.vae_task import VaeTask
 from tests.fixtures.curated_set import write_curated_set
 from tests.fixtures.toy_training import LengthTextEncoder
 
@@ -54,6 +55,27 @@ def test_separately_trained_vae_and_dit_make_a_model(runs):
     data = load_latent_datasets(runs / "dit")
     assert len(data.train) == 1
     assert len(data.train[0]) == 8
+
+
+def test_an_autoencoder_trains_on_all_rendered_datasets(tmp_path, monkeypatch):
+    counts = []
+
+    class CountingTask(VaeTask):
+        def __init__(self, config, dataset, held_out, *arguments, **settings):
+            counts.append((len(dataset), len(held_out)))
+            super().__init__(config, dataset, held_out, *arguments, **settings)
+
+    monkeypatch.setattr("kinema.training.recipes.vae.VaeTask", CountingTask)
+    render = {"num_clips": 3, "height": 32, "width": 32, "num_frames": 9, "events": [["still", 1.0]]}
+    main(
+        [
+            "train", "vae", "--preset", "tiny", "--out", str(tmp_path), "--device", "cpu",
+            "--set", "training.loop.steps=1", "--set", "data.num_held_out=2",
+            "--set", "data.render=" + json.dumps(render),
+            "--set", "data.extra_datasets=" + json.dumps([{**render, "num_clips": 4, "seed": 5}]),
+        ]
+    )  # fmt: skip
+    assert counts == [(7, 4)]
 
 
 def test_resume_recognises_every_kind_of_run(runs, capsys):
