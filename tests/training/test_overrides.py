@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kinema.errors import UserError
 from kinema.models.formats.serialization import from_values
+from kinema.training.dit_task import DitTrainConfig
 from kinema.training.overrides import apply_overrides, to_plain
 
 
@@ -77,3 +78,31 @@ def test_wrong_settings_are_one_helpful_line(assignment, message):
 def test_unknown_keys_in_a_file_are_refused():
     with pytest.raises(UserError, match="did you mean 'width'"):
         from_values(Outer, {"inner": {"widt": 3}}, source="settings")
+
+
+def test_settings_that_depend_on_each_other_change_together():
+    config = DitTrainConfig()
+    changed = apply_overrides(config, ["model.width=128", "model.heads=2", "model.mlp_width=512"])
+    assert (changed.model.width, changed.model.heads) == (128, 2)
+
+
+def test_a_later_assignment_counts():
+    assert apply_overrides(DitTrainConfig(), ["seed=1", "seed=2"]).seed == 2
+    whole = 'sigma_sampling={"low_p": 0.5, "prefix_p": 0.2}'
+    changed = apply_overrides(
+        DitTrainConfig(), ["sigma_sampling.low_p=0.1", whole, "sigma_sampling.prefix_p=0.3"]
+    )
+    assert (changed.sigma_sampling.low_p, changed.sigma_sampling.prefix_p) == (0.5, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["model.width=100"], "model.width: 100 channels do not divide into 8 heads"),
+        (["model.heads=7", "seed=3"], "model.heads: 256 channels"),
+        (["model=" + json.dumps({**to_plain(DitTrainConfig().model), "heads": 7})], "model: 256 channels"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_one_line(assignments, message):
+    with pytest.raises(UserError, match=message):
+        apply_overrides(DitTrainConfig(), assignments)
