@@ -24,7 +24,6 @@ from kinema.evaluation.phyworld import (
 )
 from kinema.frames import FrameArray, to_frames
 from kinema.models.formats.loader import open_model
-from kinema.models.text_encoders.base import TextEmbeddings
 from kinema.models.transformer.dit import Dit
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.simulator.phyworld import (
@@ -74,7 +73,8 @@ class PhyWorldModel:
         self.vae: VideoVae = model.load_vae(device=device)
         self.dit = model.load_transformer(dtype=torch.float32, device=device)
         assert isinstance(self.dit, Dit)
-        self.schedule = sampling.linear_schedule(num_inference_steps, 1.0)
+        self.text_encoder = model.load_text_encoder(dtype=torch.float32, device=device)
+        self.schedule = sampling.linear_schedule(num_inference_steps, defaults.flow_shift)
 
     @torch.inference_mode()
     def reconstruct(self, clip: PhyWorldClip) -> FrameArray:
@@ -86,6 +86,9 @@ class PhyWorldModel:
         """Yield the continuation of the first three frames of each clip, which are part of it.
 
         The noise of a clip depends on its position in the list.
+
+        Raises:
+            UserError: the latents are not numbers.
         """
         known = self.vae.encode(_as_input(clips)[:, :, :NUM_CONDITION_FRAMES])
         num_known = known.shape[2]
@@ -98,17 +101,15 @@ class PhyWorldModel:
         clamp = sampling.FrameClamp(
             frames=is_known, latents=latents, sigmas=torch.where(is_known, 0.0, 1.0).double()
         )
-        empty = TextEmbeddings(
-            hidden_states=torch.zeros(len(clips), 1, self.dit.config.text_width),
-            lengths=torch.zeros(len(clips), dtype=torch.long),
-        )
-        context = self.dit.context(empty)
+        context = self.dit.context(self.text_encoder.encode([""] * len(clips)))
 
         def denoiser(latents: Tensor, sigma: Tensor) -> Tensor:
             return self.dit(latents, sigma, context)
 
         for step in sampling.sample(denoiser, noise, self.schedule, solver="euler", clamp=clamp):
             latents = step.latents
+        if not latents.isfinite().all():
+            raise UserError("the model's latents are not numbers; its training has diverged")
         for one in latents.float():
             yield to_frames(self.vae.decode(one[None]))
 

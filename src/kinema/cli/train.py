@@ -214,6 +214,8 @@ class PhyWorld(MachineArgs):
     """Folder of the run; an interrupted run continues."""
     autoencoder: str = ""
     """The folder of a model from another run, whose autoencoder is used; by default one is trained."""
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Start from the transformer of a model of another run."""
     preset: Literal["lab", "tiny"] = "lab"
     """`tiny` for a test."""
     set: UseAppendAction[tuple[str, ...]] = ()
@@ -225,7 +227,9 @@ class PhyWorld(MachineArgs):
         from kinema.training.recipes import phyworld
 
         presets = {"lab": phyworld.lab, "tiny": phyworld.tiny}
-        config = dataclasses.replace(presets[self.preset](), autoencoder=self.autoencoder)
+        config = dataclasses.replace(
+            presets[self.preset](), autoencoder=self.autoencoder, init_from=self.init_from
+        )
         start_run(config, self.set, self.out, "phyworld", self)
 
 

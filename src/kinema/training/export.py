@@ -29,6 +29,8 @@ from kinema.training.render_shards import RenderConfig
 SETTINGS_FILE, SCORES_FILE = "training.json", "scores.json"
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE, ETA = 20, 1.8, 0.5
 """Sampling defaults of exported models; the small models were measured with them."""
+PHYWORLD_FLOW_SHIFT = 5.0
+"""Where bodies are is decided near sigma = 1, as in training."""
 
 
 def build_sampling_defaults(render_config: RenderConfig, *, causal: bool) -> SamplingDefaults:
@@ -102,7 +104,7 @@ def export_phyworld(config: PhyWorldRunConfig, vae: VideoVae, dit: Dit, folder: 
     defaults = SamplingDefaults(
         num_inference_steps=NUM_INFERENCE_STEPS,
         guidance_scale=(1.0,),
-        flow_shift=1.0,
+        flow_shift=PHYWORLD_FLOW_SHIFT,
         solver="euler",
         eta=0.0,
         schedule="linear",

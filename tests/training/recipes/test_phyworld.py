@@ -107,6 +107,20 @@ def test_another_run_lends_its_autoencoder(weights: Path, tmp_path: Path) -> Non
         list(train_phyworld(dataclasses.replace(config, autoencoder="world"), make_context(tmp_path / "b")))
 
 
+def test_training_starts_from_another_transformer(weights: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny(), autoencoder=str(weights), init_from=str(weights))
+    optimizer = dataclasses.replace(config.dit.loop.optimizer, learning_rate=0.0, muon_learning_rate=0.0)
+    loop = dataclasses.replace(config.dit.loop, optimizer=optimizer)
+    config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, loop=loop))
+    folders = (weights, train(config, tmp_path / "run"))
+    old, new = (
+        open_model(str(folder)).load_transformer(dtype=torch.float32, device=torch.device("cpu")).state_dict()
+        for folder in folders
+    )
+    for name in old:
+        torch.testing.assert_close(new[name], old[name], rtol=0.01, atol=1e-4)
+
+
 def test_models_of_other_videos_are_refused() -> None:
     with pytest.raises(UserError, match="17 frames of 128x128"):
         run_benchmark(model="world")

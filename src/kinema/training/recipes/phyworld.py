@@ -30,6 +30,7 @@ from kinema.training.run_context import Progress, RunContext
 from kinema.training.sigma_sampling import SigmaSamplingConfig
 from kinema.training.stages import (
     encode_datasets,
+    load_init_weights,
     load_trained_autoencoder,
     load_trained_transformer,
     train_autoencoder,
@@ -85,9 +86,10 @@ def _dit_training() -> DitTrainConfig:
         caption_dropout=0.0,
         causal_p=0.0,
         compile_blocks=True,
-        # Of every clip the first two latent frames, the condition frames, are clean.
+        # Of every clip the first two latent frames, the condition frames, are clean. Most sigmas are above
+        # 0.9: below, the bodies are visible through the noise, and where they are need not be predicted.
         sigma_sampling=SigmaSamplingConfig(
-            logit_mean=0.5, diffusion_forcing_p=0.0, prefix_p=1.0, suffix_p=0.0,
+            logit_mean=2.5, low_logit_mean=0.5, diffusion_forcing_p=0.0, prefix_p=1.0, suffix_p=0.0,
             starts_midclip=True, max_prefix_frames=2,
         ),
         model=small(width=192, layers=6, channels=LATENT_CHANNELS),
@@ -108,6 +110,8 @@ class PhyWorldRunConfig:
         seed: of the clips.
         autoencoder: the folder of a trained model, for example of another run; empty trains an autoencoder,
             on bodies of all sizes, speeds, colours and shapes, so that it serves all experiments.
+        init_from: the folder of a trained model whose transformer training starts from; empty: random
+            weights.
         window_frames: the autoencoder trains on windows of this many frames.
         vae: settings of its training.
         dit: settings of the transformer's training.
@@ -118,6 +122,7 @@ class PhyWorldRunConfig:
     num_held_out: int = 48
     seed: int = 0
     autoencoder: str = ""
+    init_from: str = ""
     window_frames: int = 9
     vae: VaeTrainConfig = field(default_factory=_vae_training)
     dit: DitTrainConfig = field(default_factory=_dit_training)
@@ -192,7 +197,12 @@ def train_phyworld(config: PhyWorldRunConfig, run_context: RunContext) -> Iterat
     if run_context.stop_requested():
         return
     data = load_latent_datasets(run_context.run_dir)
-    dit_task = DitTask(config.dit, data.train, data.held_out, run_context.device)
+    init_weights = None
+    if config.init_from:
+        init_weights = load_init_weights(config.init_from, run_context.device).dit_weights_for(
+            config.dit.model
+        )
+    dit_task = DitTask(config.dit, data.train, data.held_out, run_context.device, init_weights=init_weights)
     yield from train_transformer(run_context, dit_task, config.dit, vae, data, SampleConfig(num_samples=0))
 
 
