@@ -138,7 +138,7 @@ class PhyWorldRunConfig:
 
 
 def lab() -> PhyWorldRunConfig:
-    """Return the preset for two CPU cores, about an hour and a half."""
+    """Return the preset for two CPU cores, about an hour."""
     return PhyWorldRunConfig()
 
 
