@@ -216,8 +216,8 @@ class PhyWorld(MachineArgs):
     """The folder of a model from another run, whose autoencoder is used; by default one is trained."""
     init_from: Annotated[str, arg(name="from")] = ""
     """Start from the transformer of a model of another run."""
-    preset: Literal["lab", "tiny"] = "lab"
-    """`tiny` for a test."""
+    preset: Literal["lab", "experiment", "tiny"] = "lab"
+    """`experiment` for one kind of clips, with a smaller model; `tiny` for a test."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set 'clips.scenarios=["uniform"]'"""
 
@@ -226,7 +226,7 @@ class PhyWorld(MachineArgs):
         from kinema.cli.train_run import start_run
         from kinema.training.recipes import phyworld
 
-        presets = {"lab": phyworld.lab, "tiny": phyworld.tiny}
+        presets = {"lab": phyworld.lab, "experiment": phyworld.experiment, "tiny": phyworld.tiny}
         config = dataclasses.replace(
             presets[self.preset](), autoencoder=self.autoencoder, init_from=self.init_from
         )

@@ -23,6 +23,8 @@ from kinema.simulator.phyworld import NUM_FRAMES, AttributePair, PhyWorldConfig,
 from kinema.training.export import export_phyworld
 from kinema.training.recipes.phyworld import (
     PhyWorldRunConfig,
+    experiment,
+    lab,
     load_trained_phyworld,
     tiny,
     train_phyworld,
@@ -48,8 +50,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tiny(), tmp_path_factory.mktemp("phyworld") / "run")
 
 
+def test_the_experiment_is_smaller() -> None:
+    assert experiment().dit.model.width < lab().dit.model.width
+    assert experiment().num_clips < lab().num_clips
+    assert experiment().vae == lab().vae
+
+
 def test_the_preset_gives_three_frames() -> None:
-    config = PhyWorldRunConfig().dit.sigma_sampling
+    config = lab().dit.sigma_sampling
     for seed in range(20):
         sigmas = sample_sigmas(config, 17, torch.Generator().manual_seed(seed))
         assert (sigmas[:2] == 0).all()
