@@ -86,8 +86,8 @@ def _dit_training() -> DitTrainConfig:
         caption_dropout=0.0,
         causal_p=0.0,
         compile_blocks=True,
-        # Of every clip the first two latent frames, the condition frames, are clean. Nearly half of the sigmas
-        # are above 0.9: below, the bodies are visible through the noise, and where they are need not be predicted.
+        # The condition frames, the first two latent frames, are clean. Nearly half of the sigmas are above
+        # 0.9: below, the bodies are visible through the noise, and need not be predicted.
         sigma_sampling=SigmaSamplingConfig(
             logit_mean=2.5, low_logit_mean=0.5, diffusion_forcing_p=0.0, prefix_p=1.0, suffix_p=0.0,
             starts_midclip=True, max_prefix_frames=2,
