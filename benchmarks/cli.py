@@ -12,8 +12,7 @@ from tyro.conf import subcommand
 
 from benchmarks.harness import print_table
 from kinema.errors import UserError
-
-_Attribute = Literal["colour", "size", "velocity", "shape"]
+from kinema.simulator.phyworld import SCENARIOS, Attribute, AttributePair, Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,9 +224,9 @@ class BenchPhyWorld:
     experiment: Literal["errors", "speeds", "attributes"] = "errors"
     """`errors`: velocity errors in m/s. `speeds`: what becomes of balls of each speed. `attributes`: what
     becomes of a body whose attributes never occurred together in training."""
-    scenarios: tuple[Literal["uniform", "collision", "parabola"], ...] = ("uniform", "collision", "parabola")
+    scenarios: tuple[Scenario, ...] = SCENARIOS
     """Of the experiment `errors`."""
-    pair: tuple[_Attribute, _Attribute] | None = None
+    pair: tuple[Attribute, Attribute] | None = None
     """Of the experiment `attributes`: those of the training, for example colour shape."""
     num_clips: int = 50
     """Videos for each row."""
@@ -237,7 +236,6 @@ class BenchPhyWorld:
     def run(self) -> None:
         """Measure and print."""
         from benchmarks.phyworld import run_benchmark
-        from kinema.simulator.phyworld import AttributePair
 
         rows = run_benchmark(
             model=self.model,

@@ -6,6 +6,8 @@ of the first 32 in which a body is fully inside the image. Bodies are found by t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -25,6 +27,9 @@ from kinema.simulator.phyworld import (
     Scenario,
     render_bodies,
 )
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in pixels."""
 
 NUM_SCORED_FRAMES = 32
 """Length of the paper's videos."""
@@ -46,20 +51,8 @@ _MIN_LAST_FRAME = NUM_CONDITION_FRAMES + 4
 """A body that leaves the image before is not described."""
 
 
-def locate_body(
-    frames: FrameArray, colour: int | None
-) -> tuple[Float[np.ndarray, "f 2"], Float[np.ndarray, " f"]]:
-    """Centroids in metres and areas in m² of what has one colour.
-
-    Every pixel is solved as a mixture of the background and the two colours by least squares. Centroids are
-    NaN where nothing is found.
-
-    Args:
-        frames: of a video.
-        colour: index in `BODY_COLOURS`; None: both.
-    """
-    mask = _coverage(frames)
-    mask = mask.sum(axis=-1).clip(0, 1) if colour is None else mask[..., colour]
+def _locate(mask: Float[np.ndarray, "f h w"]) -> tuple[Float[np.ndarray, "f 2"], Float[np.ndarray, " f"]]:
+    """Centroids in metres, NaN where nothing is found, and areas in m² of covered pixels."""
     area = mask.sum(axis=(1, 2))
     grid = np.arange(IMAGE_SIZE) + 0.5
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -70,7 +63,10 @@ def locate_body(
 
 
 def _coverage(frames: FrameArray) -> Float[np.ndarray, "f h w 2"]:
-    """Share of each pixel that each colour covers."""
+    """Share of each pixel that each colour covers.
+
+    Every pixel is solved as a mixture of the background and the two colours by least squares.
+    """
     basis = np.stack([colour - BACKGROUND_COLOUR for colour in BODY_COLOURS])
     coverage = np.clip((frames.astype(np.float64) - BACKGROUND_COLOUR) @ np.linalg.pinv(basis), 0, 1)
     return np.where(coverage < _MIN_COVERAGE, 0, coverage)
@@ -85,9 +81,9 @@ def velocity_error(truth: PhyWorldClip, frames: FrameArray) -> float:
         truth: the clip whose first frames were given.
         frames: of the video to measure, at least 32.
     """
-    errors = []
+    coverage, errors = _coverage(frames), []
     for body, size in enumerate(truth.radius):
-        position, area = locate_body(frames, truth.colours[body])
+        position, area = _locate(coverage[..., truth.colours[body]])
         true_position = truth.position[:, body]
         inside = ((true_position >= size) & (true_position <= WORLD_METRES - size)).all(axis=1)
         true_area = np.pi * size**2 if truth.shapes[body] == "ball" else 4 * size**2
@@ -128,8 +124,12 @@ def horizontal_velocity(frames: FrameArray) -> float:
 
     NaN where fewer than two neighbouring frames do.
     """
-    boxes = _bounding_boxes(frames)
-    position, _ = locate_body(frames, None)
+    mask = _coverage(frames).sum(axis=-1).clip(0, 1)
+    return _horizontal_velocity(mask, _bounding_boxes(mask))
+
+
+def _horizontal_velocity(mask: Float[np.ndarray, "f h w"], boxes: Sequence[Box]) -> float:
+    position, _ = _locate(mask)
     shown = [f for f in range(NUM_CONDITION_FRAMES, NUM_SCORED_FRAMES) if _is_inside(boxes[f])]
     steps = [position[f, 0] - position[f - 1, 0] for f in shown if _is_inside(boxes[f - 1])]
     return float(np.mean(steps)) / FRAME_SECONDS if steps else float("nan")
@@ -140,18 +140,20 @@ def final_attributes(frames: FrameArray) -> dict[Attribute, int] | None:
 
     None where the body dissolves, or leaves the image soon after the condition frames.
     """
-    boxes = _bounding_boxes(frames)
+    coverage = _coverage(frames)
+    mask = coverage.sum(axis=-1).clip(0, 1)
+    boxes = _bounding_boxes(mask)
     shown = [f for f in range(_MIN_LAST_FRAME, NUM_SCORED_FRAMES) if _is_inside(boxes[f])]
     if not shown:
         return None
     last, scale = shown[-1], WORLD_METRES / IMAGE_SIZE
-    areas = _coverage(frames[last : last + 1])[0].sum(axis=(0, 1))
+    areas = coverage[last].sum(axis=(0, 1))
     left, top, right, bottom = boxes[last]
     fill = areas.sum() / ((right - left) * (bottom - top))
     if fill < _MIN_BALL_FILL:
         return None
     size = 0.25 * (right - left + bottom - top) * scale
-    speed = abs(horizontal_velocity(frames))
+    speed = abs(_horizontal_velocity(mask, boxes))
     return {
         "colour": int(areas.argmax()),
         "size": int(size > np.mean(ATTRIBUTE_SIZES)),
@@ -160,13 +162,13 @@ def final_attributes(frames: FrameArray) -> dict[Attribute, int] | None:
     }
 
 
-def _bounding_boxes(frames: FrameArray) -> list[tuple[float, float, float, float]]:
+def _bounding_boxes(masks: Float[np.ndarray, "f h w"]) -> list[Box]:
     """Left, top, right and bottom edge of what is not background in each frame, in pixels; zeros: nothing.
 
     The edges are found to a part of a pixel, by the widest row and the highest column.
     """
     boxes = []
-    for mask in _coverage(frames).sum(axis=-1).clip(0, 1):
+    for mask in masks:
         rows, columns = np.nonzero(mask.max(axis=1) > 0.5)[0], np.nonzero(mask.max(axis=0) > 0.5)[0]
         if not len(rows):
             boxes.append((0.0, 0.0, 0.0, 0.0))
@@ -179,6 +181,6 @@ def _bounding_boxes(frames: FrameArray) -> list[tuple[float, float, float, float
     return boxes
 
 
-def _is_inside(box: tuple[float, float, float, float]) -> bool:
+def _is_inside(box: Box) -> bool:
     """Whether a body is shown, and not cut off by an edge of the image on the left or right."""
     return box[2] > box[0] and box[0] > 0.5 and box[2] < IMAGE_SIZE - 0.5

@@ -231,13 +231,17 @@ def _frame_times() -> Float[np.ndarray, " f"]:
     return np.arange(NUM_FRAMES) * FRAME_SECONDS
 
 
+def _rolling(radius: float, speed: float, sign: float) -> Float[np.ndarray, " f"]:
+    """The horizontal positions of a body that enters at one side; a sign of 1: to the right."""
+    start = radius if sign > 0 else WORLD_METRES - radius
+    return start + sign * speed * _frame_times()
+
+
 def _uniform_motion(
     rng: np.random.Generator, radius: float, speed: float, sign: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    start = radius if sign > 0 else WORLD_METRES - radius
-    x = start + sign * speed * _frame_times()
     y = np.full(NUM_FRAMES, rng.uniform(radius, WORLD_METRES - radius))
-    return np.stack([x, y], axis=1)[:, None], np.array([radius])
+    return np.stack([_rolling(radius, speed, sign), y], axis=1)[:, None], np.array([radius])
 
 
 def _sample_uniform_motion(rng: np.random.Generator, ranges: MotionRanges) -> tuple[np.ndarray, np.ndarray]:
@@ -270,10 +274,8 @@ def _sample_collision(rng: np.random.Generator, ranges: MotionRanges) -> tuple[n
 
 def _sample_parabola(rng: np.random.Generator, ranges: MotionRanges) -> tuple[np.ndarray, np.ndarray]:
     radius, speed = _sample_ranges(rng, ranges.radii), _sample_ranges(rng, ranges.speeds)
-    sign = _sample_sign(rng, ranges)
-    start = radius if sign > 0 else WORLD_METRES - radius
-    t = _frame_times()
-    x, y = start + sign * speed * t, radius + 0.5 * GRAVITY * t**2
+    x = _rolling(radius, speed, _sample_sign(rng, ranges))
+    y = radius + 0.5 * GRAVITY * _frame_times() ** 2
     return np.stack([x, y], axis=1)[:, None], np.array([radius])
 
 

@@ -99,11 +99,9 @@ def estimate_run_size(
             )
         case PhyWorldRunConfig():
             vae, dit = _count(VideoVae, config.vae.model), _count(Dit, config.dit.model)
-            stride = config.vae.model.stride
-            values = config.vae.model.z_dim * (1 + stride.groups(NUM_FRAMES))
-            values *= (IMAGE_SIZE // stride.spatial) ** 2
             return RunSize(
-                latents=_FLOAT_BYTES * values * (config.num_clips + config.num_held_out),
+                latents=(config.num_clips + config.num_held_out)
+                * _latent_clip_bytes(NUM_FRAMES, IMAGE_SIZE, IMAGE_SIZE, config.vae.model),
                 checkpoints=_checkpoint_bytes(vae, config.vae.loop) + _checkpoint_bytes(dit, config.dit.loop),
                 weights=_FLOAT_BYTES * (vae + dit),
             )
@@ -200,9 +198,13 @@ def _video_bytes(config: RenderConfig) -> int:
 
 def _latent_bytes(config: RenderConfig, vae: VaeConfig) -> int:
     windows = config.windows_per_clip if config.window_frames is not None else 1
-    frames = 1 + vae.stride.groups(config.window_frames or config.num_frames)
-    pixels = (config.height // vae.stride.spatial) * (config.width // vae.stride.spatial)
-    return config.num_clips * windows * frames * pixels * vae.z_dim * _FLOAT_BYTES
+    num_frames = config.window_frames or config.num_frames
+    return config.num_clips * windows * _latent_clip_bytes(num_frames, config.height, config.width, vae)
+
+
+def _latent_clip_bytes(num_frames: int, height: int, width: int, vae: VaeConfig) -> int:
+    pixels = (height // vae.stride.spatial) * (width // vae.stride.spatial)
+    return (1 + vae.stride.groups(num_frames)) * pixels * vae.z_dim * _FLOAT_BYTES
 
 
 def _format_bytes(count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def train_vae(config: VaeRunConfig, run_context: RunContext) -> Iterator[Progres
     init = load_autoencoder(config.init_from, run_context) if config.init_from else None
     if init is not None and config.training.decoder_only:
         copy_latent_stats(run_context, init)
-    split = splits[0] if config.data.folders else join_splits(splits)
+    split = _joined_split(config, splits)
     task = VaeTask(
         config.training,
         split.train,
@@ -86,12 +86,17 @@ def train_vae(config: VaeRunConfig, run_context: RunContext) -> Iterator[Progres
         load_trained_autoencoder(run_context, config.training, split.held_out)
 
 
+def _joined_split(config: VaeRunConfig, splits: Sequence[DatasetSplit]) -> DatasetSplit:
+    """Return all sets or rendered datasets as one; of folders the first."""
+    return splits[0] if config.data.folders else join_splits(splits)
+
+
 def load_trained_vae(config: VaeRunConfig, run_context: RunContext) -> VideoVae:
     """Load the averaged weights of a finished run."""
     splits: list[DatasetSplit] = []
     for _ in prepare_datasets(config.data, run_context, splits):
         pass
-    split = splits[0] if config.data.folders else join_splits(splits)
+    split = _joined_split(config, splits)
     return load_trained_autoencoder(run_context, config.training, split.held_out)
 
 
