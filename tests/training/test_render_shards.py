@@ -1,11 +1,14 @@
 """Rendered datasets: only missing shards are rendered, and clips do not depend on the size of the dataset."""
 
 import dataclasses
+import json
 
 import pytest
 
 from kinema.data.video_shards import open_shards, shard_path
 from kinema.errors import UserError
+from kinema.simulator.annotation_io import annotations_to_json
+from kinema.simulator.clip import make_clip
 from kinema.training.render_shards import RenderConfig, render_missing
 
 RENDER_CONFIG = RenderConfig(
@@ -51,6 +54,16 @@ def test_everyday_captions_are_added(tmp_path):
     assert tuple(many.captions(0)[: len(few.captions(0))]) == tuple(few.captions(0))
     added = many.captions(0)[len(few.captions(0)) :]
     assert len(set(added)) == 6
+
+
+def test_shards_keep_the_annotations(tmp_path):
+    list(render_missing(RENDER_CONFIG, tmp_path, num_workers=0))
+    videos = open_shards(tmp_path, max_clips=5)
+    assert len(videos.annotations) == len(videos) == 5
+    for index, text in enumerate(videos.annotations):
+        clip = make_clip(RENDER_CONFIG.clip_spec(index), render=False)
+        assert json.loads(text)["event"] == clip.annotations.event
+        assert text == annotations_to_json(clip.annotations)
 
 
 @pytest.mark.parametrize(

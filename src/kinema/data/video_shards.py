@@ -1,4 +1,4 @@
-"""Shards: safetensors files of some dozens of clips of one shape, with the captions in the file's header.
+"""Shards: safetensors files of some dozens of clips of one shape, with captions and annotations in the header.
 
 Shards are numbered from 0 without gaps. Readers map them into memory and stop at the first that is missing,
 so a dataset can be read while more shards are rendered.
@@ -29,11 +29,14 @@ class ShardedVideos:
         pixels: the memory-mapped frames of each shard.
         texts: the captions of each clip.
         starts: the index of the first clip of each shard.
+        annotations: the annotations of each clip as JSON (`kinema.simulator.annotation_io`), without tracks;
+            empty for shards that have none.
     """
 
     pixels: tuple[UInt8[np.ndarray, "_ f h w 3"], ...]
     texts: tuple[tuple[str, ...], ...]
     starts: tuple[int, ...]
+    annotations: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -58,6 +61,7 @@ def write_shard(
     shard_index: int,
     frames: Sequence[FrameArray],
     captions: Sequence[Sequence[str]],
+    annotations: Sequence[str] | None = None,
 ) -> None:
     """Write a shard atomically.
 
@@ -66,11 +70,13 @@ def write_shard(
         shard_index: from 0.
         frames: of each clip, all of one shape.
         captions: every caption of each clip.
+        annotations: of each clip, as JSON; None where they are not known.
     """
+    metadata = {"captions": json.dumps(captions)}
+    if annotations is not None:
+        metadata["annotations"] = json.dumps(annotations)
     with atomic_write(shard_path(folder, shard_index)) as path:
-        safetensors.numpy.save_file(
-            {"frames": np.stack(frames)}, path, metadata={"captions": json.dumps(captions)}
-        )
+        safetensors.numpy.save_file({"frames": np.stack(frames)}, path, metadata=metadata)
 
 
 def open_shards(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
@@ -80,7 +86,7 @@ def open_shards(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
         folder: may be empty.
         max_clips: clips after these are left out; None reads all.
     """
-    pixels, texts, starts = [], [], []
+    pixels, texts, starts, annotations = [], [], [], []
     for shard_index in itertools.count():
         path = shard_path(folder, shard_index)
         if (max_clips is not None and len(texts) >= max_clips) or not path.is_file():
@@ -90,9 +96,14 @@ def open_shards(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
         texts += [tuple(clip) for clip in json.loads(header["__metadata__"]["captions"])]
         if max_clips is not None:
             del texts[max_clips:]
+        annotations += json.loads(header["__metadata__"].get("annotations", "[]"))[: len(texts) - starts[-1]]
         shape, offset = header["frames"]["shape"], data_start + header["frames"]["data_offsets"][0]
         pixels.append(np.memmap(path, np.uint8, "r", offset=offset, shape=tuple(shape)))
-    return ShardedVideos(pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts))
+    if len(annotations) != len(texts):
+        annotations = []
+    return ShardedVideos(
+        pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts), annotations=tuple(annotations)
+    )
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

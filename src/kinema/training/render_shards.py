@@ -218,8 +218,9 @@ def _render_in_background(config: RenderConfig, folder: Path, worker: int, num_w
 
 def _render_clip(
     config: RenderConfig, index: int, render_device: RenderDevice
-) -> tuple[FrameArray, list[str]]:
-    """Render a clip and its captions, with other seeds where an outcome does not fit into the video."""
+) -> tuple[FrameArray, list[str], str]:
+    """Render a clip, its captions and its annotations, with other seeds where an outcome does not fit."""
+    from kinema.simulator.annotation_io import annotations_to_json
     from kinema.simulator.captions import everyday, generate_captions
     from kinema.simulator.clip import make_clip
 
@@ -229,7 +230,7 @@ def _render_clip(
     if config.everyday_captions:
         realized = everyday.generate_everyday_captions(clip.annotations, config.everyday_captions)
         captions += [caption.text for caption in realized]
-    return clip.frames, captions
+    return clip.frames, captions, annotations_to_json(clip.annotations)
 
 
 def first_that_fits(config: RenderConfig, index: int, make: Callable[[ClipSpec], Output]) -> Output:
@@ -252,5 +253,6 @@ def _render_shard(job: tuple[RenderConfig, Path, int, RenderDevice]) -> int:
     config, folder, shard_index, render_device = job
     first, count = shard_index * config.shard_size, config.clips_in_shard(shard_index)
     clips = [_render_clip(config, first + i, render_device) for i in range(count)]
-    write_shard(folder, shard_index, [frames for frames, _ in clips], [captions for _, captions in clips])
+    frames, captions, annotations = zip(*clips, strict=True)
+    write_shard(folder, shard_index, frames, captions, annotations)
     return count
