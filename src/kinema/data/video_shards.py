@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,9 @@ def write_shard(
         captions: every caption of each clip.
         annotations: of each clip, as JSON; None where they are not known.
     """
-    metadata = {"captions": json.dumps(captions)}
-    if annotations is not None:
-        metadata["annotations"] = json.dumps(annotations)
+    texts = {"captions": captions} if annotations is None else {"captions": captions, "annotations": annotations}
+    # One entry, because safetensors writes several in random order.
+    metadata = {"clips": json.dumps(texts)}
     with atomic_write(shard_path(folder, shard_index)) as path:
         safetensors.numpy.save_file({"frames": np.stack(frames)}, path, metadata=metadata)
 
@@ -93,10 +93,11 @@ def open_shards(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
             break
         starts.append(len(texts))
         header, data_start = _read_header(path)
-        texts += [tuple(clip) for clip in json.loads(header["__metadata__"]["captions"])]
+        clips = _read_texts(header["__metadata__"])
+        texts += [tuple(captions) for captions in clips["captions"]]
         if max_clips is not None:
             del texts[max_clips:]
-        annotations += json.loads(header["__metadata__"].get("annotations", "[]"))[: len(texts) - starts[-1]]
+        annotations += clips.get("annotations", [])[: len(texts) - starts[-1]]
         shape, offset = header["frames"]["shape"], data_start + header["frames"]["data_offsets"][0]
         pixels.append(np.memmap(path, np.uint8, "r", offset=offset, shape=tuple(shape)))
     if len(annotations) != len(texts):
@@ -104,6 +105,13 @@ def open_shards(folder: Path, *, max_clips: int | None = None) -> ShardedVideos:
     return ShardedVideos(
         pixels=tuple(pixels), texts=tuple(texts), starts=tuple(starts), annotations=tuple(annotations)
     )
+
+
+def _read_texts(metadata: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Return captions and annotations; shards of earlier versions have captions alone."""
+    if "clips" in metadata:
+        return json.loads(metadata["clips"])
+    return {"captions": json.loads(metadata["captions"])}
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
