@@ -1,4 +1,4 @@
-"""Shards: safetensors files of some dozens of clips of one shape, with captions and annotations in the header.
+"""Shards: safetensors files of some dozens of clips of one shape; captions and annotations are in the header.
 
 Shards are numbered from 0 without gaps. Readers map them into memory and stop at the first that is missing,
 so a dataset can be read while more shards are rendered.
@@ -72,7 +72,9 @@ def write_shard(
         captions: every caption of each clip.
         annotations: of each clip, as JSON; None where they are not known.
     """
-    texts = {"captions": captions} if annotations is None else {"captions": captions, "annotations": annotations}
+    texts = {"captions": captions}
+    if annotations is not None:
+        texts["annotations"] = annotations
     # One entry, because safetensors writes several in random order.
     metadata = {"clips": json.dumps(texts)}
     with atomic_write(shard_path(folder, shard_index)) as path:
