@@ -8,7 +8,7 @@ import torch
 from kinema.data.latent_cache import encode_videos
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.training.loop import LoopConfig, train
-from kinema.training.vae_task import VaeTask, VaeTrainConfig, latent_statistics
+from kinema.training.vae_task import VaeTask, VaeTrainConfig, latent_statistics, reconstruction_quality
 from tests.fixtures.training_data import moving_squares, static_squares
 
 CPU = torch.device("cpu")
@@ -62,3 +62,31 @@ def test_latent_statistics_normalise():
     assert latents.shape[0] == len(videos)
     assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-4
     assert (latents.std((0, 2, 3, 4)) - 1).abs().max() < 1e-3
+
+
+def test_errors_near_moving_pixels_weigh_more():
+    videos = static_squares()
+    x = torch.zeros(1, 3, 3, 16, 16)
+    x[:, :, 1, 4, 4] = 1.0
+    near, far = x.clone(), x.clone()
+    near[..., 5, 5] += 0.5
+    far[..., 12, 12] += 0.5
+    plain, weighted = (
+        VaeTask(vae_config(motion_loss_weight=weight, gradient_loss_weight=0.0), videos, videos, CPU)
+        for weight in (0.0, 4.0)
+    )
+    losses = {
+        name: [task._reconstruction_loss(video, x)[0].item() for video in (near, far)]
+        for name, task in (("plain", plain), ("weighted", weighted))
+    }
+    assert losses["plain"][0] == pytest.approx(losses["plain"][1])
+    assert losses["weighted"][1] == pytest.approx(losses["plain"][1])
+    assert losses["weighted"][0] == pytest.approx(5 * losses["plain"][0])
+
+
+def test_moving_pixels_have_a_psnr_of_their_own():
+    still, moving = static_squares(), moving_squares()
+    vae = VaeTask(vae_config(), moving, moving, CPU).vae
+    assert reconstruction_quality(vae, still, CPU)["moving_psnr"] == pytest.approx(100)
+    scores = reconstruction_quality(vae, moving, CPU)
+    assert scores["moving_psnr"] < scores["psnr"]
