@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from kinema.training.memory_estimate import TrainMemory
     from kinema.training.run_context import Progress
 
-PRINTED_SCORES = ("objects_psnr", "moving_psnr", "psnr", "loss", "loss_right", "caption_loss_ratio", "lab_accuracy")
+PRINTED_SCORES = (
+    "objects_psnr", "moving_psnr", "psnr", "loss", "loss_right", "caption_loss_ratio", "lab_accuracy",
+)  # fmt: skip
 """Scores of the averaged weights that are printed during training; the log has all scores."""
 
 
