@@ -234,6 +234,26 @@ class PhyWorld(MachineArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SceneClassifier(MachineArgs):
+    """Train the network that scores videos of the whole simulator, on simulated clips alone."""
+
+    out: Path
+    """Folder of the run; an interrupted run continues."""
+    preset: Literal["usual", "tiny"] = "usual"
+    """`tiny` for a test."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Change a setting, as name.of.setting=value: --set training.loop.steps=4000"""
+
+    def run(self) -> None:
+        """Train it."""
+        from kinema.cli.train_run import start_run
+        from kinema.training.recipes import scene_classifier
+
+        presets = {"usual": scene_classifier.usual, "tiny": scene_classifier.tiny}
+        start_run(presets[self.preset](), self.set, self.out, "scene-classifier", self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resume(MachineArgs):
     """Continue an interrupted run from its last checkpoint; the result is that of an uninterrupted run."""
 
@@ -311,6 +331,7 @@ class Train:
         | Annotated[PromptRewriter, subcommand("prompt-rewriter")]
         | Annotated[SuperResolution, subcommand("super-resolution")]
         | Annotated[PhyWorld, subcommand("phyworld")]
+        | Annotated[SceneClassifier, subcommand("scene-classifier")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Scaling, subcommand("scaling")]
     )

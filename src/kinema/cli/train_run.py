@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.phyworld import PhyWorldRunConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+    from kinema.training.recipes.scene_classifier import SceneClassifierRunConfig
     from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
     from kinema.training.run_context import RunContext
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         | PromptRewriterRunConfig
         | SuperResolutionRunConfig
         | PhyWorldRunConfig
+        | SceneClassifierRunConfig
     )
 
 RUN_CONFIG_FILES = {
@@ -45,6 +47,7 @@ RUN_CONFIG_FILES = {
     "prompt-rewriter": "prompt-rewriter-run.json",
     "super-resolution": "super-resolution-run.json",
     "phyworld": "phyworld-run.json",
+    "scene-classifier": "scene-classifier-run.json",
 }
 """The file with the settings of a run, by the kind of run."""
 
@@ -112,6 +115,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.phyworld import PhyWorldRunConfig
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+    from kinema.training.recipes.scene_classifier import SceneClassifierRunConfig
     from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
     from kinema.training.recipes.vae import VaeRunConfig
 
@@ -124,6 +128,7 @@ def load_run_config(run_dir: Path, kind: str) -> RunConfig:
         "prompt-rewriter": PromptRewriterRunConfig,
         "super-resolution": SuperResolutionRunConfig,
         "phyworld": PhyWorldRunConfig,
+        "scene-classifier": SceneClassifierRunConfig,
     }
     return from_json(config_types[kind], path.read_text(), source=str(path))
 
@@ -146,6 +151,10 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.phyworld import PhyWorldRunConfig, train_phyworld
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, train_prompt_rewriter
+    from kinema.training.recipes.scene_classifier import (
+        SceneClassifierRunConfig,
+        train_scene_classifier,
+    )
     from kinema.training.recipes.super_resolution import (
         SuperResolutionRunConfig,
         train_super_resolution,
@@ -191,6 +200,8 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
                 steps = train_super_resolution(config, context)
             case PhyWorldRunConfig():
                 steps = train_phyworld(config, context)
+            case SceneClassifierRunConfig():
+                steps = train_scene_classifier(config, context)
         if dist_context.is_main:
             _print_plan(config, run_dir, device)
         if isinstance(config, FinetuneRunConfig) and device.type == "cpu":
@@ -256,6 +267,10 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.phyworld import PhyWorldRunConfig, load_trained_phyworld
     from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig, export_prompt_rewriter
+    from kinema.training.recipes.scene_classifier import (
+        SceneClassifierRunConfig,
+        export_scene_classifier,
+    )
     from kinema.training.recipes.super_resolution import (
         SuperResolutionRunConfig,
         export_super_resolution,
@@ -285,6 +300,9 @@ def export_run(config: RunConfig, context: RunContext) -> list[Path]:
             return [folder]
         case PhyWorldRunConfig():
             return [export_phyworld(config, *load_trained_phyworld(config, context), folder)]
+        case SceneClassifierRunConfig():
+            export_scene_classifier(config, context, folder)
+            return [folder]
 
 
 def init_from_pretrained(config: RecipeConfig, model_name: str) -> RecipeConfig:

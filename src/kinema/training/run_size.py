@@ -9,6 +9,7 @@ from pathlib import Path
 from kinema.errors import UserError
 from kinema.models.formats.loader import open_model
 from kinema.models.module_init import skip_init
+from kinema.models.scene_classifier import SceneClassifier, SceneClassifierConfig
 from kinema.models.slot_classifier import SlotClassifier, SlotClassifierConfig
 from kinema.models.super_resolution import FACTORS, SuperResolution, SuperResolutionConfig
 from kinema.models.transformer.dit import Dit
@@ -23,6 +24,7 @@ from kinema.training.recipes.finetune import FinetuneRunConfig
 from kinema.training.recipes.full_config import RecipeConfig
 from kinema.training.recipes.phyworld import PhyWorldRunConfig
 from kinema.training.recipes.prompt_rewriter import PromptRewriterRunConfig
+from kinema.training.recipes.scene_classifier import SceneClassifierRunConfig
 from kinema.training.recipes.super_resolution import SuperResolutionRunConfig
 from kinema.training.recipes.vae import VaeRunConfig
 from kinema.training.render_shards import RenderConfig
@@ -73,7 +75,8 @@ def estimate_run_size(
     | FinetuneRunConfig
     | PromptRewriterRunConfig
     | SuperResolutionRunConfig
-    | PhyWorldRunConfig,
+    | PhyWorldRunConfig
+    | SceneClassifierRunConfig,
 ) -> RunSize:
     """The largest size of a run's folder.
 
@@ -104,6 +107,13 @@ def estimate_run_size(
                 * _latent_clip_bytes(NUM_FRAMES, IMAGE_SIZE, IMAGE_SIZE, config.vae.model),
                 checkpoints=_checkpoint_bytes(vae, config.vae.loop) + _checkpoint_bytes(dit, config.dit.loop),
                 weights=_FLOAT_BYTES * (vae + dit),
+            )
+        case SceneClassifierRunConfig():
+            count = _count(SceneClassifier, config.training.model)
+            return RunSize(
+                videos=sum(_video_bytes(one) for one in (*config.datasets, config.held_out)),
+                checkpoints=_checkpoint_bytes(count, config.training.loop),
+                weights=2 * count,
             )
         case RecipeConfig():
             datasets = config.datasets
@@ -170,8 +180,8 @@ def count_lora(dit: DitConfig, rank: int) -> int:
 
 
 def _count(
-    kind: type[Dit] | type[VideoVae] | type[SlotClassifier] | type[SuperResolution],
-    config: DitConfig | VaeConfig | SlotClassifierConfig | SuperResolutionConfig,
+    kind: type[Dit] | type[VideoVae] | type[SlotClassifier] | type[SuperResolution] | type[SceneClassifier],
+    config: DitConfig | VaeConfig | SlotClassifierConfig | SuperResolutionConfig | SceneClassifierConfig,
 ) -> int:
     with skip_init():
         module = kind(config)  # pyrefly: ignore[bad-argument-type]  # each kind with its own settings
