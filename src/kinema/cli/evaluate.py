@@ -66,7 +66,7 @@ class Evaluate:
     """Score simulated videos, corrupted copies of them, and synthetic faults."""
     prompt_set: str = "smoke"
     """Prompts in the wording of the simulator's captions: smoke (40), dev (200) or test (1,000 for every
-    measure); prompts in everyday English: everyday (200)."""
+    measure); prompts in everyday English: everyday (200); captions of the whole simulator: whole (212)."""
     size: str = ""
     """Width x height in pixels; that of the model, or 128x128."""
     num_frames: int | None = None

@@ -35,6 +35,7 @@ from kinema.evaluation.video_sources import (
     pair_videos_with_prompts,
 )
 from kinema.evaluation.visualization import draw_annotated_strip, to_data_uri
+from kinema.evaluation.whole import scene_classifier
 from kinema.process_pool import JobRunner
 
 MAX_FAILURES_SHOWN = 3
@@ -95,8 +96,11 @@ def evaluate_baselines(
         prepare_output_dir(runner.baseline_dir(out, "reconstructed"), {"autoencoder": vae.fingerprint()})
     for num_done in runner.run_baselines(items, video_format, out, seed=seed, vae=vae, workers=workers):
         yield f"baselines: {num_done} prompts"
-    for num_done in runner.evaluate_detectors(clips_per_fault, video_format, out, seed=seed, workers=workers):
-        yield f"synthetic faults: {num_done} clips"
+    if prompt_set != "whole":  # The detectors see the lab alone.
+        for num_done in runner.evaluate_detectors(
+            clips_per_fault, video_format, out, seed=seed, workers=workers
+        ):
+            yield f"synthetic faults: {num_done} clips"
     simulator = runner.baseline_dir(out, "simulator")
     scorecard = Scorecard(
         title="Scorecard of the baselines",
@@ -105,6 +109,7 @@ def evaluate_baselines(
         video_format=str(video_format),
         rows=_baseline_rows(out),
         detector_rates=_detector_rates(out),
+        classifier_accuracy=_classifier_accuracy(prompt_set),
     )
     _write_reports(scorecard, out, load_records(simulator), simulator)
 
@@ -223,6 +228,7 @@ def _write_model_scorecard(
             *(_baseline_rows(baselines) if baselines else ()),
         ),
         detector_rates=_detector_rates(baselines) if baselines else (),
+        classifier_accuracy=_classifier_accuracy(prompt_set),
     )
     _write_reports(scorecard, out, records, video_files or out)
 
@@ -245,6 +251,11 @@ def _detector_rates(out: Path) -> tuple[tuple[str, IntervalEstimate, IntervalEst
     )
 
 
+def _classifier_accuracy(prompt_set: str) -> dict[str, float]:
+    """The accuracy of the scene classifier for each attribute, where it scores the prompt set."""
+    return scene_classifier()[1] if prompt_set == "whole" else {}
+
+
 def _write_reports(
     scorecard: Scorecard, out: Path, records: list[EvaluationRecord], videos: Path | list[Path]
 ) -> None:
@@ -263,6 +274,7 @@ def _select_examples(
         records: of the videos.
         videos: the output folder that has the videos, or one video file per prompt.
     """
+    is_lab = not scorecard.classifier_accuracy
     seen: Counter[int] = Counter()
     variants = []
     for record in records:
@@ -292,7 +304,7 @@ def _select_examples(
                     measure=measure,
                     prompt=record.prompt,
                     is_correct=passed,
-                    image_url=to_data_uri(draw_annotated_strip(frames, fps)),
+                    image_url=to_data_uri(draw_annotated_strip(frames, fps, with_tracks=is_lab)),
                 )
             )
     return examples

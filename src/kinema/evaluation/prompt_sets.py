@@ -1,7 +1,7 @@
 """The fixed prompt sets: generated, not stored, and pinned by a digest.
 
 `smoke`, `dev` and `test` have lab prompts in the wording of the simulator's captions; `everyday` has prompts
-in everyday English, with their meaning as data.
+in everyday English, and `whole` captions of scenes of the whole simulator, both with their meaning as data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.evaluation.prompt_parser import CAMERA_PHRASES, DIRECTION_PHRASES, SHAPES, Direction
+from kinema.evaluation.whole import SceneMeaning
+from kinema.evaluation.whole_prompts import load_whole_prompts
 from kinema.simulator.annotations import Colour
 from kinema.simulator.attributes import LAB_COLOURS
 from kinema.simulator.captions.everyday.evaluation_list import evaluation_prompts
@@ -24,10 +26,10 @@ from kinema.simulator.captions.lexicon import NUMBERS, add_article, pluralize
 from kinema.simulator.lab_split import Combination, is_held_out
 
 LabPromptSetName = Literal["smoke", "dev", "test"]
-PromptSetName = Literal["smoke", "dev", "test", "everyday"]
+PromptSetName = Literal["smoke", "dev", "test", "everyday", "whole"]
 PROMPT_SETS: tuple[PromptSetName, ...] = get_args(PromptSetName)
 LabPromptKind = Literal["roll", "still", "count", "collide", "occlude", "drop", "camera"]
-PromptKind = LabPromptKind | Literal["everyday"]
+PromptKind = LabPromptKind | Literal["everyday", "whole"]
 ColourShape = tuple[Colour, str]
 
 _PROMPTS_PER_SHARE: dict[LabPromptSetName, int] = {"smoke": 1, "dev": 5, "test": 100}
@@ -63,6 +65,7 @@ DIGESTS: dict[PromptSetName, str] = {
     "dev": "19916500539d49205d1d1a03a558746e1d6b26adaefef8e67351537fdc013e73",
     "test": "c2e6ffcf78735608c8bd0a18e5e03d28188ba63bd3b5f3d7660db85560c87b24",
     "everyday": "f5f2c19b6042b6cf5ad1bca807b005daa88e19323d54aaca7a6940350a5aefd0",
+    "whole": "e91036f5f6ff39889a70c1568c9fd92b6824628a28897880901d8c22644f1c24",
 }
 """The value of `prompt_set_digest` for each set. It must never change."""
 
@@ -79,8 +82,8 @@ class PromptItem:
     """Left/right only: the same prompt with the colours exchanged, generated with the same seed."""
     seed: int
     """Seed of the video's noise, for both prompts."""
-    meaning: Meaning | None = None
-    """Of a prompt in everyday English; None for lab prompts, which are parsed."""
+    meaning: Meaning | SceneMeaning | None = None
+    """Of a prompt in everyday English or of the whole simulator; None for lab prompts, which are parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +193,18 @@ def build_prompt_set(name: str) -> tuple[PromptItem, ...]:
                 meaning=item.meaning,
             )
             for item in evaluation_prompts()
+        )
+    if name == "whole":
+        return tuple(
+            PromptItem(
+                index=index,
+                kind="whole",
+                outcome=f"{item.event}: {item.outcome}",
+                prompt=item.prompt,
+                seed=item.scene_seed % (1 << 31),
+                meaning=item.meaning,
+            )
+            for index, item in enumerate(load_whole_prompts())
         )
     shares = _TEST_KIND_SHARES if name == "test" else _KIND_SHARES
     items: list[PromptItem] = []

@@ -19,6 +19,7 @@ from kinema.evaluation.frechet import tracker_features, video_features
 from kinema.evaluation.permanence import PermanenceEvents, measure_permanence
 from kinema.evaluation.prompt_parser import parse_prompt
 from kinema.evaluation.score_video import VideoScores, score_video
+from kinema.evaluation.whole import SceneMeaning, score_scene
 from kinema.frames import FrameArray
 from kinema.media import psnr, ssim
 from kinema.simulator.captions.everyday.meaning import Meaning
@@ -46,7 +47,12 @@ class EvaluationRecord:
 
 
 def build_record(
-    index: int, kind: str, prompt: str, frames: FrameArray, fps: float, meaning: Meaning | None = None
+    index: int,
+    kind: str,
+    prompt: str,
+    frames: FrameArray,
+    fps: float,
+    meaning: Meaning | SceneMeaning | None = None,
 ) -> EvaluationRecord:
     """Score a video.
 
@@ -61,6 +67,8 @@ def build_record(
     Raises:
         UserError: the prompt cannot be parsed.
     """
+    if isinstance(meaning, SceneMeaning):
+        return _build_whole_record(index, kind, prompt, frames, fps, meaning)
     if meaning is not None:
         return _build_everyday_record(index, kind, prompt, frames, fps, meaning)
     scores = score_video(parse_prompt(prompt), frames, fps)
@@ -96,6 +104,23 @@ def _build_everyday_record(
         metrics=_finite_or_none(metrics),
         video_features=tuple(float(x) for x in video_features(frames)),
         tracker_features=tuple(float(x) for x in tracker_features(scores.video)),
+    )
+
+
+def _build_whole_record(
+    index: int, kind: str, prompt: str, frames: FrameArray, fps: float, meaning: SceneMeaning
+) -> EvaluationRecord:
+    """Score a video of the whole simulator, in which objects can't be tracked by their colours."""
+    return EvaluationRecord(
+        index=index,
+        kind=kind,
+        prompt=prompt,
+        has_objects=True,
+        verdicts={str(measure): passed for measure, passed in score_scene(meaning, frames).items()},
+        faults=dict.fromkeys(PERMANENCE_FAULTS, 0),
+        metrics={"seconds": len(frames) / fps, "object_minutes": None},
+        video_features=tuple(float(x) for x in video_features(frames)),
+        tracker_features=(),
     )
 
 

@@ -17,6 +17,7 @@ from kinema.evaluation.scorecard import (
     Scorecard,
     survival_measure,
 )
+from kinema.evaluation.whole import MIN_ACCURACY
 
 MEASURE_DESCRIPTIONS = {
     "binding": "Colours, shapes and counts of all objects are right in at least 90% of the frames.",
@@ -32,12 +33,18 @@ MEASURE_DESCRIPTIONS = {
     "physics": "Rolls decelerate uniformly along a line; falls accelerate and bounces lose energy.",
     "identity": "Every object keeps its colour, size and shape from the first part of the video to the last.",
     "objects": "Everyday prompts: every object has its colour and shape in at least 90% of the frames.",
-    "colours": "Everyday prompts: the stated colours are there, whichever object has them.",
+    "colours": "The stated colours are there, whichever object has them.",
     "counts": "Everyday prompts: there are as many objects as stated.",
     "relation": "Everyday prompts: left of, next to, between or in a row, as stated.",
     "motion": "Everyday prompts: the right object does what the prompt says, in the stated direction.",
-    "camera move": "Everyday prompts: the camera moves as stated, where the objects show it.",
-    "everything": "Everyday prompts: all of objects, colours, counts, relation, motion and camera.",
+    "camera move": "The camera moves as stated, where that can be seen.",
+    "event": "Prompts of the whole simulator: the scene classifier sees the event.",
+    "outcome": "Prompts of the whole simulator: the scene classifier sees the outcome of the event.",
+    "setting": "Prompts of the whole simulator: floor, place and background, as far as they are stated.",
+    "shapes": "Prompts of the whole simulator: every shape is seen.",
+    "materials": "Prompts of the whole simulator: every stated material is seen.",
+    "everything": "Everyday prompts: all of objects, colours, counts, relation, motion and camera. Prompts "
+    "of the whole simulator: all that is stated and scored.",
 } | {
     survival_measure(seconds): f"Identity up to {seconds} seconds, in videos of at least that length."
     for seconds in SURVIVAL_SECONDS
@@ -108,6 +115,8 @@ def render_markdown(scorecard: Scorecard) -> str:
             for name, recall, false_alarms in scorecard.detector_rates
         ]
         parts.append(_markdown_table(["synthetic fault", "recall", "false alarms", "n"], detectors))
+    if scorecard.classifier_accuracy:
+        parts.append(_markdown_table(["scene classifier", "accuracy", "scored"], accuracy_rows(scorecard)))
     return "\n".join(parts)
 
 
@@ -121,8 +130,17 @@ def render_html(scorecard: Scorecard, examples: list[ReportExample]) -> str:
         descriptions=MEASURE_DESCRIPTIONS,
         published=PUBLISHED_RESULTS,
         details=_detail_rows(scorecard),
+        accuracy=accuracy_rows(scorecard),
         examples=examples,
     )
+
+
+def accuracy_rows(scorecard: Scorecard) -> list[list[str]]:
+    """Attribute, accuracy on simulated videos that it never saw, and whether it is scored."""
+    return [
+        [name, f"{100 * accuracy:.1f}%", "yes" if accuracy >= MIN_ACCURACY else "no"]
+        for name, accuracy in scorecard.classifier_accuracy.items()
+    ]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from kinema.evaluation.everyday import EVERYDAY_MEASURES
 from kinema.evaluation.frechet import RANDOM_WEIGHT_SEED, frechet_distance
 from kinema.evaluation.record import COLLISION_FAULTS, PERMANENCE_FAULTS, EvaluationRecord
 from kinema.evaluation.score_video import MEASURES
+from kinema.evaluation.whole import WHOLE_MEASURES
 
 NUM_BOOTSTRAP_SAMPLES = 10_000
 METRICS = (
@@ -25,7 +26,7 @@ METRICS = (
     "background_flicker", "object_flicker", "psnr", "ssim",
 )  # fmt: skip
 """Metrics of a record whose means are part of a row."""
-ALL_MEASURES: tuple[str, ...] = tuple(dict.fromkeys((*MEASURES, *EVERYDAY_MEASURES)))
+ALL_MEASURES: tuple[str, ...] = tuple(dict.fromkeys((*MEASURES, *EVERYDAY_MEASURES, *WHOLE_MEASURES)))
 """The measures of lab prompts, then those that only prompts with a meaning have."""
 LEFT_RIGHT_BOTH_WAYS = "left/right, both ways"
 SURVIVAL_SECONDS = tuple(range(10, 70, 10))
@@ -73,6 +74,8 @@ class Scorecard:
     """The evaluated videos first, then the baselines."""
     detector_rates: tuple[tuple[str, IntervalEstimate, IntervalEstimate], ...] = ()
     """Synthetic fault, recall, false alarm rate."""
+    classifier_accuracy: dict[str, float] = field(default_factory=dict)
+    """Accuracy of the scene classifier for each attribute, where it scored the videos."""
 
     def save(self, path: Path) -> None:
         """Write the scorecard as JSON."""
@@ -198,14 +201,16 @@ def _frechet_distances(
     if min(len(records), len(reference)) < _MIN_VIDEOS_FOR_DISTANCE:
         return {}
     reference = sorted(reference, key=lambda r: (r.index, r.prompt))
-    return {
+    distances = {
         f"random features (seed {RANDOM_WEIGHT_SEED})": frechet_distance(
             np.array([r.video_features for r in records]), np.array([r.video_features for r in reference])
-        ),
-        "tracker": frechet_distance(
-            np.array([r.tracker_features for r in records]), np.array([r.tracker_features for r in reference])
-        ),
+        )
     }
+    if all(r.tracker_features for r in (*records, *reference)):
+        distances["tracker"] = frechet_distance(
+            np.array([r.tracker_features for r in records]), np.array([r.tracker_features for r in reference])
+        )
+    return distances
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ import numpy as np
 from kinema.errors import UserError
 from kinema.evaluation.everyday import can_score
 from kinema.evaluation.prompt_sets import PromptItem
+from kinema.evaluation.whole import SceneMeaning
+from kinema.evaluation.whole_prompts import load_whole_prompts, render_scene
 from kinema.frames import FrameArray
 from kinema.media import probe, read_video
 from kinema.simulator.annotations import ClipAnnotations
@@ -87,8 +89,8 @@ class CaptionedVideo:
 
     prompt: str
     frames: FrameArray
-    meaning: Meaning | None = None
-    """Of a caption in everyday English."""
+    meaning: Meaning | SceneMeaning | None = None
+    """Of a caption in everyday English, or of the whole simulator."""
 
 
 def scene_seed(item: PromptItem, seed: int) -> int:
@@ -107,9 +109,11 @@ def render_reference(item: PromptItem, video_format: VideoFormat, seed: int = 0)
         UserError: the simulator finds no such clip with so few frames.
     """
     first_seed = scene_seed(item, seed)
+    if isinstance(item.meaning, SceneMeaning):
+        return [_render_whole_reference(item, video_format, seed)]
     if item.meaning is not None:
         return [_render_everyday_reference(item, video_format, first_seed)]
-    assert item.kind != "everyday"
+    assert item.kind not in ("everyday", "whole")
     videos = []
     for swap in ("", "colours") if item.swapped_prompt else ("",):
         clip = None
@@ -164,6 +168,26 @@ def _render_everyday_reference(
         if clip.frames is not None and can_score(meaning) and _is_usable_clip(clip.annotations):
             return CaptionedVideo(prompt=caption.text, frames=clip.frames, meaning=meaning)
     raise UserError(f"the simulator finds no clip for {item.prompt!r} with {video_format}; use more frames")
+
+
+def _render_whole_reference(item: PromptItem, video_format: VideoFormat, seed: int) -> CaptionedVideo:
+    """Render a scene of the whole simulator with the event, outcome and caption style of a prompt of its set.
+
+    With the format that the set was made for and seed 0 it is the scene that the prompt describes.
+    """
+    stored = load_whole_prompts()[item.index]
+    found, clip = render_scene(
+        stored.scene_seed if seed == 0 else scene_seed(item, seed),
+        stored.event,
+        stored.outcome,
+        stored.style,
+        height=video_format.height,
+        width=video_format.width,
+        num_frames=video_format.num_frames,
+        fps=video_format.fps,
+    )
+    assert clip.frames is not None
+    return CaptionedVideo(prompt=found.prompt, frames=clip.frames, meaning=found.meaning)
 
 
 def _is_usable_clip(annotations: ClipAnnotations) -> bool:

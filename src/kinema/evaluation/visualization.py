@@ -21,9 +21,17 @@ _FRAME_SPACING = 3
 _LABEL_HEIGHT = 12
 
 
-def draw_annotated_strip(frames: FrameArray, fps: float) -> UInt8[np.ndarray, "strip_height strip_width 3"]:
-    """Draw a few frames side by side, with the box, label and path of every tracked object."""
-    video = track_objects(frames, fps)
+def draw_annotated_strip(
+    frames: FrameArray, fps: float, *, with_tracks: bool = True
+) -> UInt8[np.ndarray, "strip_height strip_width 3"]:
+    """Draw a few frames side by side, with the box, label and path of every tracked object.
+
+    Args:
+        frames: of the video.
+        fps: frames per second.
+        with_tracks: False for videos of other scenes than the lab, in which objects can't be tracked.
+    """
+    tracks = track_objects(frames, fps).tracks if with_tracks else ()
     scale = _STRIP_HEIGHT / frames.shape[1]
     width = round(frames.shape[2] * scale)
     num_shown = round(FRAMES_PER_STRIP * _STRIP_HEIGHT / width)
@@ -31,11 +39,11 @@ def draw_annotated_strip(frames: FrameArray, fps: float) -> UInt8[np.ndarray, "s
     shown = np.linspace(0, len(frames) - 1, num_shown).round().astype(int)
     font = ImageFont.load_default(11)
     strip = Image.new("RGB", (len(shown) * (width + _FRAME_SPACING) - _FRAME_SPACING, _STRIP_HEIGHT), "white")
-    shapes = [shape_per_frame(track) for track in video.tracks]
+    shapes = [shape_per_frame(track) for track in tracks]
     for column, frame in enumerate(shown):
         image = Image.fromarray(frames[frame]).resize((width, _STRIP_HEIGHT), Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(image)
-        for number, (track, track_shapes) in enumerate(zip(video.tracks, shapes, strict=True)):
+        for number, (track, track_shapes) in enumerate(zip(tracks, shapes, strict=True)):
             path = [tuple((c + 0.5) * scale) for c in track.centre[: frame + 1] if np.isfinite(c).all()]
             if len(path) > 1:
                 draw.line(path, fill="black", width=1)
