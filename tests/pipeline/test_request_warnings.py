@@ -12,7 +12,8 @@ from kinema.models.lora.writer import save_lora
 from kinema.pipeline import unknown_words
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.prompt_vocabulary import lora_vocabulary, model_vocabulary
-from kinema.pipeline.request import Keyframe, Shot, VideoRequest
+from kinema.pipeline.request import Keyframe, Lora, Shot, VideoRequest
+from kinema.pipeline.request_warnings import request_warnings
 from kinema.pipeline.unknown_words import EXAMPLE_PROMPTS, find_unknown_words
 
 
@@ -44,11 +45,20 @@ def test_prompts_in_the_models_own_words_give_no_warning(pipe, prompt):
     ("a purpel ball rolls to the left", "purpel", "purple"),
 ])  # fmt: skip
 def test_other_words_are_named_with_what_to_write(pipe, prompt, word, nearest):
-    (message,) = warnings(pipe, prompt=prompt)
+    (message,) = warnings(pipe, prompt=prompt, rewrite_prompt=False)
     assert f"world was not trained on {word!r}" in message
     assert (f"(try {nearest!r})" in message) == (nearest is not None)
     assert EXAMPLE_PROMPTS[0] in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("prompt", ["a marble rolls to the left", "Two red crates!", "a scarlet football"])
+def test_words_that_the_rewriter_reads_as_known_ones_give_no_warning(pipe, prompt):
+    """'crate' is read as 'box'; the warning advised to write what would happen anyway."""
+    assert warnings(pipe, prompt=prompt) == ()
+    assert warnings(pipe, prompt=prompt, rewrite_prompt=False)
+    request = VideoRequest(prompt=prompt, loras=(Lora(file="style.safetensors"),))
+    assert request_warnings(pipe.model, request, (128, 128)), "prompts with a LoRA are not rewritten"
 
 
 def test_shots_are_checked_too(pipe):

@@ -58,7 +58,12 @@ class UnknownWords:
         )
 
 
-def find_unknown_words(prompts: Iterable[str], vocabulary: Sequence[str] | frozenset[str]) -> UnknownWords:
+def find_unknown_words(
+    prompts: Iterable[str],
+    vocabulary: Sequence[str] | frozenset[str],
+    *,
+    synonyms_are_known: bool = False,
+) -> UnknownWords:
     """Find the words that a model was not trained on.
 
     Inflected forms of known words count as known.
@@ -66,12 +71,18 @@ def find_unknown_words(prompts: Iterable[str], vocabulary: Sequence[str] | froze
     Args:
         prompts: of a request.
         vocabulary: the words of the model's training captions, in lower case; empty: every word is known.
+        synonyms_are_known: whether a prompt rewriter reads a word as a known one of the same sense.
     """
     known = frozenset(vocabulary)
     if not known:
         return UnknownWords(nearest={})
     distinct = dict.fromkeys(word for prompt in prompts for word in WORD_PATTERN.findall(prompt.lower()))
-    words = list(itertools.islice((word for word in distinct if not _is_known(word, known)), MAX_WORDS))
+    unknown = (
+        word
+        for word in distinct
+        if not _is_known(word, known) and not (synonyms_are_known and known_synonym(word, known))
+    )
+    words = list(itertools.islice(unknown, MAX_WORDS))
     nearest = {word: found for word in words if (found := _nearest_word(word, known))}
     return UnknownWords(words=tuple(words), nearest=nearest)
 

@@ -28,6 +28,7 @@ class ModelInfo:
         num_experts: transformers that share the range of sigma, high noise first; each has a guidance scale.
         loras: names of LoRAs that requests may use.
         vocabulary: the words of the model's training captions; empty: it knows more than can be listed.
+        rewrites_prompts: whether it has a prompt rewriter.
         boundary_ratio: the sigma at which the second expert takes over; None: there is one expert.
         can_stream: whether it makes videos without end.
         control_inputs: what steers it besides prompts and frames: control, references, expand.
@@ -49,6 +50,7 @@ class ModelInfo:
     boundary_ratio: float | None = None
     loras: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    rewrites_prompts: bool = False
     can_stream: bool = False
     control_inputs: tuple[str, ...] = ()
 

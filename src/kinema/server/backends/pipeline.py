@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from kinema.errors import UserError
 from kinema.media.contact_sheet import evenly_spaced
+from kinema.models.formats.native import KinemaCheckpoint
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.progress import FrameChunk, SamplerState, SamplingStep, StageProgress
 from kinema.pipeline.prompt_vocabulary import model_vocabulary
@@ -81,6 +82,7 @@ class PipelineBackend:
             boundary_ratio=defaults.boundary_ratio,
             loras=self._loras,
             vocabulary=tuple(sorted(model_vocabulary(model))),
+            rewrites_prompts=isinstance(model, KinemaCheckpoint) and model.has_prompt_rewriter,
             can_stream=defaults.can_stream,
         )
 

@@ -277,7 +277,10 @@ def _local_workers(state: AppState) -> int:
 
 
 def _unknown_words(model_info: ModelInfo, prompt: str) -> list[str]:
-    message = find_unknown_words([prompt], model_info.vocabulary).message(model_info.name)
+    found = find_unknown_words(
+        [prompt], model_info.vocabulary, synonyms_are_known=model_info.rewrites_prompts
+    )
+    message = found.message(model_info.name)
     return [message] if message else []
 
 

@@ -61,7 +61,8 @@ def router(state: AppState) -> APIRouter:
 def to_model_object(model_info: ModelInfo, limits: Limits, name: str) -> ModelObject:
     """The served model under a name."""
     values = dataclasses.asdict(model_info)
-    values.pop("vocabulary")
+    for name in ("vocabulary", "rewrites_prompts"):
+        values.pop(name)
     return ModelObject(
         id=name,
         object="model",
