@@ -14,7 +14,7 @@ from kinema.training import checkpoint
 from kinema.training.dit_task import CAPTION_LOSS_RATIO, LAB_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import LoopConfig, train
 from kinema.training.optimizer import OptimizerConfig
-from kinema.training.sigma_sampling import SigmaSamplingConfig
+from kinema.training.sigma_sampling import VALIDATION_SIGMAS, SigmaSamplingConfig
 from tests.fixtures.training_data import TEXT_EMBEDDINGS, perturb, random_latents
 
 CPU = torch.device("cpu")
@@ -42,11 +42,12 @@ def two_direction_dataset(count=32):
     )
 
 
-def test_transformer_learns_to_follow_captions(tmp_path):
+@pytest.mark.parametrize("prediction", ["velocity", "sample"])
+def test_transformer_learns_to_follow_captions(tmp_path, prediction):
     dataset = two_direction_dataset()
     config = DitTrainConfig(
         batch_size=16,
-        model=MODEL,
+        model=dataclasses.replace(MODEL, prediction=prediction),
         loop=LoopConfig(
             steps=60,
             validate_every=60,
@@ -60,8 +61,12 @@ def test_transformer_learns_to_follow_captions(tmp_path):
     task = DitTask(config, [dataset], [dataset.subset(0, 18)], CPU)
     before = task.validate()
     assert before[CAPTION_LOSS_RATIO] == pytest.approx(1.0, abs=1e-3)
-    # A newly initialised model predicts zero: its loss is the power of noise - x0.
-    power = 1 + dataset.latents[:18].square().mean().item()
+    # A newly initialised model predicts zero: its loss is the power of noise - x0, or of x0 / sigma.
+    power = dataset.latents[:18].square().mean().item()
+    if prediction == "velocity":
+        power += 1
+    else:
+        power *= sum(sigma**-2 for sigma in VALIDATION_SIGMAS) / len(VALIDATION_SIGMAS)
     assert before["loss_right"] == pytest.approx(power, rel=0.05)
     scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
     assert scores[f"ema/{CAPTION_LOSS_RATIO}"] < 0.75

@@ -146,6 +146,31 @@ def test_guidance_in_one_batch_equals_two_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_predicted_data_become_the_velocity_that_leads_to_them(name: str) -> None:
+    """A step of the whole sigma along the velocity ends at the data that the last layer predicts."""
+    dit = random_dit(CONFIGS[name])
+    sample_dit = Dit(dataclasses.replace(CONFIGS[name], prediction="sample")).eval()
+    sample_dit.load_state_dict(dit.state_dict())
+    latents = random_latents(CONFIGS[name], batch=2)
+    sigma = torch.tensor([[1.0, 0.9, 0.5, 0.2, 0.06, 0.05], [0.3] * 6], dtype=torch.float64)
+    context = concat_contexts(
+        [dit.context(text_embeddings(CONFIGS[name], 3, 5)), dit.context(text_embeddings(CONFIGS[name], 2, 2))]
+    )
+    with torch.no_grad():
+        data, velocity = dit(latents, sigma, context), sample_dit(latents, sigma, context)
+        clean = sample_dit(latents, torch.zeros_like(sigma), context)
+    assert velocity.dtype == latents.dtype
+    steps = sigma.repeat(2, 1)[:, None, :, None, None].float()
+    assert torch.allclose(latents.repeat(2, 1, 1, 1, 1) - steps * velocity, data, atol=1e-5)
+    assert clean.isfinite().all()
+
+
+def test_predicted_data_need_equal_channels() -> None:
+    with pytest.raises(ValueError, match="as many input as output"):
+        dataclasses.replace(tiny(), in_channels=6, prediction="sample")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_padding_does_not_matter(name: str) -> None:
     config = CONFIGS[name]
     dit = random_dit(config)

@@ -27,6 +27,8 @@ from kinema.models.transformer.ops import linear, modulated_norm, raise_malloc_t
 from kinema.models.transformer.rope import RopeTable, build_rope
 from kinema.models.transformer.text_context import KeyValue, TextContext, expand_frame_bias, padding_bias
 
+_MIN_DIVISOR = 0.05
+"""Smallest sigma that predicted data are divided by, as in JiT."""
 _LOW_FPS = 16
 """The frame rate with an embedding of its own; all others share one (SkyReels-V2)."""
 
@@ -234,7 +236,7 @@ class Dit(nn.Module):
         Raises:
             ValueError: the shapes do not fit the model or each other.
         """
-        return self._forward(
+        output = self._forward(
             latents,
             sigma,
             context,
@@ -247,6 +249,7 @@ class Dit(nn.Module):
             backend=backend,
             shard_tokens=shard_tokens,
         )[0]
+        return output if self.config.prediction == "velocity" else _velocity_of_sample(output, latents, sigma)
 
     def update_cache(
         self,
@@ -434,6 +437,16 @@ class Dit(nn.Module):
             )
             x = x + self.learned_frames[index][:, None, None].to(x.dtype)
         return x.flatten(1, 3)
+
+
+def _velocity_of_sample(
+    sample: Float[Tensor, "b2 c f h w"], latents: Float[Tensor, "b c f h w"], sigma: Float[Tensor, "b f"]
+) -> Float[Tensor, "b2 c f h w"]:
+    """The velocity noise − data that leads from `latents` to predicted data."""
+    branches = len(sample) // len(latents)
+    latents, sigma = latents.repeat(branches, 1, 1, 1, 1), sigma.repeat(branches, 1)
+    divisor = sigma.clamp(min=_MIN_DIVISOR)[:, None, :, None, None].to(sample)
+    return (latents.to(sample.dtype) - sample) / divisor
 
 
 def _deduplicate_sigma(sigma: Float[Tensor, "b f"]) -> Float[Tensor, "b2 f2"]:

@@ -32,6 +32,9 @@ class DitConfig:
         layers: number of blocks.
         mlp_width: hidden channels of each block's feed-forward.
         patch_size: a token is `patch_size` x `patch_size` latent pixels of one latent frame.
+        prediction: what the last layer predicts. `sample`: the data, from which the velocity follows (JiT,
+            arXiv 2511.13720). It suits tokens with more numbers than `width`: a velocity has noise in each
+            of them, data have not.
         text_conditioning: `cross` gives every block a cross-attention to the text (Wan). `joint` runs the
             text through the same blocks as a prefix: video attends to text, text attends to text only, so
             that its keys and values are computed once per prompt here too.
@@ -65,6 +68,7 @@ class DitConfig:
     layers: int
     mlp_width: int
     patch_size: int = 2
+    prediction: Literal["velocity", "sample"] = "velocity"
     text_conditioning: Literal["cross", "joint"] = "cross"
     text_width: int = 4096
     text_length: int = 512
@@ -104,6 +108,8 @@ class DitConfig:
                 )
             if self.text_conditioning != "cross" or self.image_width is not None:
                 raise ValueError("control_layers need text_conditioning 'cross' and no image_width")
+        if self.prediction == "sample" and self.in_channels != self.out_channels:
+            raise ValueError("prediction 'sample' needs as many input as output channels")
         if self.time_channels % 2:
             raise ValueError(f"time_channels is even (pairs of cosine and sine), not {self.time_channels}")
 
