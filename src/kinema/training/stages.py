@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -298,38 +297,22 @@ def load_resampled_latents(run_context: RunContext) -> Float[Tensor, "n c f h w"
     return safetensors.torch.load_file(run_context.run_dir / RESAMPLED_LATENTS_FILE)["latents"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class InitWeights:
-    """A model to start from.
+def load_init_transformer(name: str, config: DitConfig | None, device: torch.device) -> dict[str, Tensor]:
+    """Load the weights of a model's transformer to start from.
 
-    Attributes:
-        vae: its autoencoder.
-        dit: weights of its transformer.
-        dit_config: configuration of its transformer.
-    """
-
-    vae: VideoVae
-    dit: dict[str, Tensor]
-    dit_config: DitConfig
-
-    def dit_weights_for(self, config: DitConfig) -> dict[str, Tensor]:
-        """Return the transformer's weights, expanded where `config` is wider or deeper.
-
-        Raises:
-            UserError: the transformer can't be expanded to `config`.
-        """
-        return self.dit if config == self.dit_config else net2net_expand(self.dit, self.dit_config, config)
-
-
-def load_init_weights(name: str, device: torch.device) -> InitWeights:
-    """Load the shipped model (`world`), or the exported model of a folder.
+    Args:
+        name: of the model, or its folder.
+        config: the weights are expanded where it is wider or deeper; None leaves them as they are.
+        device: of the weights.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or its transformer can't be expanded to `config`.
     """
-    model = open_model(name)
-    dit = model.load_transformer(dtype=torch.float32, device=device)
-    return InitWeights(vae=model.load_vae(device=device), dit=dit.state_dict(), dit_config=dit.config)
+    dit = open_model(name).load_transformer(dtype=torch.float32, device=device)
+    weights = dit.state_dict()
+    if config is None or config == dit.config:
+        return weights
+    return net2net_expand(weights, dit.config, config)
 
 
 def _make_progress(stage: str, report: StepReport, sheets: Path) -> Progress:

@@ -24,7 +24,7 @@ from kinema.training.recipes.vae import load_autoencoder
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import (
     encode_datasets,
-    load_init_weights,
+    load_init_transformer,
     load_trained_transformer,
     train_transformer,
     write_trajectories,
@@ -196,14 +196,14 @@ def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunCont
         teacher = open_model(config.init_from).load_transformer(dtype=torch.float32, device=device)
         student = None
         if config.distill.init_from:
-            student = load_init_weights(config.distill.init_from, device).dit_weights_for(model)
+            student = load_init_transformer(config.distill.init_from, model, device)
         return DistillTask(
             config.training, config.distill, teacher, data.train, data.held_out, device,
             init_weights=student, shard_tokens=shard_tokens,
         )  # fmt: skip
     init_weights = None
     if config.init_from:
-        init_weights = load_init_weights(config.init_from, device).dit_weights_for(model)
+        init_weights = load_init_transformer(config.init_from, model, device)
     return DitTask(
         config.training,
         data.train,

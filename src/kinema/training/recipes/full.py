@@ -24,14 +24,14 @@ from kinema.models.vae.autoencoder import VideoVae
 from kinema.training import checkpoint
 from kinema.training.dit_task import DitTask
 from kinema.training.recipes.full_config import RecipeConfig
+from kinema.training.recipes.vae import load_autoencoder
 from kinema.training.render_shards import background_rendering
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.stage_times import StageTimes
 from kinema.training.stages import (
-    InitWeights,
     encode_datasets,
     load_autoencoder_weights,
-    load_init_weights,
+    load_init_transformer,
     load_resampled_latents,
     load_trained_autoencoder,
     load_trained_transformer,
@@ -91,21 +91,21 @@ def run_recipe(config: RecipeConfig, run_context: RunContext) -> Iterator[Progre
 
 
 def _run_stages(config: RecipeConfig, run_context: RunContext, times: StageTimes) -> Iterator[Progress]:
-    init = load_init_weights(config.init_from, run_context.device) if config.init_from else None
+    init_vae = load_autoencoder(config.init_from, run_context) if config.init_from else None
     train_dir, held_out_dir = split_dirs(0)
     for render_config, name in ((config.held_out, held_out_dir), (config.vae_render_config(), train_dir)):
         yield from render_split(run_context, render_config, name)
         if run_context.stop_requested():
             return
     budget = _remaining_budget(config, run_context, times)
-    if init is None:
+    if init_vae is None:
         yield from _train_vae(config, run_context, config.vae_share * budget)
         if run_context.stop_requested():
             return
         held_out = open_split(run_context, config.vae_render_config(), config.held_out).held_out
         vae = load_trained_autoencoder(run_context, config.vae, held_out)
     else:
-        vae = init.vae
+        vae = init_vae
     yield from _render_remaining(config, run_context, budget, times)
     if run_context.stop_requested():
         return
@@ -114,13 +114,13 @@ def _run_stages(config: RecipeConfig, run_context: RunContext, times: StageTimes
     if run_context.stop_requested():
         return
     data = load_latent_datasets(run_context.run_dir)
-    other_shares = (config.vae_share if init is None else 0.0) + (config.render_share or 0.0)
+    other_shares = (config.vae_share if init_vae is None else 0.0) + (config.render_share or 0.0)
     if config.decoder is not None:
         other_shares += config.decoder_share
-    yield from _train_dit(config, run_context, init, vae, data, (DIT_BUDGET_SHARE - other_shares) * budget)
+    yield from _train_dit(config, run_context, vae, data, (DIT_BUDGET_SHARE - other_shares) * budget)
     if config.decoder is None or run_context.stop_requested():
         return
-    weights = load_autoencoder_weights(run_context, "vae") if init is None else init.vae.state_dict()
+    weights = load_autoencoder_weights(run_context, "vae") if init_vae is None else init_vae.state_dict()
     # Resampled latents are normalised, by statistics that were unknown when the autoencoder was trained.
     decoder_config = dataclasses.replace(config.decoder, model=vae.config)
     resampled_latents = None
@@ -186,16 +186,16 @@ def _train_vae(config: RecipeConfig, run_context: RunContext, budget_seconds: fl
 def _train_dit(
     config: RecipeConfig,
     run_context: RunContext,
-    init: InitWeights | None,
     vae: VideoVae,
     data: LatentDatasets,
     budget_seconds: float,
 ) -> Iterator[Progress]:
     """Train the transformer; its validation samples have prompts of the lab, which the scorer knows."""
-    init_weights = None if init is None else init.dit_weights_for(config.dit.model)
-    block_weights = None
+    init_weights = block_weights = None
+    if config.init_from:
+        init_weights = load_init_transformer(config.init_from, config.dit.model, run_context.device)
     if config.init_blocks_from:
-        block_weights = load_init_weights(config.init_blocks_from, run_context.device).dit
+        block_weights = load_init_transformer(config.init_blocks_from, None, run_context.device)
     task = DitTask(
         config.dit,
         data.train,
@@ -224,7 +224,7 @@ def load_trained(config: RecipeConfig, run_context: RunContext) -> TrainedModel:
     """
     part = "vae" if config.decoder is None else "decoder"
     if config.init_from:
-        vae = load_init_weights(config.init_from, run_context.device).vae
+        vae = load_autoencoder(config.init_from, run_context)
         if config.decoder is not None:
             vae.load_state_dict(load_autoencoder_weights(run_context, part))
         parts = ("dit",) if config.decoder is None else (part, "dit")

@@ -30,7 +30,7 @@ from kinema.training.run_context import Progress, RunContext
 from kinema.training.sigma_sampling import SigmaSamplingConfig
 from kinema.training.stages import (
     encode_datasets,
-    load_init_weights,
+    load_init_transformer,
     load_trained_autoencoder,
     load_trained_transformer,
     train_autoencoder,
@@ -210,9 +210,7 @@ def train_phyworld(config: PhyWorldRunConfig, run_context: RunContext) -> Iterat
     data = load_latent_datasets(run_context.run_dir)
     init_weights = None
     if config.init_from:
-        init_weights = load_init_weights(config.init_from, run_context.device).dit_weights_for(
-            config.dit.model
-        )
+        init_weights = load_init_transformer(config.init_from, config.dit.model, run_context.device)
     dit_task = DitTask(config.dit, data.train, data.held_out, run_context.device, init_weights=init_weights)
     yield from train_transformer(run_context, dit_task, config.dit, vae, data, SampleConfig(num_samples=0))
 

@@ -17,7 +17,6 @@ from kinema.training.recipes.datasets import DataConfig, prepare_datasets
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import (
     copy_latent_stats,
-    load_init_weights,
     load_trained_autoencoder,
     train_autoencoder,
 )
@@ -106,11 +105,8 @@ def load_autoencoder(name: str, run_context: RunContext) -> VideoVae:
     Raises:
         UserError: there is none.
     """
-    return (
-        load_vae(Path(name), device=run_context.device)
-        if _has_vae(name)
-        else load_init_weights(name, run_context.device).vae
-    )
+    device = run_context.device
+    return load_vae(Path(name), device=device) if _has_vae(name) else open_model(name).load_vae(device=device)
 
 
 def read_autoencoder_config(name: str) -> VaeConfig:
