@@ -73,7 +73,7 @@ class SceneTrainConfig:
         default_factory=lambda: LoopConfig(
             ema_decay=0.995,
             optimizer=OptimizerConfig(
-                learning_rate=1.5e-3, muon_learning_rate=0.0, betas=(0.9, 0.99), weight_decay=0.05
+                learning_rate=1e-3, muon_learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0.05
             ),
         )
     )
@@ -117,8 +117,10 @@ class SceneTask:
         return dict(self.classifier.state_dict())
 
     def muon_parameters(self) -> Iterable[Tensor]:
-        """Return no parameters: AdamW trains everything."""
-        return ()
+        """Yield the weights inside of blocks and layers; AdamW trains the first and last layers."""
+        for name, parameter in self.classifier.named_parameters():
+            if name.startswith(("fine.", "coarse.", "encoder.", "decoder.")) and parameter.ndim >= 2:
+                yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
         """Return no submodules: the classifier is small."""
