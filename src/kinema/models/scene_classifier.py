@@ -159,7 +159,7 @@ def classifier_flops(config: SceneClassifierConfig) -> float:
     convolutions += coarse * (4 * first * second + 2 * (3 + 9) * second**2) + tokens * 4 * second * width
     length = tokens * config.num_frames
     attention = config.layers * length * (12 * width**2 + 2 * length * width)
-    return 2.0 * (config.num_frames * convolutions + attention + 2 * length * width**2)
+    return 2.0 * (config.num_frames * convolutions + attention)
 
 
 def to_classifier_input(frames: FrameArray, num_frames: int) -> Float[Tensor, "3 n s s"]:
