@@ -1,8 +1,7 @@
 """A classifier of videos: reads a short video and predicts what it shows, one prediction for each attribute.
 
 Convolutions over each frame at 1/4 to 1/16 of its size, and over neighbouring frames, give 16 tokens a frame.
-Self-attention mixes them, and one learned query for each attribute attends to them (as the object queries of
-DETR do, arXiv 2005.12872).
+Self-attention mixes them. The mean of the tokens tells what is everywhere, their maximum what is somewhere.
 """
 
 from __future__ import annotations
@@ -85,10 +84,8 @@ class SceneClassifier(nn.Module):
         self.encoder = nn.ModuleList(
             nn.TransformerEncoderLayer(width, config.heads, **options) for _ in range(config.layers)
         )
-        self.decoder = nn.TransformerDecoderLayer(width, config.heads, **options)
-        self.queries = nn.Parameter(torch.randn(len(config.attributes), width) * width**-0.5)
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(width, len(attribute.values)) for attribute in config.attributes)
+        self.heads = nn.ModuleList(nn.Linear(4 * width, len(one.values)) for one in config.attributes)
 
     def forward(self, video: Float[Tensor, "b 3 f h w"]) -> dict[str, Float[Tensor, "b _"]]:
         """The logits of each attribute, by its name.
@@ -109,19 +106,21 @@ class SceneClassifier(nn.Module):
         x = self.halve_2(x)
         tokens = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames)) + self.space + self.time
         tokens = tokens.flatten(1, 2)
+        pooled = [tokens.mean(1), tokens.amax(1)]
         for layer in self.encoder:
             tokens = layer(tokens)
-        queries = self.norm(self.decoder(self.queries.expand(batch, -1, -1), tokens))
+        tokens = self.norm(tokens)
+        features = torch.cat([*pooled, tokens.mean(1), tokens.amax(1)], dim=1)
         return {
-            attribute.name: head(queries[:, index])
-            for index, (attribute, head) in enumerate(zip(self.config.attributes, self.heads, strict=True))
+            attribute.name: head(features)
+            for attribute, head in zip(self.config.attributes, self.heads, strict=True)
         }
 
     @torch.no_grad()
     def predict(self, videos: Sequence[FrameArray]) -> list[dict[str, frozenset[str]]]:
         """What videos show: the values of each attribute, one or, where there can be several, any number."""
         inputs = torch.stack([to_classifier_input(frames, self.config.num_frames) for frames in videos])
-        logits = self(inputs.to(self.queries.device))
+        logits = self(inputs.to(self.space.device))
         seen: list[dict[str, frozenset[str]]] = [{} for _ in videos]
         for attribute in self.config.attributes:
             scores = logits[attribute.name].float()

@@ -119,7 +119,7 @@ class SceneTask:
     def muon_parameters(self) -> Iterable[Tensor]:
         """Yield the weights inside of blocks and layers; AdamW trains the first and last layers."""
         for name, parameter in self.classifier.named_parameters():
-            if name.startswith(("fine.", "coarse.", "encoder.", "decoder.")) and parameter.ndim >= 2:
+            if name.startswith(("fine.", "coarse.", "encoder.")) and parameter.ndim >= 2:
                 yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
