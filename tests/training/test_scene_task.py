@@ -43,7 +43,8 @@ def coloured_clips(count: int, *, seed: int = 0) -> ShardedVideos:
 
 
 def train_config(steps: int = 60, **changes) -> SceneTrainConfig:
-    config = SceneTrainConfig(batch_size=8, precision="float32", **changes)
+    options = {"batch_size": 8, "precision": "float32", "image_steps": 0, **changes}
+    config = SceneTrainConfig(**options)
     model = dataclasses.replace(
         config.model, num_frames=5, widths=(8, 16, 32), heads=2, layers=1, dropout=0.0
     )
@@ -65,9 +66,21 @@ def test_the_classifier_learns(tmp_path):
     )
 
 
+def test_the_first_steps_are_on_single_frames(tmp_path):
+    """They teach what can be seen in one frame, and nothing of the direction of motion."""
+    config = train_config(40, image_steps=40)
+    task = SceneTask(config, [coloured_clips(24)], [coloured_clips(16, seed=1)], CPU)
+    video, _ = task._sample(39, 0)
+    assert video.shape == (3, 1, 64, 64)
+    assert task._sample(40, 0)[0].shape == (3, 5, 64, 64)
+    scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
+    assert scores["ema/colours"] > 0.95
+    assert scores["ema/camera"] < 0.95
+
+
 @pytest.mark.parametrize("step", [0, 5])
 def test_microbatches_add_up_to_the_step(step):
-    task = SceneTask(train_config(), [coloured_clips(12)], [coloured_clips(1)], CPU)
+    task = SceneTask(train_config(image_steps=3), [coloured_clips(12)], [coloured_clips(1)], CPU)
     whole = task.loss(step, 0, 1).value.item()
     assert sum(task.loss(step, part, 2).value.item() for part in range(2)) == pytest.approx(whole, rel=1e-4)
 

@@ -1,7 +1,8 @@
 """A classifier of videos: reads a short video and predicts what it shows, one prediction for each attribute.
 
 Convolutions over each frame at 1/4 to 1/16 of its size, and over neighbouring frames, give 16 tokens a frame.
-Self-attention mixes them. The mean of the tokens tells what is everywhere, their maximum what is somewhere.
+Self-attention mixes them, and one learned query for each attribute attends to them (as the object queries of
+DETR do, arXiv 2005.12872).
 """
 
 from __future__ import annotations
@@ -84,14 +85,17 @@ class SceneClassifier(nn.Module):
         self.encoder = nn.ModuleList(
             nn.TransformerEncoderLayer(width, config.heads, **options) for _ in range(config.layers)
         )
+        self.decoder = nn.TransformerDecoderLayer(width, config.heads, **options)
+        self.queries = nn.Parameter(torch.randn(len(config.attributes), width) * width**-0.5)
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(4 * width, len(one.values)) for one in config.attributes)
+        self.heads = nn.ModuleList(nn.Linear(width, len(attribute.values)) for attribute in config.attributes)
 
     def forward(self, video: Float[Tensor, "b 3 f h w"]) -> dict[str, Float[Tensor, "b _"]]:
         """The logits of each attribute, by its name.
 
         Args:
-            video: `num_frames` frames of `SIDE` pixels in [-1, 1], as `to_classifier_input` makes them.
+            video: `num_frames` frames of `SIDE` pixels in [-1, 1], as `to_classifier_input` makes them, or a
+                single one.
         """
         batch, _, frames, _, _ = video.shape
         patches = F.pixel_unshuffle(video.transpose(1, 2).flatten(0, 1), _PATCH)
@@ -104,23 +108,22 @@ class SceneClassifier(nn.Module):
         for block in self.coarse:
             x = block(x, frames)
         x = self.halve_2(x)
-        tokens = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames)) + self.space + self.time
+        time = self.time if frames > 1 else self.time.mean(0, keepdim=True)
+        tokens = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames)) + self.space + time
         tokens = tokens.flatten(1, 2)
-        pooled = [tokens.mean(1), tokens.amax(1)]
         for layer in self.encoder:
             tokens = layer(tokens)
-        tokens = self.norm(tokens)
-        features = torch.cat([*pooled, tokens.mean(1), tokens.amax(1)], dim=1)
+        queries = self.norm(self.decoder(self.queries.expand(batch, -1, -1), tokens))
         return {
-            attribute.name: head(features)
-            for attribute, head in zip(self.config.attributes, self.heads, strict=True)
+            attribute.name: head(queries[:, index])
+            for index, (attribute, head) in enumerate(zip(self.config.attributes, self.heads, strict=True))
         }
 
     @torch.no_grad()
     def predict(self, videos: Sequence[FrameArray]) -> list[dict[str, frozenset[str]]]:
         """What videos show: the values of each attribute, one or, where there can be several, any number."""
         inputs = torch.stack([to_classifier_input(frames, self.config.num_frames) for frames in videos])
-        logits = self(inputs.to(self.space.device))
+        logits = self(inputs.to(self.queries.device))
         seen: list[dict[str, frozenset[str]]] = [{} for _ in videos]
         for attribute in self.config.attributes:
             scores = logits[attribute.name].float()
@@ -158,7 +161,7 @@ def classifier_flops(config: SceneClassifierConfig) -> float:
     convolutions += coarse * (4 * first * second + 2 * (3 + 9) * second**2) + tokens * 4 * second * width
     length = tokens * config.num_frames
     attention = config.layers * length * (12 * width**2 + 2 * length * width)
-    return 2.0 * (config.num_frames * convolutions + attention)
+    return 2.0 * (config.num_frames * convolutions + attention + 2 * length * width**2)
 
 
 def to_classifier_input(frames: FrameArray, num_frames: int) -> Float[Tensor, "3 n s s"]:

@@ -53,6 +53,8 @@ class SceneTrainConfig:
     Attributes:
         seed: of the initial weights and of all random choices.
         batch_size: clips in a step.
+        image_steps: the first steps are on single frames, as many as a batch of clips has. They teach the
+            convolutions what a place, a shape and a colour look like, at a fraction of the cost.
         blur_p: share of the clips that are blurred, because generated videos are less sharp than rendered
             ones; another share of the same size gets noise.
         label_smoothing: of attributes with one value.
@@ -63,6 +65,7 @@ class SceneTrainConfig:
 
     seed: int = 0
     batch_size: int = 16
+    image_steps: int = 500
     blur_p: float = 0.3
     label_smoothing: float = 0.05
     precision: Precision = "auto"
@@ -119,7 +122,7 @@ class SceneTask:
     def muon_parameters(self) -> Iterable[Tensor]:
         """Yield the weights inside of blocks and layers; AdamW trains the first and last layers."""
         for name, parameter in self.classifier.named_parameters():
-            if name.startswith(("fine.", "coarse.", "encoder.")) and parameter.ndim >= 2:
+            if name.startswith(("fine.", "coarse.", "encoder.", "decoder.")) and parameter.ndim >= 2:
                 yield parameter
 
     def fsdp_units(self) -> Iterable[nn.Module]:
@@ -138,7 +141,8 @@ class SceneTask:
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the sum of the losses of all attributes, as a mean over the clips."""
         config = self.config
-        batch = rng.batch_indices(step, config.batch_size, len(self._clips), config.seed)
+        size = config.batch_size * (config.model.num_frames if step < config.image_steps else 1)
+        batch = rng.batch_indices(step, size, len(self._clips), config.seed)
         indices = batch[microbatch::num_microbatches]
         samples = [self._sample(step, index) for index in indices]
         video = torch.stack([sample[0] for sample in samples]).to(self.device)
@@ -161,13 +165,16 @@ class SceneTask:
                     reduction="sum",
                     label_smoothing=config.label_smoothing,
                 )
-        return Loss(value=total / config.batch_size)
+        return Loss(value=total / size)
 
     def _sample(self, step: int, index: int) -> tuple[Float[Tensor, "3 n s s"], SceneLabels]:
-        """Return a clip, mirrored half of the times, and possibly blurred or noisy."""
+        """Return a clip or a frame of it, mirrored half of the times, and possibly blurred or noisy."""
         dataset, number, labels = self._clips[index]
-        video = to_classifier_input(dataset.frames(number), self.config.model.num_frames)
         generator = np.random.default_rng(rng.derive_seed(self.config.seed, "clip", step, index))
+        frames, num_frames = dataset.frames(number), self.config.model.num_frames
+        if step < self.config.image_steps:
+            frames, num_frames = frames[int(generator.integers(len(frames)))][None], 1
+        video = to_classifier_input(frames, num_frames)
         if generator.random() < 0.5:
             video, labels = video.flip(-1), mirror_labels(labels)
         chance = generator.random()
