@@ -68,11 +68,11 @@ def test_the_classifier_learns(tmp_path):
 
 def test_the_first_steps_are_on_single_frames(tmp_path):
     """They teach what can be seen in one frame, and nothing of the direction of motion."""
-    config = train_config(40, image_steps=40)
+    config = train_config(80, image_steps=80)
     task = SceneTask(config, [coloured_clips(24)], [coloured_clips(16, seed=1)], CPU)
-    video, _ = task._sample(39, 0)
+    video, _ = task._sample(79, 0)
     assert video.shape == (3, 1, 64, 64)
-    assert task._sample(40, 0)[0].shape == (3, 5, 64, 64)
+    assert task._sample(80, 0)[0].shape == (3, 5, 64, 64)
     scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
     assert scores["ema/colours"] > 0.95
     assert scores["ema/camera"] < 0.95
