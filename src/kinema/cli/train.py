@@ -241,6 +241,8 @@ class SceneClassifier(MachineArgs):
     """Folder of the run; an interrupted run continues."""
     preset: Literal["usual", "tiny"] = "usual"
     """`tiny` for a test."""
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Start from the classifier in a folder, for example `weights` of another run."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting, as name.of.setting=value: --set training.loop.steps=4000"""
 
@@ -250,7 +252,8 @@ class SceneClassifier(MachineArgs):
         from kinema.training.recipes import scene_classifier
 
         presets = {"usual": scene_classifier.usual, "tiny": scene_classifier.tiny}
-        start_run(presets[self.preset](), self.set, self.out, "scene-classifier", self)
+        config = dataclasses.replace(presets[self.preset](), init_from=self.init_from)
+        start_run(config, self.set, self.out, "scene-classifier", self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,8 +53,8 @@ class SceneTrainConfig:
     Attributes:
         seed: of the initial weights and of all random choices.
         batch_size: clips in a step.
-        image_steps: the first steps are on single frames, as many as a batch of clips has. They teach the
-            convolutions what a place, a shape and a colour look like, at a fraction of the cost.
+        image_p: share of the steps on single frames, of as many clips as a batch of clips has frames. They
+            teach what a place, a shape and a colour look like, at a fraction of the cost.
         blur_p: share of the clips that are blurred, because generated videos are less sharp than rendered
             ones; another share of the same size gets noise.
         label_smoothing: of attributes with one value.
@@ -65,7 +65,7 @@ class SceneTrainConfig:
 
     seed: int = 0
     batch_size: int = 16
-    image_steps: int = 500
+    image_p: float = 0.5
     blur_p: float = 0.3
     label_smoothing: float = 0.05
     precision: Precision = "auto"
@@ -90,6 +90,7 @@ class SceneTask:
         videos: to train on, with annotations.
         held_out: to validate on, with annotations.
         device: of training.
+        init_weights: to start from.
     """
 
     def __init__(
@@ -98,10 +99,14 @@ class SceneTask:
         videos: Sequence[ShardedVideos],
         held_out: Sequence[ShardedVideos],
         device: torch.device,
+        *,
+        init_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.classifier = SceneClassifier(config.model).to(device)
+        if init_weights is not None:
+            self.classifier.load_state_dict(dict(init_weights))
         self.config, self.device = config, device
         self.videos, self.held_out = videos, held_out
         self._clips = [
@@ -141,7 +146,7 @@ class SceneTask:
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the sum of the losses of all attributes, as a mean over the clips."""
         config = self.config
-        size = config.batch_size * (config.model.num_frames if step < config.image_steps else 1)
+        size = config.batch_size * (config.model.num_frames if self._is_image_step(step) else 1)
         batch = rng.batch_indices(step, size, len(self._clips), config.seed)
         indices = batch[microbatch::num_microbatches]
         samples = [self._sample(step, index) for index in indices]
@@ -167,12 +172,15 @@ class SceneTask:
                 )
         return Loss(value=total / size)
 
+    def _is_image_step(self, step: int) -> bool:
+        return rng.uniform(self.config.seed, "image", step) < self.config.image_p
+
     def _sample(self, step: int, index: int) -> tuple[Float[Tensor, "3 n s s"], SceneLabels]:
         """Return a clip or a frame of it, mirrored half of the times, and possibly blurred or noisy."""
         dataset, number, labels = self._clips[index]
         generator = np.random.default_rng(rng.derive_seed(self.config.seed, "clip", step, index))
         frames, num_frames = dataset.frames(number), self.config.model.num_frames
-        if step < self.config.image_steps:
+        if self._is_image_step(step):
             frames, num_frames = frames[int(generator.integers(len(frames)))][None], 1
         video = to_classifier_input(frames, num_frames)
         if generator.random() < 0.5:

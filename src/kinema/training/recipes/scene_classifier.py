@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinema.data.video_shards import ShardedVideos, open_shards
-from kinema.models.formats.scene_classifier import save_scene_classifier
+from kinema.models.formats.scene_classifier import load_scene_classifier, save_scene_classifier
 from kinema.models.scene_classifier import SceneClassifier
 from kinema.training.loop import load_ema_weights, train
 from kinema.training.overrides import to_plain
@@ -31,11 +31,13 @@ class SceneClassifierRunConfig:
     """Settings of a run that trains the scene classifier.
 
     Attributes:
+        init_from: folder of a classifier to start from; empty starts from random weights.
         datasets: clips to train on.
         held_out: clips to measure the accuracy on.
         training: settings of the training.
     """
 
+    init_from: str = ""
     datasets: tuple[RenderConfig, ...] = field(default_factory=lambda: (_whole(8192, 30),))
     held_out: RenderConfig = field(default_factory=lambda: _whole(512, 31))
     training: SceneTrainConfig = field(default_factory=SceneTrainConfig)
@@ -73,7 +75,11 @@ def train_scene_classifier(config: SceneClassifierRunConfig, run_context: RunCon
     if run_context.stop_requested():
         return
     *videos, held_out = (_open_videos(run_context.run_dir / name, render) for name, render in sets)
-    task = SceneTask(config.training, videos, [held_out], run_context.device)
+    init_weights = None
+    if config.init_from:
+        first, _ = load_scene_classifier(Path(config.init_from), device=run_context.device)
+        init_weights = first.state_dict()
+    task = SceneTask(config.training, videos, [held_out], run_context.device, init_weights=init_weights)
     for report in train(
         task,
         config.training.loop,
