@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from kinema.data.video_shards import write_shard
 from kinema.errors import UserError
 from kinema.evaluation import whole
 from kinema.evaluation.evaluate import evaluate_baselines
@@ -15,10 +16,17 @@ from kinema.evaluation.record import build_record, load_records
 from kinema.evaluation.scorecard import aggregate_records
 from kinema.evaluation.video_sources import VideoFormat, render_reference
 from kinema.evaluation.whole import MIN_ACCURACY, SceneMeaning, check_scene, score_scene
-from kinema.evaluation.whole_prompts import list_scenes, load_whole_prompts, render_scene
+from kinema.evaluation.whole_prompts import (
+    list_scenes,
+    load_whole_prompts,
+    meaning_of_plain_caption,
+    render_scene,
+)
+from kinema.evaluation.whole_scores import HeldOutScorer
 from kinema.models.formats.scene_classifier import load_scene_classifier, save_scene_classifier
 from kinema.models.scene_classifier import ClassifiedAttribute, SceneClassifier, SceneClassifierConfig
 from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES, measure_accuracy
+from tests.fixtures.scenes import scene_annotations
 
 ALL = frozenset(one.name for one in SCENE_ATTRIBUTES)
 FORMAT = VideoFormat(height=128, width=128, num_frames=25, fps=12.0)
@@ -117,6 +125,32 @@ def test_only_reliable_attributes_are_scored(small_classifier):
     row = aggregate_records("model", [record])
     assert "outcome" not in row.measures
     assert row.measures["event"].n == 1
+
+
+def test_samples_of_held_out_clips_are_scored_by_their_annotations(tmp_path, small_classifier):
+    frames = np.random.default_rng(2).integers(0, 255, (2, 5, 64, 64, 3), dtype=np.uint8)
+    texts = [["a red ball stands on grass", "other"], ["a blue ball stands"]]
+    annotations = [scene_annotations(colour="red"), scene_annotations(colour="blue", camera="pan left")]
+    write_shard(tmp_path, 0, list(frames), texts, annotations)
+    scorer = HeldOutScorer(folder=tmp_path)
+    scores = scorer.score([(texts[0][0], frames[0]), (texts[1][0], frames[1]), ("a teapot", frames[0])])
+    seen = small_classifier.predict(list(frames))
+    events = np.mean(["still" in one["event"] for one in seen])
+    colours = np.mean([colour in one["colours"] for colour, one in zip(("red", "blue"), seen, strict=True)])
+    assert scores == {
+        "whole_event": events, "whole_colours": colours, "whole_accuracy": np.mean([events, colours])
+    }  # fmt: skip
+    assert scorer.score([("a teapot", frames[0])]) == {}
+
+
+def test_a_plain_caption_states_the_event_the_objects_and_a_moving_camera():
+    text = "a red ball stands as the camera pans left"
+    meaning = meaning_of_plain_caption(text, scene_annotations(colour="red", camera="pan left"))
+    assert meaning.stated["outcome"] == {"still: pair"}
+    assert meaning.stated["camera"] == {"pan left"}
+    assert meaning.stated["colours"] == {"red"}
+    assert "floor" not in meaning.stated
+    assert "camera" not in meaning_of_plain_caption(text, scene_annotations()).stated
 
 
 def test_the_baseline_of_a_prompt_is_its_scene(small_classifier):

@@ -11,7 +11,7 @@ from kinema.data.latent_cache import LatentDataset
 from kinema.errors import UserError
 from kinema.models.transformer.dit_config import small
 from kinema.training import checkpoint
-from kinema.training.dit_task import CAPTION_LOSS_RATIO, LAB_SCORE, DitTask, DitTrainConfig
+from kinema.training.dit_task import CAPTION_LOSS_RATIO, LAB_SCORE, WHOLE_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import LoopConfig, train
 from kinema.training.optimizer import OptimizerConfig
 from kinema.training.sigma_sampling import VALIDATION_SIGMAS, SigmaSamplingConfig
@@ -171,20 +171,21 @@ def test_validation_loss_of_windows_excludes_the_prefix():
     assert task.validate()["loss_right"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("score", [LAB_SCORE, WHOLE_SCORE])
 @pytest.mark.parametrize(
-    ("lab_score", "ratio", "better"),
+    ("value", "ratio", "better"),
     [
         (0.85, 0.9, True),
         (0.55, 0.4, False),
-        # Differences of the lab score within chance leave the decision to the ratio.
+        # Differences of the score within chance leave the decision to the ratio.
         (0.65, 0.4, True),
         (0.75, 0.6, False),
     ],
 )
-def test_lab_score_takes_precedence_over_caption_loss_ratio(lab_score, ratio, better):
+def test_the_evaluators_score_takes_precedence_over_caption_loss_ratio(score, value, ratio, better):
     task = dit_task()
-    best = {LAB_SCORE: 0.7, CAPTION_LOSS_RATIO: 0.5}
-    assert task.is_better({LAB_SCORE: lab_score, CAPTION_LOSS_RATIO: ratio}, best) is better
+    best = {score: 0.7, CAPTION_LOSS_RATIO: 0.5}
+    assert task.is_better({score: value, CAPTION_LOSS_RATIO: ratio}, best) is better
     assert task.is_better({CAPTION_LOSS_RATIO: 0.4}, {CAPTION_LOSS_RATIO: 0.5})
 
 

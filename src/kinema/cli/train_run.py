@@ -181,7 +181,7 @@ def execute_run(config: RunConfig, run_dir: Path, machine: MachineArgs) -> None:
             interruptible=should_stop.interruptible
             if dist_context.world_size == 1
             else contextlib.nullcontext,
-            scorer=_lab_scorer(config),
+            scorer=_sample_scorer(config, run_dir),
             dist_context=dist_context,
             render_device=machine.render_device,
         )
@@ -244,15 +244,21 @@ def _print_plan(config: RunConfig, run_dir: Path, device: torch.device) -> None:
     print(size.line(), flush=True)
 
 
-def _lab_scorer(config: RunConfig) -> Scorer | None:
-    """The evaluator of lab prompts, for runs on simulated clips."""
+def _sample_scorer(config: RunConfig, run_dir: Path) -> Scorer | None:
+    """The evaluator of validation samples, for runs on simulated clips: of the lab, or of all others."""
     from kinema.evaluation.lab_scores import lab_scores
+    from kinema.evaluation.whole_scores import HeldOutScorer
     from kinema.training.recipes.dit import DitRunConfig
     from kinema.training.recipes.full_config import RecipeConfig
     from kinema.training.recipes.vae import VaeRunConfig
+    from kinema.training.stages import split_dirs
 
     if not isinstance(config, RecipeConfig | DitRunConfig | VaeRunConfig):
         return None
+    if isinstance(config, DitRunConfig) and not config.data.render.lab and not config.data.folders:
+        # The samples have the captions of the first dataset.
+        held_out = HeldOutScorer(folder=run_dir / split_dirs(0)[1])
+        return lambda samples: held_out.score([(s.prompt, s.frames) for s in samples])
     fps = config.render.fps if isinstance(config, RecipeConfig) else config.data.render.fps
     return lambda samples: lab_scores([(s.prompt, s.frames) for s in samples], fps)
 

@@ -21,7 +21,7 @@ from kinema.simulator.captions import environment_phrases, generate_captions, le
 from kinema.simulator.clip import Clip, make_clip
 from kinema.simulator.clip_spec import ClipSpec
 from kinema.simulator.events import EVENT_TYPES, EVENT_WEIGHTS
-from kinema.simulator.scene_attributes import read_scene_labels
+from kinema.simulator.scene_attributes import SceneLabels, read_scene_labels
 
 PROMPTS_FILE = Path(__file__).with_name("whole_prompts.json")
 STYLES = ("full", "rich")
@@ -104,6 +104,13 @@ def render_scene(
     raise UserError(f"the simulator finds no clip of {event!r} with {outcome!r}; use more frames")
 
 
+def meaning_of_plain_caption(text: str, annotations: str) -> SceneMeaning:
+    """What the first caption of a clip says, from the JSON of the clip's annotations."""
+    labels = read_scene_labels(annotations)
+    names = {"event", "outcome"} | ({"camera"} if labels.one["camera"] != "static" else set())
+    return SceneMeaning(stated={**_stated_values(labels, names), **_stated_objects(labels, text)})
+
+
 def describe_scene(annotations: ClipAnnotations, style: str) -> tuple[str, SceneMeaning]:
     """A caption of a clip, and what it says."""
     captions = generate_captions(annotations)
@@ -116,17 +123,22 @@ def describe_scene(annotations: ClipAnnotations, style: str) -> tuple[str, Scene
         names |= {"floor", "place"}
         if environment_phrases.background_phrases(annotations.environment):
             names.add("background")
-    stated = {name: frozenset({labels.one[name]}) for name in sorted(names & set(labels.one))}
     objects = _without_environment(caption.text, annotations.environment)
+    stated = {**_stated_values(labels, names), **_stated_objects(labels, objects)}
+    return caption.text, SceneMeaning(stated=stated)
+
+
+def _stated_values(labels: SceneLabels, names: set[str]) -> dict[str, frozenset[str]]:
+    return {name: frozenset({labels.one[name]}) for name in sorted(names & set(labels.one))}
+
+
+def _stated_objects(labels: SceneLabels, text: str) -> dict[str, frozenset[str]]:
     materials = {name: words.substance for name, words in lexicon.MATERIALS.items()}
-    return caption.text, SceneMeaning(
-        stated={
-            **stated,
-            "shapes": labels.main["shapes"],
-            "colours": _with_words(labels.main["colours"], lexicon.COLOURS, objects),
-            "materials": _with_words(labels.main["materials"], materials, objects),
-        }
-    )
+    return {
+        "shapes": labels.main["shapes"],
+        "colours": _with_words(labels.main["colours"], lexicon.COLOURS, text),
+        "materials": _with_words(labels.main["materials"], materials, text),
+    }
 
 
 def _without_environment(text: str, environment: Environment) -> str:

@@ -39,6 +39,8 @@ from kinema.training.sigma_sampling import (
 
 LAB_SCORE = "lab_accuracy"
 """Score of the evaluator on generated lab videos; it selects checkpoints where it is known."""
+WHOLE_SCORE = "whole_accuracy"
+"""The same for videos of the whole simulator."""
 MIN_LAB_SCORE_DIFFERENCE = 0.1
 """Smaller differences are within chance: two standard deviations of a share of some seventy claims."""
 CAPTION_LOSS_RATIO = "caption_loss_ratio"
@@ -389,13 +391,14 @@ class DitTask:
         return losses
 
     def is_better(self, scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-        """Compare by the lab score and, where it is unknown or within chance, by `selection_score`."""
+        """Compare by the evaluator's score; where it is unknown or within chance, by `selection_score`."""
         if best is None:
             return True
-        if LAB_SCORE in scores and LAB_SCORE in best:
-            difference = scores[LAB_SCORE] - best[LAB_SCORE]
-            if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
-                return difference > 0
+        for name in (LAB_SCORE, WHOLE_SCORE):
+            if name in scores and name in best:
+                difference = scores[name] - best[name]
+                if abs(difference) > MIN_LAB_SCORE_DIFFERENCE:
+                    return difference > 0
         return scores[self.selection_score] < best[self.selection_score]
 
 

@@ -30,7 +30,7 @@ from kinema.models.transformer.dit_config import DitConfig
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.training import checkpoint
 from kinema.training.distill_task import DistillTask
-from kinema.training.dit_task import LAB_SCORE, DitTask, DitTrainConfig
+from kinema.training.dit_task import LAB_SCORE, WHOLE_SCORE, DitTask, DitTrainConfig
 from kinema.training.loop import StepReport, load_ema_weights, train
 from kinema.training.net2net import net2net_expand
 from kinema.training.overrides import to_plain
@@ -161,11 +161,12 @@ def load_trained_autoencoder(
 
 
 def load_trained_transformer(run_context: RunContext, config: DitConfig) -> Dit:
-    """Load the run's averaged transformer: the best by the lab score, where known, else the last one."""
+    """Load the run's averaged transformer: the best by the evaluator's score, where known, else the last."""
     dit = Dit(config).to(run_context.device)
     run_dir = run_context.run_dir / "dit"
-    has_lab_score = LAB_SCORE in (checkpoint.load(run_dir).state["best_scores"] or {})
-    dit.load_state_dict(load_ema_weights(run_dir, use_best=has_lab_score))
+    scores = checkpoint.load(run_dir).state["best_scores"] or {}
+    is_scored = LAB_SCORE in scores or WHOLE_SCORE in scores
+    dit.load_state_dict(load_ema_weights(run_dir, use_best=is_scored))
     return dit.eval()
 
 

@@ -2,20 +2,28 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from kinema.cli import main
+from kinema.cli.train_run import _sample_scorer
 from kinema.data.latent_cache import load_latent_datasets
+from kinema.data.video_shards import write_shard
+from kinema.evaluation import whole
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae
 from kinema.models.sampling_recipes import fast_defaults
 from kinema.models.text_encoders.minilm import MiniLm
+from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES
+from kinema.training.recipes import dit
 from kinema.training.render_shards import RenderConfig, render_missing
 from kinema.training.vae_task import VaeTask
+from kinema.training.validation_samples import ValidationSample
 from tests.fixtures.curated_set import write_curated_set
+from tests.fixtures.scenes import scene_annotations
 from tests.fixtures.toy_training import LengthTextEncoder
 
 RENDER_CONFIG = RenderConfig(
@@ -215,3 +223,19 @@ def test_from_scratch_on_curated_sets(tmp_path, monkeypatch):
     assert (model.sampling_defaults.size, model.sampling_defaults.num_frames) == ((32, 32), 9)
     assert model.base_vocabulary() >= {"square", "zebra"}
     assert "ball" not in model.base_vocabulary(), "it has never seen the simulator's captions"
+
+
+def test_samples_are_scored_by_the_evaluator_of_their_simulator(tmp_path, monkeypatch):
+    """Those of runs on the whole simulator by the scene classifier, from the held-out clips' annotations."""
+    seen = {one.name: frozenset() for one in SCENE_ATTRIBUTES} | {"event": frozenset({"still"})}
+    classifier = SimpleNamespace(predict=lambda videos: [seen for _ in videos])
+    accuracy = dict.fromkeys(seen, 0.5) | {"event": 1.0}
+    monkeypatch.setattr(whole, "scene_classifier", lambda: (classifier, accuracy))
+    frames = np.zeros((5, 32, 32, 3), np.uint8)
+    (tmp_path / "held-out").mkdir()
+    write_shard(tmp_path / "held-out", 0, [frames], [["a red ball stands"]], [scene_annotations()])
+    samples = [ValidationSample(prompt="a red ball stands", frames=frames)]
+    scorer = _sample_scorer(dit.full_simulator(vae="world"), tmp_path)
+    assert scorer(samples) == {"whole_event": 1.0, "whole_accuracy": 1.0}
+    lab_scorer = _sample_scorer(dit.lab(vae="world"), tmp_path)
+    assert "whole_accuracy" not in lab_scorer(samples)
