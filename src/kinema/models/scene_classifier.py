@@ -22,7 +22,7 @@ SIDE = 64
 """Height and width of the frames that the network reads, in pixels."""
 _PATCH = 4
 _TOKEN_SIDE = SIDE // _PATCH // 4
-_MAX_MOTION, _MIN_ENERGY = 3.0, 1e-4
+_MAX_MOTION, _MIN_ENERGY, _MOTION_SCALE = 3.0, 1e-4, 4.0
 _INPUTS = 2 * 3 * _PATCH**2 + 3
 """Channels of the first convolution: pixels of a patch, their change, and `local_motion`."""
 
@@ -76,6 +76,8 @@ class SceneClassifier(nn.Module):
         self.halve_1 = nn.Conv2d(first, second, 2, stride=2)
         self.coarse = nn.ModuleList([_FrameBlock(second, temporal=True) for _ in range(2)])
         self.halve_2 = nn.Conv2d(second, width, 2, stride=2)
+        # A direct path: beside the colours of a frame, motion is a weak input of the convolutions.
+        self.motion = nn.Linear(3, width)
         self.space = nn.Parameter(0.02 * torch.randn(_TOKEN_SIDE**2, width))
         self.time = nn.Parameter(0.02 * torch.randn(config.num_frames, 1, width))
         options = {
@@ -104,7 +106,7 @@ class SceneClassifier(nn.Module):
         patches = F.pixel_unshuffle(video.transpose(1, 2).flatten(0, 1), _PATCH)
         by_frame = patches.unflatten(0, (batch, frames))
         change = torch.diff(by_frame, dim=1, prepend=by_frame[:, :1]).flatten(0, 1)
-        motion = local_motion(video).flatten(0, 1)
+        motion = _MOTION_SCALE * local_motion(video).flatten(0, 1)
         x = self.first(torch.cat([patches, change, motion], dim=1))
         for block in self.fine:
             x = block(x, frames)
@@ -112,6 +114,7 @@ class SceneClassifier(nn.Module):
         for block in self.coarse:
             x = block(x, frames)
         x = self.halve_2(x)
+        x = x + self.motion(F.adaptive_avg_pool2d(motion, _TOKEN_SIDE).movedim(1, -1)).movedim(-1, 1)
         time = self.time if frames > 1 else self.time.mean(0, keepdim=True)
         tokens = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames)) + self.space + time
         tokens = tokens.flatten(1, 2)
