@@ -112,6 +112,13 @@ def test_verdicts_compare_what_is_stated_with_what_is_seen():
     assert set(check_scene(meaning, seen, frozenset()).values()) == {None}
 
 
+def test_a_dolly_looks_like_a_zoom():
+    meaning = SceneMeaning(stated={"camera": frozenset({"dolly out"})})
+    seen = {"camera": frozenset({"zoom out"})}
+    assert check_scene(meaning, seen, ALL)["camera move"] is True
+    assert check_scene(meaning, {"camera": frozenset({"zoom in"})}, ALL)["camera move"] is False
+
+
 def test_only_reliable_attributes_are_scored(small_classifier):
     item = next(one for one in build_prompt_set("whole") if one.meaning.stated.get("floor"))
     frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)

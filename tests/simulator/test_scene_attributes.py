@@ -76,6 +76,21 @@ def test_accuracy_is_the_share_of_right_values():
     assert accuracy["colours"] == pytest.approx((0.5 + 19 / 20) / 2)
 
 
+@pytest.mark.parametrize(
+    ("stated", "seen", "right"),
+    [
+        ("dolly in", "zoom in", 1),
+        ("pan left", "truck left", 1),
+        ("pan left", "pan right", 0),
+        ("static", "zoom in", 0),
+    ],
+)
+def test_camera_moves_that_look_alike_count_as_equal(stated, seen, right):
+    labels = read_scene_labels(scene_annotations(camera=stated))
+    found = {name: frozenset({value}) for name, value in labels.one.items()} | labels.several
+    assert measure_accuracy([(labels, {**found, "camera": frozenset({seen})})])["camera"] == right
+
+
 def test_an_attribute_without_labels_has_no_accuracy():
     text = scene_annotations(event="wall pair")
     labels = read_scene_labels(text)

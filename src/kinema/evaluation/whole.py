@@ -17,7 +17,7 @@ import torch
 from kinema.frames import FrameArray
 from kinema.models.formats.scene_classifier import load_scene_classifier
 from kinema.models.scene_classifier import SceneClassifier
-from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES
+from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES, merge_alike
 
 WholeMeasure = Literal[
     "event", "outcome", "camera move", "setting", "shapes", "colours", "materials", "everything"
@@ -86,7 +86,7 @@ def check_scene(
     verdicts: dict[WholeMeasure, bool | None] = {}
     for measure, attributes in _ATTRIBUTES.items():
         checks = [
-            meaning.stated[name] <= seen[name]
+            merge_alike(meaning.stated[name]) <= merge_alike(seen[name])
             for name in attributes
             if meaning.stated.get(name) and name in scored
         ]

@@ -17,6 +17,10 @@ from kinema.simulator.captions.environment_phrases import BACKGROUNDS, FLOORS, W
 from kinema.simulator.events import EVENT_TYPES
 
 _NO_BACKGROUND = "nothing"
+_LOOKS_LIKE = {
+    "dolly in": "zoom in", "dolly out": "zoom out", "truck left": "pan left", "truck right": "pan right",
+}  # fmt: skip
+"""Camera moves that differ from another one in the parallax alone, which small scenes hardly have."""
 _MIRRORED_WORDS = {
     "left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise",
 }  # fmt: skip
@@ -102,12 +106,18 @@ def mirror_labels(labels: SceneLabels) -> SceneLabels:
     )
 
 
+def merge_alike(values: Iterable[str]) -> frozenset[str]:
+    """The values of an attribute with those that look alike replaced by one of them: a dolly by a zoom."""
+    return frozenset(_LOOKS_LIKE.get(value, value) for value in values)
+
+
 def measure_accuracy(
     pairs: Iterable[tuple[SceneLabels, Mapping[str, frozenset[str]]]],
 ) -> dict[str, float]:
     """The accuracy of a classifier for each attribute.
 
-    For an attribute with one value it is the share of the clips in which the value is right. For one with
+    For an attribute with one value it is the share of the clips in which the value is right, or looks alike
+    (`merge_alike`). For one with
     several it is the mean of two shares: of the values of the main objects that were seen, and of the values
     that no object has that were not seen.
 
@@ -121,7 +131,8 @@ def measure_accuracy(
             found = seen[attribute.name]
             if not attribute.several:
                 if attribute.name in labels.one:
-                    right[attribute.name].append(labels.one[attribute.name] in found)
+                    value = labels.one[attribute.name]
+                    right[attribute.name].append(merge_alike([value]) <= merge_alike(found))
                 continue
             right[attribute.name] += [value in found for value in labels.main[attribute.name]]
             others = set(attribute.values) - labels.several[attribute.name]
