@@ -207,3 +207,21 @@ def test_videos_of_any_size_and_length_are_read(shape):
         assert seen[0][one.name] <= set(one.values)
         assert one.several or len(seen[0][one.name]) == 1
     assert measure_accuracy([]) == {}
+
+
+def test_the_shipped_classifier_sees_what_it_is_scored_on():
+    """Held-out clips of the set itself: most of what is scored is right, and less in shuffled captions."""
+    scored = whole.scored_attributes()
+    assert scored
+    items = [one for one in build_prompt_set("whole") if one.meaning.stated.get("floor")][:: 106 // 12]
+    videos = [render_reference(one, FORMAT)[0] for one in items]
+    right = [
+        score_scene(one.meaning, video.frames)["everything"] for one, video in zip(items, videos, strict=True)
+    ]
+    others = [one.meaning for one in (*items[1:], items[0])]
+    wrong = [
+        score_scene(meaning, video.frames)["everything"]
+        for meaning, video in zip(others, videos, strict=True)
+    ]
+    assert np.mean(right) >= 0.75
+    assert np.mean(wrong) <= 0.25

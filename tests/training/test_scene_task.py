@@ -73,8 +73,8 @@ def test_steps_on_single_frames(tmp_path):
     video, _ = task._sample(79, 0)
     assert video.shape == (3, 1, 64, 64)
     scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]
-    assert scores["ema/colours"] > 0.95
-    assert scores["ema/camera"] < 0.95
+    assert scores["ema/colours"] > 0.85
+    assert scores["ema/camera"] < 0.85
 
 
 @pytest.mark.parametrize("step", [0, 5])

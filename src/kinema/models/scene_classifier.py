@@ -35,11 +35,14 @@ class ClassifiedAttribute:
         name: of the attribute.
         values: of the attribute.
         several: whether a video can have several of the values, or none.
+        from_motion: read it from the motion of the picture alone. A network that also sees the scene
+            remembers how the camera moved in each training clip, and does not learn to see it.
     """
 
     name: str
     values: tuple[str, ...]
     several: bool = False
+    from_motion: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class SceneClassifierConfig:
         heads: of attention.
         layers: of self-attention.
         dropout: of attention and feed-forward layers, while it is trained.
+        motion_width: channels of what is read from the motion alone.
+        motion_dropout: of them.
     """
 
     attributes: tuple[ClassifiedAttribute, ...]
@@ -61,6 +66,8 @@ class SceneClassifierConfig:
     heads: int = 5
     layers: int = 3
     dropout: float = 0.1
+    motion_width: int = 128
+    motion_dropout: float = 0.3
 
 
 class SceneClassifier(nn.Module):
@@ -78,6 +85,11 @@ class SceneClassifier(nn.Module):
         self.halve_2 = nn.Conv2d(second, width, 2, stride=2)
         # A direct path: beside the colours of a frame, motion is a weak input of the convolutions.
         self.motion = nn.Linear(3, width)
+        self.motion_trunk = nn.Sequential(
+            nn.Linear(3 * config.num_frames * _TOKEN_SIDE**2, config.motion_width),
+            nn.GELU(),
+            nn.Dropout(config.motion_dropout),
+        )
         self.space = nn.Parameter(0.02 * torch.randn(_TOKEN_SIDE**2, width))
         self.time = nn.Parameter(0.02 * torch.randn(config.num_frames, 1, width))
         options = {
@@ -93,7 +105,10 @@ class SceneClassifier(nn.Module):
         self.decoder = nn.TransformerDecoderLayer(width, config.heads, **options)
         self.queries = nn.Parameter(torch.randn(len(config.attributes), width) * width**-0.5)
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(width, len(attribute.values)) for attribute in config.attributes)
+        self.heads = nn.ModuleList(
+            nn.Linear(config.motion_width if one.from_motion else width, len(one.values))
+            for one in config.attributes
+        )
 
     def forward(self, video: Float[Tensor, "b 3 f h w"]) -> dict[str, Float[Tensor, "b _"]]:
         """The logits of each attribute, by its name.
@@ -114,16 +129,20 @@ class SceneClassifier(nn.Module):
         for block in self.coarse:
             x = block(x, frames)
         x = self.halve_2(x)
-        x = x + self.motion(F.adaptive_avg_pool2d(motion, _TOKEN_SIDE).movedim(1, -1)).movedim(-1, 1)
+        coarse_motion = F.adaptive_avg_pool2d(motion, _TOKEN_SIDE)
+        x = x + self.motion(coarse_motion.movedim(1, -1)).movedim(-1, 1)
         time = self.time if frames > 1 else self.time.mean(0, keepdim=True)
         tokens = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames)) + self.space + time
         tokens = tokens.flatten(1, 2)
         for layer in self.encoder:
             tokens = layer(tokens)
         queries = self.norm(self.decoder(self.queries.expand(batch, -1, -1), tokens))
+        # A single frame has no motion.
+        by_video = coarse_motion.unflatten(0, (batch, frames)).expand(-1, self.config.num_frames, -1, -1, -1)
+        moved = self.motion_trunk(by_video.flatten(1))
         return {
-            attribute.name: head(queries[:, index])
-            for index, (attribute, head) in enumerate(zip(self.config.attributes, self.heads, strict=True))
+            one.name: head(moved if one.from_motion else queries[:, index])
+            for index, (one, head) in enumerate(zip(self.config.attributes, self.heads, strict=True))
         }
 
     @torch.no_grad()

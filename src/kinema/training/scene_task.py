@@ -42,7 +42,10 @@ _MAX_NOISE = 0.1
 
 def _attributes() -> tuple[ClassifiedAttribute, ...]:
     return tuple(
-        ClassifiedAttribute(name=one.name, values=one.values, several=one.several) for one in SCENE_ATTRIBUTES
+        ClassifiedAttribute(
+            name=one.name, values=one.values, several=one.several, from_motion=one.name == "camera"
+        )
+        for one in SCENE_ATTRIBUTES
     )
 
 
