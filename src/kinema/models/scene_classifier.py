@@ -35,7 +35,7 @@ class ClassifiedAttribute:
         name: of the attribute.
         values: of the attribute.
         several: whether a video can have several of the values, or none.
-        from_motion: read it from the motion of the picture alone. A network that also sees the scene
+        from_motion: read it from the motion in the frames alone. A network that also sees the scene
             remembers how the camera moved in each training clip, and does not learn to see it.
     """
 
