@@ -162,8 +162,9 @@ def build_bundle(
     code = Path(kinema.__file__).parent
     target = folder / "src" / "kinema"
     shutil.rmtree(target, ignore_errors=True)
-    # Training needs neither the server nor the web page.
-    shutil.copytree(code, target, ignore=shutil.ignore_patterns("__pycache__", "webui", "server", "client"))
+    # Training needs neither the server, the web page nor the weights of the prompt rewriter.
+    left_out = shutil.ignore_patterns("__pycache__", "webui", "server", "client", "prompt_rewriter")
+    shutil.copytree(code, target, ignore=left_out)
     prune_text_encoder(folder / "text", sample_captions(num_clips))
     requirements = [f"{name}=={_installed_version(name)}" for name in wheels]
     if requirements:

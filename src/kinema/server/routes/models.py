@@ -61,8 +61,8 @@ def router(state: AppState) -> APIRouter:
 def to_model_object(model_info: ModelInfo, limits: Limits, name: str) -> ModelObject:
     """The served model under a name."""
     values = dataclasses.asdict(model_info)
-    for name in ("vocabulary", "rewrites_prompts"):
-        values.pop(name)
+    for internal in ("vocabulary", "rewrites_prompts"):
+        values.pop(internal)
     return ModelObject(
         id=name,
         object="model",
