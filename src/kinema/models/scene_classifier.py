@@ -23,6 +23,7 @@ SIDE = 64
 _PATCH = 4
 _TOKEN_SIDE = SIDE // _PATCH // 4
 _MAX_MOTION, _MIN_ENERGY, _MOTION_SCALE = 3.0, 1e-4, 4.0
+"""Largest motion in pixels of halved frames, damping of its least squares, and its factor as an input."""
 _INPUTS = 2 * 3 * _PATCH**2 + 3
 """Channels of the first convolution: pixels of a patch, their change, and `local_motion`."""
 
