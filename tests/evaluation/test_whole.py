@@ -24,7 +24,7 @@ from kinema.evaluation.whole_prompts import (
 )
 from kinema.evaluation.whole_scores import HeldOutScorer
 from kinema.models.formats.scene_classifier import load_scene_classifier, save_scene_classifier
-from kinema.models.scene_classifier import ClassifiedAttribute, SceneClassifier, SceneClassifierConfig
+from kinema.models.scene_classifier import SceneClassifier, SceneClassifierConfig
 from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES, measure_accuracy
 from tests.fixtures.scenes import scene_annotations
 
@@ -33,12 +33,9 @@ FORMAT = VideoFormat(height=128, width=128, num_frames=25, fps=12.0)
 
 
 def classifier(**changes) -> SceneClassifier:
-    attributes = tuple(
-        ClassifiedAttribute(name=one.name, values=one.values, several=one.several) for one in SCENE_ATTRIBUTES
-    )
     torch.manual_seed(0)
     options = {"num_frames": 3, "widths": (8, 8, 16), "heads": 2, "layers": 1, **changes}
-    return SceneClassifier(SceneClassifierConfig(attributes=attributes, **options)).eval()
+    return SceneClassifier(SceneClassifierConfig(attributes=SCENE_ATTRIBUTES, **options)).eval()
 
 
 @pytest.fixture

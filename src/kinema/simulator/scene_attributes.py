@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from kinema.models.scene_classifier import ClassifiedAttribute
 from kinema.simulator.annotations import PAIRED_EVENTS, CameraMove, Colour, Material, Shape
 from kinema.simulator.appearance.environments import LAB_SKY, SKIES
 from kinema.simulator.captions.environment_phrases import BACKGROUNDS, FLOORS, WALLS
@@ -26,32 +27,22 @@ _MIRRORED_WORDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneAttribute:
-    """One thing to see in a clip, and its possible values."""
-
-    name: str
-    values: tuple[str, ...]
-    several: bool = False
-    """Whether a clip can have several of the values, or none: the colours of its objects."""
-
-
 _EVENTS = tuple(sorted(name for name in EVENT_TYPES if name not in PAIRED_EVENTS))
-SCENE_ATTRIBUTES: tuple[SceneAttribute, ...] = (
-    SceneAttribute(name="event", values=_EVENTS),
-    SceneAttribute(
+SCENE_ATTRIBUTES: tuple[ClassifiedAttribute, ...] = (
+    ClassifiedAttribute(name="event", values=_EVENTS),
+    ClassifiedAttribute(
         name="outcome",
         values=tuple(f"{name}: {one}" for name in _EVENTS for one in EVENT_TYPES[name].outcomes),
     ),
-    SceneAttribute(name="camera", values=get_args(CameraMove)),
-    SceneAttribute(name="floor", values=tuple(FLOORS)),
-    SceneAttribute(name="place", values=(*SKIES, LAB_SKY)),
-    SceneAttribute(
+    ClassifiedAttribute(name="camera", values=get_args(CameraMove), from_motion=True),
+    ClassifiedAttribute(name="floor", values=tuple(FLOORS)),
+    ClassifiedAttribute(name="place", values=(*SKIES, LAB_SKY)),
+    ClassifiedAttribute(
         name="background", values=(_NO_BACKGROUND, *BACKGROUNDS, *(f"{one} wall" for one in WALLS))
     ),
-    SceneAttribute(name="shapes", values=get_args(Shape), several=True),
-    SceneAttribute(name="colours", values=get_args(Colour), several=True),
-    SceneAttribute(name="materials", values=get_args(Material), several=True),
+    ClassifiedAttribute(name="shapes", values=get_args(Shape), several=True),
+    ClassifiedAttribute(name="colours", values=get_args(Colour), several=True),
+    ClassifiedAttribute(name="materials", values=get_args(Material), several=True),
 )
 """Events that come in pairs look like others and have no label."""
 

@@ -16,7 +16,6 @@ from kinema.data.video_shards import ShardedVideos
 from kinema.models.precision import Precision, autocast
 from kinema.models.scene_classifier import (
     SIDE,
-    ClassifiedAttribute,
     SceneClassifier,
     SceneClassifierConfig,
     classifier_flops,
@@ -38,15 +37,6 @@ MEAN_ACCURACY = "accuracy"
 _VALIDATION_BATCH = 16
 _MAX_NOISE = 0.1
 """Largest standard deviation of noise that is added to a video, of 2."""
-
-
-def _attributes() -> tuple[ClassifiedAttribute, ...]:
-    return tuple(
-        ClassifiedAttribute(
-            name=one.name, values=one.values, several=one.several, from_motion=one.name == "camera"
-        )
-        for one in SCENE_ATTRIBUTES
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +63,7 @@ class SceneTrainConfig:
     label_smoothing: float = 0.05
     precision: Precision = "auto"
     model: SceneClassifierConfig = field(
-        default_factory=lambda: SceneClassifierConfig(attributes=_attributes())
+        default_factory=lambda: SceneClassifierConfig(attributes=SCENE_ATTRIBUTES)
     )
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(

@@ -31,12 +31,15 @@ from kinema.models.vae.autoencoder import VideoVae
 from kinema.training import checkpoint
 from kinema.training.distill_task import DistillTask
 from kinema.training.dit_task import LAB_SCORE, WHOLE_SCORE, DitTask, DitTrainConfig
-from kinema.training.loop import StepReport, load_ema_weights, train
+from kinema.training.loop import StepReport, Task, load_ema_weights, train
 from kinema.training.net2net import net2net_expand
 from kinema.training.overrides import to_plain
 from kinema.training.render_shards import RenderConfig, render_missing
 from kinema.training.resampled_latents import ResampleConfig, resample_latents
 from kinema.training.run_context import Progress, RunContext
+from kinema.training.scene_task import SceneTrainConfig
+from kinema.training.slot_task import SlotTrainConfig
+from kinema.training.super_resolution_task import SuperResolutionTrainConfig
 from kinema.training.teacher_trajectories import (
     load_all_trajectories,
     missing_batches,
@@ -51,6 +54,8 @@ from kinema.training.validation_samples import (
     sheet_path,
 )
 
+NetworkTrainConfig = SceneTrainConfig | SlotTrainConfig | SuperResolutionTrainConfig
+"""Settings of the networks that `train_network` trains."""
 LATENT_STATS_FILE = "latent_stats.json"
 """Mean and standard deviation of each latent channel."""
 RESAMPLED_LATENTS_FILE = "resampled_latents.safetensors"
@@ -113,6 +118,22 @@ def _open_videos(render_config: RenderConfig, folder: Path) -> VideoDataset:
         windows_per_video=render_config.windows_per_clip,
         seed=render_config.seed,
     )
+
+
+def train_network(
+    run_context: RunContext, task: Task, config: NetworkTrainConfig, *, folder: str, stage: str
+) -> Iterator[Progress]:
+    """Train a small network, which has no samples to look at, in a folder of the run."""
+    for report in train(
+        task,
+        config.loop,
+        run_context.run_dir / folder,
+        settings=to_plain(config),
+        should_stop=run_context.should_stop,
+        interruptible=run_context.interruptible,
+        dist_context=run_context.dist_context,
+    ):
+        yield Progress(stage=stage, done=report.step, total=report.num_steps, report=report)
 
 
 def train_autoencoder(

@@ -30,12 +30,12 @@ from kinema.simulator.captions.everyday.lab_wording import write_lab_caption
 from kinema.simulator.captions.vocabulary import unique_words
 from kinema.simulator.clip import make_clip
 from kinema.simulator.clip_spec import ClipSpec
-from kinema.training.loop import LoopConfig, load_ema_weights, train
+from kinema.training.loop import LoopConfig, load_ema_weights
 from kinema.training.optimizer import OptimizerConfig
-from kinema.training.overrides import to_plain
 from kinema.training.render_shards import LAB_EVENTS, MIN_CLIPS_FOR_WORKERS
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.slot_task import SlotTask, SlotTrainConfig, write_caption
+from kinema.training.stages import train_network
 
 CLASSIFIER_FOLDER = "slot-classifier"
 _MAX_ATTEMPTS = 20
@@ -129,16 +129,9 @@ def train_prompt_rewriter(config: PromptRewriterRunConfig, run_context: RunConte
     encoder = run_context.load_text_encoder()
     assert isinstance(encoder, MiniLm)
     task = SlotTask(config.training, lab, other, held_out, encoder, run_context.device, init_weights)
-    for report in train(
-        task,
-        config.training.loop,
-        run_context.run_dir / CLASSIFIER_FOLDER,
-        settings=to_plain(config.training),
-        should_stop=run_context.should_stop,
-        interruptible=run_context.interruptible,
-        dist_context=run_context.dist_context,
-    ):
-        yield Progress(stage="slot classifier", done=report.step, total=report.num_steps, report=report)
+    yield from train_network(
+        run_context, task, config.training, folder=CLASSIFIER_FOLDER, stage="slot classifier"
+    )
 
 
 def _load_init_weights(config: PromptRewriterRunConfig, run_context: RunContext) -> dict[str, Tensor] | None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from kinema.data.video_shards import ShardedVideos, open_shards
 from kinema.models.formats.scene_classifier import load_scene_classifier, save_scene_classifier
 from kinema.models.scene_classifier import SceneClassifier
-from kinema.training.loop import load_ema_weights, train
-from kinema.training.overrides import to_plain
+from kinema.training.loop import load_ema_weights
 from kinema.training.render_shards import RenderConfig
 from kinema.training.run_context import Progress, RunContext
 from kinema.training.scene_task import SceneTask, SceneTrainConfig, validate_classifier
-from kinema.training.stages import render_split, split_dirs
+from kinema.training.stages import render_split, split_dirs, train_network
 
 NETWORK_FOLDER = "scene-classifier"
 
@@ -80,16 +79,9 @@ def train_scene_classifier(config: SceneClassifierRunConfig, run_context: RunCon
         first, _ = load_scene_classifier(Path(config.init_from), device=run_context.device)
         init_weights = first.state_dict()
     task = SceneTask(config.training, videos, [held_out], run_context.device, init_weights=init_weights)
-    for report in train(
-        task,
-        config.training.loop,
-        run_context.run_dir / NETWORK_FOLDER,
-        settings=to_plain(config.training),
-        should_stop=run_context.should_stop,
-        interruptible=run_context.interruptible,
-        dist_context=run_context.dist_context,
-    ):
-        yield Progress(stage="scene classifier", done=report.step, total=report.num_steps, report=report)
+    yield from train_network(
+        run_context, task, config.training, folder=NETWORK_FOLDER, stage="scene classifier"
+    )
 
 
 def _open_videos(folder: Path, render: RenderConfig) -> ShardedVideos:

@@ -21,11 +21,11 @@ from kinema.models.super_resolution import FACTORS, NUM_NEIGHBOURS, SuperResolut
 from kinema.models.vae.autoencoder import VideoVae
 from kinema.process_pool import run_jobs
 from kinema.simulator.clip import render_larger
-from kinema.training.loop import load_ema_weights, train
-from kinema.training.overrides import to_plain
+from kinema.training.loop import load_ema_weights
 from kinema.training.recipes.vae import load_autoencoder
 from kinema.training.render_shards import MIN_CLIPS_FOR_WORKERS, RenderConfig, first_that_fits
 from kinema.training.run_context import Progress, RunContext
+from kinema.training.stages import train_network
 from kinema.training.super_resolution_task import (
     WINDOW,
     FramePairs,
@@ -117,16 +117,9 @@ def train_super_resolution(config: SuperResolutionRunConfig, run_context: RunCon
         return
     pairs, held_out = (FramePairs.load(_files(run_context.run_dir / name, render)) for name, render in sets)
     task = SuperResolutionTask(config.training, pairs, held_out, run_context.device)
-    for report in train(
-        task,
-        config.training.loop,
-        run_context.run_dir / NETWORK_FOLDER,
-        settings=to_plain(config.training),
-        should_stop=run_context.should_stop,
-        interruptible=run_context.interruptible,
-        dist_context=run_context.dist_context,
-    ):
-        yield Progress(stage="super-resolution", done=report.step, total=report.num_steps, report=report)
+    yield from train_network(
+        run_context, task, config.training, folder=NETWORK_FOLDER, stage="super-resolution"
+    )
 
 
 def load_trained_network(config: SuperResolutionRunConfig, run_context: RunContext) -> SuperResolution:
