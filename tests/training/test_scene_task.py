@@ -70,6 +70,8 @@ def test_steps_on_single_frames(tmp_path):
     """They teach what can be seen in one frame, and nothing of the direction of motion."""
     config = train_config(80, image_p=1.0)
     task = SceneTask(config, [coloured_clips(24)], [coloured_clips(16, seed=1)], CPU)
+    cost, clips = task.step_cost(79), SceneTask(train_config(image_p=0.0), task.videos, [], CPU).step_cost(79)
+    assert (cost.samples, cost.flops) == (clips.samples * task.config.model.num_frames, clips.flops)
     video, _ = task._sample(79, 0)
     assert video.shape == (3, 1, 64, 64)
     scores = [report.scores for report in train(task, config.loop, tmp_path, settings={})][-1]

@@ -131,15 +131,16 @@ class SceneTask:
         """Return no methods."""
         return ()
 
-    def step_cost(self, step: int) -> StepCost:  # noqa: ARG002 - every step is alike
-        """Return the cost of a step, forward and backward."""
-        batch = self.config.batch_size
-        return StepCost(samples=batch, flops=3 * batch * classifier_flops(self.config.model))
+    def step_cost(self, step: int) -> StepCost:
+        """Return the cost of a step, forward and backward; a step on images has as many frames as others."""
+        config = self.config
+        flops = 3 * config.batch_size * classifier_flops(config.model)
+        return StepCost(samples=self._num_samples(step), flops=flops)
 
     def loss(self, step: int, microbatch: int, num_microbatches: int) -> Loss:
         """Return the sum of the losses of all attributes, as a mean over the clips."""
         config = self.config
-        size = config.batch_size * (config.model.num_frames if self._is_image_step(step) else 1)
+        size = self._num_samples(step)
         batch = rng.batch_indices(step, size, len(self._clips), config.seed)
         indices = batch[microbatch::num_microbatches]
         samples = [self._sample(step, index) for index in indices]
@@ -164,6 +165,10 @@ class SceneTask:
                     label_smoothing=config.label_smoothing,
                 )
         return Loss(value=total / size)
+
+    def _num_samples(self, step: int) -> int:
+        """Return the clips of a step, or its single frames."""
+        return self.config.batch_size * (self.config.model.num_frames if self._is_image_step(step) else 1)
 
     def _is_image_step(self, step: int) -> bool:
         return rng.uniform(self.config.seed, "image", step) < self.config.image_p

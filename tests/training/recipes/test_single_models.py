@@ -104,6 +104,30 @@ def test_init_from_exported_weights(runs, videos, tmp_path, monkeypatch):
     assert np.isfinite(first["loss"])
 
 
+def test_a_transformer_starts_from_the_blocks_of_one_over_another_autoencoder(
+    runs, videos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
+    weights, out = str(runs / "dit" / "weights"), tmp_path / "blocks"
+    command = ["train", "dit", "--preset", "tiny", "--videos", str(videos), "--device", "cpu"]
+    command += ["--vae", weights, "--set", f"init_blocks_from={weights}", "--set", "training.loop.steps=1"]
+    # With this warmup the only step changes next to nothing.
+    frozen = ["--set", "training.loop.optimizer.warmup_steps=100000", "--set", "training.seed=9"]
+    main([*command, *frozen, "--out", str(out)])
+    source, started = (
+        open_model(str(folder)).load_transformer(dtype=torch.float32, device=torch.device("cpu")).state_dict()
+        for folder in (weights, out / "weights")
+    )
+    for name in ("blocks.0.attn1.to_q.weight", "condition_embedder.text_embedder.linear_1.weight"):
+        torch.testing.assert_close(started[name], source[name], atol=1e-3, rtol=1e-2)
+    new = "patch_embedding.weight"
+    assert (started[new] - source[new]).abs().mean() > 0.1 * source[new].abs().mean()
+
+    with pytest.raises(SystemExit):
+        main([*command, "--from", weights, "--out", str(tmp_path / "both")])
+    assert "init_from and init_blocks_from are both set" in capsys.readouterr().err
+
+
 def test_distillation_makes_a_model_of_few_steps(runs, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(MiniLm, "load", lambda folder=None: LengthTextEncoder())
     teacher, out = str(runs / "dit" / "weights"), tmp_path / "few"

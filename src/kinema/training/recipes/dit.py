@@ -49,6 +49,8 @@ class DitRunConfig:
         vae: the autoencoder: `world` (shipped), or a folder with a part `vae`.
         init_from: weights to start from: `world-teacher` (shipped), or an exported folder; empty starts
             from scratch.
+        init_blocks_from: a model over another autoencoder whose transformer blocks initialise the new
+            transformer; it has the same width and depth. Not together with `init_from`.
         data: the videos.
         training: settings of the training.
         samples: settings of the validation samples.
@@ -57,6 +59,7 @@ class DitRunConfig:
 
     vae: str
     init_from: str = ""
+    init_blocks_from: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     training: DitTrainConfig = field(default_factory=DitTrainConfig)
     samples: SampleConfig = field(default_factory=SampleConfig)
@@ -65,6 +68,8 @@ class DitRunConfig:
     def __post_init__(self) -> None:
         if self.distill is not None and not self.init_from:
             raise UserError("distillation needs a teacher; set init_from, or give --model")
+        if self.init_from and self.init_blocks_from:
+            raise UserError("init_from and init_blocks_from are both set; omit one of them")
 
 
 def lab(*, vae: str) -> DitRunConfig:
@@ -201,15 +206,18 @@ def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunCont
             config.training, config.distill, teacher, data.train, data.held_out, device,
             init_weights=student, shard_tokens=shard_tokens,
         )  # fmt: skip
-    init_weights = None
+    init_weights = block_weights = None
     if config.init_from:
         init_weights = load_init_transformer(config.init_from, model, device)
+    if config.init_blocks_from:
+        block_weights = load_init_transformer(config.init_blocks_from, None, device)
     return DitTask(
         config.training,
         data.train,
         data.held_out,
         device,
         init_weights=init_weights,
+        block_weights=block_weights,
         shard_tokens=shard_tokens,
     )
 
