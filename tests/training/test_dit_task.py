@@ -145,6 +145,29 @@ def test_clean_prefix_frames_are_not_in_the_loss():
     assert changed == pytest.approx(first, rel=1e-5)
 
 
+@pytest.mark.parametrize("bound", [2.0, 5.0])
+def test_the_weight_of_the_predicted_sample_is_bounded(bound):
+    """A new model predicts zero, so with latents of 1 the loss of a frame is the weight itself."""
+    dataset = LatentDataset(
+        latents=torch.ones(12, 4, 3, 4, 4), captions=((0,),) * 12, text_embeddings=TEXT_EMBEDDINGS
+    )
+    config = dit_config(
+        batch_size=12, max_sample_weight=bound, model=dataclasses.replace(MODEL, prediction="sample")
+    )
+    task = DitTask(config, [dataset], [dataset.subset(0, 4)], CPU)
+    step = next(step for step in range(9) if task.buckets.at(step).bucket.latent_frames == 3)
+    sigmas = task._load_microbatch(step, 0, 1).samples.sigmas
+    scored = sigmas[sigmas > 0]
+    assert scored.min() < bound**-0.5 < scored.max()
+    expected = scored.square().reciprocal().clamp(max=bound).mean().item()
+    assert task.loss(step, 0, 1).value.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_weight_of_nothing_is_refused():
+    with pytest.raises(UserError, match="max_sample_weight is 0 and must be above 0"):
+        dit_config(max_sample_weight=0.0)
+
+
 def test_windows_are_trained_with_clean_prefixes():
     config = DitTrainConfig(batch_size=4, precision="float32", model=MODEL)
     datasets = [random_latents(12), random_latents(12, seed=1, starts_midclip=True)]

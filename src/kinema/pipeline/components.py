@@ -161,10 +161,14 @@ class ModelComponents:
         return None if processes is None else processes.rows
 
     def preload(self) -> None:
-        """Load transformers and autoencoder now, where the policy keeps them in memory."""
-        if self.policy.keep_loaded:
-            for module in (*self.transformers, self.vae):
-                module.get()
+        """Load what every video needs now, where the policy keeps it in memory."""
+        if not self.policy.keep_loaded:
+            return
+        for module in (*self.transformers, self.vae):
+            module.get()
+        # Text encoders of models without a rewriter are large, and `text_cache` may have the prompt.
+        if self.prompt_rewriter is not None:
+            self.prompt_rewriter.preload()
 
     def drop_mapped_text_encoder(self) -> None:
         """Drop the text encoder after use where `is_text_encoder_mapped`."""

@@ -355,7 +355,7 @@ class Pipeline:
         )
 
     def preload(self) -> None:
-        """Load transformers and autoencoder now rather than with the first video, if they stay in memory."""
+        """Load the model now rather than with the first video, where it stays in memory."""
         self.components.preload()
 
     def estimate(self, resolved: ResolvedRequest) -> CostEstimate:

@@ -64,6 +64,11 @@ class PromptRewriter:
             vocabulary=model_vocabulary(model),
         )
 
+    def preload(self) -> None:
+        """Load classifier and text encoder now rather than with the first prompt."""
+        self._classifier.get()
+        self._text_encoder.get()
+
     def rewrite(self, prompt: str, *, seed: int, chooses: bool = True) -> str:
         """The prompt in the wording of the model's captions, or as it is.
 

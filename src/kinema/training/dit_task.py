@@ -67,6 +67,9 @@ class DitTrainConfig:
         compile_blocks: compile the transformer blocks; the first steps take a minute longer.
         activation_checkpointing: recompute activations in the backward pass to save memory.
         sigma_sampling: distribution of the sigmas.
+        max_sample_weight: upper bound of the loss weight of the predicted sample's squared error. In the
+            velocity loss this weight is 1 / sigma^2, so a few frames of low sigma dominate a step.
+            The bound follows Min-SNR weighting (arXiv 2303.09556). None: no bound.
         model: the transformer.
         loop: steps, validation and optimizers.
     """
@@ -82,12 +85,17 @@ class DitTrainConfig:
     compile_blocks: bool = False
     activation_checkpointing: bool = False
     sigma_sampling: SigmaSamplingConfig = field(default_factory=SigmaSamplingConfig)
+    max_sample_weight: float | None = None
     model: DitConfig = field(default_factory=small)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
             optimizer=OptimizerConfig(learning_rate=1e-3, muon_learning_rate=2e-3)
         )
     )
+
+    def __post_init__(self) -> None:
+        if self.max_sample_weight is not None and self.max_sample_weight <= 0:
+            raise UserError(f"max_sample_weight is {self.max_sample_weight:g} and must be above 0, or null")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,8 +247,10 @@ class DitTask:
         samples = part.samples
         text = self._embed(samples.caption_rows)
         error = self._velocity_error(part.clean, samples.sigmas, samples.noise, text, part.block_frames)
-        is_scored = (samples.sigmas > 0).to(error)
-        return Loss(value=(error * is_scored).sum() / samples.num_scored_frames)
+        weight = (samples.sigmas > 0).to(error)
+        if self.config.max_sample_weight is not None:
+            weight = weight * (self.config.max_sample_weight * samples.sigmas.to(error).square()).clamp(max=1)
+        return Loss(value=(error * weight).sum() / samples.num_scored_frames)
 
     @property
     def _text_multiple(self) -> int:

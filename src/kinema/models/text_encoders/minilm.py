@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.errors import UserError
+from kinema.models.module_init import skip_init
 from kinema.models.text_encoders.base import TextEmbeddings
 
 HIDDEN_SIZE, NUM_HEADS, NUM_LAYERS, INTERMEDIATE_SIZE = 384, 12, 6, 1536
@@ -79,10 +80,13 @@ class MiniLm(nn.Module):
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
-        model = cls(tokenizer)
+        with skip_init():
+            model = cls(tokenizer)
         state = load_file(weights)
         model.load_state_dict(
-            {ours: state[theirs] for ours, theirs in _bert_key_mapping().items()}, strict=True
+            {ours: state[theirs].float() for ours, theirs in _bert_key_mapping().items()},
+            strict=True,
+            assign=True,
         )
         return model.eval().requires_grad_(False)
 
