@@ -130,7 +130,8 @@ def test_the_video_is_that_of_the_written_prompt_and_its_file_says_so(pipe, tmp_
     metadata = read_metadata(tmp_path / "video.mp4")
     assert metadata.request.prompt == CLEAR
     assert metadata.rewritten_prompts == ((CLEAR, WRITTEN),)
-    assert pipe.warnings(pipe.resolve(VideoRequest(prompt=CLEAR)))[0] == f"reads {CLEAR!r} as {WRITTEN!r}"
+    note = f"the prompt {CLEAR!r} is read as {WRITTEN!r}"
+    assert pipe.warnings(pipe.resolve(VideoRequest(prompt=CLEAR)))[0] == note
 
 
 def test_a_video_of_an_earlier_version_is_reproduced_from_its_own_prompt(pipe, tmp_path, monkeypatch):

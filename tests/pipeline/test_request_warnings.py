@@ -24,8 +24,8 @@ def pipe():
 
 def warnings(pipe, **fields):
     """The warnings, without what prompts were rewritten to."""
-    messages = pipe.warnings(pipe.resolve(VideoRequest(**fields)))
-    return tuple(message for message in messages if not message.startswith("reads "))
+    resolved = pipe.resolve(VideoRequest(**fields))
+    return tuple(one for one in pipe.warnings(resolved) if one not in resolved.rewriting_notes)
 
 
 @pytest.mark.parametrize("prompt", [

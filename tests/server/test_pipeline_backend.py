@@ -93,7 +93,7 @@ def test_a_rewritten_prompt_is_a_warning(tmp_path, backend, pipeline):
     (written,) = pipeline.resolve(request).rewritten_prompts.values()
     assert "red ball" in written
     _, result = run(backend, request, tmp_path / "video.mp4")
-    assert result.warnings == (f"The prompt {request.prompt!r} was read as {written!r}.",)
+    assert result.warnings == (f"the prompt {request.prompt!r} is read as {written!r}",)
     request = VideoRequest(prompt="a red ball rolls to the left", seed=3, num_inference_steps=1)
     _, result = run(backend, request, tmp_path / "video.mp4")
     assert result.warnings == ()

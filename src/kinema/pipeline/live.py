@@ -21,7 +21,6 @@ from kinema.models.vae.autoencoder import VaeCache
 from kinema.pipeline.components import ModelComponents
 from kinema.pipeline.conditioning import Conditioning, TimedPrompt
 from kinema.pipeline.denoiser import FrameRangeDenoiser
-from kinema.pipeline.prompt_rewriting import may_rewrite
 from kinema.pipeline.prompts import encode_prompts
 from kinema.pipeline.request import Transition
 from kinema.pipeline.resolved_request import ResolvedRequest
@@ -116,7 +115,7 @@ class LiveSampler:
         self.latent_shape = LatentShape.of(VideoShape(frames=1, height=height, width=width), self.stride)
         self.max_steps = resolved.num_inference_steps
         self._components, self._resolved = components, resolved
-        self._rewriter = components.prompt_rewriter if may_rewrite(resolved) else None
+        self._rewriter = components.prompt_rewriter if resolved.request.allows_rewriting else None
         self._vae, self._dit = components.vae.get(), components.transformers[0].get()
 
     @property

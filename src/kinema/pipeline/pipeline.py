@@ -348,9 +348,8 @@ class Pipeline:
         from kinema.pipeline.request_warnings import request_warnings
 
         files = [match.file for lora in resolved.loras for match in lora.matches]
-        rewritten = [f"reads {before!r} as {after!r}" for before, after in resolved.rewritten_prompts.items()]
         return (
-            *rewritten,
+            *resolved.rewriting_notes,
             *request_warnings(self.model, resolved.request, resolved.size, lora_words=lora_vocabulary(files)),
         )
 

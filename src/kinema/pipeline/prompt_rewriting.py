@@ -10,18 +10,13 @@ from kinema.pipeline.resolved_request import ResolvedRequest
 from kinema.pipeline.segments import Segment
 
 
-def may_rewrite(resolved: ResolvedRequest) -> bool:
-    """Whether the prompts of a request may be rewritten. LoRAs may know words that a rewriter does not."""
-    return resolved.request.rewrite_prompt and not resolved.loras
-
-
 def rewrite_prompts(rewriter: PromptRewriter | None, resolved: ResolvedRequest) -> ResolvedRequest:
     """The request with the prompts of its segments rewritten; `rewritten_prompts` has what was changed.
 
     Where frames are known, from an image, a source or the shot before, a prompt that leaves something open
     stays as it is: the known frames decide that.
     """
-    if rewriter is None or not may_rewrite(resolved):
+    if rewriter is None or not resolved.request.allows_rewriting:
         return resolved
     written: dict[str, str] = {}
     for segment in resolved.segments:

@@ -226,6 +226,11 @@ class VideoRequest:
         """What is done."""
         return "generate" if self.source is None else self.source.kind
 
+    @property
+    def allows_rewriting(self) -> bool:
+        """Whether a model's prompt rewriter may read the prompts; LoRAs may know words that it does not."""
+        return self.rewrite_prompt and not self.loras
+
     def map_files(self, change: Callable[[ImageInput], ImageInput]) -> VideoRequest:
         """The same request with `change` applied to every image and video input (videos are paths)."""
 

@@ -43,7 +43,7 @@ def request_warnings(
     # An open model has no list, and knows every word.
     known = vocabulary | lora_words if vocabulary else vocabulary
     has_rewriter = isinstance(model, KinemaCheckpoint) and model.has_prompt_rewriter
-    is_rewritten = has_rewriter and request.rewrite_prompt and not request.loras
+    is_rewritten = has_rewriter and request.allows_rewriting
     words = find_unknown_words(prompts, known, synonyms_are_known=is_rewritten).message(model.name)
     images = [
         message for name, image in _images(request) for message in _image_warnings(model, size, name, image)

@@ -61,6 +61,13 @@ class ResolvedRequest:
     rewritten_prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def rewriting_notes(self) -> tuple[str, ...]:
+        """A line for each prompt that was rewritten."""
+        return tuple(
+            f"the prompt {before!r} is read as {after!r}" for before, after in self.rewritten_prompts.items()
+        )
+
+    @property
     def conditioning(self) -> Conditioning:
         """Of the first segment."""
         return self.segments[0].conditioning

@@ -426,7 +426,7 @@ def _sources(videos: dict[str, _SourceVideo]) -> tuple[JobSource, ...]:
 def _unknown_words(model_info: ModelInfo, request: VideoRequest) -> tuple[str, ...]:
     """A warning about words that the model was not trained on."""
     prompts = (request.prompt, *(shot.prompt for shot in request.storyboard))
-    is_rewritten = model_info.rewrites_prompts and request.rewrite_prompt and not request.loras
+    is_rewritten = model_info.rewrites_prompts and request.allows_rewriting
     found = find_unknown_words(prompts, model_info.vocabulary, synonyms_are_known=is_rewritten)
     message = found.message(model_info.name)
     # A LoRA may have been trained on words of its own.

@@ -137,13 +137,7 @@ class PipelineBackend:
                 case FrameChunk():
                     sample_frames.add(event)
                     yield JobProgress(stage="decode", fraction=fraction, step=step, total_steps=total_steps)
-        yield JobResult(
-            sample_frames=sample_frames.stack(),
-            warnings=tuple(
-                f"The prompt {before!r} was read as {after!r}."
-                for before, after in resolved.rewritten_prompts.items()
-            ),
-        )
+        yield JobResult(sample_frames=sample_frames.stack(), warnings=resolved.rewriting_notes)
 
     def live(self, request: VideoRequest) -> PipelineLiveSource:
         """See `Backend.live`."""
