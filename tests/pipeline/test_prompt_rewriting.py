@@ -15,7 +15,7 @@ from kinema.models.slot_classifier import Slot, SlotClassifier, SlotClassifierCo
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.pipeline import prompt_rewriter, prompt_rewriting
 from kinema.pipeline.lazy_module import LazyModule
-from kinema.pipeline.loras import LoraTransformers, ResolvedLora
+from kinema.pipeline.loras import LoraTransformers
 from kinema.pipeline.pipeline import load
 from kinema.pipeline.prompt_rewriter import PromptRewriter
 from kinema.pipeline.reproduce import read_metadata, restore_pipeline
@@ -79,10 +79,7 @@ def test_the_seed_chooses_what_is_open(pipe):
 def test_the_prompt_is_kept_where_the_request_says_so_or_has_a_lora(pipe, tmp_path):
     assert encoded_prompts(pipe, prompt=CLEAR, rewrite_prompt=False) == [CLEAR]
     resolved = pipe.resolve(VideoRequest(prompt=CLEAR, rewrite_prompt=False))
-    lora = ResolvedLora(lora=Lora(file="x"), sha256="", matches=(), strengths=(1.0,))
-    with_lora = dataclasses.replace(
-        resolved, request=dataclasses.replace(resolved.request, rewrite_prompt=True), loras=(lora,)
-    )
+    with_lora = dataclasses.replace(resolved, request=VideoRequest(prompt=CLEAR, loras=(Lora(file="x"),)))
     assert prompt_rewriting.rewrite_prompts(KnownMeanings(), with_lora) is with_lora
 
 
