@@ -337,6 +337,20 @@ def load_init_transformer(name: str, config: DitConfig | None, device: torch.dev
     return net2net_expand(weights, dit.config, config)
 
 
+def load_init_weights(
+    init_from: str, init_blocks_from: str, config: DitConfig, device: torch.device
+) -> tuple[dict[str, Tensor] | None, dict[str, Tensor] | None]:
+    """Load the `init_weights` and `block_weights` of a `DitTask`; None where a model's name is empty.
+
+    Raises:
+        UserError: there is no such model, or its transformer can't be expanded to `config`.
+    """
+    return (
+        load_init_transformer(init_from, config, device) if init_from else None,
+        load_init_transformer(init_blocks_from, None, device) if init_blocks_from else None,
+    )
+
+
 def _make_progress(stage: str, report: StepReport, sheets: Path) -> Progress:
     sheet = None
     if report.scores is not None:

@@ -25,6 +25,7 @@ from kinema.training.run_context import Progress, RunContext
 from kinema.training.stages import (
     encode_datasets,
     load_init_transformer,
+    load_init_weights,
     load_trained_transformer,
     train_transformer,
     write_trajectories,
@@ -206,11 +207,7 @@ def _build_task(config: DitRunConfig, data: LatentDatasets, run_context: RunCont
             config.training, config.distill, teacher, data.train, data.held_out, device,
             init_weights=student, shard_tokens=shard_tokens,
         )  # fmt: skip
-    init_weights = block_weights = None
-    if config.init_from:
-        init_weights = load_init_transformer(config.init_from, model, device)
-    if config.init_blocks_from:
-        block_weights = load_init_transformer(config.init_blocks_from, None, device)
+    init_weights, block_weights = load_init_weights(config.init_from, config.init_blocks_from, model, device)
     return DitTask(
         config.training,
         data.train,

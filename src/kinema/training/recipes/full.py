@@ -31,7 +31,7 @@ from kinema.training.stage_times import StageTimes
 from kinema.training.stages import (
     encode_datasets,
     load_autoencoder_weights,
-    load_init_transformer,
+    load_init_weights,
     load_resampled_latents,
     load_trained_autoencoder,
     load_trained_transformer,
@@ -191,11 +191,9 @@ def _train_dit(
     budget_seconds: float,
 ) -> Iterator[Progress]:
     """Train the transformer; its validation samples have prompts of the lab, which the scorer knows."""
-    init_weights = block_weights = None
-    if config.init_from:
-        init_weights = load_init_transformer(config.init_from, config.dit.model, run_context.device)
-    if config.init_blocks_from:
-        block_weights = load_init_transformer(config.init_blocks_from, None, run_context.device)
+    init_weights, block_weights = load_init_weights(
+        config.init_from, config.init_blocks_from, config.dit.model, run_context.device
+    )
     task = DitTask(
         config.dit,
         data.train,
