@@ -163,6 +163,27 @@ def test_the_weight_of_the_predicted_sample_is_bounded(bound):
     assert task.loss(step, 0, 1).value.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_captions_are_drawn_with_the_given_shares():
+    """Every video has the captions 0, 1, 2, 3 of which the third is the longest."""
+    embeddings = tuple(torch.randn(length, TEXT_EMBEDDINGS[0].shape[1]) for length in (3, 2, 9, 4, 1))
+    dataset = dataclasses.replace(DATASETS[0], captions=((0, 1, 2, 3),) * 12, text_embeddings=embeddings)
+    config = dit_config(
+        batch_size=12, image_p=0.0, caption_dropout=0.2, plain_caption_p=0.3, detailed_caption_p=0.5
+    )
+    task = DitTask(config, [dataset], [dataset.subset(0, 4)], CPU)
+    rows = torch.tensor([task._load_microbatch(step, 0, 1).samples.caption_rows for step in range(300)])
+    shares = torch.bincount(rows.flatten(), minlength=5) / rows.numel()
+    rest = 0.8 * 0.2 / 4
+    expected = [0.8 * 0.3 + rest, rest, 0.8 * 0.5 + rest, rest, 0.2]
+    assert shares.tolist() == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.5), (-0.1, 0.5), (0.2, -0.5)])
+def test_shares_of_captions_beyond_one_are_refused(shares):
+    with pytest.raises(UserError, match="together at most 1"):
+        dit_config(plain_caption_p=shares[0], detailed_caption_p=shares[1])
+
+
 def test_a_weight_of_nothing_is_refused():
     with pytest.raises(UserError, match="max_sample_weight is 0 and must be above 0"):
         dit_config(max_sample_weight=0.0)
