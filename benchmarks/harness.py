@@ -34,6 +34,7 @@ class BenchRow:
         theirs: value of the peer, in `unit`.
         ratio: ours / theirs.
         at_most: upper bound of `ratio`, or of `ours` without a peer.
+        at_least: lower bound of the same value.
         unit: "s", "MiB", or "" for a plain number.
         note: further values, as text.
     """
@@ -43,18 +44,27 @@ class BenchRow:
     theirs: float | None = None
     ratio: float | None = None
     at_most: float | None = None
+    at_least: float | None = None
     unit: str = "s"
     note: str = ""
 
     @property
     def value(self) -> float:
-        """The value that `at_most` bounds."""
+        """The value that `at_most` and `at_least` bound."""
         return self.ours if self.ratio is None else self.ratio
 
     @property
     def within_bound(self) -> bool | None:
-        """Whether the value is within its bound; None without a bound."""
-        return None if self.at_most is None else self.value <= self.at_most
+        """Whether the value is within its bounds; None without a bound."""
+        bounds = [self.at_most is None or self.value <= self.at_most]
+        bounds.append(self.at_least is None or self.value >= self.at_least)
+        return None if self.at_most is None and self.at_least is None else all(bounds)
+
+    @property
+    def bounds_text(self) -> str:
+        """The bounds as a cell of a table; empty without one."""
+        bounds = {"<=": self.at_most, ">=": self.at_least}
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +217,7 @@ def print_table(rows: Sequence[BenchRow], *, title: str, peer: str) -> None:
 
     table = Table(title=title, title_justify="left")
     table.add_column("measurement")
-    for column in ("kinema", peer, "value", "at most", "passed"):
+    for column in ("kinema", peer, "value", "asked", "passed"):
         table.add_column(column, justify="right")
     table.add_column("note")
     for row in rows:
@@ -216,7 +226,7 @@ def print_table(rows: Sequence[BenchRow], *, title: str, peer: str) -> None:
             _format_value(row.ours, row.unit),
             "" if row.theirs is None else _format_value(row.theirs, row.unit),
             f"{row.value:.3g}" if row.ratio is None else f"{row.ratio:.2f}",
-            "" if row.at_most is None else f"{row.at_most:g}",
+            row.bounds_text,
             {True: "yes", False: "NO", None: ""}[row.within_bound],
             row.note,
         )

@@ -1,5 +1,6 @@
 """`kinema train vae|dit|resume` at the smallest size, and a one-line error for every mistake."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,14 @@ from kinema.cli import main
 from kinema.cli.train_run import _sample_scorer
 from kinema.data.latent_cache import load_latent_datasets
 from kinema.data.video_shards import write_shard
+from kinema.errors import UserError
 from kinema.evaluation import whole
 from kinema.models.formats.loader import open_model
 from kinema.models.formats.native import load_vae
 from kinema.models.sampling_recipes import fast_defaults
 from kinema.models.text_encoders.minilm import MiniLm
 from kinema.simulator.scene_attributes import SCENE_ATTRIBUTES
-from kinema.training.recipes import dit
+from kinema.training.recipes import dit, full_config
 from kinema.training.render_shards import RenderConfig, render_missing
 from kinema.training.vae_task import VaeTask
 from kinema.training.validation_samples import ValidationSample
@@ -126,6 +128,15 @@ def test_a_transformer_starts_from_the_blocks_of_one_over_another_autoencoder(
     with pytest.raises(SystemExit):
         main([*command, "--from", weights, "--out", str(tmp_path / "both")])
     assert "init_from and init_blocks_from are both set" in capsys.readouterr().err
+
+
+def test_two_sources_of_weights_are_refused():
+    with pytest.raises(UserError, match="init_from and init_blocks_from are both set"):
+        dataclasses.replace(full_config.tiny(budget=1.0), init_from="world", init_blocks_from="world")
+    with pytest.raises(UserError, match="omit init_blocks_from"):
+        dataclasses.replace(
+            dit.distilled(dit.tiny(vae="world"), "world-teacher", num_steps=4), init_blocks_from="world"
+        )
 
 
 def test_distillation_makes_a_model_of_few_steps(runs, videos, tmp_path, monkeypatch):

@@ -69,8 +69,9 @@ class DitRunConfig:
     def __post_init__(self) -> None:
         if self.distill is not None and not self.init_from:
             raise UserError("distillation needs a teacher; set init_from, or give --model")
-        if self.init_from and self.init_blocks_from:
-            raise UserError("init_from and init_blocks_from are both set; omit one of them")
+        if self.distill is not None and self.init_blocks_from:
+            raise UserError("distillation starts from the teacher; omit init_blocks_from")
+        full_config.require_one_source(self.init_from, self.init_blocks_from)
 
 
 def lab(*, vae: str) -> DitRunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from kinema.errors import UserError
 from kinema.models.transformer.dit_config import small
 from kinema.models.vae.vae_config import VaeConfig
 from kinema.simulator.annotations import Event
@@ -27,6 +28,12 @@ MOTION_EVENTS: tuple[tuple[Event, float], ...] = (
 the same events happen more slowly."""
 
 
+def require_one_source(init_from: str, init_blocks_from: str) -> None:
+    """Raise `UserError` if the weights of a transformer would start from two models."""
+    if init_from and init_blocks_from:
+        raise UserError("init_from and init_blocks_from are both set; omit one of them")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
     """Settings of the full recipe.
@@ -41,7 +48,7 @@ class RecipeConfig:
         init_from: a model to start from, `world-teacher` (shipped) or an exported folder. Its autoencoder
             is kept.
         init_blocks_from: a model whose transformer blocks initialise the new transformer, with a new
-            autoencoder.
+            autoencoder. Not together with `init_from`.
         samples: validation samples.
         decoder: decoder fine-tuning after the transformer training; None skips it.
         decoder_share: share of the budget for it.
@@ -67,6 +74,9 @@ class RecipeConfig:
     vae_num_videos: int = 1536
     vae_share: float = 0.38
     render_share: float | None = None
+
+    def __post_init__(self) -> None:
+        require_one_source(self.init_from, self.init_blocks_from)
 
     @property
     def datasets(self) -> tuple[RenderConfig, ...]:
