@@ -56,9 +56,11 @@ class BenchRow:
     @property
     def within_bound(self) -> bool | None:
         """Whether the value is within its bounds; None without a bound."""
-        bounds = [self.at_most is None or self.value <= self.at_most]
-        bounds.append(self.at_least is None or self.value >= self.at_least)
-        return None if self.at_most is None and self.at_least is None else all(bounds)
+        if self.at_most is None and self.at_least is None:
+            return None
+        is_low_enough = self.at_most is None or self.value <= self.at_most
+        is_high_enough = self.at_least is None or self.value >= self.at_least
+        return is_low_enough and is_high_enough
 
     @property
     def bounds_text(self) -> str:
