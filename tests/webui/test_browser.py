@@ -190,6 +190,51 @@ def test_key_is_asked_for_and_may_expire(browser, tmp_path):
         server.stop()
 
 
+def _hold(page, path):
+    """Requests to this path stay unanswered until the returned function is called."""
+    held = []
+    page.route(path, lambda route: held.append(route))
+
+    def release():
+        page.unroute(path)
+        for route in held:
+            route.continue_()
+
+    return release
+
+
+def test_key_dialog_stays_until_the_model_is_known(browser, tmp_path):
+    server = StudioServer(tmp_path, key=KEY).start()
+    studio = Studio(browser, server, expected=["Failed to load resource"])
+    page = studio.page
+    try:
+        dialog = page.get_by_role("dialog", name="This server asks for a key")
+        page.get_by_label("API key").fill(KEY)
+        release = _hold(page, "**/v1/models")
+        with page.expect_request("**/v1/models"):
+            page.keyboard.press("Enter")
+        assert dialog.is_visible()
+        release()
+        dialog.wait_for(state="detached")
+        studio.make("With a key")
+        studio.wait_for_videos(1)
+        assert studio.problems == []
+    finally:
+        studio.close()
+        server.stop()
+
+
+def test_prompt_sent_before_the_model_is_known(studio):
+    release = _hold(studio.page, "**/v1/models")
+    studio.page.reload()
+    studio.page.wait_for_selector("#prompt")
+    studio.make("Early")
+    studio.page.press("#prompt", "Enter")
+    release()
+    studio.wait_for_videos(1)
+    assert [video["prompt"] for video in studio.server.videos()] == ["Early"]
+
+
 def test_page_survives_a_lost_connection(studio):
     studio.expected_errors += ["Failed to load resource", "net::ERR"]
     studio.context.set_offline(True)

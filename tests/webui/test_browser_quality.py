@@ -144,9 +144,11 @@ def test_first_paint(browser, server):
         for _ in range(3):
             studio.page.reload()
             studio.page.wait_for_selector("#prompt")
-            paints.append(
-                studio.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            # Chromium records a paint shortly after it, so the entry may be missing at first.
+            paint = studio.page.wait_for_function(
+                "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
             )
+            paints.append(paint.json_value())
         print(f"first contentful paint after {min(paints):.0f} ms")
         assert min(paints) > 0
     finally:

@@ -83,6 +83,7 @@ class Composer {
   field: HTMLTextAreaElement | null = null;
   private asking = false;
   private question: Record<string, unknown> | null = null;
+  private waitsForModel = false;
 
   constructor() {
     this.prompt = sessionStorage.getItem(DRAFT_NAME) ?? "";
@@ -187,7 +188,10 @@ class Composer {
       this.focus();
       return false;
     }
-    if (!model) return false;
+    if (!model) {
+      this.submitOnceReady();
+      return false;
+    }
     const source = this.mode.kind === "create" ? null : this.mode.kind === "connect" ? this.mode.first : this.mode.video;
     const [width, height] = sizeOf(model, this.aspect);
     const aspect = source ? aspectOf(source) : width / height;
@@ -198,6 +202,16 @@ class Composer {
     this.leave();
     this.field?.select();
     return true;
+  }
+
+  /** The model is not known before the server answers; what the bar holds then is sent. */
+  private submitOnceReady(): void {
+    if (this.waitsForModel) return;
+    this.waitsForModel = true;
+    void session.ready().then(() => {
+      this.waitsForModel = false;
+      this.submit();
+    });
   }
 
   private send(submission: Submission, prompt: string, aspect: number): Promise<Video | null> {

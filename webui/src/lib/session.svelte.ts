@@ -80,7 +80,7 @@ class Session {
     }
   }
 
-  /** False if the server does not accept the key. */
+  /** False if the server does not accept the key. Asks until the model is known: without it nothing can be sent. */
   async enterKey(key: string): Promise<boolean> {
     try {
       await signIn(key);
@@ -89,7 +89,6 @@ class Session {
       if (!this.note(error)) throw error;
       return true;
     }
-    this.state = "connecting";
     await this.connect();
     return true;
   }
