@@ -192,12 +192,12 @@ def test_key_is_asked_for_and_may_expire(browser, tmp_path):
 
 def _hold(page, path):
     """Requests to this path stay unanswered until the returned function is called."""
-    held = []
-    page.route(path, lambda route: held.append(route))
+    waiting = []
+    page.route(path, lambda route: waiting.append(route))
 
     def release():
         page.unroute(path)
-        for route in held:
+        for route in waiting:
             route.continue_()
 
     return release
