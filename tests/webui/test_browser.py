@@ -153,41 +153,45 @@ def test_page_survives_the_servers_death(browser, tmp_path):
         server.stop()
 
 
-def test_key_is_asked_for_and_may_expire(browser, tmp_path):
+@pytest.fixture
+def key_studio(browser, tmp_path):
+    """The studio of a server that asks for `KEY`."""
     server = StudioServer(tmp_path, key=KEY).start()
     studio = Studio(browser, server, expected=["Failed to load resource"])
-    page = studio.page
     try:
-        dialog = page.get_by_role("dialog", name="This server asks for a key")
-        dialog.wait_for()
-        studio.screenshot("key")
-        assert studio.audit() == []
-        page.get_by_label("API key").fill("wrong-key-0123456789abcdef")
-        page.keyboard.press("Enter")
-        page.get_by_text("The server does not accept this key.").wait_for()
-        page.get_by_label("API key").fill(KEY)
-        page.keyboard.press("Enter")
-        dialog.wait_for(state="detached")
-        studio.make("With a key")
-        studio.wait_for_videos(1)
-        studio.completed.first.click()
-        page.wait_for_function("() => document.querySelector('.player video')?.readyState >= 2")
-        assert KEY not in json.dumps(
-            page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]")
-        )
-        # The session ends: the page asks again and keeps what was written and sent.
-        studio.context.clear_cookies()
-        studio.make("Not lost")
-        page.get_by_role("dialog").wait_for()
-        page.get_by_label("API key").fill(KEY)
-        page.keyboard.press("Enter")
-        page.get_by_role("dialog").wait_for(state="detached")
-        page.evaluate("location.hash = '/'")
-        studio.wait_for_videos(2)
+        yield studio
         assert studio.problems == []
     finally:
         studio.close()
         server.stop()
+
+
+def test_key_is_asked_for_and_may_expire(key_studio):
+    studio, page = key_studio, key_studio.page
+    dialog = page.get_by_role("dialog", name="This server asks for a key")
+    dialog.wait_for()
+    studio.screenshot("key")
+    assert studio.audit() == []
+    page.get_by_label("API key").fill("wrong-key-0123456789abcdef")
+    page.keyboard.press("Enter")
+    page.get_by_text("The server does not accept this key.").wait_for()
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    dialog.wait_for(state="detached")
+    studio.make("With a key")
+    studio.wait_for_videos(1)
+    studio.completed.first.click()
+    page.wait_for_function("() => document.querySelector('.player video')?.readyState >= 2")
+    assert KEY not in json.dumps(page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]"))
+    # The session ends: the page asks again and keeps what was written and sent.
+    studio.context.clear_cookies()
+    studio.make("Not lost")
+    page.get_by_role("dialog").wait_for()
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.evaluate("location.hash = '/'")
+    studio.wait_for_videos(2)
 
 
 def _hold(page, path):
@@ -203,25 +207,18 @@ def _hold(page, path):
     return release
 
 
-def test_key_dialog_stays_until_the_model_is_known(browser, tmp_path):
-    server = StudioServer(tmp_path, key=KEY).start()
-    studio = Studio(browser, server, expected=["Failed to load resource"])
-    page = studio.page
-    try:
-        dialog = page.get_by_role("dialog", name="This server asks for a key")
-        page.get_by_label("API key").fill(KEY)
-        release = _hold(page, "**/v1/models")
-        with page.expect_request("**/v1/models"):
-            page.keyboard.press("Enter")
-        assert dialog.is_visible()
-        release()
-        dialog.wait_for(state="detached")
-        studio.make("With a key")
-        studio.wait_for_videos(1)
-        assert studio.problems == []
-    finally:
-        studio.close()
-        server.stop()
+def test_key_dialog_stays_until_the_model_is_known(key_studio):
+    studio, page = key_studio, key_studio.page
+    dialog = page.get_by_role("dialog", name="This server asks for a key")
+    page.get_by_label("API key").fill(KEY)
+    release = _hold(page, "**/v1/models")
+    with page.expect_request("**/v1/models"):
+        page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    release()
+    dialog.wait_for(state="detached")
+    studio.make("With a key")
+    studio.wait_for_videos(1)
 
 
 def test_prompt_sent_before_the_model_is_known(studio):
